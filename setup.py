@@ -1,0 +1,63 @@
+"""Package metadata. `conversion/`, `configs/` and `launch/` install below the one import root, `shotverse_jax`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+BELOW_ROOT = ("conversion", "configs", "launch")
+
+packages = find_packages(include=["shotverse_jax", "shotverse_jax.*"])
+package_dir = {}
+for folder in BELOW_ROOT:
+    package_dir[f"shotverse_jax.{folder}"] = folder
+    packages.append(f"shotverse_jax.{folder}")
+    for sub in find_packages(where=folder):
+        package_dir[f"shotverse_jax.{folder}.{sub}"] = f"{folder}/{sub.replace('.', '/')}"
+        packages.append(f"shotverse_jax.{folder}.{sub}")
+
+setup(
+    name="shotverse_jax",
+    version="0.1.0",
+    description="Screenplay to multi-shot camera trajectories to multi-shot video, in JAX/Flax.",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=packages,
+    package_dir=package_dir,
+    package_data={"shotverse_jax": ["pretrained/**/*", "data/*.txt", "data/*.json"]},
+    # Lower bounds are the versions the test suite runs on.
+    install_requires=[
+        "jax>=0.10.2",
+        "flax>=0.12.8",
+        "optax>=0.2.8",
+        "orbax-checkpoint>=0.12.8",
+        "transformers>=5.23.0",
+        "grain>=0.2.18",
+        "einops>=0.8.2",
+        "ml_collections>=1.1.0",
+        "tensorstore>=0.1.86",
+        "safetensors>=0.8.0",
+        "tokenizers>=0.22.0",
+        "numpy>=2.4",
+        "pillow>=12.0",
+        "matplotlib>=3.11",
+        "imageio>=2.38",
+        "imageio-ffmpeg>=0.6.0",
+        "PyYAML>=6.0.3",
+        "tqdm>=4.70",
+    ],
+    extras_require={
+        "test": ["pytest>=9.0", "hypothesis>=6.155", "scipy>=1.17", "ruff>=0.17"],
+        "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "evo>=1.38"],
+        "usd": ["usd-core>=26.11"],
+        "cuda": ["jax[cuda13]>=0.10.2"],
+        "tpu": ["jax[tpu]>=0.10.2"],
+    },
+    entry_points={"console_scripts": ["shotverse=shotverse_jax.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+    ],
+)

@@ -1,0 +1,127 @@
+"""The one in-memory form of a multi-shot camera trajectory."""
+
+import dataclasses
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+
+RIGID_TOLERANCE = 1e-3
+"""Largest |R Rᵀ - I| entry accepted in a pose; files carry float32 text, so exact orthonormality is not asked."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trajectory:
+    """A camera path over one or more shots, all in one world frame.
+
+    Poses are camera-to-world with OpenCV axes (x right, y down, z forward); lengths are world units, metres where the
+    source knows them. Frame t belongs to shot `shot_T[t]`; shots are contiguous and numbered from 0.
+
+    Attributes:
+        pose_T34: [T, 3, 4] float64 camera-to-world poses [R | t].
+        intrinsics_T4: [T, 4] float64 fx, fy, cx, cy in pixels of `width` x `height`.
+        width, height: image size in pixels.
+        shot_T: [T] int32, non-decreasing from 0 in steps of at most 1.
+        fps: frames per second of playback.
+        scale: world units per normalised unit of the plan that made it; 1 when nothing was normalised.
+        captions: one per shot, "" where unknown.
+        global_caption: the caption of the whole scene.
+        stage_34: pose of the stage in the world: origin on the floor below the main subject, y axis along gravity
+            (down), z axis where the subject faces; None when unknown.
+        time_T: [T] float64 seconds as recorded by the source; None means t / fps.
+
+    Raises:
+        ValueError: shapes that do not fit, non-finite values, a reflection or a non-rigid pose, bad shot numbering.
+    """
+
+    pose_T34: np.ndarray
+    intrinsics_T4: np.ndarray
+    width: int
+    height: int
+    shot_T: np.ndarray
+    fps: float = 16.0
+    scale: float = 1.0
+    captions: tuple[str, ...] = ()
+    global_caption: str = ""
+    stage_34: np.ndarray | None = None
+    time_T: np.ndarray | None = None
+
+    def __post_init__(self):
+        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        set_("pose_T34", np.asarray(self.pose_T34, np.float64))
+        frames = len(self.pose_T34)
+        set_("intrinsics_T4", np.broadcast_to(np.asarray(self.intrinsics_T4, np.float64), (frames, 4)).copy())
+        set_("shot_T", np.asarray(self.shot_T, np.int32))
+        if self.stage_34 is not None:
+            set_("stage_34", np.asarray(self.stage_34, np.float64))
+        if self.time_T is not None:
+            set_("time_T", np.asarray(self.time_T, np.float64))
+        if not self.captions:
+            set_("captions", ("",) * (int(self.shot_T[-1]) + 1 if len(self.shot_T) else 0))
+        self._validate()
+
+    def _validate(self):
+        frames = len(self.pose_T34)
+        if frames == 0 or self.pose_T34.shape != (frames, 3, 4):
+            raise ValueError(f"a trajectory needs poses of shape [T, 3, 4] with T > 0, got {self.pose_T34.shape}")
+        check_rigid(self.pose_T34)
+        if self.stage_34 is not None:
+            check_rigid(self.stage_34[None], what="the stage pose")
+        if not np.isfinite(self.intrinsics_T4).all() or (self.intrinsics_T4[:, :2] <= 0).any():
+            raise ValueError("focal lengths must be positive, finite numbers of pixels")
+        if self.shot_T.shape != (frames,) or self.shot_T[0] != 0 or not np.isin(np.diff(self.shot_T), (0, 1)).all():
+            raise ValueError("shots must be contiguous and numbered from 0, one number per frame")
+        if len(self.captions) != self.num_shots:
+            raise ValueError(f"{self.num_shots} shots but {len(self.captions)} captions")
+        if not (np.isfinite(self.fps) and self.fps > 0 and self.width > 0 and self.height > 0):
+            raise ValueError(f"fps and image size must be positive, got {self.fps} fps and {self.width}x{self.height}")
+
+    def __len__(self):
+        return len(self.pose_T34)
+
+    @property
+    def num_shots(self) -> int:
+        return int(self.shot_T[-1]) + 1
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """(start, end) frame of each shot, end exclusive."""
+        edges = np.flatnonzero(np.diff(self.shot_T)) + 1
+        return list(zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True))
+
+    def shot(self, index: int) -> "Trajectory":
+        """Shot `index` alone, still in the common world frame."""
+        start, end = self.spans[index]
+        cut = slice(start, end)
+        return dataclasses.replace(
+            self,
+            pose_T34=self.pose_T34[cut],
+            intrinsics_T4=self.intrinsics_T4[cut],
+            shot_T=np.zeros(end - start, np.int32),
+            captions=(self.captions[index],),
+            time_T=None if self.time_T is None else self.time_T[cut],
+        )
+
+    def moved(self, pose_34: np.ndarray) -> "Trajectory":
+        """The same path seen from another world: every pose (and the stage) is left-multiplied by `pose_34`."""
+        stage = None if self.stage_34 is None else se3.compose(pose_34, self.stage_34)
+        return dataclasses.replace(self, pose_T34=se3.compose(pose_34, self.pose_T34), stage_34=stage)
+
+    def from_first_camera(self) -> "Trajectory":
+        """The same path with the first camera as the world frame."""
+        return self.moved(se3.inverse(self.pose_T34[0]))
+
+
+def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:
+    """Raises ValueError naming the first pose that is not finite or not a rotation plus a translation."""
+    bad = ~np.isfinite(pose_T34).all((1, 2))
+    if bad.any():
+        raise ValueError(f"{what} {int(np.argmax(bad))} holds NaN or infinity")
+    r = pose_T34[:, :, :3]
+    error = np.abs(r @ r.swapaxes(1, 2) - np.eye(3)).max((1, 2))
+    if error.max() > RIGID_TOLERANCE:
+        worst = int(np.argmax(error))
+        raise ValueError(f"{what} {worst} is not rigid: its rotation is off by {error[worst]:.3g}")
+    mirrored = np.linalg.det(r) < 0
+    if mirrored.any():
+        raise ValueError(f"{what} {int(np.argmax(mirrored))} is a reflection (determinant -1), not a rotation")

@@ -1,0 +1,156 @@
+"""Every model, execution and training setting, declared once as frozen dataclasses with named presets."""
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Execution:
+    """How a network runs, not what it computes; handed to a network once.
+
+    attention: kernel of `nn/attention.py`. remat: what the backward pass recomputes of each block.
+    dtype: activations and matmuls ("float32" or "bfloat16"); parameters keep their own dtype.
+    unroll: run a stack of blocks as a Python loop instead of a scan (faster on CPU forward, never for deep backward).
+    """
+
+    attention: Literal["xla", "cudnn", "splash"] = "xla"
+    remat: Literal["none", "full", "save_attention"] = "none"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    unroll: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters: y = x W + (alpha / rank) dropout(x) A B on every linear whose name is in `targets`."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclasses.dataclass(frozen=True)
+class Qwen3VLTextConfig:
+    """Qwen3-VL's text decoder (RMSNorm, GQA, per-head q/k norm, interleaved M-RoPE, SwiGLU, tied head)."""
+
+    vocab_size: int = 151936
+    hidden_size: int = 2048
+    num_layers: int = 28
+    num_heads: int = 16
+    num_kv_heads: int = 8
+    head_dim: int = 128
+    mlp_size: int = 6144
+    rope_theta: float = 5e6
+    mrope_section: tuple[int, int, int] = (24, 20, 20)
+    rms_norm_eps: float = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class OPTConfig:
+    """GenDoP's OPT-style decoder: learned positions from index 0, post-LN blocks, ReLU, untied head without bias.
+
+    `vocab_size` 260: PAD 0, BOS 1, EOS 2, then bins; ShotVerse has 256 bins and SEP 259, GenDoP 257 bins.
+    `ffn_size` 0 means 4 * hidden_size. `cond_size` is the width of what `project` maps to the prefix.
+    """
+
+    vocab_size: int = 260
+    hidden_size: int = 1024
+    num_layers: int = 12
+    num_heads: int = 8
+    ffn_size: int = 0
+    max_positions: int = 4096
+    dropout: float = 0.1
+
+    @property
+    def mlp_size(self) -> int:
+        return self.ffn_size or 4 * self.hidden_size
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseTokenConfig:
+    """How a multi-shot trajectory becomes decoder tokens (`camera/tokenizer.py`).
+
+    bins: levels per value. poses: "every" takes a pose each `every` frames (the paper's latent frames), "count" takes
+    `count` poses spread evenly over each shot and interpolates between them. stage: whether the sequence opens with
+    the scene scale and the stage pose (1 + 12 tokens) or with the scale alone (1 token).
+    """
+
+    bins: int = 256
+    poses: Literal["every", "count"] = "every"
+    every: int = 4
+    count: int = 6
+    stage: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannerConfig:
+    """The ShotVerse planner: text encoder with trajectory queries, linear projection, OPT decoder.
+
+    encoder: "queries" (the paper), "text" (no query tokens: every text state is a camera code) or "none" (no VLM:
+    token embeddings are the prefix). decoder: "opt" (the paper) or "native" (the VLM continues with pose tokens).
+    These are the ablations of the paper's Table 6. code_penalty is λ of the paper's Eq. 4 on the mean square.
+    """
+
+    text: Qwen3VLTextConfig = Qwen3VLTextConfig()
+    decoder: OPTConfig = OPTConfig()
+    tokens: PoseTokenConfig = PoseTokenConfig()
+    lora: LoraConfig | None = LoraConfig(rank=32, alpha=32.0)
+    num_queries: int = 32
+    encoder: Literal["queries", "text", "none"] = "queries"
+    decoder_kind: Literal["opt", "native"] = "opt"
+    code_penalty: float = 1e-4
+    max_text_tokens: int = 1024
+
+
+def planner_qwen3vl_2b() -> PlannerConfig:
+    """The paper's planner: Qwen3-VL-2B with LoRA r=32 and a 12-layer, 1024-wide decoder."""
+    return PlannerConfig()
+
+
+def planner_small() -> PlannerConfig:
+    """The planner that ships: same code, trained from scratch on the stage, so there is no frozen base and no LoRA."""
+    return PlannerConfig(
+        text=Qwen3VLTextConfig(
+            vocab_size=4096,
+            hidden_size=192,
+            num_layers=4,
+            num_heads=6,
+            num_kv_heads=3,
+            head_dim=32,
+            mlp_size=512,
+            mrope_section=(6, 5, 5),
+        ),
+        decoder=OPTConfig(hidden_size=192, num_layers=12, num_heads=6, max_positions=512, dropout=0.0),
+        tokens=PoseTokenConfig(poses="count", count=6),
+        lora=None,
+        num_queries=8,
+        max_text_tokens=448,
+    )
+
+
+def planner_nano() -> PlannerConfig:
+    """For tests: seconds to compile and train."""
+    return PlannerConfig(
+        text=Qwen3VLTextConfig(
+            vocab_size=512,
+            hidden_size=32,
+            num_layers=2,
+            num_heads=4,
+            num_kv_heads=2,
+            head_dim=16,
+            mlp_size=64,
+            mrope_section=(4, 2, 2),
+        ),
+        decoder=OPTConfig(hidden_size=32, num_layers=2, num_heads=4, max_positions=256, dropout=0.0),
+        tokens=PoseTokenConfig(poses="count", count=3),
+        lora=None,
+        num_queries=2,
+        max_text_tokens=256,
+    )
+
+
+PLANNERS = {
+    "planner_qwen3vl_2b": planner_qwen3vl_2b,
+    "planner_small": planner_small,
+    "planner_nano": planner_nano,
+}
