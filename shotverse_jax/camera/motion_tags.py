@@ -1,0 +1,311 @@
+"""Motion tags: what the camera does, as one of 27 translations x 7 rotations per frame, and plain words for it.
+
+The tags of E.T. and GenDoP (GenDoP `dataset/scripts/processing/segmentation.py`, `evaluate/eval/.../caption.py`):
+velocities in the current camera's OpenGL axes (x right, y up, z back) are thresholded per axis, then smoothed until a
+shot has at most four segments. Two properties of that definition matter to a caller: the translation threshold is
+absolute (0.02 world units per second at 30 frames per second), so tags depend on scale; the rotation threshold is per
+frame, so tags depend on the number of frames. Compare only shots brought to one length (`tag_shot`) and one unit.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from itertools import product
+from typing import Literal
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+
+FRAMES = 120
+"""Frames a shot is resampled to before tagging (DataDoP's shot length)."""
+MAX_SEGMENTS = 4
+STILL_SPEED = 0.02
+"""World units per second below which an axis does not move."""
+STILL_ROTATION = 0.005
+"""Radians per frame below which the camera does not turn."""
+DOMINANCE = 0.4
+"""An axis is dropped beside another one when their speeds differ by more than this fraction of the larger."""
+
+_PATTERNS = tuple(product((0, 1, -1), repeat=3))
+_DIRECTIONS = (("right", "left"), ("up", "down"), ("backward", "forward"))  # + and - of x, y, z
+
+
+def _directions(pattern: tuple[int, int, int]) -> list[str]:
+    return [_DIRECTIONS[axis][sign < 0] for axis, sign in enumerate(pattern) if sign]
+
+
+def _join(words: list[str]) -> str:
+    return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])}, and {words[-1]}"
+
+
+TRANSLATION_DIRECTIONS = tuple(_join(_directions(pattern)) for pattern in _PATTERNS)
+"""Per translation class its directions in words ("right and up"); "" for class 0, static."""
+TRANSLATION_NAMES = tuple(f"move {words}" if words else "static" for words in TRANSLATION_DIRECTIONS)
+ROTATION_NAMES = ("static", "pitch up", "pitch down", "yaw left", "yaw right", "roll left", "roll right")
+NUM_LABELS = len(TRANSLATION_NAMES) * len(ROTATION_NAMES)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """A run of frames [start, end) with one motion: its two classes and its name, e.g. "move right + yaw left"."""
+
+    start: int
+    end: int
+    translation: int
+    rotation: int
+
+    @property
+    def name(self) -> str:
+        turn = f" + {ROTATION_NAMES[self.rotation]}" if self.rotation else ""
+        return TRANSLATION_NAMES[self.translation] + turn
+
+    @property
+    def label(self) -> int:
+        return self.translation * len(ROTATION_NAMES) + self.rotation
+
+    @property
+    def is_static(self) -> bool:
+        return self.label == 0
+
+    def __len__(self):
+        return self.end - self.start
+
+
+def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "opencv", fps: float = 30.0) -> np.ndarray:
+    """Smoothed label, 7 * translation + rotation in 0..188, of each step between neighbouring frames.
+
+    Args:
+        pose_T34: [T, 3, 4] camera-to-world poses of one shot; the world is free, it may even be left-handed.
+        camera: axes of the camera frame, "opencv" (y down, z forward) or "opengl" (y up, z back).
+        fps: turns a step into units per second for the translation threshold; rotations are judged per frame.
+
+    Returns:
+        [T - 1] int64 labels; empty for a single pose. Source: GenDoP `evaluate/eval/src/metrics/modules/caption.py`.
+
+    Raises:
+        ValueError: poses that are not [T, 3, 4], or another `camera`.
+    """
+    pose_T34 = np.asarray(pose_T34, np.float64)
+    if pose_T34.ndim != 3 or pose_T34.shape[1:] != (3, 4):
+        raise ValueError(f"motion tags need poses of shape [T, 3, 4], got {pose_T34.shape}")
+    if camera not in ("opencv", "opengl"):
+        raise ValueError(f'camera axes must be "opencv" or "opengl", got {camera!r}')
+    if camera == "opencv":
+        pose_T34 = se3.flip_yz(pose_T34)
+    step_34 = se3.relative(pose_T34[:-1], pose_T34[1:])
+    raw = len(ROTATION_NAMES) * _translation_class(fps * step_34[..., 3])
+    raw += _rotation_class(se3.so3_log(step_34[..., :3]))
+    return _smooth(raw)
+
+
+def segments(labels: np.ndarray) -> list[Segment]:
+    """Runs of equal label, in order; `start` and `end` (exclusive) index the labels. Empty for no labels."""
+    values, lengths = _runs(np.asarray(labels))
+    ends = np.cumsum(lengths).tolist()
+    return [
+        Segment(end - length, end, *divmod(value, len(ROTATION_NAMES)))
+        for value, length, end in zip(values, lengths, ends, strict=True)
+    ]
+
+
+def shot_labels(pose_T34: np.ndarray, frames: int = FRAMES) -> np.ndarray:
+    """Labels [frames - 1] of one shot, OpenCV camera-to-world [T, 3, 4], resampled to `frames` over all its length."""
+    pose_T34 = np.asarray(pose_T34, np.float64)
+    return tag_labels(se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, frames)))
+
+
+def tag_shot(pose_T34: np.ndarray, frames: int = FRAMES) -> list[Segment]:
+    """Segments of one shot, at most four, in steps of the resampled shot: [0, frames - 1). See `shot_labels`."""
+    return segments(shot_labels(pose_T34, frames))
+
+
+def tag_trajectory(trajectory: Trajectory, frames: int = FRAMES) -> list[list[Segment]]:
+    """Segments of each shot in the shot's own frame numbers (from 0, together covering all its frames), for display.
+
+    Each shot is tagged by `tag_shot`; a segment shorter than half a frame of the shot is left out.
+    """
+    result = []
+    for start, end in trajectory.spans:
+        ratio = (end - start) / (frames - 1)
+        shot = [
+            dataclasses.replace(segment, start=round(segment.start * ratio), end=round(segment.end * ratio))
+            for segment in tag_shot(trajectory.pose_T34[start:end], frames)
+        ]
+        result.append([segment for segment in shot if len(segment)])
+    return result
+
+
+def dominant_motion(shot: Sequence[Segment]) -> tuple[int, int]:
+    """The motion a director would name the shot by: (translation class, rotation class).
+
+    It is the motion that fills most frames of the shot, in one segment or several. Stillness does not count as long as
+    anything moves: a shot that holds for four seconds and then pans for two is a pan. Of equals the first wins.
+    """
+    frames: dict[tuple[int, int], int] = {}
+    for segment in shot:
+        if not segment.is_static:
+            key = (segment.translation, segment.rotation)
+            frames[key] = frames.get(key, 0) + len(segment)
+    return max(frames, key=frames.get) if frames else (0, 0)
+
+
+def outline(shot: Sequence[Segment]) -> str:
+    """GenDoP's outline of a shot, the text its captions were written from (`processing/captioning.py`).
+
+    "Outline: Total frames 119. [Camera motion] Between frames 0 and 29: move right + yaw left; ...", ends inclusive.
+    """
+    parts = [f"Between frames {segment.start} and {segment.end - 1}: {segment.name}" for segment in shot]
+    total = shot[-1].end if shot else 0
+    return f"Outline: Total frames {total}. [Camera motion] {'; '.join(parts)}"
+
+
+def describe(shot: Sequence[Segment], style: Literal["plain", "film"] = "plain") -> str:
+    """One sentence for a shot.
+
+    Args:
+        shot: its segments; none at all reads as a static camera.
+        style: "plain" is the wording of GenDoP's `Movement` captions ("The camera moves right while yawing left, then
+            shifts right and forward, and finally remains static."); "film" the words of a set ("The camera arcs right,
+            then pushes in, and finally holds.").
+    """
+    vocabulary = {"plain": _plain_phrase, "film": _film_phrase}
+    if style not in vocabulary:
+        raise ValueError(f'style must be "plain" or "film", got {style!r}')
+    shot = list(shot) or [Segment(0, 1, 0, 0)]
+    phrases = [vocabulary[style](shot[:i], segment) for i, segment in enumerate(shot)]
+    last = ", and finally " if len(phrases) > 2 else ", then "
+    sentence = last.join([", then ".join(phrases[:-1]), phrases[-1]] if len(phrases) > 1 else phrases)
+    return f"The camera {sentence}."
+
+
+# Words
+
+
+def _plain_phrase(before: list[Segment], segment: Segment) -> str:
+    """The segment as a verb phrase in the third person, worded by what came before it."""
+    previous = before[-1] if before else None
+    same_turn = previous is not None and segment.rotation and previous.rotation == segment.rotation
+    turn = ROTATION_NAMES[segment.rotation].split() if segment.rotation else []  # ["yaw", "left"]
+    if segment.is_static:
+        return "remains static again" if any(s.is_static for s in before) else "remains static"
+    if not segment.translation:
+        return f"keeps {turn[0]}ing {turn[1]} in place" if same_turn else f"{turn[0]}s {turn[1]} in place"
+    words = TRANSLATION_DIRECTIONS[segment.translation]
+    if previous is None or not previous.translation:
+        phrase = f"moves {words}"
+    else:
+        phrase = f"{'continues' if previous.translation == segment.translation else 'shifts'} {words}"
+    if same_turn:
+        return f"{phrase} while continuing to {turn[0]} {turn[1]}"
+    return f"{phrase} while {turn[0]}ing {turn[1]}" if turn else phrase
+
+
+_FILM_MOVES = {
+    "right": "trucks right",
+    "left": "trucks left",
+    "up": "cranes up",
+    "down": "cranes down",
+    "backward": "pulls back",
+    "forward": "pushes in",
+}
+_FILM_TURNS = ("", "tilt up", "tilt down", "pan left", "pan right", "roll left", "roll right")
+_ARCS = {("right", "yaw left"): "arcs right", ("left", "yaw right"): "arcs left"}
+
+
+def _film_phrase(before: list[Segment], segment: Segment) -> str:
+    """As `_plain_phrase`, in the words of a film set; sideways against a pan is an arc around the subject."""
+    if segment.is_static:
+        return "holds again" if any(s.is_static for s in before) else "holds"
+    turn = _FILM_TURNS[segment.rotation].split()
+    if not segment.translation:
+        return f"{turn[0]}s {turn[1]}"
+    words = _directions(_PATTERNS[segment.translation])
+    arc = _ARCS.get((words[0], ROTATION_NAMES[segment.rotation]))
+    moves = [arc or _FILM_MOVES[words[0]], *(_FILM_MOVES[word] for word in words[1:])]
+    phrase = _join(moves)
+    if arc or not turn:
+        return phrase
+    gerund = turn[0] + ("ning" if turn[0] == "pan" else "ing")
+    return f"{phrase} while {gerund} {turn[1]}"
+
+
+# Classes of single steps
+
+
+def _translation_class(v_T3: np.ndarray) -> np.ndarray:
+    """Velocities in units per second, OpenGL axes → class 9 c(x) + 3 c(y) + c(z), c(0) = 0, c(+) = 1, c(-) = 2."""
+    speed = np.abs(v_T3)
+    moving = speed > STILL_SPEED
+    keep = moving.copy()
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        larger = np.maximum(speed[:, a], speed[:, b])
+        ratio = (speed[:, a] - speed[:, b]) / np.where(larger > 0, larger, 1.0)
+        compared = moving[:, a] & moving[:, b]
+        keep[:, b] &= ~(compared & (ratio > DOMINANCE))
+        keep[:, a] &= ~(compared & (ratio < -DOMINANCE))
+    sign = np.where(keep, np.sign(v_T3), 0.0).astype(np.int64)
+    return (sign % 3) @ np.asarray([9, 3, 1])
+
+
+def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
+    """Rotation vectors in radians per frame, OpenGL axes → class 0..6; a tie of the two largest axes is no rotation."""
+    size = np.abs(w_T3)
+    axis = size.argmax(1)
+    ordered = np.sort(size, axis=1)
+    turning = (ordered[:, 2] > STILL_ROTATION) & (ordered[:, 2] > ordered[:, 1])
+    negative = np.take_along_axis(w_T3, axis[:, None], 1)[:, 0] < 0
+    return np.where(turning, 1 + 2 * axis + negative, 0)
+
+
+# Smoothing
+
+
+def _smooth(raw: np.ndarray) -> np.ndarray:
+    """Mode filter, then removal of short runs, with growing sizes until at most `MAX_SEGMENTS` segments remain."""
+    window, shortest = 15, 10
+    while True:
+        labels = _remove_short(_mode_filter(raw, window), shortest)
+        if np.count_nonzero(np.diff(labels)) < MAX_SEGMENTS:
+            return labels
+        window, shortest = window + 5, shortest + 5
+
+
+def _mode_filter(labels: np.ndarray, window: int) -> np.ndarray:
+    """Most frequent label within `window // 2` of each position, the smallest of equals; shorter input is returned."""
+    total, half = len(labels), window // 2
+    if total < window:
+        return labels
+    values, code = np.unique(labels, return_inverse=True)
+    count = np.zeros((total + 1, len(values)), np.int64)
+    np.cumsum(code[:, None] == np.arange(len(values)), axis=0, out=count[1:])
+    at = np.arange(total)
+    inside = count[np.minimum(at + half + 1, total)] - count[np.maximum(at - half, 0)]
+    return values[inside.argmax(1)]
+
+
+def _runs(labels: np.ndarray) -> tuple[list[int], list[int]]:
+    """Values and lengths of the runs of equal label."""
+    if not len(labels):
+        return [], []
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(labels)) + 1])
+    return labels[starts].tolist(), np.diff(np.append(starts, len(labels))).tolist()
+
+
+def _remove_short(labels: np.ndarray, shortest: int) -> np.ndarray:
+    """Gives runs shorter than `shortest`, the shortest first, to their neighbours (half each, the odd frame left).
+
+    Equal neighbours that meet stay two runs while others are removed, as in the original.
+    """
+    values, lengths = _runs(labels)
+    while len(lengths) > 1 and (length := min(lengths)) < shortest:
+        i = lengths.index(length)
+        if i == 0:
+            lengths[1] += length
+        elif i == len(lengths) - 1:
+            lengths[-2] += length
+        else:
+            lengths[i - 1] += length - length // 2
+            lengths[i + 1] += length // 2
+        del values[i], lengths[i]
+    return np.repeat(np.asarray(values, np.int64), lengths)
