@@ -1,0 +1,120 @@
+"""Scaled dot-product attention behind one function; the kernel is chosen by value."""
+
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+Kernel = Literal["xla", "cudnn", "splash"]
+
+# Name of what the splash kernel keeps for its backward pass; `nn/stack.py` saves it under remat="save_attention".
+SPLASH_RESIDUALS = "attention_residuals"
+SPLASH_BLOCK = 512
+
+
+def attend(
+    q_BTNH: jax.Array,
+    k_BSNH: jax.Array,
+    v_BSNH: jax.Array,
+    *,
+    kernel: Kernel = "xla",
+    causal: bool = False,
+    mask_BTS: jax.Array | None = None,
+    kv_lengths: jax.Array | None = None,
+    scale: float | None = None,
+) -> jax.Array:
+    """softmax(scale q k^T) v with the softmax in float32, [B, T, N, H] in the dtype of q.
+
+    Keys and values may have fewer heads than queries (grouped-query attention: query head n reads head
+    n // (N / N_kv)). causal: query t sees keys 0..t, which needs T == S. mask_BTS: True where a key may be seen; its
+    T axis may be 1 (the same keys for every query). kv_lengths [B]: only the first keys of a sample are real.
+    A query that sees no key at all gets a meaningless, finite output. scale: 1 / sqrt(H) unless given.
+    Raises ValueError for shapes that do not fit together and for masks the kernel cannot take.
+    """
+    heads, kv_heads = q_BTNH.shape[2], k_BSNH.shape[2]
+    if heads % kv_heads:
+        raise ValueError(f"attend: {heads} query heads cannot share {kv_heads} key heads; make one divide the other")
+    if causal and q_BTNH.shape[1] != k_BSNH.shape[1]:
+        raise ValueError(
+            f"attend: causal needs as many queries as keys, got {q_BTNH.shape[1]} and {k_BSNH.shape[1]}; pass mask_BTS"
+        )
+    scale = 1.0 / math.sqrt(q_BTNH.shape[-1]) if scale is None else scale
+    if kernel == "xla":
+        return _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale)
+    if kernel == "cudnn":
+        return jax.nn.dot_product_attention(
+            q_BTNH,
+            k_BSNH,
+            v_BSNH,
+            mask=None if mask_BTS is None else mask_BTS[:, None],
+            scale=scale,
+            is_causal=causal,
+            key_value_seq_lengths=kv_lengths,
+            implementation="cudnn",
+        )
+    if kernel == "splash":
+        return _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale)
+    raise ValueError(f"attend: unknown kernel {kernel!r}; use xla, cudnn or splash")
+
+
+def _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
+    batch, queries, heads, width = q_BTNH.shape
+    keys, kv_heads = k_BSNH.shape[1:3]
+    q_BTKGH = q_BTNH.reshape(batch, queries, kv_heads, heads // kv_heads, width)
+    scores_BKGTS = scale * jnp.einsum("BTKGH,BSKH->BKGTS", q_BTKGH, k_BSNH, preferred_element_type=jnp.float32)
+    mask = mask_BTS
+    if causal:
+        mask = _both(mask, jnp.tril(jnp.ones((1, queries, keys), bool)))
+    if kv_lengths is not None:
+        mask = _both(mask, jnp.arange(keys) < kv_lengths[:, None, None])
+    if mask is not None:
+        scores_BKGTS = jnp.where(mask[:, None, None], scores_BKGTS, jnp.finfo(jnp.float32).min)
+    weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(v_BSNH.dtype)
+    return jnp.einsum("BKGTS,BSKH->BTKGH", weights_BKGTS, v_BSNH).reshape(q_BTNH.shape)
+
+
+def _both(a, b):
+    return b if a is None else a & b
+
+
+def _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale, interpret=False):
+    """Pallas splash attention on TPU; sequence lengths are multiples of 128, masks are causal, by length or by key."""
+    queries, keys, heads = q_BTNH.shape[1], k_BSNH.shape[1], q_BTNH.shape[2]
+    if queries % 128 or keys % 128:
+        raise ValueError(f"attend: splash needs lengths in multiples of 128, got {queries} and {keys}; pad them")
+    seen_BS = None
+    if mask_BTS is not None:
+        if mask_BTS.shape[1] != 1:
+            raise ValueError("attend: splash takes a mask of keys only, [B, 1, S]; use the xla kernel for other masks")
+        seen_BS = mask_BTS[:, 0]
+    if kv_lengths is not None:
+        seen_BS = _both(seen_BS, jnp.arange(keys) < kv_lengths[:, None])
+    head_mask = splash.CausalMask((queries, keys)) if causal else splash.FullMask((queries, keys))
+    block_q, block_kv = math.gcd(queries, SPLASH_BLOCK), math.gcd(keys, SPLASH_BLOCK)
+    run = splash.make_splash_mha(
+        mask=splash.MultiHeadMask([head_mask] * heads),
+        block_sizes=splash.BlockSizes(
+            block_q=block_q,
+            block_kv=block_kv,
+            block_kv_compute=block_kv,
+            block_q_dkv=block_q,
+            block_kv_dkv=block_kv,
+            block_kv_dkv_compute=block_kv,
+            block_q_dq=block_q,
+            block_kv_dq=block_kv,
+        ),
+        head_shards=1,
+        q_seq_shards=1,
+        residual_checkpoint_name=SPLASH_RESIDUALS,
+        interpret=interpret,
+    )
+    q_BNTH, k_BNSH, v_BNSH = ((x.swapaxes(1, 2)) for x in (q_BTNH * scale, k_BSNH, v_BSNH))
+    if seen_BS is None:
+        out_BNTH = jax.vmap(run)(q_BNTH, k_BNSH, v_BNSH)
+    else:
+        seen_BS = jnp.broadcast_to(seen_BS, (q_BTNH.shape[0], keys))
+        segments = splash.SegmentIds(q=jnp.ones((len(seen_BS), queries), jnp.int32), kv=seen_BS.astype(jnp.int32))
+        out_BNTH = jax.vmap(run)(q_BNTH, k_BNSH, v_BNSH, segments)
+    return out_BNTH.swapaxes(1, 2).astype(q_BTNH.dtype)

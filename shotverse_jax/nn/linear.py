@@ -1,0 +1,44 @@
+"""A linear layer that takes a low-rank adapter when the `lora` variable collection holds one for it."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from flax import struct
+
+
+class Adapter(struct.PyTreeNode):
+    """One linear's low-rank adapter: y += scale * dropout(x) A B (LoRA, arXiv 2106.09685, Eq. 3).
+
+    a: [in, rank], b: [rank, out], both with leading axes when the layers are stacked. scale (alpha / rank) and
+    dropout are constants of the tree, not leaves: an optimiser never sees them.
+    """
+
+    a: jax.Array
+    b: jax.Array
+    scale: float = struct.field(pytree_node=False)
+    dropout: float = struct.field(pytree_node=False, default=0.0)
+
+
+class Linear(nn.Module):
+    """x [..., in] -> [..., features] in the dtype of x; parameters `kernel` [in, features] and `bias` [features].
+
+    With a variable `adapter` in the `lora` collection (see `lora.py`) the side path is added; its dropout runs when
+    `deterministic` is false and draws from the rng named "dropout".
+    """
+
+    features: int
+    use_bias: bool = False
+    kernel_init: Callable = nn.initializers.normal(0.02)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
+        y = x @ kernel.astype(x.dtype)
+        if self.has_variable("lora", "adapter"):
+            adapter = self.get_variable("lora", "adapter")
+            low = nn.Dropout(adapter.dropout)(x, deterministic=deterministic) @ adapter.a.astype(x.dtype)
+            y = y + adapter.scale * (low @ adapter.b.astype(x.dtype))
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+        return y

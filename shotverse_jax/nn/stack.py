@@ -1,0 +1,50 @@
+"""A stack of identical blocks whose parameters are stacked on axis 0."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from shotverse_jax.config import Execution
+from shotverse_jax.nn.attention import SPLASH_RESIDUALS
+
+
+def run_stack(
+    block: nn.Module, length: int, execution: Execution, x: jax.Array, *args: Any, per_layer: Any = None, **static: Any
+) -> Any:
+    """Apply `length` copies of `block` to x, one after the other: x = block(x, *args, **static).
+
+    block: a submodule of the caller; every leaf of its `params` (and `lora`) has a leading axis of `length`. args are
+    arrays (or None) that all copies share, static are Python values. With `per_layer` (a tree of arrays [length, ...])
+    the call is `x, y = block(x, per_layer[i], *args, **static)` and the result (x, y stacked on axis 0).
+    execution.unroll turns the scan into straight code; execution.remat says what the backward pass recomputes.
+    The parameter tree and the random numbers do not depend on either.
+    """
+
+    def body(block, x, layer, *args):
+        if per_layer is None:
+            return block(x, *args, **static), None
+        return block(x, layer, *args, **static)
+
+    if execution.remat != "none":
+        policy = {"full": None, "save_attention": _save_attention}[execution.remat]
+        # Inside a loop XLA cannot merge the two copies of a block, so the barrier against it is only for straight code.
+        body = nn.remat(body, policy=policy, prevent_cse=execution.unroll)
+    scan = nn.scan(
+        body,
+        variable_axes={"params": 0, "lora": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(0, *([nn.broadcast] * len(args))),
+        length=length,
+        unroll=length if execution.unroll else 1,
+    )
+    x, outputs = scan(block, x, per_layer, *args)
+    return x if per_layer is None else (x, outputs)
+
+
+def _save_attention(primitive, *args, **params):
+    """Keep what the attention kernel's own backward pass reads: saving its named output alone would not stop the kernel
+    from running again. The xla kernel has no such residual and is recomputed."""
+    if primitive.name.startswith("dot_product_attention_fwd"):
+        return True
+    return primitive.name == "name" and params["name"] == SPLASH_RESIDUALS
