@@ -78,7 +78,7 @@ class PoseTokenConfig:
     bins: int = 256
     poses: Literal["every", "count"] = "every"
     every: int = 4
-    count: int = 6
+    count: int = 5
     stage: bool = True
 
 
@@ -121,7 +121,7 @@ def planner_small() -> PlannerConfig:
             mrope_section=(6, 5, 5),
         ),
         decoder=OPTConfig(hidden_size=192, num_layers=12, num_heads=6, max_positions=512, dropout=0.0),
-        tokens=PoseTokenConfig(poses="count", count=6),
+        tokens=PoseTokenConfig(poses="count", count=5),
         lora=None,
         num_queries=8,
         max_text_tokens=448,
