@@ -16,7 +16,7 @@ def run_stack(
 
     block: a submodule of the caller; every leaf of its `params` (and `lora`) has a leading axis of `length`. args are
     arrays (or None) that all copies share, static are Python values. With `per_layer` (a tree of arrays [length, ...])
-    the call is `x, y = block(x, per_layer[i], *args, **static)` and the result (x, y stacked on axis 0).
+    the call is `x, y = block(x, *args, layer=per_layer[i], **static)` and the result (x, y stacked on axis 0).
     execution.unroll turns the scan into straight code; execution.remat says what the backward pass recomputes.
     The parameter tree and the random numbers do not depend on either.
     """
@@ -24,7 +24,7 @@ def run_stack(
     def body(block, x, layer, *args):
         if per_layer is None:
             return block(x, *args, **static), None
-        return block(x, layer, *args, **static)
+        return block(x, *args, layer=layer, **static)
 
     if execution.remat != "none":
         policy = {"full": None, "save_attention": _save_attention}[execution.remat]

@@ -1,0 +1,66 @@
+"""Low-rank adapters as a variable collection of their own: make one for a parameter tree, or fold it in.
+
+A network with an adapter is `model.apply({"params": params, "lora": adapter}, ...)`; without one, the same call without
+the collection. Only this file and `nn/linear.py` know how an adapter looks.
+"""
+
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from shotverse_jax.config import LoraConfig
+from shotverse_jax.nn.linear import Adapter
+
+Tree = Mapping[str, Any]
+
+
+def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:
+    """An adapter that changes nothing yet, for every linear of `params` whose name is in `config.targets`.
+
+    Follows peft: A uniform in +-1/sqrt(in), B zero, both float32; kernels stacked on axis 0 get stacked adapters.
+    params may be abstract (`jax.eval_shape`). To adapt one part of a network, give that part and nest the result
+    the same way. Raises ValueError when a target names no linear.
+    """
+    adapters, found = {}, set()
+    for path, kernel in flatten_dict(params).items():
+        if path[-1] != "kernel" or path[-2] not in config.targets:
+            continue
+        *stack, width_in, width_out = kernel.shape
+        path_key = jax.random.fold_in(key, zlib.crc32("/".join(path).encode()))
+        bound = width_in**-0.5
+        adapters[(*path[:-1], "adapter")] = Adapter(
+            a=jax.random.uniform(path_key, (*stack, width_in, config.rank), minval=-bound, maxval=bound),
+            b=jnp.zeros((*stack, config.rank, width_out)),
+            scale=config.alpha / config.rank,
+            dropout=config.dropout,
+        )
+        found.add(path[-2])
+    if missing := sorted(set(config.targets) - found):
+        raise ValueError(
+            f"LoRA targets {missing} name no linear of this network; take the names from its parameter tree"
+        )
+    return unflatten_dict(adapters)
+
+
+def merge(params: Tree, adapter: Tree) -> dict[str, Any]:
+    """The parameters with the adapter folded in, W + scale A B, summed in float32 and rounded to the dtype of W.
+
+    Raises ValueError when the adapter has an entry for a linear that `params` lacks.
+    """
+    merged, adapters = flatten_dict(params), flatten_dict(adapter)
+    kernels = {path: (*path[:-1], "kernel") for path in adapters}
+    if missing := sorted("/".join(kernel) for kernel in kernels.values() if kernel not in merged):
+        raise ValueError(
+            f"the adapter changes linears that the network lacks: {missing}; load the network it was made for"
+        )
+    for path, leaf in adapters.items():
+        kernel = merged[kernels[path]]
+        delta = leaf.scale * jnp.matmul(
+            leaf.a.astype(jnp.float32), leaf.b.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST
+        )
+        merged[kernels[path]] = (kernel.astype(jnp.float32) + delta).astype(kernel.dtype)
+    return unflatten_dict(merged)

@@ -1,0 +1,162 @@
+"""Qwen3-VL's text decoder (transformers `models/qwen3_vl`), used by the planner as an encoder of states.
+
+Parameters: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`. The output head is the embedding.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import Execution, Qwen3VLTextConfig
+from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import RMSNorm
+from shotverse_jax.nn.rope import mrope_table, rotate_halves
+from shotverse_jax.nn.stack import run_stack
+
+Cache = dict[str, jax.Array]
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention with per-head RMSNorm of q and k before the rotation."""
+
+    config: Qwen3VLTextConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD, rope, mask_BTS, cache=None, start=None, *, deterministic):
+        config = self.config
+
+        def heads(name, count):
+            y = Linear(count * config.head_dim, name=name)(x_BTD, deterministic)
+            return y.reshape(*x_BTD.shape[:2], count, config.head_dim)
+
+        norm_eps = config.rms_norm_eps
+        q_BTNH = rotate_halves(RMSNorm(norm_eps, name="q_norm")(heads("q_proj", config.num_heads)), rope)
+        k_BTNH = rotate_halves(RMSNorm(norm_eps, name="k_norm")(heads("k_proj", config.num_kv_heads)), rope)
+        v_BTNH = heads("v_proj", config.num_kv_heads)
+        if cache is None:
+            o_BTNH = attend(q_BTNH, k_BTNH, v_BTNH, kernel=self.execution.attention, causal=True, mask_BTS=mask_BTS)
+        else:
+            new = {"k": k_BTNH, "v": v_BTNH}
+            cache = {n: jax.lax.dynamic_update_slice_in_dim(cache[n], new[n], start, axis=1) for n in new}
+            o_BTNH = attend(q_BTNH, cache["k"], cache["v"], mask_BTS=mask_BTS)
+        y_BTD = Linear(config.hidden_size, name="o_proj")(o_BTNH.reshape(*x_BTD.shape[:2], -1), deterministic)
+        return y_BTD, cache
+
+
+class Mlp(nn.Module):
+    """SwiGLU: (silu(x gate) * (x up)) down."""
+
+    config: Qwen3VLTextConfig
+
+    @nn.compact
+    def __call__(self, x_BTD, deterministic):
+        gate_BTF = Linear(self.config.mlp_size, name="gate_proj")(x_BTD, deterministic)
+        up_BTF = Linear(self.config.mlp_size, name="up_proj")(x_BTD, deterministic)
+        return Linear(self.config.hidden_size, name="down_proj")(nn.silu(gate_BTF) * up_BTF, deterministic)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and MLP; given this layer's keys and values as `layer`, returns (x, the same extended)."""
+
+    config: Qwen3VLTextConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD, rope, mask_BTS, start=None, *, deterministic, layer=None):
+        eps = self.config.rms_norm_eps
+        attention = Attention(self.config, self.execution, name="self_attn")
+        normed_BTD = RMSNorm(eps, name="input_layernorm")(x_BTD)
+        y_BTD, layer = attention(normed_BTD, rope, mask_BTS, layer, start, deterministic=deterministic)
+        x_BTD = x_BTD + y_BTD
+        normed_BTD = RMSNorm(eps, name="post_attention_layernorm")(x_BTD)
+        x_BTD = x_BTD + Mlp(self.config, name="mlp")(normed_BTD, deterministic)
+        return x_BTD if layer is None else (x_BTD, layer)
+
+
+class Qwen3VLText(nn.Module):
+    """Embeddings in, final-normed states out; `init` through `__call__`."""
+
+    config: Qwen3VLTextConfig
+    execution: Execution = Execution()
+
+    def setup(self):
+        config = self.config
+        self.embedding = self.param("embedding", nn.initializers.normal(0.02), (config.vocab_size, config.hidden_size))
+        self.layers = Block(config, self.execution)
+        self.norm = RMSNorm(config.rms_norm_eps)
+
+    def embed(self, ids_BT: jax.Array) -> jax.Array:
+        """Rows of the embedding table, [B, T, D], in the activation dtype; ids outside the table are undefined."""
+        return self.embedding[ids_BT].astype(self.execution.dtype)
+
+    def logits(self, hidden_BTD: jax.Array) -> jax.Array:
+        """Next-token logits [B, T, V] in float32 from final-normed states; the head is the embedding table."""
+        table_VD = self.embedding.astype(hidden_BTD.dtype)
+        return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD, preferred_element_type=jnp.float32)
+
+    def __call__(
+        self,
+        x_BTD: jax.Array,
+        positions_3BT: jax.Array | None = None,
+        mask_BT: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        """Causal states [B, T, D] of the embeddings x_BTD.
+
+        positions_3BT: T, H, W rows; 0..T-1 in every row unless given (padding does not shift them, as in transformers'
+        forward). mask_BT: True at real tokens; states at padding are meaningless. `deterministic=False` runs the
+        adapters' dropout and needs an rng named "dropout".
+        """
+        x_BTD = x_BTD.astype(self.execution.dtype)
+        mask_BTS = None if mask_BT is None else mask_BT[:, None]
+        rope = self._rope(x_BTD, positions_3BT, 0)
+        config = self.config
+        x_BTD = run_stack(
+            self.layers, config.num_layers, self.execution, x_BTD, rope, mask_BTS, deterministic=deterministic
+        )
+        return self.norm(x_BTD)
+
+    def empty_cache(self, batch: int, length: int) -> Cache:
+        """Keys and values of no token yet: {"k", "v"}, each [L, B, length, N_kv, H]."""
+        config = self.config
+        shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
+        return {name: jnp.zeros(shape, self.execution.dtype) for name in ("k", "v")}
+
+    def extend(
+        self,
+        x_BTD: jax.Array,
+        cache: Cache,
+        start: jax.Array | int,
+        positions_3BT: jax.Array | None = None,
+        mask_BS: jax.Array | None = None,
+    ) -> tuple[jax.Array, Cache]:
+        """States [B, T, D] of T further tokens after the `start` tokens in the cache, and the cache with them in it.
+
+        A prompt is start=0, a decoding step is T=1. positions_3BT: start..start+T-1 unless given. mask_BS [B, length of
+        the cache]: False at cached tokens that are padding. start + T must not exceed the length of the cache.
+        """
+        x_BTD = x_BTD.astype(self.execution.dtype)
+        slots = jnp.arange(cache["k"].shape[2])
+        mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
+        if mask_BS is not None:
+            mask_BTS = mask_BTS & mask_BS[:, None]
+        rope = self._rope(x_BTD, positions_3BT, start)
+        x_BTD, cache = run_stack(
+            self.layers,
+            self.config.num_layers,
+            self.execution,
+            x_BTD,
+            rope,
+            mask_BTS,
+            jnp.asarray(start),
+            per_layer=cache,
+            deterministic=True,
+        )
+        return self.norm(x_BTD), cache
+
+    def _rope(self, x_BTD, positions_3BT, start):
+        if positions_3BT is None:
+            positions_3BT = jnp.broadcast_to(start + jnp.arange(x_BTD.shape[1]), (3, 1, x_BTD.shape[1]))
+        return mrope_table(positions_3BT, self.config.mrope_section, self.config.rope_theta)
