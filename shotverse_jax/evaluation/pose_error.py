@@ -1,0 +1,116 @@
+"""How far a camera path is from the wanted one, within each shot and between shots."""
+
+import itertools
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+
+STILL = 1e-3
+"""A path shorter than this fraction of the scene's extent is no motion: nothing to fit a scale to."""
+
+
+def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None) -> dict[str, float]:
+    """Pose errors of one scene; every convention is in the name, since papers that say "RotErr" differ in theirs.
+
+    Both paths are free in their world frame and `pred` in its scale. One scale serves the whole scene, the
+    least-squares one of the cameras seen from the first of their shot; a scale per shot would hide errors between
+    shots. Lengths are divided by the reference's extent: its largest distance from the first camera.
+
+    Args:
+        pred, ref: same shots, frame by frame.
+        mask: [T], true for frames whose predicted pose is known (a reconstruction may lose some); the first known frame
+            of a shot is its anchor, and shots without one are left out.
+
+    Returns:
+        rot_deg_mean: geodesic angle, degrees, of poses relative to their shot's first, mean over frames.
+        trans_rel_mean: distance of the same translations, mean over frames; nan when the reference stands still.
+        xshot_rot_deg, xshot_trans_rel: the same of the relative pose of first cameras, mean over pairs of shots; nan
+            for a single shot. Only these see whether shots share one world. When either path stands still within all
+            its shots their scale is fitted to these first cameras instead, which takes three shots to mean much.
+        ate_rmse: root mean square distance of cameras after the best similarity over the scene, in reference units.
+        static_shots: shots whose reference stands still.
+        coverage: fraction of frames that counted.
+
+    Raises:
+        ValueError: another number of frames, other cuts, a mask that leaves nothing.
+    """
+    if len(pred) != len(ref) or pred.spans != ref.spans:
+        raise ValueError(f"both paths need the same shots, got {pred.spans} against {ref.spans}")
+    mask = np.ones(len(ref), bool) if mask is None else np.asarray(mask, bool)
+    if mask.shape != (len(ref),) or not mask.any():
+        raise ValueError(f"the mask must be [{len(ref)}] and keep a frame, got {mask.shape} with {mask.sum()} kept")
+    shots = [np.flatnonzero(mask & (ref.shot_T == k)) for k in range(ref.num_shots)]
+    shots = [frames for frames in shots if len(frames)]
+    p_in, r_in = (_within(path.pose_T34, shots) for path in (pred, ref))
+    p_x, r_x = (_between(path.pose_T34, shots) for path in (pred, ref))
+    extent = _extent(ref.pose_T34[mask])
+    still = [_is_still(ref.pose_T34[frames], extent) for frames in shots]
+    pred_still = all(_is_still(pred.pose_T34[frames], _extent(pred.pose_T34[mask])) for frames in shots)
+    scale = _fit_scale(p_x, r_x) if all(still) or pred_still else _fit_scale(p_in, r_in)
+    return {
+        "rot_deg_mean": _rotation_error(p_in, r_in),
+        "trans_rel_mean": float("nan") if all(still) else _translation_error(p_in, r_in, scale, extent),
+        "xshot_rot_deg": _rotation_error(p_x, r_x),
+        "xshot_trans_rel": _translation_error(p_x, r_x, scale, extent),
+        "ate_rmse": _ate(pred.pose_T34[mask, :, 3], ref.pose_T34[mask, :, 3]),
+        "static_shots": float(sum(still)),
+        "coverage": float(mask.mean()),
+    }
+
+
+def similarity(source_N3: np.ndarray, target_N3: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale s, rotation R, translation t of least Σ |s R x + t - y|² (Umeyama 1991); s = 1 where all x are one point."""
+    source_mean, target_mean = source_N3.mean(0), target_N3.mean(0)
+    source, target = source_N3 - source_mean, target_N3 - target_mean
+    u, d, vt = np.linalg.svd(target.T @ source)
+    sign = np.asarray([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * sign) @ vt
+    spread = (source**2).sum()
+    scale = float((d * sign).sum() / spread) if spread > 0 else 1.0
+    return scale, rotation, target_mean - scale * rotation @ source_mean
+
+
+def _within(pose_T34: np.ndarray, shots: list[np.ndarray]) -> np.ndarray:
+    """Poses relative to the first of their shot, all shots in a row."""
+    return np.concatenate([se3.relative(pose_T34[frames[0]], pose_T34[frames]) for frames in shots])
+
+
+def _between(pose_T34: np.ndarray, shots: list[np.ndarray]) -> np.ndarray:
+    """Relative poses of the first cameras of every pair of shots, [pairs, 3, 4]."""
+    first = [pose_T34[frames[0]] for frames in shots]
+    return np.reshape([se3.relative(a, b) for a, b in itertools.combinations(first, 2)], (-1, 3, 4))
+
+
+def _extent(pose_T34: np.ndarray) -> float:
+    return float(np.linalg.norm(pose_T34[:, :, 3] - pose_T34[0, :, 3], axis=1).max())
+
+
+def _is_still(pose_T34: np.ndarray, scene_extent: float) -> bool:
+    length = np.linalg.norm(np.diff(pose_T34[:, :, 3], axis=0), axis=1).sum()
+    return bool(length <= STILL * scene_extent)
+
+
+def _fit_scale(pred_34: np.ndarray, ref_34: np.ndarray) -> float:
+    """Factor on `pred` of least squared distance, not below 0 (a path that goes the wrong way has no good scale)."""
+    square = (pred_34[:, :, 3] ** 2).sum()
+    return max(0.0, float((pred_34[:, :, 3] * ref_34[:, :, 3]).sum() / square)) if square > 0 else 0.0
+
+
+def _rotation_error(pred_34: np.ndarray, ref_34: np.ndarray) -> float:
+    if not len(ref_34):
+        return float("nan")
+    return float(np.degrees(se3.rotation_angle(se3.relative(pred_34, ref_34)[..., :3])).mean())
+
+
+def _translation_error(pred_34: np.ndarray, ref_34: np.ndarray, scale: float, extent: float) -> float:
+    if not len(ref_34) or extent == 0:
+        return float("nan")
+    return float(np.linalg.norm(scale * pred_34[:, :, 3] - ref_34[:, :, 3], axis=1).mean() / extent)
+
+
+def _ate(pred_N3: np.ndarray, ref_N3: np.ndarray) -> float:
+    scale, rotation, translation = similarity(pred_N3, ref_N3)
+    aligned = scale * pred_N3 @ rotation.T + translation
+    return float(np.sqrt(((aligned - ref_N3) ** 2).sum(1).mean()))

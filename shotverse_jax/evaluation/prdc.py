@@ -1,0 +1,63 @@
+"""Precision, recall, density and coverage of a set of generated features against real ones."""
+
+import numpy as np
+
+
+def prdc(
+    pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None, *, k: int = 3, chunks: int = 5
+) -> dict[str, float]:
+    """k-nearest-neighbour precision, recall, density and coverage, as GenDoP and E.T. report them.
+
+    Both sets are split in `chunks` contiguous parts, in order; each value is the mean over the parts. Balls reach to
+    the k-th neighbour of a feature within its own set, and being inside is strict.
+
+    Args:
+        pred, ref: [N, D] features of generated and real samples, in the same order.
+        mask: [N], true where a sample counts.
+
+    Returns:
+        precision, recall, density, coverage, and `recall_upstream`: GenDoP's recall, which lays the radius of the i-th
+        generated feature on the row of the i-th real one (kept to compare with published numbers).
+        Source: GenDoP `evaluate/eval/src/metrics/modules/prdc.py`.
+
+    Raises:
+        ValueError: shapes that differ, or a part with no k-th neighbour.
+    """
+    pred, ref = _valid(pred, ref, mask)
+    size = -(-len(ref) // chunks)
+    parts = [(pred[i : i + size], ref[i : i + size]) for i in range(0, len(ref), size)]
+    smallest = min((len(part) for part, _ in parts), default=0)
+    if smallest <= k:
+        raise ValueError(
+            f"{len(ref)} samples in {chunks} parts leave one of {smallest}, but the {k}-th neighbour needs {k + 1}; "
+            "evaluate more samples or use fewer parts"
+        )
+    values = [_part(*part, k) for part in parts]
+    return {name: float(np.mean([value[name] for value in values])) for name in values[0]}
+
+
+def _valid(pred, ref, mask):
+    pred, ref = np.asarray(pred, np.float64), np.asarray(ref, np.float64)
+    if pred.shape != ref.shape or ref.ndim != 2:
+        raise ValueError(f"features must be [N, D] and as many on both sides, got {pred.shape} against {ref.shape}")
+    return (pred, ref) if mask is None else (pred[np.asarray(mask, bool)], ref[np.asarray(mask, bool)])
+
+
+def _part(pred: np.ndarray, ref: np.ndarray, k: int) -> dict[str, float]:
+    distance_RP = _distances(ref, pred)
+    # A feature is its own nearest one, so the k-th neighbour is at index k.
+    ref_radius = np.partition(_distances(ref, ref), k, axis=1)[:, k]
+    pred_radius = np.partition(_distances(pred, pred), k, axis=1)[:, k]
+    in_ref = distance_RP < ref_radius[:, None]
+    return {
+        "precision": in_ref.any(0).mean(),
+        "recall": (distance_RP < pred_radius[None, :]).any(1).mean(),
+        "density": in_ref.sum(0).mean() / k,
+        "coverage": (distance_RP.min(1) < ref_radius).mean(),
+        "recall_upstream": (distance_RP < pred_radius[:, None]).any(1).mean(),
+    }
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    square = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
+    return np.sqrt(np.maximum(square, 0.0))
