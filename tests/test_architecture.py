@@ -1,0 +1,287 @@
+"""The layout of the project, kept true by reading the sources: which room imports which, and what no file may do."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
+
+# A room imports rooms of its own rank and of lower ranks, never of a higher one.
+RANKS = {
+    0: ("config", "screenplay", "camera", "nn"),
+    1: ("data", "stage", "models", "flow", "parallel", "lora", "pretrained"),
+    2: ("train", "infer", "evaluation", "conversion", "calibration", "preference", "cinematic"),
+    3: ("launch", "configs", "cli"),
+}
+RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
+
+# Beyond the ranks: rooms that never import these.
+FORBIDDEN = {
+    "config": ("screenplay", "camera", "nn"),
+    "camera": ("nn",),
+    "models": ("train", "parallel", "data", "stage"),
+    "flow": ("models", "nn", "data", "parallel"),
+    "configs": ("data", "stage", "models", "flow", "parallel", "lora", "infer", "conversion", "launch", "cli"),
+    "parallel": ("models",),
+}
+TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")
+FLAX_FOLDERS = ("shotverse_jax/nn", "shotverse_jax/models", "tests", "benchmarks")
+
+# Calls that start a backend or make an array; none may run while a module is imported.
+DEVICE_CALLS = re.compile(
+    r"jax\.(numpy|random|lax|nn|sharding)\.(?!dtype$|finfo$|iinfo$|PartitionSpec$|bfloat16$)\w+"
+    r"|jax\.(devices|local_devices|device_count|local_device_count|default_backend|process_index|process_count)"
+    r"|jax\.(device_put|make_mesh|eval_shape)|torch\.(?!nn\.|no_grad$|inference_mode$|dtype$)[\w.]+"
+)
+
+
+def sources(*folders):
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [path for path in paths if not any(part.startswith(".") or part == "build" for part in path.parts)]
+
+
+def module_name(path: Path) -> str:
+    """Dotted name a file is imported by: conversion/, configs/ and launch/ lie below shotverse_jax."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "shotverse_jax" else ("shotverse_jax", *parts)
+    return ".".join(parts)
+
+
+def imports(tree: ast.AST, module: str) -> set[str]:
+    """Absolute dotted names that a module imports, anywhere in it; `from a import b` gives a.b."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = module.split(".")[: -node.level]
+                base = ".".join([*parent, *([base] if base else [])])
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def room(name: str) -> str | None:
+    """Folder or file directly below shotverse_jax that a dotted name lies in."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "shotverse_jax" and len(parts) > 1 and parts[1] != "__init__" else None
+
+
+def wrong_imports(module: str, imported: set[str]) -> list[str]:
+    here = room(module)
+    if here is None:
+        return [f"{module} imports {name}" for name in imported if room(name)]
+    errors = []
+    for name in sorted(imported):
+        there = room(name)
+        if there is None or there == here:
+            continue
+        if there not in RANK or here not in RANK:
+            errors.append(f"{module} imports {name}: give {there if there not in RANK else here} a rank in this test")
+        elif RANK[there] > RANK[here] or there in FORBIDDEN.get(here, ()):
+            errors.append(f"{module} imports {name}")
+    return errors
+
+
+def parsed(*folders):
+    return [(path, ast.parse(path.read_text(encoding="utf-8"), str(path))) for path in sources(*folders)]
+
+
+def test_imports_point_one_way():
+    errors = []
+    for path, tree in parsed(*LIBRARY):
+        module = module_name(path)
+        # A package's own __init__ resolves relative names from itself.
+        errors += wrong_imports(module, imports(tree, module))
+    assert not errors, "\n".join(errors)
+
+
+def test_no_two_rooms_import_each_other():
+    graph: dict[str, set[str]] = {}
+    for path, tree in parsed(*LIBRARY):
+        module = module_name(path)
+        graph.setdefault(room(module), set()).update(room(name) for name in imports(tree, module))
+    cycle = find_cycle({here: there - {here, None} for here, there in graph.items()})
+    assert not cycle, " -> ".join(map(str, cycle))
+
+
+def find_cycle(graph: dict) -> list:
+    done = set()
+
+    def visit(node, trail):
+        if node in trail:
+            return [*trail[trail.index(node) :], node]
+        if node not in done:
+            for there in sorted(graph.get(node, ())):
+                found = visit(there, [*trail, node])
+                if found:
+                    return found
+            done.add(node)
+        return []
+
+    return next((found for node in sorted(graph, key=str) if (found := visit(node, []))), [])
+
+
+@pytest.mark.parametrize(("package", "folders"), [("torch", TORCH_FOLDERS), ("flax", FLAX_FOLDERS)])
+def test_frameworks_stay_in_their_folders(package, folders):
+    # flax.traverse_util is a pair of functions on plain dicts, of use to whoever handles parameters.
+    errors = []
+    for path, tree in parsed(*LIBRARY, "tests", "benchmarks"):
+        where = path.relative_to(ROOT)
+        if not any(where.is_relative_to(folder) for folder in folders):
+            errors += [
+                f"{where} imports {n}"
+                for n in imports(tree, module_name(path))
+                if re.match(rf"{package}\b(?!\.traverse_util)", n)
+            ]
+    assert not errors, "\n".join(errors)
+
+
+def offences(tree: ast.AST) -> list[tuple[int, str]]:
+    """(line, what) of the calls to print and the handlers that catch everything."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            found.append((node.lineno, "calls print"))
+        if isinstance(node, ast.ExceptHandler):
+            kinds = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+            for kind in kinds:
+                if kind is None or (isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException")):
+                    found.append((node.lineno, "catches every exception"))
+    return found
+
+
+def test_no_print_and_no_blind_except():
+    # Programs speak to people; the library returns values and logs.
+    errors = [
+        f"{path.relative_to(ROOT)}:{line} {what}"
+        for path, tree in parsed(*LIBRARY)
+        for line, what in offences(tree)
+        if not (what == "calls print" and room(module_name(path)) in ("launch", "cli"))
+    ]
+    assert not errors, "\n".join(errors)
+
+
+def import_time_calls(tree: ast.Module) -> list[tuple[int, str]]:
+    """(line, dotted name) of the calls that run while the module is imported, with `import a as b` resolved."""
+    alias = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            alias |= {
+                (a.asname or a.name.split(".")[0]): (a.name if a.asname else a.name.split(".")[0]) for a in node.names
+            }
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            alias |= {(a.asname or a.name): f"{node.module}.{a.name}" for a in node.names}
+    calls = []
+
+    def visit(node):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            # Its body runs later; decorators and defaults run now.
+            now = [*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)]
+        elif isinstance(node, ast.Lambda):
+            now = node.args.defaults
+        elif isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+            now = node.orelse
+        else:
+            now = ast.iter_child_nodes(node)
+        if isinstance(node, ast.Call):
+            head, _, rest = ast.unparse(node.func).partition(".")
+            calls.append((node.lineno, ".".join(filter(None, [alias.get(head, head), rest]))))
+        for child in now:
+            visit(child)
+
+    visit(tree)
+    return calls
+
+
+def test_nothing_touches_a_device_at_import():
+    errors = [
+        f"{path.relative_to(ROOT)}:{line} calls {name} while it is imported"
+        for path, tree in parsed(*LIBRARY)
+        for line, name in import_time_calls(tree)
+        if DEVICE_CALLS.fullmatch(name)
+    ]
+    assert not errors, "\n".join(errors)
+
+
+def test_importing_the_library_starts_no_backend():
+    modules = [module_name(path).removesuffix(".__init__") for path in sources("shotverse_jax")]
+    program = "import importlib, sys\n"
+    program += "for name in sys.argv[1:]: importlib.import_module(name)\n"
+    program += "from jax._src import xla_bridge\n"
+    program += "assert not xla_bridge.backends_are_initialized(), 'a backend was started'\n"
+    program += "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    result = subprocess.run([sys.executable, "-c", program, *modules], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_no_file_names_a_folder_of_one_machine():
+    pattern = re.compile(r"(?<![\w.~/$}-])/(home|root|work|tmp|mnt|Users)/|\.\./" + "shared")
+    texts = [*sources(*LIBRARY, "tests", "benchmarks"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    errors = [
+        f"{path.relative_to(ROOT)}:{number} {line.strip()[:100]}"
+        for path in texts
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if pattern.search(line)
+    ]
+    assert not errors, "\n".join(errors)
+
+
+# ------------------------------------------------------------------------------------ the rules themselves can fail
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "wrong"),
+    [
+        ("shotverse_jax.models.opt", "from shotverse_jax.nn import linear\nfrom shotverse_jax import config", 0),
+        ("shotverse_jax.models.opt", "def f():\n    from shotverse_jax.train import loop", 1),
+        ("shotverse_jax.models.opt", "from shotverse_jax import parallel, data", 2),
+        ("shotverse_jax.flow.loss", "import shotverse_jax.models.opt", 1),
+        ("shotverse_jax.camera.se3", "from ..nn import rope", 1),
+        ("shotverse_jax.conversion.opt", "from . import core\nfrom .core import table", 0),
+        ("shotverse_jax.conversion.opt", "from ..launch import train", 1),
+        ("shotverse_jax.nn.linear", "from shotverse_jax.lora import merge", 1),
+        ("shotverse_jax.infer.plan", "from shotverse_jax.gadgets import x", 1),
+        ("shotverse_jax.__init__", "from shotverse_jax.train import loop", 1),
+        ("shotverse_jax.cli", "from shotverse_jax.infer import plan\nimport numpy", 0),
+    ],
+)
+def test_rule_of_imports(module, source, wrong):
+    assert len(wrong_imports(module, imports(ast.parse(source), module))) == wrong
+
+
+def test_rule_of_cycles():
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert find_cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_rule_of_offences():
+    assert offences(ast.parse("print(1)\ntry:\n    f()\nexcept (ValueError, Exception):\n    pass")) == [
+        (1, "calls print"),
+        (4, "catches every exception"),
+    ]
+    assert offences(ast.parse("try:\n    f()\nexcept ValueError:\n    log.print(1)")) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "touches"),
+    [
+        ("import jax.numpy as jnp\nZERO = jnp.zeros(3)", True),
+        ("from jax import numpy as jnp\ndef f(x=jnp.ones(2)): return x", True),
+        ("import jax\nclass A:\n    n = jax.device_count()", True),
+        ("import jax\nKEY = [jax.random.key(0)]", True),
+        ("import jax.numpy as jnp\ndef f(): return jnp.zeros(3)", False),
+        ("import jax\n@jax.jit\ndef f(x): return jax.devices()", False),
+        ("import jax.numpy as jnp\nDTYPE = jnp.dtype('bfloat16')\ng = lambda: jnp.ones(2)", False),
+        ("import jax\nif __name__ == '__main__':\n    jax.devices()", False),
+        ("from jax.sharding import PartitionSpec as P\nRULES = [('a', P('data'))]", False),
+    ],
+)
+def test_rule_of_devices(source, touches):
+    assert any(DEVICE_CALLS.fullmatch(name) for _, name in import_time_calls(ast.parse(source))) == touches
