@@ -181,24 +181,34 @@ def describe(shot: Sequence[Segment], style: Literal["plain", "film"] = "plain")
 
 # Words
 
+_VERBS = {
+    "pitch": ("pitches", "pitching"),
+    "yaw": ("yaws", "yawing"),
+    "tilt": ("tilts", "tilting"),
+    "pan": ("pans", "panning"),
+    "roll": ("rolls", "rolling"),
+}
+
 
 def _plain_phrase(before: list[Segment], segment: Segment) -> str:
     """The segment as a verb phrase in the third person, worded by what came before it."""
     previous = before[-1] if before else None
     same_turn = previous is not None and segment.rotation and previous.rotation == segment.rotation
-    turn = ROTATION_NAMES[segment.rotation].split() if segment.rotation else []  # ["yaw", "left"]
     if segment.is_static:
         return "remains static again" if any(s.is_static for s in before) else "remains static"
+    if segment.rotation:
+        verb, side = ROTATION_NAMES[segment.rotation].split()
+        turns, turning = _VERBS[verb]
     if not segment.translation:
-        return f"keeps {turn[0]}ing {turn[1]} in place" if same_turn else f"{turn[0]}s {turn[1]} in place"
+        return f"keeps {turning} {side} in place" if same_turn else f"{turns} {side} in place"
     words = TRANSLATION_DIRECTIONS[segment.translation]
     if previous is None or not previous.translation:
         phrase = f"moves {words}"
     else:
         phrase = f"{'continues' if previous.translation == segment.translation else 'shifts'} {words}"
     if same_turn:
-        return f"{phrase} while continuing to {turn[0]} {turn[1]}"
-    return f"{phrase} while {turn[0]}ing {turn[1]}" if turn else phrase
+        return f"{phrase} while continuing to {verb} {side}"
+    return f"{phrase} while {turning} {side}" if segment.rotation else phrase
 
 
 _FILM_MOVES = {
@@ -217,17 +227,16 @@ def _film_phrase(before: list[Segment], segment: Segment) -> str:
     """As `_plain_phrase`, in the words of a film set; sideways against a pan is an arc around the subject."""
     if segment.is_static:
         return "holds again" if any(s.is_static for s in before) else "holds"
-    turn = _FILM_TURNS[segment.rotation].split()
+    if segment.rotation:
+        verb, side = _FILM_TURNS[segment.rotation].split()
+        turns, turning = _VERBS[verb]
     if not segment.translation:
-        return f"{turn[0]}s {turn[1]}"
+        return f"{turns} {side}"
     words = _directions(_PATTERNS[segment.translation])
     arc = _ARCS.get((words[0], ROTATION_NAMES[segment.rotation]))
     moves = [arc or _FILM_MOVES[words[0]], *(_FILM_MOVES[word] for word in words[1:])]
     phrase = _join(moves)
-    if arc or not turn:
-        return phrase
-    gerund = turn[0] + ("ning" if turn[0] == "pan" else "ing")
-    return f"{phrase} while {gerund} {turn[1]}"
+    return f"{phrase} while {turning} {side}" if segment.rotation and not arc else phrase
 
 
 # Classes of single steps

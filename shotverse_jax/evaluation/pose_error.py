@@ -61,7 +61,7 @@ def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None
 
 
 def similarity(source_N3: np.ndarray, target_N3: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale s, rotation R, translation t of least Σ |s R x + t - y|² (Umeyama 1991); s = 1 where all x are one point."""
+    """Scale s, rotation R, translation t of least Σ |s R x + t - y|² (Umeyama 1991); s = 1 if all x are one point."""
     source_mean, target_mean = source_N3.mean(0), target_N3.mean(0)
     source, target = source_N3 - source_mean, target_N3 - target_mean
     u, d, vt = np.linalg.svd(target.T @ source)
