@@ -89,6 +89,7 @@ class PlannerConfig:
     encoder: "queries" (the paper), "text" (no query tokens: every text state is a camera code) or "none" (no VLM:
     token embeddings are the prefix). decoder: "opt" (the paper) or "native" (the VLM continues with pose tokens).
     These are the ablations of the paper's Table 6. code_penalty is λ of the paper's Eq. 4 on the mean square.
+    max_shots: the most shots it was trained on; longer screenplays are refused rather than guessed.
     """
 
     text: Qwen3VLTextConfig = Qwen3VLTextConfig()
@@ -100,6 +101,7 @@ class PlannerConfig:
     decoder_kind: Literal["opt", "native"] = "opt"
     code_penalty: float = 1e-4
     max_text_tokens: int = 1024
+    max_shots: int = 4
 
 
 def planner_qwen3vl_2b() -> PlannerConfig:

@@ -1,0 +1,307 @@
+"""The `shotverse` command: parse, build, call. Input errors end with one sentence on stderr and exit code 2."""
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+DEFAULT_PLANNER = "planner_small"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point; returns the exit code (0 done, 1 a check failed, 2 bad input)."""
+    args = _parser().parse_args(argv)
+    try:
+        return args.run(args) or 0
+    except (ValueError, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            return 0
+        print(f"shotverse {args.command}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shotverse",
+        description="From a screenplay to multi-shot camera trajectories.",
+        epilog="example: shotverse plan examples/diner.txt",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, help_text, example):
+        sub = commands.add_parser(
+            name,
+            help=help_text,
+            description=help_text,
+            epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("plan", _plan, "Plan the cameras of a screenplay.", "shotverse plan examples/diner.txt --out diner")
+    sub.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    sub.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    sub.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
+    sub.add_argument("--samples", type=_positive, default=1, help="plans to write, each in a folder of its own")
+    sub.add_argument("--model", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
+    sub.add_argument("--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens")
+    sub.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
+
+    sub = command("preview", _preview, "Film a trajectory on the stage.", "shotverse preview out/diner/trajectory.json")
+    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
+    sub.add_argument(
+        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+    )
+    sub.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
+    sub.add_argument("--height", type=_positive, default=None, help="height of the video in pixels")
+
+    sub = command(
+        "export",
+        _export,
+        "Convert a trajectory to another format.",
+        "shotverse export out/diner/trajectory.json --to blender",
+    )
+    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
+    sub.add_argument(
+        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+    )
+    sub.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_format_names()))
+    sub.add_argument("--out", help="file or folder to write (default: beside the trajectory)")
+
+    sub = command("tags", _tags, "Name the camera motions of a trajectory.", "shotverse tags out/diner/trajectory.json")
+    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
+    sub.add_argument(
+        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+    )
+    sub.add_argument("--json", action="store_true", help="machine-readable output")
+
+    sub = command(
+        "verify",
+        _verify,
+        "Replay a recorded run of a PyTorch network with ours and compare.",
+        "shotverse verify gendop_opt.npz",
+    )
+    sub.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
+    sub.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
+
+    sub = command("eval", _eval, "Score a model on held-out data.", "shotverse eval planner --scenes 300")
+    sub.add_argument("what", choices=("planner",), help="what to score")
+    sub.add_argument("--model", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
+    sub.add_argument("--scenes", type=_positive, default=300, help="held-out scenes of the stage (default 300)")
+    sub.add_argument(
+        "--prompts", help="YAML file of prompts with the motion each asks for (default: those of the tests)"
+    )
+    sub.add_argument("--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--json", action="store_true", help="machine-readable output")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return value
+
+
+def _format_names() -> tuple[str, ...]:
+    from shotverse_jax.camera.formats import FORMATS
+
+    return tuple(name for name, fmt in FORMATS.items() if fmt.write)
+
+
+def _say(args, text: str) -> None:
+    if not args.quiet:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _show(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+def _use_compilation_cache() -> None:
+    """Compiled programs are kept between runs, in the user's cache folder."""
+    import jax
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with contextlib.suppress(OSError):
+        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+@contextlib.contextmanager
+def _all_or_nothing(folder: Path):
+    """A scratch folder whose files move into `folder` when the block succeeds, and vanish when it does not."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; give a folder with --out")
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        yield scratch
+        for path in sorted(p for p in scratch.rglob("*") if p.is_file()):
+            place = folder / path.relative_to(scratch)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _plan(args) -> int:
+    from shotverse_jax.screenplay import read_screenplay
+
+    screenplay = read_screenplay(args.screenplay)
+    layout = screenplay.layout()
+    stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
+    out = Path(args.out) if args.out else Path("out") / stem
+    _say(args, f"{len(screenplay.shots)} shots, {layout.num_frames} frames at {screenplay.fps:g} fps; planning …")
+    _use_compilation_cache()
+    from shotverse_jax.infer.decode import Sampling
+    from shotverse_jax.infer.plan import Director, plan
+
+    sampling = Sampling(method=args.sampling)
+    director = Director.load(args.model)
+    [trajectories] = plan(director, [screenplay], seed=args.seed, samples=args.samples, sampling=sampling)
+    with _all_or_nothing(out) as scratch:
+        for index, trajectory in enumerate(trajectories):
+            name = f"sample_{index}" if args.samples > 1 else ""
+            (scratch / name).mkdir(exist_ok=True)
+            _write_plan(args, trajectory, scratch / name)
+            _say(args, _shot_list(trajectory))
+    _say(
+        args,
+        f"wrote {out}/"
+        + ("sample_*/" if args.samples > 1 else "")
+        + "trajectory.json, trajectory.png"
+        + ("" if args.no_preview else ", preview.mp4"),
+    )
+    return 0
+
+
+def _write_plan(args, trajectory, folder: Path) -> None:
+    from shotverse_jax.camera.formats import write_trajectory
+    from shotverse_jax.stage.plot import plot_trajectory
+
+    tags = _tag_lines(trajectory)
+    write_trajectory(trajectory, folder / "trajectory.json", "shotverse")
+    plot_trajectory(trajectory, folder / "trajectory.png", tags=tags)
+    if not args.no_preview:
+        _film(args, trajectory, folder / "preview.mp4", tags)
+
+
+def _film(args, trajectory, path: Path, tags, **options) -> None:
+    from shotverse_jax.stage.preview import render_preview, scene_from_screenplay
+
+    scene = scene_from_screenplay([trajectory.global_caption, *trajectory.captions])
+    render_preview(trajectory, scene, path, tags=tags, progress=not args.quiet, **options)
+
+
+def _tag_lines(trajectory) -> list[str]:
+    """What each shot's camera does, in the words of its motion tags."""
+    from shotverse_jax.camera.motion_tags import tag_trajectory
+
+    return [", then ".join(segment.name for segment in shot) for shot in tag_trajectory(trajectory)]
+
+
+def _shot_list(trajectory) -> str:
+    lines = []
+    for number, ((start, end), tags) in enumerate(zip(trajectory.spans, _tag_lines(trajectory), strict=True), 1):
+        lines.append(f"  shot {number}: frames {start}-{end - 1} ({(end - start) / trajectory.fps:.1f} s), {tags}")
+    return "\n".join(lines)
+
+
+def _preview(args) -> int:
+    from shotverse_jax.camera.formats import read_trajectory
+
+    trajectory = read_trajectory(args.trajectory, args.fmt)
+    _use_compilation_cache()
+    source = Path(args.trajectory)
+    out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
+    options = {"height": args.height} if args.height else {}
+    _film(args, trajectory, out, _tag_lines(trajectory), **options)
+    _say(args, f"wrote {out}")
+    return 0
+
+
+def _export(args) -> int:
+    from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
+
+    if args.to not in FORMATS or not FORMATS[args.to].write:
+        raise ValueError(f"cannot write {args.to!r}; formats that can be written: {', '.join(_format_names())}")
+    trajectory = read_trajectory(args.trajectory, args.fmt)
+    source = Path(args.trajectory)
+    suffix = next(iter(FORMATS[args.to].suffixes), "")
+    out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{suffix}"
+    write_trajectory(trajectory, out, args.to)
+    _say(args, f"wrote {out} ({FORMATS[args.to].convention})")
+    return 0
+
+
+def _tags(args) -> int:
+    from shotverse_jax.camera.formats import read_trajectory
+    from shotverse_jax.camera.motion_tags import describe, tag_trajectory
+
+    trajectory = read_trajectory(args.trajectory, args.fmt)
+    rows = []
+    for index, (span, shot) in enumerate(zip(trajectory.spans, tag_trajectory(trajectory), strict=True)):
+        segments = [{"start": s.start, "end": s.end, "name": s.name} for s in shot]
+        rows.append({"shot": index, "start": span[0], "end": span[1], "segments": segments, "caption": describe(shot)})
+    if args.json:
+        _show(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        _show(f"shot {row['shot'] + 1}  frames {row['start']}-{row['end'] - 1}  {row['caption']}")
+        for s in row["segments"]:
+            _show(f"    {row['start'] + s['start']:>5}-{row['start'] + s['end'] - 1:<5} {s['name']}")
+    return 0
+
+
+def _verify(args) -> int:
+    from shotverse_jax.conversion.verify import verify_record
+
+    report = verify_record(args.record, tol=args.tol)
+    for name, error in report.outputs.items():
+        _show(f"{name}: max_abs {error.max_abs:.3g}, max_rel_rms {error.max_rel_rms:.3g}")
+    _show(
+        f"{'ok' if report.ok else 'FAILED'}: {report.model} within {args.tol:g}"
+        if report.ok
+        else f"FAILED: {report.model} beyond {args.tol:g}"
+    )
+    return 0 if report.ok else 1
+
+
+def _eval(args) -> int:
+    prompts_file = args.prompts
+    _use_compilation_cache()
+    from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.infer.decode import Sampling
+    from shotverse_jax.infer.plan import Director, plan
+    from shotverse_jax.stage.grammar import sample_example
+
+    prompts = read_prompts(prompts_file)
+    director, sampling = Director.load(args.model), Sampling(method=args.sampling)
+
+    def planned(screenplays):
+        return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]
+
+    _say(args, f"planning {args.scenes} held-out scenes …")
+    examples = [sample_example(i, "test") for i in range(args.scenes)]
+    scores = score_scenes(planned([e.screenplay for e in examples]), [e.trajectory for e in examples])
+    _say(args, f"planning {len(prompts)} hand-written prompts …")
+    scores |= score_prompts(planned([p.screenplay for p in prompts]), prompts)
+    if args.json:
+        _show(json.dumps(scores, indent=2))
+        return 0
+    for name, value in scores.items():
+        _show(f"{name:<32} {value:.4f}" if isinstance(value, float) else f"{name:<32} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

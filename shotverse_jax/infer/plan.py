@@ -1,0 +1,107 @@
+"""From screenplays to trajectories: encode the text, decode pose tokens on the device, read them back as cameras."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from tokenizers import Tokenizer
+
+from shotverse_jax.camera.tokenizer import PoseTokenizer, sequence_length
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.config import Execution, PlannerConfig
+from shotverse_jax.data.batching import PlannerExample, collate, encode_text
+from shotverse_jax.infer.decode import Sampling, decode
+from shotverse_jax.pretrained import load_planner
+from shotverse_jax.screenplay import Screenplay
+
+TEXT_BUCKET = 64
+"""Text lengths are padded to multiples of this, so that few shapes are compiled."""
+
+LENS_MM = 35.0
+"""Planned shots are taken with a 35 mm lens on a 36 mm wide frame (54° across): the lens the stage is filmed with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Director:
+    """A planner ready to use: its configuration, parameters and text tokenizer."""
+
+    config: PlannerConfig
+    params: dict
+    tokenizer: Tokenizer
+    execution: Execution = Execution(unroll=True)
+
+    @classmethod
+    def load(cls, name_or_folder: str = "planner_small") -> "Director":
+        """By the name of a shipped planner or by folder; raises ValueError when it is not there or does not fit."""
+        return cls(*load_planner(name_or_folder))
+
+
+def plan(
+    director: Director,
+    screenplays: Sequence[Screenplay],
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    sampling: Sampling | None = None,
+) -> list[list[Trajectory]]:
+    """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i.
+
+    Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. World: the first camera; metres.
+    Screenplays with the same number of shots are decoded as one batch. Raises ValueError for captions or shots beyond
+    what the planner takes.
+    """
+    config = director.config
+    for screenplay in screenplays:
+        if len(screenplay.shots) > config.max_shots:
+            raise ValueError(
+                f"this planner takes up to {config.max_shots} shots, the screenplay has {len(screenplay.shots)}; "
+                "split it into scenes"
+            )
+    results: list[list[Trajectory]] = [[] for _ in screenplays]
+    key = jax.random.key(seed)
+    for num_shots in sorted({len(s.shots) for s in screenplays}):
+        chosen = [i for i, s in enumerate(screenplays) if len(s.shots) == num_shots]
+        ids_BSN = _decode(director, [screenplays[i] for i in chosen], num_shots, key, samples, sampling or Sampling())
+        for i, ids_SN in zip(chosen, ids_BSN, strict=True):
+            results[i] = [read_plan(config, screenplays[i], ids_N) for ids_N in ids_SN]
+    return results
+
+
+def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:
+    """Pose tokens of one screenplay → its trajectory over the screenplay's frames."""
+    focal = screenplay.width * LENS_MM / 36
+    return PoseTokenizer(config.tokens).decode(
+        ids_N,
+        list(screenplay.layout().spans),
+        intrinsics_T4=np.array([focal, focal, screenplay.width / 2, screenplay.height / 2]),
+        width=screenplay.width,
+        height=screenplay.height,
+        fps=screenplay.fps,
+        captions=tuple(shot.caption for shot in screenplay.shots),
+        global_caption=screenplay.caption,
+    )
+
+
+def _decode(director, screenplays, num_shots, key, samples, sampling) -> np.ndarray:
+    """ids [screenplay, sample, N] of screenplays with the same number of shots."""
+    config = director.config
+    pose_tokenizer = PoseTokenizer(config.tokens)
+    rows, counts = [], []
+    for screenplay in screenplays:
+        text = encode_text(config, director.tokenizer, screenplay.caption, [s.caption for s in screenplay.shots])
+        rows += [PlannerExample(*text)] * samples
+        counts += [pose_tokenizer.pose_counts(list(screenplay.layout().spans))] * samples
+    longest = max(sequence_length(config.tokens, c) for c in counts)
+    ids_BN = decode(
+        director.params,
+        config,
+        director.execution,
+        collate(rows, TEXT_BUCKET),
+        np.array(counts, np.int32),
+        key,
+        sampling,
+        num_shots=num_shots,
+        max_tokens=longest,
+    )
+    return np.asarray(ids_BN).reshape(len(screenplays), samples, -1)
