@@ -1,0 +1,180 @@
+"""Trajectory files: one module per format, a registry, reading and writing by name, suffix or content.
+
+Every reader returns a `Trajectory` (camera-to-world, OpenCV camera axes) and raises ValueError, starting with the file
+name, for anything that is not a whole and rigid camera path. Conventions are in docs/formats.md.
+"""
+
+import inspect
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from shotverse_jax.camera.formats import (
+    blender,
+    camera_path,
+    chan,
+    colmap,
+    csv_table,
+    edl,
+    gltf,
+    kitti,
+    motionctrl,
+    realestate10k,
+    recammaster,
+    transforms,
+    tum,
+    usd,
+)
+from shotverse_jax.camera.formats._common import Format, data_lines, load_json, read_text, reader
+from shotverse_jax.camera.trajectory import Trajectory
+
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        transforms.TRAJECTORY_JSON,
+        transforms.TRANSFORMS_JSON,
+        camera_path.FORMAT,
+        realestate10k.FORMAT,
+        motionctrl.FORMAT,
+        recammaster.FORMAT,
+        colmap.FORMAT,
+        tum.FORMAT,
+        kitti.FORMAT,
+        csv_table.FORMAT,
+        usd.FORMAT,
+        gltf.FORMAT,
+        blender.FORMAT,
+        chan.FORMAT,
+        edl.FORMAT,
+    )
+}
+
+
+def read_trajectory(path: str | Path, fmt: str | None = None, **options) -> Trajectory:
+    """Reads a camera path from a file (or a COLMAP folder).
+
+    Args:
+        path: the file.
+        fmt: a name in `FORMATS`; None goes by suffix and content.
+        **options: keyword options of that format's reader, e.g. `camera="cam05"` for recammaster.
+
+    Raises:
+        ValueError: no such file, unknown format or option, or content that is not a valid camera path.
+    """
+    path = Path(path)
+    form = _named(fmt) if fmt else FORMATS[_recognise(path)]
+    if form.read is None:
+        raise ValueError(f"{path}: {form.name} files can be written but not read; readable: {_list('read')}")
+    _check_options(form.name, form.read, options)
+    return form.read(path, **options)
+
+
+def write_trajectory(trajectory: Trajectory, path: str | Path, fmt: str | None = None, **options) -> None:
+    """Writes a camera path whole or not at all: to a temporary place in the same folder, then moved.
+
+    A folder that exists (COLMAP) keeps its other files; the format's files are replaced one by one.
+
+    Args:
+        trajectory: what to write.
+        path: the file; missing folders above it are made.
+        fmt: a name in `FORMATS`; None goes by the suffix.
+        **options: keyword options of that format's writer.
+
+    Raises:
+        ValueError: unknown format or option, something the format cannot hold, or a place that cannot be written.
+    """
+    path = Path(path)
+    form = _named(fmt) if fmt else FORMATS[_by_suffix(path)]
+    _check_options(form.name, form.write, options)
+    if path.exists() and path.is_dir() != form.folder:
+        kinds = ("a folder", "a file") if form.folder else ("a file", "a folder")
+        raise ValueError(f"{path}: the format {form.name} is {kinds[0]}, but this is {kinds[1]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from error
+    try:
+        form.write(trajectory, staging / path.name, **options)
+        if path.is_dir():
+            for file in sorted((staging / path.name).iterdir()):
+                os.replace(file, path / file.name)
+        else:
+            os.replace(staging / path.name, path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _list(direction: str) -> str:
+    return ", ".join(name for name, form in FORMATS.items() if getattr(form, direction))
+
+
+def _named(name: str) -> Format:
+    if name not in FORMATS:
+        raise ValueError(f"unknown trajectory format '{name}'; known: {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def _check_options(name: str, function: Callable, options: dict) -> None:
+    parameters = inspect.signature(function).parameters.values()
+    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join(known) or 'none'}")
+
+
+def _by_suffix(path: Path) -> str:
+    """The format whose suffix fits the end of the name best."""
+    name = path.name.lower()
+    fits = [(len(suffix), form.name) for form in FORMATS.values() for suffix in form.suffixes if name.endswith(suffix)]
+    best = [form for length, form in fits if length == max(fits)[0]]
+    if len(best) != 1:
+        reason = f"'{path.suffix}' could be {' or '.join(best)}" if best else f"no format goes with '{path.name}'"
+        raise ValueError(f"{path}: {reason}; name the format, one of {', '.join(FORMATS)}")
+    return best[0]
+
+
+def _recognise(path: Path) -> str:
+    """The format of an existing file: by content for folders, .json and .txt, else by suffix."""
+    if path.is_dir() or path.name == "images.txt":
+        return "colmap"
+    if path.suffix.lower() == ".json":
+        return _recognise_json(path)
+    if path.suffix.lower() == ".txt":
+        return _recognise_text(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file")
+    return _by_suffix(path)
+
+
+@reader
+def _recognise_json(path: Path) -> str:
+    doc = load_json(path)
+    if isinstance(doc, list):
+        return "motionctrl"
+    if isinstance(doc, dict) and "frames" in doc:
+        return "shotverse"
+    if isinstance(doc, dict) and "camera_path" in doc:
+        return "camera_path"
+    if isinstance(doc, dict) and any(re.fullmatch(r"frame\d+", key) for key in doc):
+        return "recammaster"
+    raise ValueError("not a known camera file; expected 'frames', frame0 … frameN, or a list of 12 numbers per frame")
+
+
+@reader
+def _recognise_text(path: Path) -> str:
+    lines = data_lines(read_text(path))
+    columns = [len(line.split()) for _, line in lines[:2]]
+    if columns[1:] == [19]:
+        return "realestate10k"
+    if columns[:1] in ([8], [12]):
+        return {8: "tum", 12: "kitti"}[columns[0]]
+    raise ValueError(
+        "not a known camera file; expected 8 columns (tum), 12 (kitti), or a URL and lines of 19 (realestate10k)"
+    )

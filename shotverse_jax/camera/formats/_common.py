@@ -1,0 +1,235 @@
+"""What every trajectory format shares: the `Format` record, strict parsing, timing, upright worlds."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory, check_rigid
+
+WIDTH, HEIGHT, FPS = 832, 480, 16.0
+FILM_BACK_MM = 36.0
+FIRST_FRAME = 1
+"""Number of the first frame in editing and animation programs (Blender, Nuke, USD)."""
+
+Y_UP = np.diag([1.0, -1.0, -1.0])
+"""World axes, y down → y up: (x, y, z) → (x, -y, -z). Determinant +1."""
+Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+"""World axes, y down → z up: (x, y, z) → (x, z, -y). Determinant +1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One trajectory file format.
+
+    Attributes:
+        name: what the user calls it.
+        suffixes: endings of file names it is chosen by, e.g. ".csv" or "camera_path.json".
+        description: one line for a help text.
+        convention: axes, matrix direction, unit and what is not stored, in one or two sentences.
+        read: (path, **options) → Trajectory, or None when the format is only written.
+        write: (trajectory, path, **options) → None, or None when it is only read.
+        folder: True when the format is a folder of files.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    description: str
+    convention: str
+    read: Callable[..., Trajectory] | None = None
+    write: Callable[..., None] | None = None
+    folder: bool = False
+
+
+def reader(function: Callable[..., Trajectory]) -> Callable[..., Trajectory]:
+    """Decorator of readers: every input error leaves as a ValueError that starts with the file name."""
+
+    @functools.wraps(function)
+    def read(path, **options):
+        try:
+            return function(Path(path), **options)
+        except OSError as error:
+            raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    return read
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; ValueError when it is empty or binary."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("not a text file (its bytes are not UTF-8)") from error
+    if "\0" in text:
+        raise ValueError("not a text file (it holds zero bytes)")
+    if not text.strip():
+        raise ValueError("the file is empty")
+    return text
+
+
+def data_lines(text: str, comments: bool = True) -> list[tuple[int, str]]:
+    """(line number from 1, stripped line) of the lines that are not blank; "#" lines are dropped with `comments`."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
+    return [(number, line) for number, line in lines if line and not (comments and line.startswith("#"))]
+
+
+def number(token: str, line: int) -> float:
+    """One finite number of a text file."""
+    try:
+        value = float(token)
+    except ValueError:
+        value = None
+    if value is None or "_" in token:
+        raise ValueError(f"line {line}: '{token[:40]}' is not a number")
+    if not np.isfinite(value):
+        raise ValueError(f"line {line}: holds NaN or infinity")
+    return value
+
+
+def number_rows(lines: list[tuple[int, str]], columns: int, meaning: str) -> np.ndarray:
+    """Lines of `columns` white-space separated numbers → float64 [N, columns]."""
+    rows = []
+    for line, text in lines:
+        tokens = text.split()
+        if len(tokens) != columns:
+            raise ValueError(f"line {line}: expected {columns} numbers ({meaning}), got {len(tokens)} words")
+        rows.append([number(token, line) for token in tokens])
+    if not rows:
+        raise ValueError(f"no poses: expected lines of {columns} numbers ({meaning})")
+    return np.array(rows, np.float64)
+
+
+def load_json(path: Path) -> Any:
+    """The parsed JSON of a file; ValueError with the place of a syntax error."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("not a trajectory: the JSON is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"not valid JSON: {error}") from error
+
+
+def numbers(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """A JSON value → finite float64 array of `shape`; ValueError that starts with `what`."""
+    wanted = "x".join(map(str, shape)) + " numbers" if shape else "a number"
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{what} should be {wanted}, got uneven lists") from error
+    if array.dtype.kind not in "iuf" or array.shape != shape:
+        raise ValueError(f"{what} should be {wanted}, got {json.dumps(value)[:60]}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} holds NaN or infinity")
+    return array.astype(np.float64)
+
+
+def positive(value: Any, what: str) -> float:
+    """A JSON value → a positive finite float."""
+    result = float(numbers(value, (), what))
+    if result <= 0:
+        raise ValueError(f"{what} should be positive, got {result}")
+    return result
+
+
+def pixels(value: Any, what: str) -> int:
+    """A JSON value → a positive whole number of pixels (512.0 is accepted, as in DataDoP predictions)."""
+    result = positive(value, what)
+    if result != round(result) or result > 1e6:
+        raise ValueError(f"{what} should be a whole number of pixels, got {result}")
+    return int(result)
+
+
+def clean_poses(pose_T34: np.ndarray) -> np.ndarray:
+    """Checks that poses read from a file are rigid and rounds off their text noise: nearest rotation matrices.
+
+    Raises:
+        ValueError: the first pose that is not finite, not rigid within the tolerance of `Trajectory`, or mirrored.
+    """
+    huge = np.abs(pose_T34[:, :, :3]).max((1, 2)) > 2  # large entries overflow in the test of orthonormality
+    if huge.any():
+        raise ValueError(f"pose {int(np.argmax(huge))} is not rigid: its rotation has entries above 1")
+    check_rigid(pose_T34)
+    return se3.make(se3.project_to_so3(pose_T34[:, :, :3]), pose_T34[:, :, 3])
+
+
+def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarray:
+    """Quaternions [T, 4], real part first, of norm 1 within 0.01 (text rounding) → rotations [T, 3, 3]."""
+    with np.errstate(over="ignore"):
+        norm = np.sqrt((q_T4 * q_T4).sum(-1))
+    bad = ~(np.abs(norm - 1) < 0.01)
+    if bad.any():
+        first = int(np.argmax(bad))
+        raise ValueError(f"{what} {first}: its quaternion has norm {norm[first]:.4g}, expected 1")
+    return se3.quaternion_to_rotation(q_T4)
+
+
+def lens(width: int, height: int, focal: float | None) -> np.ndarray:
+    """fx, fy, cx, cy for files that store none: `focal` in pixels, a 35 mm lens on a 36 mm film back by default."""
+    f = 35.0 / FILM_BACK_MM * width if focal is None else focal
+    return np.array([f, f, width / 2, height / 2])
+
+
+def times(trajectory: Trajectory) -> np.ndarray:
+    """[T] seconds: as recorded by the source, else frame / fps."""
+    return np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
+
+
+def timing(time_T: np.ndarray, fps: float | None) -> tuple[float, np.ndarray | None]:
+    """Seconds read from a file → (frames per second, recorded times or None where frame / fps says the same).
+
+    Files whose stamps are all equal (placeholders) have no times. `fps` overrules the mean rate of the stamps.
+    """
+    step = np.diff(time_T)
+    if (step < 0).any():
+        raise ValueError(f"time runs backwards at pose {int(np.argmax(step < 0)) + 1}")
+    span = time_T[-1] - time_T[0]
+    if len(time_T) > 1 and span == 0:
+        return fps or FPS, None
+    with np.errstate(over="ignore"):
+        rate = fps or (FPS if len(time_T) == 1 else float(np.round(len(step) / span, 6)))
+    if not np.isfinite(rate) or rate <= 0:
+        raise ValueError(f"{len(time_T)} poses in {span:.3g} s: the time stamps are not in seconds")
+    regular = np.abs(time_T - np.arange(len(time_T)) / rate).max() < 1e-5
+    return rate, None if regular else time_T
+
+
+def digits(value: float) -> str:
+    """A number for a text file: 12 significant digits, no negative zero."""
+    return f"{value + 0.0:.12g}"
+
+
+def join(values) -> str:
+    """Numbers on one line, separated by blanks."""
+    return " ".join(digits(value) for value in values)
+
+
+def upright(trajectory: Trajectory, axes_33: np.ndarray) -> np.ndarray:
+    """[T, 3, 4] camera-to-world poses for programs with a floor: OpenGL camera axes, world axes by `Y_UP` or `Z_UP`.
+
+    The world is the stage (origin on the floor below the subject) when the trajectory knows it, else the trajectory's
+    own world taken as y down.
+    """
+    pose_T34 = trajectory.pose_T34
+    if trajectory.stage_34 is not None:
+        pose_T34 = se3.compose(se3.inverse(trajectory.stage_34), pose_T34)
+    return se3.flip_yz(axes_33 @ pose_T34)
+
+
+def quaternions(pose_T34: np.ndarray) -> np.ndarray:
+    """[T, 4] unit quaternions, real part first, without sign jumps between neighbours (for interpolating programs)."""
+    q_T4 = se3.rotation_to_quaternion(pose_T34[:, :, :3])
+    jump = (q_T4[1:] * q_T4[:-1]).sum(-1) < 0
+    return q_T4 * np.cumprod(np.concatenate([[1.0], np.where(jump, -1.0, 1.0)]))[:, None]
+
+
+def shot_name(index: int) -> str:
+    """Name of shot `index` (from 0) in files: shot_01, shot_02, …"""
+    return f"shot_{index + 1:02d}"

@@ -1,0 +1,66 @@
+"""A table with one line per frame, for spreadsheets and scripts.
+
+Columns: frame, shot (both from 0), time (s), tx ty tz, qw qx qy qz, fx fy cx cy (pixels), width, height. Axes:
+camera-to-world, OpenCV camera axes (x right, y down, z forward), quaternion real part first. Unit: the trajectory's.
+Pixels: corner (0, 0), a centred camera has cx = W / 2. Conversion: none. Captions and the stage are not stored.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.trajectory import Trajectory
+
+COLUMNS = "frame,shot,time,tx,ty,tz,qw,qx,qy,qz,fx,fy,cx,cy,width,height"
+
+
+@common.reader
+def read(path: Path, *, fps: float | None = None) -> Trajectory:
+    """Reads the table; `fps` overrules the mean rate of the times."""
+    lines = common.data_lines(common.read_text(path))
+    if not lines or lines[0][1].replace(" ", "") != COLUMNS:
+        raise ValueError(f"the first line should be {COLUMNS}")
+    if any("," * 2 in line.replace(" ", "") for _, line in lines):
+        raise ValueError("a cell is empty")
+    cells = [(number, line.replace(",", " ")) for number, line in lines[1:]]
+    rows = common.number_rows(cells, COLUMNS.count(",") + 1, COLUMNS)
+    if (rows[:, 0] != np.arange(len(rows))).any():
+        raise ValueError("the column 'frame' should count 0, 1, 2, …")
+    if (rows[:, 1] != np.round(rows[:, 1])).any() or np.abs(rows[:, 1]).max() > len(rows):
+        raise ValueError("the column 'shot' should hold whole numbers from 0")
+    if (rows[:, 14:] != rows[0, 14:]).any():
+        raise ValueError("width and height should be the same in every line")
+    rate, time_T = common.timing(rows[:, 2], fps)
+    rotation = common.rotations_from_quaternions(rows[:, 6:10])
+    return Trajectory(
+        pose_T34=common.clean_poses(se3.make(rotation, rows[:, 3:6])),
+        intrinsics_T4=rows[:, 10:14],
+        width=common.pixels(rows[0, 14], "width"),
+        height=common.pixels(rows[0, 15], "height"),
+        shot_T=rows[:, 1].astype(np.int32),
+        fps=rate,
+        time_T=time_T,
+    )
+
+
+def write(trajectory: Trajectory, path: Path) -> None:
+    """Writes the table."""
+    poses = np.concatenate([trajectory.pose_T34[:, :, 3], common.quaternions(trajectory.pose_T34)], axis=1)
+    tail = f"{trajectory.width},{trajectory.height}"
+    lines = [COLUMNS]
+    for t, time in enumerate(common.times(trajectory)):
+        cells = [common.digits(value) for value in (*poses[t], *trajectory.intrinsics_T4[t])]
+        lines.append(f"{t},{trajectory.shot_T[t]},{time:.16g},{','.join(cells)},{tail}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+FORMAT = common.Format(
+    name="csv",
+    suffixes=(".csv",),
+    description="table with one line per frame",
+    convention="camera-to-world position and quaternion (real part first), OpenCV camera axes, pixels; no captions",
+    read=read,
+    write=write,
+)

@@ -1,0 +1,49 @@
+"""KITTI odometry poses, also read by evo: 12 numbers a line.
+
+Axes: 3x4 camera-to-world, row-major, OpenCV camera axes (x right, y down, z forward), world = first camera by custom.
+Unit: metres. Conversion: none. Time, lens, size and cuts are not stored.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.trajectory import Trajectory
+
+
+@common.reader
+def read(
+    path: Path,
+    *,
+    width: int = common.WIDTH,
+    height: int = common.HEIGHT,
+    focal: float | None = None,
+    fps: float = common.FPS,
+) -> Trajectory:
+    """Reads one path; `focal` in pixels, a 35 mm lens by default."""
+    rows = common.number_rows(common.data_lines(common.read_text(path)), 12, "camera-to-world 3x4")
+    return Trajectory(
+        pose_T34=common.clean_poses(rows.reshape(-1, 3, 4)),
+        intrinsics_T4=common.lens(width, height, focal),
+        width=width,
+        height=height,
+        shot_T=np.zeros(len(rows), np.int32),
+        fps=fps,
+    )
+
+
+def write(trajectory: Trajectory, path: Path) -> None:
+    """Writes the film as one path."""
+    rows = [common.join(row) for row in trajectory.pose_T34.reshape(-1, 12)]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+FORMAT = common.Format(
+    name="kitti",
+    suffixes=(".kitti", ".txt"),
+    description="KITTI odometry poses, for evo: 12 numbers a line",
+    convention="camera-to-world 3x4 row-major, OpenCV camera axes, metres; no time, lens or cuts",
+    read=read,
+    write=write,
+)

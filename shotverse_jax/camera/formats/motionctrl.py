@@ -1,0 +1,57 @@
+"""MotionCtrl camera files: a JSON list with 12 numbers per frame.
+
+Axes: 3x4 world-to-camera, row-major, OpenCV camera axes (x right, y down, z forward): "zoom in" has a falling t_z.
+The world is (nearly) the first camera. Unit: arbitrary. Conversion: inverse of the matrix. Lens, size, time and cuts
+are not stored; the reader's options give them. The writer moves the world to the first camera, as MotionCtrl expects,
+unless `relative=False`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.trajectory import Trajectory
+
+
+@common.reader
+def read(
+    path: Path,
+    *,
+    width: int = common.WIDTH,
+    height: int = common.HEIGHT,
+    focal: float | None = None,
+    fps: float = common.FPS,
+) -> Trajectory:
+    """Reads one camera file; `focal` is in pixels, a 35 mm lens by default."""
+    doc = common.load_json(path)
+    if not isinstance(doc, list) or not doc:
+        raise ValueError("expected a JSON list with 12 numbers (world-to-camera 3x4) per frame")
+    rows = np.stack([common.numbers(row, (12,), f"frame {t}") for t, row in enumerate(doc)])
+    return Trajectory(
+        pose_T34=se3.inverse(common.clean_poses(rows.reshape(-1, 3, 4))),
+        intrinsics_T4=common.lens(width, height, focal),
+        width=width,
+        height=height,
+        shot_T=np.zeros(len(rows), np.int32),
+        fps=fps,
+    )
+
+
+def write(trajectory: Trajectory, path: Path, *, relative: bool = True) -> None:
+    """Writes the film as one camera file, relative to its first camera by default."""
+    poses = (trajectory.from_first_camera() if relative else trajectory).pose_T34
+    rows = (se3.inverse(poses).reshape(-1, 12) + 0.0).tolist()
+    path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
+
+
+FORMAT = common.Format(
+    name="motionctrl",
+    suffixes=("motionctrl.json",),
+    description="MotionCtrl camera file: JSON list of 12 numbers a frame",
+    convention="world-to-camera 3x4, OpenCV camera axes, relative to the first camera; no lens, time or cuts",
+    read=read,
+    write=write,
+)

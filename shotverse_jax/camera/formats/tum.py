@@ -1,0 +1,57 @@
+"""TUM RGB-D trajectories, the usual input of evo: lines of `t tx ty tz qx qy qz qw`, "#" starts a comment.
+
+Axes: camera-to-world with OpenCV camera axes (x right, y down, z forward); the real part of the quaternion comes LAST.
+Unit: metres, seconds. Conversion: none but the quaternion. Lens, size and cuts are not stored.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.trajectory import Trajectory
+
+
+@common.reader
+def read(
+    path: Path,
+    *,
+    width: int = common.WIDTH,
+    height: int = common.HEIGHT,
+    focal: float | None = None,
+    fps: float | None = None,
+) -> Trajectory:
+    """Reads one path; `focal` in pixels (35 mm lens by default), `fps` overrules the mean rate of the stamps."""
+    rows = common.number_rows(common.data_lines(common.read_text(path)), 8, "t, position, quaternion x y z w")
+    rate, time_T = common.timing(rows[:, 0], fps)
+    rotation = common.rotations_from_quaternions(rows[:, [7, 4, 5, 6]])
+    return Trajectory(
+        pose_T34=common.clean_poses(se3.make(rotation, rows[:, 1:4])),
+        intrinsics_T4=common.lens(width, height, focal),
+        width=width,
+        height=height,
+        shot_T=np.zeros(len(rows), np.int32),
+        fps=rate,
+        time_T=time_T,
+    )
+
+
+def write(trajectory: Trajectory, path: Path) -> None:
+    """Writes the film as one path."""
+    q_T4 = common.quaternions(trajectory.pose_T34)[:, [1, 2, 3, 0]]
+    rows = [
+        f"{time + 0.0:.16g} {common.join(t)} {common.join(q)}"
+        for time, t, q in zip(common.times(trajectory), trajectory.pose_T34[:, :, 3], q_T4, strict=True)
+    ]
+    path.write_text("\n".join(["# timestamp tx ty tz qx qy qz qw", *rows]) + "\n", encoding="utf-8")
+
+
+FORMAT = common.Format(
+    name="tum",
+    suffixes=(".tum", ".txt"),
+    description="TUM RGB-D trajectory, for evo: t tx ty tz qx qy qz qw",
+    convention="camera-to-world, OpenCV camera axes, quaternion real part last, metres and seconds; no lens or cuts",
+    read=read,
+    write=write,
+)

@@ -1,0 +1,87 @@
+"""Universal Scene Description, for Houdini, Maya, Unreal, Omniverse and Blender (written only; needs usd-core).
+
+One Camera prim per shot, /Film/shot_01 …, with `xformOp:transform` time samples over that shot's frames (the first
+frame of the film is time code 1, timeCodesPerSecond = fps).
+Axes: camera-to-world, OpenGL camera axes (x right, y up, looking along -z), y-up world; matrices act on row vectors,
+so the usual matrix is transposed. Unit: metersPerUnit = 1; focalLength and apertures are tenths of a scene unit, so a
+35 mm lens on a 36 mm film back reads 0.35 and 0.36. Conversion: the world is the stage (floor under the subject) when
+known, else the trajectory's own, turned from y down to y up. The principal point becomes aperture offsets. Source:
+openusd.org, UsdGeomCamera.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.trajectory import Trajectory
+
+FILM_BACK = common.FILM_BACK_MM / 100
+"""Horizontal aperture in tenths of a metre."""
+
+
+def write(trajectory: Trajectory, path: Path) -> None:
+    """Writes .usda (text), .usdc or .usd (binary).
+
+    Raises:
+        ValueError: usd-core is not installed.
+    """
+    try:
+        from pxr import Gf, Usd, UsdGeom
+    except ImportError as error:
+        raise ValueError("writing USD needs usd-core; install it with: pip install 'shotverse_jax[usd]'") from error
+    stage = Usd.Stage.CreateInMemory()
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    stage.SetTimeCodesPerSecond(trajectory.fps)
+    stage.SetFramesPerSecond(trajectory.fps)
+    stage.SetStartTimeCode(common.FIRST_FRAME)
+    stage.SetEndTimeCode(common.FIRST_FRAME + len(trajectory) - 1)
+    film = UsdGeom.Xform.Define(stage, "/Film").GetPrim()
+    stage.SetDefaultPrim(film)
+    if trajectory.global_caption:
+        film.SetCustomDataByKey("caption", trajectory.global_caption)
+    matrices = se3.to_44(common.upright(trajectory, common.Y_UP)).swapaxes(1, 2).tolist()
+    for k, (start, end) in enumerate(trajectory.spans):
+        camera = UsdGeom.Camera.Define(stage, f"/Film/{common.shot_name(k)}")
+        if trajectory.captions[k]:
+            camera.GetPrim().SetCustomDataByKey("caption", trajectory.captions[k])
+        camera.GetPrim().SetCustomDataByKey("frames", f"{common.FIRST_FRAME + start}-{common.FIRST_FRAME + end - 1}")
+        camera.CreateProjectionAttr(UsdGeom.Tokens.perspective)
+        camera.CreateClippingRangeAttr(Gf.Vec2f(0.01, 10000.0))
+        transform = camera.AddTransformOp()
+        for t in range(start, end):
+            transform.Set(Gf.Matrix4d(matrices[t]), common.FIRST_FRAME + t)
+        _lens(camera, trajectory, start, end)
+    stage.GetRootLayer().Export(str(path))
+
+
+def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
+    """Film back and focal length; sampled over time only where the lens changes within the shot."""
+    width, height = trajectory.width, trajectory.height
+    k_T4 = trajectory.intrinsics_T4[start:end]
+    fx, fy, cx, cy = k_T4.T
+    focal = fx / width * FILM_BACK
+    values = {
+        camera.CreateFocalLengthAttr(): focal,
+        camera.CreateHorizontalApertureAttr(): np.full(end - start, FILM_BACK),
+        camera.CreateVerticalApertureAttr(): focal * height / fy,
+        camera.CreateHorizontalApertureOffsetAttr(): (0.5 - cx / width) * FILM_BACK,
+        camera.CreateVerticalApertureOffsetAttr(): (cy - height / 2) / fy * focal,
+    }
+    for attribute, value_T in values.items():
+        if (value_T == value_T[0]).all():
+            attribute.Set(float(value_T[0]))
+        else:
+            for t, value in enumerate(value_T.tolist(), common.FIRST_FRAME + start):
+                attribute.Set(value, t)
+
+
+FORMAT = common.Format(
+    name="usd",
+    suffixes=(".usda", ".usdc", ".usd"),
+    description="Universal Scene Description, one camera per shot (write; needs usd-core)",
+    convention="camera-to-world, OpenGL camera axes, y-up world, metres, row vectors, lens in tenths of a metre",
+    write=write,
+)
