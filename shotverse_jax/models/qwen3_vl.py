@@ -88,8 +88,8 @@ class Qwen3VLText(nn.Module):
         self.norm = RMSNorm(config.rms_norm_eps)
 
     def embed(self, ids_BT: jax.Array) -> jax.Array:
-        """Rows of the embedding table, [B, T, D], in the activation dtype; ids outside the table are undefined."""
-        return self.embedding[ids_BT].astype(self.execution.dtype)
+        """Rows of the embedding table, [B, T, D], in the activation dtype; NaN for ids that it lacks."""
+        return jnp.take(self.embedding, ids_BT, axis=0).astype(self.execution.dtype)
 
     def logits(self, hidden_BTD: jax.Array) -> jax.Array:
         """Next-token logits [B, T, V] in float32 from final-normed states; the head is the embedding table."""

@@ -1,0 +1,221 @@
+"""The strict weight converter: one table per network, read in both directions, and safetensors files without torch."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+
+Tensors = Mapping[str, np.ndarray]
+LISTED = 20  # names shown per kind of problem
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How one stored tensor becomes one array of ours (`to_flax`) and back, using methods of the array only."""
+
+    to_flax: Callable[[Any], Any]
+    to_torch: Callable[[Any], Any]
+
+
+COPY = Transform(lambda w: w, lambda w: w)
+TRANSPOSE = Transform(lambda w: w.T, lambda w: w.T)  # torch Linear weight [out, in] <-> kernel [in, out]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor, or with `{i}` in `source` one per layer: these are stacked on axis 0 of `target` ("a/b/kernel")."""
+
+    source: str
+    target: str
+    transform: Transform = COPY
+
+    @property
+    def stacked(self) -> bool:
+        return "{i}" in self.source
+
+    def name(self, i: int) -> str:
+        return self.source.replace("{i}", str(i))
+
+
+@dataclass(frozen=True)
+class Table:
+    """All a converter knows.
+
+    aliases: (pattern, replacement) rewrites of a stored name, applied in order, so that every known spelling becomes
+    the one in the entries. ignore: patterns of stored names that are left out on purpose. ties: (name, other): `name`
+    may be stored although it is the same tensor as `other`; it must then be equal. Patterns match from the start.
+    """
+
+    entries: tuple[Entry, ...]
+    aliases: tuple[tuple[str, str], ...] = ()
+    ignore: tuple[str, ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+
+
+class _Problems:
+    """Everything wrong with a checkpoint, raised together."""
+
+    def __init__(self):
+        self.kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, name: str) -> None:
+        self.kinds.setdefault(kind, []).append(name)
+
+    def raise_any(self, what: str) -> None:
+        if self.kinds:
+            lines = []
+            for kind, names in self.kinds.items():
+                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+                lines.append(f"{kind} ({len(names)}): {', '.join(sorted(names)[:LISTED])}{more}")
+            raise ValueError(f"{what} does not fit the network; " + "; ".join(lines))
+
+
+def canonical_names(table: Table, names: Any) -> dict[str, str]:
+    """{name in the entries: stored name} of all stored names that are not ignored; ValueError when two become one."""
+    found, problems = {}, _Problems()
+    for stored in names:
+        name = stored
+        if any(re.match(pattern, stored) for pattern in table.ignore):
+            continue
+        for pattern, replacement in table.aliases:
+            name = re.sub(rf"^(?:{pattern})", replacement, name)
+        if name in found:
+            problems.add("the same tensor under two names", f"{found[name]} = {stored}")
+        found[name] = stored
+    problems.raise_any("the checkpoint")
+    return found
+
+
+def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], cast: bool = False) -> dict[str, list]:
+    """{target path: [stored names, in layer order]} for every leaf of the network, or one ValueError with all problems.
+
+    stored: anything with shape and dtype by name (arrays or ShapeDtypeStructs; no value is read). abstract: the
+    parameter tree, from `jax.eval_shape` of init. Every stored name is used once or ignored, every leaf is set once,
+    shapes and dtypes agree; with `cast` any floating dtype may stand for another.
+    """
+    names, leaves, problems = canonical_names(table, stored), flatten_dict(abstract, sep="/"), _Problems()
+    for target, count in Counter(entry.target for entry in table.entries).items():
+        if count > 1:
+            problems.add("set by two entries of the table", target)
+    plan, used = {}, {name for name, _ in table.ties}
+    for entry in table.entries:
+        if entry.target not in leaves:
+            problems.add("in the table but not in the network", entry.target)
+            continue
+        leaf = leaves[entry.target]
+        wanted = [entry.name(i) for i in range(leaf.shape[0] if entry.stacked else 1)]
+        used.update(wanted)
+        for name in wanted:
+            if name not in names:
+                problems.add("missing from the checkpoint", name)
+                continue
+            _check_leaf(problems, names[name], stored[names[name]], entry, leaf, cast)
+        plan[entry.target] = [names.get(name) for name in wanted]
+    for name in names.keys() - used:
+        problems.add("in the checkpoint but not in the table", names[name])
+    for target in leaves.keys() - {entry.target for entry in table.entries}:
+        problems.add("in the network but not in the table", target)
+    problems.raise_any("the checkpoint")
+    return plan
+
+
+def _check_leaf(problems, name, tensor, entry, leaf, cast):
+    shape = tuple(leaf.shape[1:] if entry.stacked else leaf.shape)
+    try:
+        got = jax.eval_shape(entry.transform.to_flax, jax.ShapeDtypeStruct(tensor.shape, tensor.dtype)).shape
+    except (TypeError, ValueError):  # a reshape that the stored shape does not allow
+        got = None
+    if got != shape:
+        problems.add("wrong shape", f"{name} {tuple(tensor.shape)} becomes {got}, {entry.target} needs {shape}")
+    floats = all(jax.dtypes.issubdtype(x.dtype, np.floating) for x in (tensor, leaf))
+    if tensor.dtype != leaf.dtype and not (cast and floats):
+        problems.add("wrong dtype", f"{name} {tensor.dtype}, {entry.target} needs {leaf.dtype}")
+
+
+def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: bool = False) -> dict[str, Any]:
+    """The parameter tree (numpy arrays, shapes and dtypes of `abstract`) from stored tensors; strict as `match`.
+
+    With `cast`, floats are rounded to the dtype of their leaf: make `abstract` of the dtype that is wanted.
+    """
+    plan, names = match(table, tensors, abstract, cast), canonical_names(table, tensors)
+    problems = _Problems()
+    for name, other in table.ties:
+        if name in names and not np.array_equal(tensors[names[name]], tensors[names[other]]):
+            problems.add("must be equal", f"{names[name]} and {names[other]}")
+    problems.raise_any("the checkpoint")
+    leaves, params = flatten_dict(abstract, sep="/"), {}
+    for entry in table.entries:
+        leaf = leaves[entry.target]
+        array = np.empty(leaf.shape, leaf.dtype)
+        for part, stored in zip(array if entry.stacked else [array], plan[entry.target], strict=True):
+            part[...] = entry.transform.to_flax(tensors[stored])
+        params[entry.target] = array
+    return unflatten_dict(params, sep="/")
+
+
+def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The stored tensors, under the names in the entries, of a parameter tree; a leaf left over or missing raises."""
+    leaves, tensors, problems = flatten_dict(params, sep="/"), {}, _Problems()
+    for entry in table.entries:
+        if entry.target not in leaves:
+            problems.add("missing from the parameters", entry.target)
+            continue
+        array = np.asarray(leaves[entry.target])
+        for i, part in enumerate(array if entry.stacked else [array]):
+            tensors[entry.name(i)] = np.ascontiguousarray(entry.transform.to_torch(part))
+    for target in leaves.keys() - {entry.target for entry in table.entries}:
+        problems.add("in the parameters but not in the table", target)
+    problems.raise_any("the parameter tree")
+    return tensors
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """All tensors of one .safetensors file, of a sharded checkpoint (its .index.json) or of a folder with either.
+
+    bfloat16 tensors have ml_dtypes' dtype. Raises ValueError when nothing is there, a shard is missing or unreadable,
+    or the shards do not hold exactly what the index says.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
+        if len(found) != 1:
+            raise ValueError(f"{path} holds {len(found)} checkpoints (.safetensors or its .index.json), expected one")
+        path = found[0]
+    if not path.name.endswith(".index.json"):
+        return _read_file(path)
+    shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    tensors, problems = {}, _Problems()
+    for shard in sorted(set(shard_of.values())):
+        held, wanted = _read_file(path.parent / shard), {name for name, file in shard_of.items() if file == shard}
+        for name in held.keys() ^ wanted:
+            problems.add("in the index or in its shard, not in both", f"{name} ({shard})")
+        tensors.update(held)
+    problems.raise_any(str(path))
+    return tensors
+
+
+def _read_file(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a .safetensors file, its .index.json or their folder")
+    try:
+        with safe_open(path, framework="np") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+
+
+def abstract_params(module: Any, *inputs: Any, dtype: str = "float32") -> dict[str, Any]:
+    """The parameter tree of a Flax module as ShapeDtypeStructs of `dtype`; nothing is allocated.
+
+    inputs: the arguments of its `__call__`, arrays or ShapeDtypeStructs.
+    """
+    params = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype)), params)
