@@ -52,7 +52,8 @@ class GenDoPTokenizer:
     def encode(self, trajectory: Trajectory) -> np.ndarray:
         """One shot → int32 ids [302], BOS … EOS. Shots of other than 120 frames are resampled over their whole length.
 
-        Raises ValueError for more than one shot.
+        Values beyond the bins are clipped, as in the original: a scale outside 0.01..100, a focal length over ten
+        image sizes. Raises ValueError for more than one shot.
         """
         if trajectory.num_shots != 1:
             raise ValueError(f"GenDoP's tokens hold one shot, got {trajectory.num_shots}; encode each shot alone")

@@ -24,7 +24,7 @@ def prdc(
         ValueError: shapes that differ, or a part with no k-th neighbour.
     """
     pred, ref = _valid(pred, ref, mask)
-    size = -(-len(ref) // chunks)
+    size = max(1, -(-len(ref) // chunks))
     parts = [(pred[i : i + size], ref[i : i + size]) for i in range(0, len(ref), size)]
     smallest = min((len(part) for part, _ in parts), default=0)
     if smallest <= k:
