@@ -183,3 +183,12 @@ def test_ate_equals_evo():
     ape = metrics.APE(metrics.PoseRelation.translation_part)
     ape.process_data((paths[1], paths[0]))
     assert pose_error(pred, ref)["ate_rmse"] == pytest.approx(ape.get_statistic(metrics.StatisticsType.rmse), rel=1e-9)
+
+
+def test_a_mirror_image_is_not_aligned():
+    """No rotation brings a path onto its mirror image, so the error stays."""
+    points = np.random.default_rng(0).normal(size=(20, 3))
+    assert np.linalg.det(similarity(points, points * [1, 1, -1])[1]) == pytest.approx(1)
+    ref = scene(5)
+    mirrored = dataclasses.replace(ref, pose_T34=ref.pose_T34 * [1, 1, 1, -1])
+    assert pose_error(mirrored, ref)["ate_rmse"] > 0.1
