@@ -1,0 +1,189 @@
+"""GenDoP's OPT-style decoder: the network that training sees, and the same network with a cache for decoding."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import Execution, OPTConfig
+from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+from shotverse_jax.nn.stack import run_stack
+
+PAD, BOS, EOS, FIRST_BIN, SEP = 0, 1, 2, 3, 259
+
+Params = dict[str, Any]
+
+
+def _embed_init(key, shape, dtype=jnp.float32):
+    """Normal with std 0.02; the row of PAD is zero."""
+    return nn.initializers.normal(0.02)(key, shape, dtype).at[PAD].set(0.0)
+
+
+class OPTBlock(nn.Module):
+    """x = LN(x + attention(x)); x = LN(x + fc2(relu(fc1(x)))), all linears with bias (GenDoP modeling_opt.py)."""
+
+    config: OPTConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD: jax.Array, deterministic: bool = True) -> jax.Array:
+        config = self.config
+        heads = (*x_BTD.shape[:2], config.num_heads, config.hidden_size // config.num_heads)
+        dropout = nn.Dropout(config.dropout, deterministic=deterministic)
+
+        def linear(name, features, x, init=nn.initializers.normal(0.02)):
+            return Linear(features, use_bias=True, kernel_init=init, name=name)(x, deterministic)
+
+        q, k, v = (linear(name, config.hidden_size, x_BTD).reshape(heads) for name in ("q_proj", "k_proj", "v_proj"))
+        mixed_BTD = attend(q, k, v, kernel=self.execution.attention, causal=True).reshape(x_BTD.shape)
+        out_init = nn.initializers.normal(0.02 / math.sqrt(2 * config.num_layers))
+        mixed_BTD = linear("out_proj", config.hidden_size, mixed_BTD, out_init)
+        x_BTD = LayerNorm(name="attn_norm")(x_BTD + dropout(mixed_BTD))
+        hidden_BTF = nn.relu(linear("fc1", config.mlp_size, x_BTD))
+        return LayerNorm(name="final_norm")(x_BTD + dropout(linear("fc2", config.hidden_size, hidden_BTF)))
+
+
+class OPTDecoder(nn.Module):
+    """Causal decoder over [prefix; tokens]: learned positions from index 0, post-LN blocks, untied head without bias.
+
+    No norm before or after the stack and no scaling of the embeddings; the prefix is causal too (GenDoP
+    core/transformer/modeling_opt.py). Parameters: embed [V, D], positions [P, D], layers (stacked), lm_head.
+    """
+
+    config: OPTConfig
+    execution: Execution
+
+    def setup(self):
+        config = self.config
+        self.embed = self.param("embed", _embed_init, (config.vocab_size, config.hidden_size))
+        self.positions = self.param(
+            "positions", nn.initializers.normal(0.02), (config.max_positions, config.hidden_size)
+        )
+        self.layers = OPTBlock(config, self.execution)
+        self.lm_head = Linear(config.vocab_size)
+
+    def __call__(self, prefix_BPD: jax.Array, ids_BT: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Logits [B, P + T, V], float32; the logits at a place predict the next token.
+
+        Raises ValueError when prefix and tokens are more than `max_positions`.
+        """
+        length = prefix_BPD.shape[1] + ids_BT.shape[1]
+        check_length(self.config, length)
+        tokens_BTD = self.embed[ids_BT]
+        x_BTD = jnp.concatenate([prefix_BPD.astype(tokens_BTD.dtype), tokens_BTD], axis=1) + self.positions[:length]
+        x_BTD = x_BTD.astype(self.execution.dtype)
+        x_BTD = run_stack(self.layers, self.config.num_layers, self.execution, x_BTD, deterministic=deterministic)
+        return self.lm_head(x_BTD).astype(jnp.float32)
+
+
+def check_length(config: OPTConfig, length: int) -> None:
+    """ValueError when a sequence (prefix and tokens) has more places than the decoder has positions."""
+    if length > config.max_positions:
+        raise ValueError(
+            f"the decoder has {config.max_positions} positions, prefix and tokens need {length}; "
+            "shorten the trajectory or raise max_positions"
+        )
+
+
+# Decoding. Activations are columns, x_DC (C = batch * places), and weights are [out, in]: on a CPU `W @ x` reads the
+# weights at the speed of memory, `x @ W` at half of it. A cache is a list of (k_XSH, v_XSH), one pair a layer.
+
+
+def decode_weights(params: Params, config: OPTConfig, dtype: str = "float32") -> Params:
+    """Parameters of `OPTDecoder` laid out for decoding: a list of layers, [out, in] weights, q, k and v as one.
+
+    The attention scale is folded into q. Do it once per set of parameters; `prefill` and `step` take the result.
+    """
+    head_width = config.hidden_size // config.num_heads
+    stacked = params["layers"]
+
+    def weight(name, i, scale=1.0):
+        return (stacked[name]["kernel"][i].T * scale).astype(dtype), (stacked[name]["bias"][i] * scale)[:, None]
+
+    def layer(i):
+        parts = (weight("q_proj", i, head_width**-0.5), weight("k_proj", i), weight("v_proj", i))
+        qkv = tuple(jnp.concatenate(x) for x in zip(*parts, strict=True))
+        norms = {name: (stacked[name]["scale"][i][:, None], stacked[name]["bias"][i][:, None]) for name in _NORMS}
+        return {"qkv": qkv, **{name: weight(name, i) for name in ("out_proj", "fc1", "fc2")}, **norms}
+
+    return {
+        "embed": params["embed"],
+        "positions": params["positions"],
+        "layers": [layer(i) for i in range(config.num_layers)],
+        "lm_head": params["lm_head"]["kernel"].T.astype(dtype),
+    }
+
+
+_NORMS = ("attn_norm", "final_norm")
+
+
+def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: int) -> tuple[jax.Array, list]:
+    """Read the prefix and BOS: logits [B, V] of the first token, and a cache with room for `length` places."""
+    batch, places = prefix_BPD.shape[0], prefix_BPD.shape[1] + 1
+    check_length(config, length)
+    bos_B1D = jnp.broadcast_to(weights["embed"][BOS], (batch, 1, config.hidden_size))
+    x_BPD = jnp.concatenate([prefix_BPD.astype(bos_B1D.dtype), bos_B1D], axis=1) + weights["positions"][:places]
+    x_DC = x_BPD.reshape(batch * places, -1).T
+    causal = jnp.tril(jnp.ones((places, places), bool))
+    cache = []
+    for layer in weights["layers"]:
+        q, k, v = _split_heads(_affine(x_DC, layer["qkv"]), config, batch)
+        out_XPH = _attend(q, k, v, causal)
+        x_DC = _rest_of_block(x_DC, out_XPH, layer, batch)
+        room = ((0, 0), (0, length - places), (0, 0))
+        cache.append((jnp.pad(k, room), jnp.pad(v, room)))
+    last_DB = x_DC.reshape(-1, batch, places)[:, :, -1]
+    return _logits(last_DB, weights), cache
+
+
+def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array, cache: list) -> tuple[jax.Array, list]:
+    """Read one token per sample at `place` (prefix included): logits [B, V] of the next one, and the cache after it."""
+    x_DB = (weights["embed"][ids_B] + weights["positions"][place]).T
+    seen_S = jnp.arange(cache[0][0].shape[1]) <= place
+    after = []
+    for layer, (k_XSH, v_XSH) in zip(weights["layers"], cache, strict=True):
+        q, k, v = _split_heads(_affine(x_DB, layer["qkv"]), config, len(ids_B))
+        k_XSH = jax.lax.dynamic_update_slice(k_XSH, k, (0, place, 0))
+        v_XSH = jax.lax.dynamic_update_slice(v_XSH, v, (0, place, 0))
+        x_DB = _rest_of_block(x_DB, _attend(q, k_XSH, v_XSH, seen_S), layer, len(ids_B))
+        after.append((k_XSH, v_XSH))
+    return _logits(x_DB, weights), after
+
+
+def _affine(x_DC, weight_and_bias):
+    weight, bias = weight_and_bias
+    return jnp.matmul(weight, x_DC.astype(weight.dtype), preferred_element_type=jnp.float32) + bias
+
+
+def _split_heads(qkv_DC, config, batch):
+    places = qkv_DC.shape[1] // batch
+    heads = qkv_DC.reshape(3, config.num_heads, -1, batch, places).transpose(0, 3, 1, 4, 2)
+    return heads.reshape(3, batch * config.num_heads, places, -1)
+
+
+def _attend(q_XPH, k_XSH, v_XSH, seen):
+    scores = jnp.einsum("XPH,XSH->XPS", q_XPH, k_XSH)
+    shares = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min), axis=-1)
+    return jnp.einsum("XPS,XSH->XPH", shares, v_XSH)
+
+
+def _rest_of_block(x_DC, out_XPH, layer, batch):
+    heads = out_XPH.reshape(batch, -1, *out_XPH.shape[1:])
+    mixed_DC = heads.transpose(1, 3, 0, 2).reshape(x_DC.shape)
+    x_DC = _norm(x_DC + _affine(mixed_DC, layer["out_proj"]), layer["attn_norm"])
+    return _norm(x_DC + _affine(jax.nn.relu(_affine(x_DC, layer["fc1"])), layer["fc2"]), layer["final_norm"])
+
+
+def _norm(x_DC, scale_and_bias):
+    scale, bias = scale_and_bias
+    centred = x_DC - jnp.mean(x_DC, axis=0, keepdims=True)
+    return centred * jax.lax.rsqrt(jnp.mean(centred * centred, axis=0, keepdims=True) + 1e-5) * scale + bias
+
+
+def _logits(x_DB, weights):
+    head = weights["lm_head"]
+    return jnp.matmul(head, x_DB.astype(head.dtype), preferred_element_type=jnp.float32).T
