@@ -338,6 +338,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # a date is words
+
+
 def _unique(pairs: list[tuple]) -> dict:
     value = {}
     for key, entry in pairs:

@@ -344,6 +344,10 @@ def test_documents_that_are_no_mapping(fmt, text):
         parse_text(text, fmt)
 
 
+def test_a_date_is_a_caption():
+    assert parse_text("caption: 2024-99-99\nshots: [1945-05-08]").shots == (Shot("1945-05-08"),)
+
+
 def test_unknown_format():
     with pytest.raises(ValueError, match="unknown screenplay format 'pdf'"):
         parse_text("A.\n\nB.", "pdf")
