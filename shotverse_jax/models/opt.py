@@ -35,13 +35,13 @@ class OPTBlock(nn.Module):
         heads = (*x_BTD.shape[:2], config.num_heads, config.hidden_size // config.num_heads)
         dropout = nn.Dropout(config.dropout, deterministic=deterministic)
 
-        def linear(name, features, x, init=nn.initializers.normal(0.02)):
+        def linear(name, features, x, std=0.02):
+            init = nn.initializers.normal(std)
             return Linear(features, use_bias=True, kernel_init=init, name=name)(x, deterministic)
 
         q, k, v = (linear(name, config.hidden_size, x_BTD).reshape(heads) for name in ("q_proj", "k_proj", "v_proj"))
         mixed_BTD = attend(q, k, v, kernel=self.execution.attention, causal=True).reshape(x_BTD.shape)
-        out_init = nn.initializers.normal(0.02 / math.sqrt(2 * config.num_layers))
-        mixed_BTD = linear("out_proj", config.hidden_size, mixed_BTD, out_init)
+        mixed_BTD = linear("out_proj", config.hidden_size, mixed_BTD, 0.02 / math.sqrt(2 * config.num_layers))
         x_BTD = LayerNorm(name="attn_norm")(x_BTD + dropout(mixed_BTD))
         hidden_BTF = nn.relu(linear("fc1", config.mlp_size, x_BTD))
         return LayerNorm(name="final_norm")(x_BTD + dropout(linear("fc2", config.hidden_size, hidden_BTF)))

@@ -1,0 +1,154 @@
+"""The ShotVerse planner: captions with trajectory queries through a text model, its states into a pose decoder."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.camera.tokenizer import PAD
+from shotverse_jax.config import Execution, PlannerConfig
+from shotverse_jax.models.opt import OPTDecoder
+from shotverse_jax.models.qwen3_vl import Cache, Qwen3VLText
+from shotverse_jax.nn.linear import Linear
+
+Batch = Mapping[str, jax.Array]
+
+
+class Planner(nn.Module):
+    """P(pose tokens | screenplay) of ShotVerse §3.1, Eq. 1 to 3, and its ablations (Table 6).
+
+    A batch holds text_ids_BS int32; slot_BS int32, the flat query slot k * M + m or -1 at text; text_mask_BS bool, True
+    at tokens and query slots; pose_ids_BN int32, BOS … EOS and then PAD. All its screenplays have `num_shots` shots.
+    Parameters: vlm, queries [M, D], separator [D], project, decoder. `encoder` "text" and "none" have no queries and no
+    separator, "none" has a table `embedding` for the vlm; `decoder_kind` "native" has a table `codebook` and a `head`
+    for project and decoder. A `lora` collection with adapters below `vlm` is used when it is given.
+    """
+
+    config: PlannerConfig
+    execution: Execution
+
+    def setup(self):
+        config = self.config
+        width, init = config.text.hidden_size, nn.initializers.normal(0.02)
+        if config.encoder == "none":
+            if config.decoder_kind == "native":
+                raise ValueError("a native decoder is the text model itself: it needs encoder 'queries' or 'text'")
+            self.embedding = self.param("embedding", init, (config.text.vocab_size, width))
+        else:
+            self.vlm = Qwen3VLText(config.text, self.execution)
+        if config.encoder == "queries":
+            self.queries = self.param("queries", init, (config.num_queries, width))
+            self.separator = self.param("separator", init, (width,))
+        if config.decoder_kind == "native":
+            self.codebook = self.param("codebook", init, (config.decoder.vocab_size, width))
+            self.head = Linear(config.decoder.vocab_size)
+        else:
+            self.project = Linear(config.decoder.hidden_size, use_bias=True)
+            self.decoder = OPTDecoder(config.decoder, self.execution)
+
+    def __call__(self, batch: Batch, num_shots: int, deterministic: bool = True) -> tuple[jax.Array, jax.Array]:
+        """(logits_BNV, codes_BPD): logits[:, j] predict pose_ids[:, j + 1]; codes are H_plan, both float32.
+
+        deterministic=False runs dropout and needs an rng named "dropout".
+        """
+        ids_BN = batch["pose_ids_BN"]
+        if self.config.decoder_kind == "native":
+            return self._native(batch, num_shots, ids_BN, deterministic)
+        codes_BPD = self.encode(batch, num_shots, deterministic)
+        logits_BTV = self.decoder(self._project(codes_BPD), ids_BN, deterministic)
+        return logits_BTV[:, codes_BPD.shape[1] :], codes_BPD
+
+    def encode(self, batch: Batch, num_shots: int, deterministic: bool = True) -> jax.Array:
+        """Camera codes H_plan [B, P, D], float32.
+
+        With queries P = K M + K - 1: the final-normed states at each shot's queries and the separator between shots
+        (Eq. 2). Without them P = S: every text state, zero at padding.
+        """
+        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
+        states_BSD = x_BSD if self.config.encoder == "none" else self.vlm(x_BSD, None, mask_BS, deterministic)
+        return self._codes(states_BSD, batch, num_shots)
+
+    def prefix(self, batch: Batch, num_shots: int) -> jax.Array:
+        """What the OPT decoder reads before BOS: the projected codes, [B, P, decoder width]."""
+        return self._project(self.encode(batch, num_shots))
+
+    def native_prefill(self, batch: Batch, length: int) -> Cache:
+        """Cache of the native decoder after the text, with room for `length` pose tokens."""
+        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
+        cache = self.vlm.empty_cache(x_BSD.shape[0], x_BSD.shape[1] + length)
+        room_BS = jnp.pad(mask_BS, ((0, 0), (0, length)), constant_values=True)
+        return self.vlm.extend(x_BSD, cache, 0, mask_BS=room_BS)[1]
+
+    def native_step(self, batch: Batch, ids_B: jax.Array, index: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
+        """Logits [B, V] after pose token number `index`, and the cache with it."""
+        mask_BS = batch["text_mask_BS"]
+        positions_B = jnp.sum(mask_BS, axis=1) + index
+        room = cache["k"].shape[2] - mask_BS.shape[1]
+        states_B1D, cache = self.vlm.extend(
+            self.codebook[ids_B][:, None],
+            cache,
+            mask_BS.shape[1] + index,
+            positions_3BT=jnp.broadcast_to(positions_B[:, None], (3, len(ids_B), 1)),
+            mask_BS=jnp.pad(mask_BS, ((0, 0), (0, room)), constant_values=True),
+        )
+        return self.head(states_B1D[:, 0]).astype(jnp.float32), cache
+
+    def _embed(self, batch):
+        if self.config.encoder == "none":
+            return self.embedding[batch["text_ids_BS"]]
+        x_BSD = self.vlm.embed(batch["text_ids_BS"])
+        if self.config.encoder == "text":
+            return x_BSD
+        queries_BSD = self.queries[batch["slot_BS"] % self.config.num_queries].astype(x_BSD.dtype)
+        return jnp.where((batch["slot_BS"] >= 0)[..., None], queries_BSD, x_BSD)
+
+    def _codes(self, states_BSD, batch, num_shots):
+        states_BSD = states_BSD.astype(jnp.float32)
+        if self.config.encoder != "queries":
+            return jnp.where(batch["text_mask_BS"][..., None], states_BSD, 0.0)
+        queries = self.config.num_queries
+        places_BQ = jnp.argmax(batch["slot_BS"][:, None] == jnp.arange(num_shots * queries)[:, None], axis=-1)
+        codes_BQD = jnp.take_along_axis(states_BSD, places_BQ[..., None], axis=1)
+        batch_size, width = codes_BQD.shape[0], codes_BQD.shape[2]
+        codes_BKMD = codes_BQD.reshape(batch_size, num_shots, queries, width)
+        separator_BK1D = jnp.broadcast_to(self.separator, (batch_size, num_shots, 1, width))
+        joined_BKMD = jnp.concatenate([codes_BKMD, separator_BK1D], axis=2)
+        return joined_BKMD.reshape(batch_size, -1, width)[:, :-1]
+
+    def _project(self, codes_BPD):
+        return self.project(codes_BPD.astype(self.execution.dtype))
+
+    def _native(self, batch, num_shots, ids_BN, deterministic):
+        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
+        x_BTD = jnp.concatenate([x_BSD, self.codebook[ids_BN].astype(x_BSD.dtype)], axis=1)
+        mask_BT = jnp.concatenate([mask_BS, jnp.ones(ids_BN.shape, bool)], axis=1)
+        positions_BT = jnp.cumsum(mask_BT, axis=1) - 1
+        states_BTD = self.vlm(x_BTD, jnp.broadcast_to(positions_BT, (3, *positions_BT.shape)), mask_BT, deterministic)
+        places = mask_BS.shape[1]
+        logits_BNV = self.head(states_BTD[:, places:]).astype(jnp.float32)
+        return logits_BNV, self._codes(states_BTD[:, :places], batch, num_shots)
+
+
+def planner_loss(
+    logits_BNV: jax.Array, codes_BPD: jax.Array, pose_ids_BN: jax.Array, code_penalty: float
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean cross-entropy of the next pose token over targets that are not PAD, plus λ mean(H_plan²) (ShotVerse Eq. 4).
+
+    Returns the loss and ce, accuracy, code_penalty (the mean square, without λ) and tokens (how many targets).
+    """
+    targets_BN = pose_ids_BN[:, 1:]
+    real_BN = (targets_BN != PAD).astype(jnp.float32)
+    tokens = jnp.sum(real_BN)
+    log_probs_BNV = jax.nn.log_softmax(logits_BNV[:, :-1], axis=-1)
+    chosen_BN = jnp.take_along_axis(log_probs_BNV, targets_BN[..., None], axis=-1)[..., 0]
+    hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
+    ce = -jnp.sum(chosen_BN * real_BN) / jnp.maximum(tokens, 1)
+    square = jnp.mean(jnp.square(codes_BPD))
+    metrics = {
+        "ce": ce,
+        "accuracy": jnp.sum(hits_BN * real_BN) / jnp.maximum(tokens, 1),
+        "code_penalty": square,
+        "tokens": tokens,
+    }
+    return ce + code_penalty * square, metrics
