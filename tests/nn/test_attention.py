@@ -1,0 +1,103 @@
+"""Attention against a float64 loop, and the TPU kernel (interpreted) against the plain one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotverse_jax.nn import attention
+from shotverse_jax.nn.attention import attend
+
+
+def reference(q, k, v, allowed, scale):
+    """One query at a time in float64; allowed: bool [B, T, S]."""
+    out = np.zeros(q.shape)
+    for b, t, n in np.ndindex(q.shape[:3]):
+        kv = n // (q.shape[2] // k.shape[2])
+        seen = np.flatnonzero(allowed[b, t])
+        scores = scale * k[b, seen, kv].astype(np.float64) @ q[b, t, n].astype(np.float64)
+        weights = np.exp(scores - scores.max())
+        out[b, t, n] = weights @ v[b, seen, kv].astype(np.float64) / weights.sum()
+    return out
+
+
+def draw(batch=2, queries=7, keys=7, heads=4, kv_heads=2, width=8):
+    rng = np.random.default_rng(0)
+    shapes = [(batch, queries, heads, width), (batch, keys, kv_heads, width), (batch, keys, kv_heads, width)]
+    return [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+def test_grouped_causal_padded(kv_heads):
+    q, k, v = draw(kv_heads=kv_heads)
+    lengths = np.array([3, 7])
+    allowed = np.tril(np.ones((7, 7), bool)) & (np.arange(7) < lengths[:, None, None])
+    expected = reference(q, k, v, allowed, 8**-0.5)
+    np.testing.assert_allclose(attend(q, k, v, causal=True, kv_lengths=lengths), expected, atol=2e-6)
+    key_mask = np.arange(7) < lengths[:, None, None]
+    np.testing.assert_allclose(attend(q, k, v, causal=True, mask_BTS=key_mask), expected, atol=2e-6)
+    np.testing.assert_allclose(attend(q, k, v, mask_BTS=allowed), expected, atol=2e-6)
+
+
+def test_more_keys_than_queries_and_scale():
+    q, k, v = draw(queries=3, keys=9)
+    expected = reference(q, k, v, np.ones((2, 3, 9), bool), 0.3)
+    np.testing.assert_allclose(attend(q, k, v, scale=0.3), expected, atol=2e-6)
+
+
+def test_a_query_that_sees_nothing_is_finite_and_its_gradient_too():
+    q, k, v = draw()
+    mask = np.ones((2, 7, 7), bool)
+    mask[:, 2] = False
+    out, grads = jax.value_and_grad(lambda *x: attend(*x, mask_BTS=mask).sum(), argnums=(0, 1, 2))(q, k, v)
+    assert np.isfinite(out) and all(np.isfinite(g).all() for g in grads)
+
+
+def test_softmax_is_float32_for_bfloat16_inputs():
+    """With 4096 equal keys a bfloat16 sum of weights would stall at 256; the mean of v must come out right."""
+    q, k = jnp.zeros((1, 1, 1, 8), jnp.bfloat16), jnp.zeros((1, 4096, 1, 8), jnp.bfloat16)
+    v = jnp.ones((1, 4096, 1, 8), jnp.bfloat16)
+    out = attend(q, k, v)
+    assert out.dtype == jnp.bfloat16
+    np.testing.assert_allclose(out.astype(np.float32), 1.0, atol=1e-2)
+
+
+def splash_and_xla(causal, mask, lengths):
+    return (
+        lambda q, k, v: attention._attend_splash(q, k, v, causal, mask, lengths, 0.1, interpret=True),
+        lambda q, k, v: attend(q, k, v, causal=causal, mask_BTS=mask, kv_lengths=lengths, scale=0.1),
+    )
+
+
+def test_splash_equals_xla():
+    arrays = draw(batch=1, queries=128, keys=256, width=64)
+    splash, xla = splash_and_xla(causal=False, mask=None, lengths=None)
+    np.testing.assert_allclose(splash(*arrays), xla(*arrays), atol=2e-6)
+
+
+def test_splash_equals_xla_causal_padded_with_gradients():
+    arrays = draw(queries=128, keys=128, width=64)
+    out_weights = np.random.default_rng(1).normal(size=arrays[0].shape)
+    mask = np.arange(128) >= np.array([3, 0])[:, None]
+    mask[:, 0] = True  # every query sees something
+    run = splash_and_xla(causal=True, mask=mask[:, None], lengths=np.array([100, 128]))
+    results = (jax.vjp(f, *arrays) for f in run)
+    (ours, our_vjp), (theirs, their_vjp) = results
+    np.testing.assert_allclose(ours, theirs, atol=2e-6)
+    for a, b in zip(our_vjp(out_weights.astype(np.float32)), their_vjp(out_weights.astype(np.float32)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_errors():
+    q, k, v = draw()
+    with pytest.raises(ValueError, match="4 query heads cannot share 3"):
+        attend(q, np.ones((2, 7, 3, 8)), np.ones((2, 7, 3, 8)))
+    with pytest.raises(ValueError, match="as many queries as keys"):
+        attend(q[:, :3], k, v, causal=True)
+    with pytest.raises(ValueError, match="unknown kernel 'flash'"):
+        attend(q, k, v, kernel="flash")
+    with pytest.raises(ValueError, match="multiples of 128"):
+        attend(q, k, v, kernel="splash")
+    q, k, v = draw(queries=128, keys=128)
+    with pytest.raises(ValueError, match="mask of keys only"):
+        attend(q, k, v, kernel="splash", mask_BTS=np.ones((2, 128, 128), bool))
