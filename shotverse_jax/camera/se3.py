@@ -129,7 +129,8 @@ def so3_log(r_33):
     square = (vector * vector).sum(-1, keepdims=True)
     small = square < 1e-16
     norm = xp.sqrt(xp.where(small, 1.0, square))
-    return vector * xp.where(small, 2.0 / q[..., :1], 2.0 * xp.arctan2(norm, q[..., :1]) / norm)
+    near_one = xp.where(small, q[..., :1], 1.0)
+    return vector * xp.where(small, 2.0 / near_one, 2.0 * xp.arctan2(norm, q[..., :1]) / norm)
 
 
 def project_to_so3(m_33):
