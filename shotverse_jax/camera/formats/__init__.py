@@ -5,6 +5,7 @@ name, for anything that is not a whole and rigid camera path. Conventions are in
 """
 
 import inspect
+import math
 import os
 import re
 import shutil
@@ -124,14 +125,21 @@ def _named(name: str) -> Format:
 def _check_options(name: str, function: Callable, options: dict) -> None:
     parameters = inspect.signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for option in ("width", "height", "focal", "fps", "frames"):
+        value = options.get(option)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ValueError(f"the option {option} should be positive, got {value}")
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join(known) or 'none'}")
 
 
 def _by_suffix(path: Path) -> str:
-    """The format whose suffix fits the end of the name best."""
+    """The format named before the extension ("x.tum.txt"), else the one whose suffix fits the name best."""
     name = path.name.lower()
+    middle = FORMATS.get(Path(path.stem.lower()).suffix[1:])
+    if middle and name.endswith(middle.extension):
+        return middle.name
     fits = [(len(suffix), form.name) for form in FORMATS.values() for suffix in form.suffixes if name.endswith(suffix)]
     best = [form for length, form in fits if length == max(fits)[0]]
     if len(best) != 1:

@@ -29,7 +29,7 @@ class Format:
 
     Attributes:
         name: what the user calls it.
-        suffixes: endings of file names it is chosen by, e.g. ".csv" or "camera_path.json".
+        suffixes: endings of file names it is chosen by, e.g. ".csv" or "camera_path.json"; the usual one first.
         description: one line for a help text.
         convention: axes, matrix direction, unit and what is not stored, in one or two sentences.
         read: (path, **options) → Trajectory, or None when the format is only written.
@@ -44,6 +44,11 @@ class Format:
     read: Callable[..., Trajectory] | None = None
     write: Callable[..., None] | None = None
     folder: bool = False
+
+    @property
+    def extension(self) -> str:
+        """What ends the name of a new file: ".json", ".glb", …; "" for folders."""
+        return Path(self.suffixes[0]).suffix or self.suffixes[0] if self.suffixes else ""
 
 
 def reader(function: Callable[..., Trajectory]) -> Callable[..., Trajectory]:

@@ -1,8 +1,8 @@
 """glTF 2.0 binary, .glb, for three.js, model viewers, Blender and game engines (written only).
 
-One node with a perspective camera per shot, moved by one animation whose time is the film's (seconds); shots are
-separate nodes, so nothing interpolates across a cut. A node's `extras` hold its caption and its span in frames and
-seconds. Axes: OpenGL camera axes (x right, y up, looking along -z), right-handed y-up world, translation vec3 and
+One node with a perspective camera per shot, moved by one animation whose time is the film's (seconds, from 0); shots
+are separate nodes, so nothing interpolates across a cut. A node's `extras` hold its caption and its span in frames
+and seconds. Axes: OpenGL camera axes (x right, y up, looking along -z), right-handed y-up world, translation vec3 and
 rotation quaternion x y z w (real part last), float32. Unit: metres. Conversion: the world is the stage (floor under
 the subject) when known, else the trajectory's own, turned from y down to y up.
 The lens is `yfov` in radians and the aspect ratio of the shot's first frame: core glTF neither animates a lens nor

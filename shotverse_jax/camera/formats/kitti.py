@@ -41,7 +41,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
 
 FORMAT = common.Format(
     name="kitti",
-    suffixes=(".kitti", ".txt"),
+    suffixes=(".txt", ".kitti"),
     description="KITTI odometry poses, for evo: 12 numbers a line",
     convention="camera-to-world 3x4 row-major, OpenCV camera axes, metres; no time, lens or cuts",
     read=read,

@@ -79,8 +79,6 @@ def write(trajectory: Trajectory, path: Path, *, frames: int | None = None) -> N
     """Writes each shot as one camera; `frames` resamples every shot to that many (ReCamMaster's loader expects 81)."""
     shots = [trajectory.pose_T34[start:end] for start, end in trajectory.spans]
     if frames is not None:
-        if frames < 1:
-            raise ValueError(f"frames should be at least 1, got {frames}")
         shots = [se3.resample(pose_T34, np.linspace(0, len(pose_T34) - 1, frames)) for pose_T34 in shots]
     if len({len(pose_T34) for pose_T34 in shots}) > 1:
         raise ValueError(

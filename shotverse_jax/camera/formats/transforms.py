@@ -13,7 +13,6 @@ never flipped). Sources: GenDoP dataset/Dataset_DataDoP.py (the DataDoP files), 
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.motion_tags import tag_trajectory
 from shotverse_jax.camera.trajectory import Trajectory, check_rigid
 
 ABOUT = (
@@ -128,15 +128,14 @@ def _string(value: Any, what: str) -> str:
     return value
 
 
-def write_trajectory_json(trajectory: Trajectory, path: Path, *, tags: Sequence[Sequence[str]] | None = None) -> None:
-    """Writes trajectory.json; `tags` are motion tags, one list of names per shot, kept for readers of the file."""
-    if tags is not None and len(tags) != trajectory.num_shots:
-        raise ValueError(f"{trajectory.num_shots} shots but tags for {len(tags)}")
+def write_trajectory_json(trajectory: Trajectory, path: Path) -> None:
+    """Writes trajectory.json, with each shot's motion tags for readers of the file (they are not read back)."""
+    tags = [[segment.name for segment in shot] for shot in tag_trajectory(trajectory)]
     head = {"about": ABOUT, **_head(trajectory), "convention": "opengl", "fps": float(trajectory.fps)}
     head |= {"scale": float(trajectory.scale), "global_caption": trajectory.global_caption}
     head["stage"] = None if trajectory.stage_34 is None else se3.to_44(trajectory.stage_34).tolist()
     head["shots"] = [
-        {"index": k, "start": start, "end": end, "caption": caption, "tags": list(tags[k]) if tags else []}
+        {"index": k, "start": start, "end": end, "caption": caption, "tags": tags[k]}
         for k, ((start, end), caption) in enumerate(zip(trajectory.spans, trajectory.captions, strict=True))
     ]
     frames = _frames(trajectory)

@@ -49,7 +49,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
 
 FORMAT = common.Format(
     name="tum",
-    suffixes=(".tum", ".txt"),
+    suffixes=(".txt", ".tum"),
     description="TUM RGB-D trajectory, for evo: t tx ty tz qx qy qz qw",
     convention="camera-to-world, OpenCV camera axes, quaternion real part last, metres and seconds; no lens or cuts",
     read=read,
