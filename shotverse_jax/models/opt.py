@@ -131,13 +131,12 @@ def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: i
     causal = jnp.tril(jnp.ones((places, places), bool))
     cache = []
     for layer in weights["layers"]:
-        q, k, v = _split_heads(_affine(x_DC, layer["qkv"]), config, batch)
+        q, k, v = _heads(x_DC, layer, config, batch)
         out_XPH = _attend(q, k, v, causal)
         x_DC = _rest_of_block(x_DC, out_XPH, layer, batch)
-        room = ((0, 0), (0, length - places), (0, 0))
-        cache.append((jnp.pad(k, room), jnp.pad(v, room)))
+        cache.append((k, v))
     last_DB = x_DC.reshape(-1, batch, places)[:, :, -1]
-    return _logits(last_DB, weights), cache
+    return _logits(last_DB, weights), grow(cache, length)
 
 
 def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array, cache: list) -> tuple[jax.Array, list]:
@@ -146,7 +145,7 @@ def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array,
     seen_S = jnp.arange(cache[0][0].shape[1]) <= place
     after = []
     for layer, (k_XSH, v_XSH) in zip(weights["layers"], cache, strict=True):
-        q, k, v = _split_heads(_affine(x_DB, layer["qkv"]), config, len(ids_B))
+        q, k, v = _heads(x_DB, layer, config, len(ids_B))
         k_XSH = jax.lax.dynamic_update_slice(k_XSH, k, (0, place, 0))
         v_XSH = jax.lax.dynamic_update_slice(v_XSH, v, (0, place, 0))
         x_DB = _rest_of_block(x_DB, _attend(q, k_XSH, v_XSH, seen_S), layer, len(ids_B))
@@ -154,21 +153,28 @@ def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array,
     return _logits(x_DB, weights), after
 
 
+def grow(cache: list, length: int) -> list:
+    """The same cache with room for `length` places."""
+    return jax.tree.map(lambda x_XSH: jnp.pad(x_XSH, ((0, 0), (0, length - x_XSH.shape[1]), (0, 0))), cache)
+
+
 def _affine(x_DC, weight_and_bias):
     weight, bias = weight_and_bias
     return jnp.matmul(weight, x_DC.astype(weight.dtype), preferred_element_type=jnp.float32) + bias
 
 
-def _split_heads(qkv_DC, config, batch):
+def _heads(x_DC, layer, config, batch):
+    """q, k and v, each [X, P, H] with X = batch * heads: one axis less, so that a cache is updated in place."""
+    qkv_DC = _affine(x_DC, layer["qkv"]).astype(layer["qkv"][0].dtype)
     places = qkv_DC.shape[1] // batch
     heads = qkv_DC.reshape(3, config.num_heads, -1, batch, places).transpose(0, 3, 1, 4, 2)
     return heads.reshape(3, batch * config.num_heads, places, -1)
 
 
 def _attend(q_XPH, k_XSH, v_XSH, seen):
-    scores = jnp.einsum("XPH,XSH->XPS", q_XPH, k_XSH)
-    shares = jax.nn.softmax(jnp.where(seen, scores, jnp.finfo(scores.dtype).min), axis=-1)
-    return jnp.einsum("XPS,XSH->XPH", shares, v_XSH)
+    scores_XPS = jnp.einsum("XPH,XSH->XPS", q_XPH, k_XSH, preferred_element_type=jnp.float32)
+    shares_XPS = jax.nn.softmax(jnp.where(seen, scores_XPS, jnp.finfo(jnp.float32).min), axis=-1)
+    return jnp.einsum("XPS,XSH->XPH", shares_XPS.astype(v_XSH.dtype), v_XSH)
 
 
 def _rest_of_block(x_DC, out_XPH, layer, batch):
