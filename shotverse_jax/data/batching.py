@@ -1,0 +1,99 @@
+"""From captions and pose tokens to the planner's batch; training and inference build their batches here."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from shotverse_jax.config import PlannerConfig
+
+TEXT_PAD = 0
+POSE_PAD = 0
+NO_SLOT = -1
+
+
+class PlannerExample(NamedTuple):
+    """One screenplay as ids: text_ids_S (0 at query slots), slot_S (-1 text, else k*M+m), pose_ids_N (BOS … EOS)."""
+
+    text_ids_S: np.ndarray
+    slot_S: np.ndarray
+    pose_ids_N: np.ndarray | None = None
+
+
+def encode_text(
+    config: PlannerConfig, tokenizer: Tokenizer, global_caption: str, shot_captions: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The planner's text side (ShotVerse §3.1 Eq. 1): tokens(global), then per shot tokens(shot k) and M query slots.
+
+    Without queries (`config.encoder` other than "queries") the slots are left out. → text_ids_S, slot_S, both int32.
+
+    Raises:
+        ValueError: no shots, no text, more tokens than `config.max_text_tokens`, or a tokenizer too large.
+    """
+    if not shot_captions:
+        raise ValueError("a screenplay needs at least one shot")
+    slots_per_shot = config.num_queries if config.encoder == "queries" else 0
+    texts = tokenizer.encode_batch([global_caption, *shot_captions], add_special_tokens=False)
+    ids, slots = [texts[0].ids], [[NO_SLOT] * len(texts[0].ids)]
+    for k, text in enumerate(texts[1:]):
+        ids += [text.ids, [TEXT_PAD] * slots_per_shot]
+        slots += [[NO_SLOT] * len(text.ids), range(k * slots_per_shot, (k + 1) * slots_per_shot)]
+    text_ids_S = np.concatenate([np.asarray(part, np.int32) for part in ids])
+    slot_S = np.concatenate([np.asarray(part, np.int32) for part in slots])
+    text_tokens = int((slot_S == NO_SLOT).sum())
+    if text_tokens == 0:
+        raise ValueError("the screenplay has no text: write a caption for the scene or for its shots")
+    if len(text_ids_S) > config.max_text_tokens:
+        room = config.max_text_tokens - slots_per_shot * len(shot_captions)
+        raise ValueError(
+            f"the captions take {text_tokens} tokens, {len(shot_captions)} shots leave room for {room}: shorten them"
+        )
+    if text_ids_S.max() >= config.text.vocab_size:
+        raise ValueError(
+            f"the tokenizer gives id {text_ids_S.max()} but the planner knows {config.text.vocab_size} tokens: "
+            "use the tokenizer this planner was trained with"
+        )
+    return text_ids_S, slot_S
+
+
+def bucket(length: int, lengths: int | Sequence[int]) -> int:
+    """Smallest allowed length that holds `length`: a multiple of `lengths` (int) or one of `lengths` (sequence).
+
+    Raises:
+        ValueError: longer than every allowed length.
+    """
+    if isinstance(lengths, int):
+        return -(-length // lengths) * lengths
+    fitting = [size for size in lengths if size >= length]
+    if not fitting:
+        raise ValueError(f"a sequence of {length} tokens does not fit the longest bucket, {max(lengths)}")
+    return min(fitting)
+
+
+def collate(
+    examples: Sequence[PlannerExample], text_lengths: int | Sequence[int] = 32, pose_lengths: int | Sequence[int] = 1
+) -> dict[str, np.ndarray]:
+    """Right-pads examples of one shot count to the planner's batch; few allowed lengths mean few compiled programs.
+
+    → text_ids_BS, slot_BS int32, text_mask_BS bool (True on tokens and query slots) and, when the examples have
+    poses, pose_ids_BN int32. Lengths as in `bucket`.
+    """
+    text_length = bucket(max(len(e.text_ids_S) for e in examples), text_lengths)
+    sizes_B = np.asarray([len(e.text_ids_S) for e in examples])
+    batch = {
+        "text_ids_BS": _pad([e.text_ids_S for e in examples], text_length, TEXT_PAD),
+        "slot_BS": _pad([e.slot_S for e in examples], text_length, NO_SLOT),
+        "text_mask_BS": np.arange(text_length) < sizes_B[:, None],
+    }
+    if examples[0].pose_ids_N is not None:
+        poses = [e.pose_ids_N for e in examples]
+        batch["pose_ids_BN"] = _pad(poses, bucket(max(map(len, poses)), pose_lengths), POSE_PAD)
+    return batch
+
+
+def _pad(rows: Sequence[np.ndarray], length: int, value: int) -> np.ndarray:
+    out = np.full((len(rows), length), value, np.int32)
+    for padded, row in zip(out, rows, strict=True):
+        padded[: len(row)] = row
+    return out

@@ -1,0 +1,61 @@
+"""The text tokenizer of planners trained from scratch: a byte-level BPE learned from the stage's own captions."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+PAD = 0
+SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<shot>", "<reserved_0>", "<reserved_1>", "<reserved_2>", "<reserved_3>")
+TYPOGRAPHY = (("[\u2018\u2019]", "'"), ("[\u201c\u201d]", '"'), ("[\u2010-\u2015]", "-"), (r"\s+", " "))
+
+
+def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
+    """Learns a byte-level BPE; the same captions in the same order give the same tokenizer.
+
+    Text is NFC, lower case ("Dolly In" = "dolly in"), with plain quotes and dashes and single spaces; digits stand
+    alone; every byte has a token, so nothing is unknown. Ids 0..7 are `SPECIAL_TOKENS`, 0 is padding.
+
+    Raises:
+        ValueError: `vocab_size` too small for the special tokens and the 256 bytes.
+    """
+    least = len(SPECIAL_TOKENS) + 256
+    if vocab_size < least:
+        raise ValueError(f"a byte-level vocabulary needs at least {least} entries, got {vocab_size}")
+    tokenizer = Tokenizer(models.BPE())
+    replace = [normalizers.Replace(Regex(pattern), plain) for pattern, plain in TYPOGRAPHY]
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Lowercase(), *replace, normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(captions, trainer)
+    return tokenizer
+
+
+def stage_captions(sample: Callable, count: int) -> Iterator[str]:
+    """Captions of the first `count` training examples: `sample(seed, "train")` → Example with a `.screenplay`."""
+    for seed in range(count):
+        screenplay = sample(seed, "train").screenplay
+        yield screenplay.caption
+        yield from (shot.caption for shot in screenplay.shots)
+
+
+def load_text_tokenizer(path: str | Path) -> Tokenizer:
+    """Reads a `tokenizer.json` (ours or Qwen's).
+
+    Raises:
+        ValueError: no such file.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"no tokenizer at {path}: expected a tokenizer.json file")
+    return Tokenizer.from_file(str(path))

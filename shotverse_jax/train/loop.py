@@ -1,0 +1,184 @@
+"""The training loop: the only place with a clock, a disk and a signal handler."""
+
+import contextlib
+import dataclasses
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from tqdm import tqdm
+
+from shotverse_jax.train.checkpoint import Checkpoints, flatten
+from shotverse_jax.train.metrics import MetricsWriter
+from shotverse_jax.train.state import TrainConfig, TrainState
+
+PROGRESS = ("loss", "accuracy", "samples_per_second")
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Data parallelism over all devices: the batch is split on its first axis, everything else is replicated."""
+
+    batch: NamedSharding
+    replicated: NamedSharding
+
+    @classmethod
+    def over_all_devices(cls) -> "Placement":
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+        return cls(NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec()))
+
+    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """This host's slice of the global batch → global arrays."""
+        return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
+
+
+def train(
+    config: TrainConfig,
+    folder: str | Path,
+    state: TrainState,
+    frozen: dict,
+    train_step: Callable,
+    eval_step: Callable,
+    train_batches: Callable[[int], Iterator],
+    eval_batches: Callable[[], Iterator],
+) -> TrainState:
+    """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one; → last state.
+
+    train_batches(start) yields (num_shots, batch) from that step on; eval_batches() yields the held-out batches.
+    `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells).
+
+    Raises:
+        FloatingPointError: `config.max_bad_steps` steps in a row were not finite; nothing of them was saved.
+    """
+    folder = Path(folder)
+    place = Placement.over_all_devices()
+    state, frozen = jax.device_put((state, frozen), place.replicated)
+    key = jax.device_put(jax.random.key(config.seed), place.replicated)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    log = _Log(config, folder / "metrics.jsonl")
+    if checkpoints.latest is not None:
+        state = checkpoints.restore(state)
+        log.writer.write(int(state.step), "resume", {})
+    start = step = int(state.step)
+    saved_step, saved_time = step, time.monotonic()
+
+    with _stop_signal() as stopped, contextlib.closing(checkpoints), contextlib.closing(log):
+        log.start(step)
+        batches = train_batches(start) if start < config.steps else iter(())
+        while step < config.steps:
+            num_shots, batch = next(batches)
+            batch = place.put_batch(batch)
+            with jax.transfer_guard("disallow"):
+                state, metrics = train_step(state, frozen, batch, key, num_shots=num_shots)
+            step += 1
+            log.step(step, num_shots, metrics, state)
+            stop = _agreed(stopped, step % config.log_every == 0)
+            if step % config.eval_every == 0 or step == config.steps:
+                log.evaluate(step, evaluate(eval_step, state, frozen, eval_batches(), place))
+            minutes = (time.monotonic() - saved_time) / 60
+            by_clock = jax.process_count() == 1 and minutes >= config.checkpoint_minutes
+            if stop or by_clock or step % config.checkpoint_every == 0:
+                log.check_finite()
+                checkpoints.save(step, state)
+                saved_step, saved_time = step, time.monotonic()
+            if stop:
+                break
+        if saved_step < step:
+            log.check_finite()
+            checkpoints.save(step, state, wait=True)
+    return state
+
+
+def evaluate(eval_step: Callable, state: TrainState, frozen: dict, batches: Iterator, place: Placement) -> dict:
+    """Mean metrics of the averaged parameters over `batches`, with the loss for each shot count."""
+    records = []
+    for num_shots, batch in batches:
+        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), num_shots=num_shots)
+        records.append({**metrics, f"loss_{num_shots}_shots": metrics["loss"]})
+    return _mean(jax.device_get(records))
+
+
+class _Log:
+    """Progress line and metrics file; metrics stay on the device until `log_every` steps are there."""
+
+    def __init__(self, config: TrainConfig, path: Path):
+        self.writer = MetricsWriter(path)
+        self._config = config
+        self._pending: list[dict] = []
+        self._leaves: list[str] = []
+
+    def start(self, step: int) -> None:
+        quiet = jax.process_index() != 0
+        self._bar = tqdm(total=self._config.steps, initial=step, unit="step", disable=quiet, mininterval=1.0)
+        self._since = time.monotonic()
+
+    def step(self, step: int, num_shots: int, metrics: dict, state: TrainState) -> None:
+        self._leaves = self._leaves or list(flatten(state.params))
+        self._pending.append(metrics)
+        self._bar.update()
+        if step % self._config.log_every == 0:
+            self._flush(step)
+
+    def _flush(self, step: int) -> None:
+        if not self._pending:
+            return
+        records = jax.device_get(self._pending)
+        count, now = len(records), time.monotonic()
+        bad = [r for r in records if r["bad_steps"]]
+        values = _mean([r for r in records if not r["bad_steps"]])
+        values.pop("bad_leaf", None)
+        values["bad_steps"] = len(bad)
+        values["samples_per_second"] = self._config.batch * count / (now - self._since)
+        self._since, self._pending = now, []
+        self.writer.write(step, "train", values)
+        self._bar.set_postfix({name: f"{values[name]:.4g}" for name in PROGRESS if name in values})
+        if records[-1]["bad_steps"] >= self._config.max_bad_steps:
+            leaf = self._leaves[int(records[-1]["bad_leaf"])]
+            raise FloatingPointError(
+                f"{int(records[-1]['bad_steps'])} steps in a row up to step {step} were not finite, first in the "
+                f"gradient of {leaf}; lower the learning rate and resume from the last checkpoint"
+            )
+
+    def check_finite(self) -> None:
+        """Raises FloatingPointError where the steps since the last line say so."""
+        self._flush(self._bar.n)
+
+    def evaluate(self, step: int, values: dict[str, float]) -> None:
+        self._flush(step)
+        self.writer.write(step, "eval", values)
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+        tqdm.write(f"step {step}  held out: {shown}")
+        self._since = time.monotonic()
+
+    def close(self) -> None:
+        self._bar.close()
+        self.writer.close()
+
+
+def _mean(records: list[dict]) -> dict[str, float]:
+    names = {name for record in records for name in record}
+    return {n: float(np.mean([record[n] for record in records if n in record])) for n in sorted(names)}
+
+
+@contextlib.contextmanager
+def _stop_signal():
+    """Yields a list that is no longer empty once SIGTERM or SIGINT has come."""
+    received: list[int] = []
+    before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _agreed(stopped: list[int], sync: bool) -> bool:
+    """Whether to stop: with several hosts, all answer alike, asked only when `sync`."""
+    if jax.process_count() == 1:
+        return bool(stopped)
+    return sync and bool(np.any(multihost_utils.process_allgather(np.asarray(bool(stopped)), tiled=False)))
