@@ -23,7 +23,7 @@ NEAR = 0.05
 """Nothing nearer than this z-depth is seen, metres; surfaces are seen from outside only."""
 
 _SKY_LOOKS = {  # zenith, horizon, sun light, sky light on surfaces
-    "day": ((0.25, 0.47, 0.82), (0.76, 0.86, 0.95), (0.92, 0.87, 0.78), (0.40, 0.45, 0.52)),
+    "day": ((0.25, 0.47, 0.82), (0.76, 0.86, 0.95), (0.92, 0.87, 0.78), (0.46, 0.50, 0.56)),
     "overcast": ((0.58, 0.62, 0.67), (0.80, 0.82, 0.84), (0.50, 0.50, 0.50), (0.58, 0.60, 0.63)),
     "sunset": ((0.24, 0.24, 0.47), (0.98, 0.60, 0.33), (1.00, 0.66, 0.38), (0.38, 0.34, 0.42)),
     "dawn": ((0.38, 0.49, 0.70), (0.97, 0.78, 0.74), (0.90, 0.72, 0.62), (0.42, 0.42, 0.50)),
@@ -321,7 +321,7 @@ def _shade(scene, origin_3, ray, depth, part, focal):
     direct = jnp.where(_shadow(scene, point, part), 0.0, facing)
     # 1 for a surface that looks up, 0.44 for one that looks down; the fill gives the shaded side a form.
     fill = jnp.maximum(-scene["sun"][0] * normal[0] - scene["sun"][2] * normal[2], 0)
-    around = 0.72 - 0.28 * normal[1] + 0.25 * fill
+    around = 0.72 - 0.28 * normal[1] + 0.45 * fill
 
     zenith, horizon, sunlight, skylight = scene["sky"]
     length = jnp.sqrt(_dot(ray, ray))

@@ -1,0 +1,125 @@
+"""From the words of captions to something to look at: who is on the stage, in which colour, doing what, where."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from shotverse_jax.stage.scene import COLORS, KINDS, Scene, Subject, beside, random_props, sun_direction
+
+WALK_PER_SHOT = 1.8
+"""Metres a walking subject covers during one shot, as in the film grammar the planner learnt from."""
+
+_NOUNS = {
+    "man": "man guy gentleman sir detective boss father dad king soldier boxer husband waiter cowboy policeman",
+    "woman": "woman lady mother mom queen actress wife waitress girlfriend bride nurse ballerina",
+    "child": "child kid boy girl toddler baby daughter son schoolboy schoolgirl",
+    "robot": "robot android cyborg machine droid",
+    "dog": "dog puppy hound wolf",
+    "horse": "horse pony stallion mare",
+    "car": "car truck taxi van sedan limousine cab",
+}
+_KIND_OF = {noun: kind for kind, nouns in _NOUNS.items() for noun in nouns.split()}
+_PAIRS = {"couple", "friends", "lovers", "colleagues", "strangers", "brothers", "sisters"}
+_PRONOUNS = {"she": "woman", "her": "woman", "he": "man", "his": "man", "him": "man"}
+_COLOR_OF = {name: name for name in COLORS} | {
+    "gray": "grey", "silver": "grey", "golden": "yellow", "gold": "yellow", "blonde": "yellow", "crimson": "red",
+    "scarlet": "red", "navy": "blue", "turquoise": "teal", "violet": "purple", "beige": "white", "dark": "black",
+    "tan": "brown",
+}  # fmt: skip
+_USUAL = {"man": "blue", "woman": "red", "child": "yellow", "robot": "orange", "dog": "brown", "horse": "brown"}
+_ACTION_WORDS = {
+    "walk": r"walk\w*|stroll\w*|jog\w*|running|on the move|driv(?:es|ing)|trots?|trotting|gallop\w*",
+    "sit": r"sits?|sitting|seated",
+    "wave": r"waves|waving|rais(?:es|ing) an arm",
+    "turn": r"turning|turns around|spinning around|spins",
+}
+_SKY_WORDS = {
+    "night": r"night|midnight|candlelight|neon|moon\w*|dark",
+    "sunset": r"sunset|dusk|evening|last light|golden hour",
+    "dawn": r"dawn|sunrise|daybreak",
+    "overcast": r"rain\w*|fog\w*|storm\w*|winter|snow\w*|grey sky|overcast|black and white|film-noir|noir",
+}
+_FACING_WORDS = (
+    r"over[- ]the[- ]shoulder|\bots\b|reverse shot|each other|talk|conversation|argu|facing|face to face|dialog"
+)
+
+
+def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None) -> Scene:
+    """The scene that captions speak of, by simple word matching; the same captions always give the same scene.
+
+    The first two different beings named become the subjects, with the colour word nearest to each. A second one
+    stands in front of the first and faces it when the captions speak of a talk or of shooting over a shoulder, beside
+    it otherwise. What is not named gets a default: a man or woman by pronoun, else a woman in a red coat, by day.
+
+    Args:
+        captions: the scene's caption first, then one caption per shot; any may be "".
+        seconds: duration of the film; sets how fast a subject walks (`WALK_PER_SHOT`). None assumes 4 s per shot.
+    """
+    text = " . ".join(captions).lower()
+    shots = max(len(captions) - 1, 1)
+    pace = WALK_PER_SHOT * shots / (seconds or 4.0 * shots)
+    cast = _cast(text) or [(_pronoun(text), None)]
+    action = _first(_ACTION_WORDS, [captions[0].lower(), text] if captions else [], "stand")
+    people = []
+    for index, (kind, color) in enumerate(cast):
+        does = action if index == 0 and action in KINDS[kind].actions else "stand"
+        people.append(Subject(kind, color or _USUAL.get(kind, "red"), does, speed=pace if does == "walk" else 0.0))
+    if len(people) == 2:
+        if people[0].kind == people[1].kind and people[0].color == people[1].color:
+            people[1] = Subject(people[1].kind, "green" if people[0].color != "green" else "blue")
+        people[1] = beside(people[0], people[1], facing=bool(re.search(_FACING_WORDS, text)))
+    return Scene(
+        subjects=tuple(people),
+        props=random_props(np.random.default_rng(0), [(s.x, s.z, s.radius) for s in people], count=6),
+        sky=_first(_SKY_WORDS, [text], "day"),
+        sun=sun_direction(0.7, 0.8),  # from ahead on the left of who faces +z: faces are lit
+    )
+
+
+def _cast(text: str) -> list[tuple[str, str | None]]:
+    """Up to two (kind, colour) in the order of their first mention."""
+    words = re.findall(r"[a-z]+|[.;]", text)
+    kinds = [_KIND_OF.get(w) or _KIND_OF.get(w[:-1] if w.endswith("s") else "") for w in words]
+    found: list[tuple[str, str | None]] = []
+    for i, kind in enumerate(kinds):
+        if kind is None:
+            continue
+        color = _color_near(words, kinds, i)
+        if any(k == kind and (color is None or c in (color, None)) for k, c in found):
+            if color:  # "a man … the man in the blue jacket" is one man
+                found = [(k, color if k == kind and c is None else c) for k, c in found]
+            continue
+        found.append((kind, color))
+    if len(found) < 2 and _PAIRS & set(words):
+        found += [(k, None) for k in ("woman", "man")][: 2 - len(found)]
+    return found[:2]
+
+
+def _color_near(words: list[str], kinds: list[str | None], i: int) -> str | None:
+    """The colour before a noun ("a brown dog") or shortly after ("a man in a green jacket"), not past another noun."""
+    for j in range(i - 1, max(i - 3, -1), -1):
+        if kinds[j] or words[j] in ".;":
+            break
+        if words[j] in _COLOR_OF:
+            return _COLOR_OF[words[j]]
+    for j in range(i + 1, min(i + 6, len(words))):
+        if kinds[j] or words[j] in ".;":
+            break
+        if words[j] in _COLOR_OF:
+            following = [k for k in kinds[j + 1 : j + 3] if k]
+            return None if following else _COLOR_OF[words[j]]  # the colour of the next noun
+    return None
+
+
+def _pronoun(text: str) -> str:
+    return next((_PRONOUNS[w] for w in re.findall(r"[a-z]+", text) if w in _PRONOUNS), "woman")
+
+
+def _first(table: dict[str, str], texts: Sequence[str], default: str) -> str:
+    """The entry whose pattern matches earliest, in the first text where any does."""
+    for text in texts:
+        hits = [(m.start(), name) for name, pattern in table.items() if (m := re.search(rf"\b(?:{pattern})\b", text))]
+        if hits:
+            return min(hits)[1]
+    return default

@@ -1,0 +1,229 @@
+"""The preview film: a planned camera path seen on the stage, with shot numbers, moves and time burned in."""
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import imageio_ffmpeg
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.stage.casting import scene_from_screenplay
+from shotverse_jax.stage.raycast import primitives, render
+from shotverse_jax.stage.scene import Scene
+
+__all__ = ["implied_stage", "preview_frames", "render_preview", "replacing", "scene_from_screenplay"]
+
+_BATCH = 16  # frames per call of the compiled program; any film length uses the same program
+_EYE_HEIGHT = 1.6
+_USUAL_DISTANCE = 3.0
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file name with the same suffix; the file moves to `path` when the block ends well, else it goes.
+
+    Raises:
+        ValueError: the folder cannot be made or written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def implied_stage(trajectory: Trajectory) -> np.ndarray:
+    """A stage [3, 4] in the world of a trajectory that does not say where its floor and subject are.
+
+    Gravity is the direction most square to all cameras' right axes (cameras rarely roll), of the sign of their mean
+    down axis, which decides alone where the right axes leave it open. The subject stands at the point nearest to all
+    optical axes, drawn weakly to 3 m in front of each camera, so that parallel axes have an answer; if it falls behind
+    the cameras it is 3 m in front of the first. The floor is 1.6 m below the first camera, or 0.2 m below the lowest
+    camera if that is lower. The subject faces the first camera. Lengths are taken as metres.
+    """
+    eye_T3 = trajectory.pose_T34[:, :, 3]
+    right_T3, down_T3, forward_T3 = (trajectory.pose_T34[:, :, i] for i in range(3))
+    spread = right_T3.T @ right_T3 - 0.01 * down_T3.T @ down_T3
+    gravity = np.linalg.eigh(spread)[1][:, 0]
+    gravity = gravity if gravity @ down_T3.sum(0) >= 0 else -gravity
+
+    across_T33 = np.eye(3) - forward_T3[:, :, None] * forward_T3[:, None]
+    weak = 0.02
+    ahead_T3 = eye_T3 + _USUAL_DISTANCE * forward_T3
+    target = np.linalg.solve(
+        across_T33.sum(0) + weak * len(eye_T3) * np.eye(3),
+        (across_T33 @ eye_T3[..., None]).sum(0)[:, 0] + weak * ahead_T3.sum(0),
+    )
+    if np.median(((target - eye_T3) * forward_T3).sum(-1)) < 0.3:
+        target = ahead_T3[0]
+
+    floor = max(eye_T3[0] @ gravity + _EYE_HEIGHT, (eye_T3 @ gravity).max() + 0.2)
+    origin = target + (floor - target @ gravity) * gravity
+    facing = eye_T3[0] - origin
+    facing = facing - (facing @ gravity) * gravity
+    if np.linalg.norm(facing) < 1e-3:  # the first camera is straight above: its image's lower edge is the front
+        facing = down_T3[0] - (down_T3[0] @ gravity) * gravity + 1e-6 * right_T3[0]
+    facing = facing / np.linalg.norm(facing)
+    return se3.make(np.stack([np.cross(gravity, facing), gravity, facing], axis=1), origin)
+
+
+def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:
+    """Each frame [height, width, 3] uint8 of the stage through the trajectory's cameras, without burn-in.
+
+    Props that a camera stands in or looks through on its way to the subject are taken away.
+    """
+    stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
+    pose_T34 = se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
+    scene = scene.clear_views(pose_T34[:, :, 3])
+    zoom = np.array([width / trajectory.width, height / trajectory.height])
+    lens_T4 = trajectory.intrinsics_T4 * np.tile(zoom, 2)
+    time_T = np.arange(len(trajectory)) / trajectory.fps
+
+    pending = None
+    for start in range(0, len(trajectory), _BATCH):
+        index = np.minimum(np.arange(start, start + _BATCH), len(trajectory) - 1)
+        frames = render(primitives(scene, time_T[index]), pose_T34[index], lens_T4[index], width, height)
+        if pending is not None:  # the next frames are computed while these are used
+            yield from np.asarray(pending)
+        pending = frames.color_THW3
+    yield from np.asarray(pending)[: len(trajectory) - start]
+
+
+class _Burn:
+    """Writes what a director asks of every frame: shot, move, time, frame, lens."""
+
+    def __init__(self, trajectory: Trajectory, tags: Sequence[str] | None, width: int, height: int):
+        self.trajectory, self.tags = trajectory, tags
+        self.size = max(11, round(height / 19))
+        self.font = ImageFont.load_default(self.size)
+        self.bar = round(1.5 * self.size)
+        self.width, self.height = width, height
+
+    def fitted(self, text: str, room: float) -> str:
+        """`text`, shortened with an ellipsis to `room` pixels."""
+        if self.font.getlength(text) <= room:
+            return text
+        while text and self.font.getlength(text + "…") > room:
+            text = text[:-1]
+        return text.rstrip(" ,") + "…"
+
+    def __call__(self, image: Image.Image, frame: int) -> np.ndarray:
+        pixels = np.array(image)
+        for rows in (slice(0, self.bar), slice(-self.bar, None)):
+            pixels[rows] = pixels[rows] * 0.35
+        draw = ImageDraw.Draw(image := Image.fromarray(pixels))
+        shot, pad = int(self.trajectory.shot_T[frame]), self.size // 2
+        top, bottom = self.bar // 2, self.height - self.bar // 2
+
+        title = f"SHOT {shot + 1}/{self.trajectory.num_shots}"
+        draw.text((pad, top), title, font=self.font, fill=(255, 255, 255), anchor="lm")
+        if self.tags:
+            left = pad + self.font.getlength(title) + self.size
+            text = self.fitted(self.tags[shot], self.width - left - pad)
+            draw.text((left, top), text, font=self.font, fill=(255, 214, 92), anchor="lm")
+        focal = 36 * self.trajectory.intrinsics_T4[frame, 0] / self.trajectory.width
+        time = frame / self.trajectory.fps
+        draw.text((pad, bottom), f"{time:05.2f} s", font=self.font, fill=(255, 255, 255), anchor="lm")
+        lens = f"{focal:.0f} mm"
+        draw.text((self.width / 2, bottom), lens, font=self.font, fill=(200, 200, 200), anchor="mm")
+        count = f"frame {frame} of {len(self.trajectory)}"
+        draw.text((self.width - pad, bottom), count, font=self.font, fill=(255, 255, 255), anchor="rm")
+        return np.asarray(image)
+
+
+def render_preview(
+    trajectory: Trajectory,
+    scene: Scene | None,
+    path: str | Path,
+    *,
+    tags: Sequence[str] | None = None,
+    height: int = 288,
+    progress: bool = False,
+) -> None:
+    """Films a trajectory on the stage as an H.264 mp4 at its own frame rate, written whole or not at all.
+
+    The stage is cast at half the size and enlarged; the burned-in text is drawn at full size.
+
+    Args:
+        trajectory: one frame of film per pose; without `stage_34` the stage is `implied_stage`.
+        scene: what stands there; None reads it from the captions (`scene_from_screenplay`).
+        path: the mp4 file; missing folders above it are made.
+        tags: one line per shot that names its moves.
+        height: of the film in pixels, made even; the width follows the trajectory's aspect.
+        progress: show a bar.
+
+    Raises:
+        ValueError: a path that does not end in .mp4 or cannot be written, tags that do not fit the shots, or a height
+            under 64.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".mp4":
+        raise ValueError(f"a preview is an mp4 film; {path} must end in .mp4")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the name of the film")
+    if tags is not None and len(tags) != trajectory.num_shots:
+        raise ValueError(f"{trajectory.num_shots} shots but {len(tags)} lines of tags")
+    if height < 64:
+        raise ValueError(f"a preview needs a height of at least 64 pixels, got {height}")
+    if scene is None:
+        captions = [trajectory.global_caption, *trajectory.captions]
+        scene = scene_from_screenplay(captions, len(trajectory) / trajectory.fps)
+    small = round(height / 2 * trajectory.width / trajectory.height), height // 2
+    size = 2 * small[0], 2 * small[1]
+    burn = _Burn(trajectory, tags, *size)
+    frames = preview_frames(trajectory, scene, *small)
+    bar = tqdm(frames, "preview", len(trajectory), disable=not progress, leave=False)
+    with replacing(path) as scratch, _encoder(scratch, size, trajectory.fps) as pipe:
+        for index, pixels in enumerate(bar):
+            pipe.write(burn(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), index).tobytes())
+
+
+@contextlib.contextmanager
+def _encoder(path: Path, size: tuple[int, int], fps: float) -> Iterator[IO[bytes]]:
+    """A pipe that takes RGB frames of `size` (width, height) and makes an H.264 film of them.
+
+    The encoder of imageio-ffmpeg is started directly: the package's own writer forks, which JAX's threads forbid.
+
+    Raises:
+        ValueError: with the encoder's words, when it fails.
+    """
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.12g}", "-i", "-"]
+    film = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, str(path)]
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
+        try:
+            yield process.stdin
+            process.stdin.close()
+        except BrokenPipeError:
+            pass  # it ended early; its exit status and words say why
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            process.wait()
+        if process.returncode:
+            words.seek(0)
+            raise ValueError(f"the video encoder failed: {words.read().decode(errors='replace').strip()}")
