@@ -531,7 +531,7 @@ def test_motion_is_the_same_in_other_programs(tmp_path, fmt, trajectory):
 
 
 def test_blender_scene(tmp_path, film, monkeypatch):
-    lens = film.intrinsics_T4 * [1, 0.5, 1, 1] + [0, 0, 8, 0]
+    lens = film.intrinsics_T4 * [1, 0.5, 1, 1] + [0, 0, 8, 6]
     write_trajectory(dataclasses.replace(film, intrinsics_T4=lens), tmp_path / "film.py")
     seen = cameras_in_blender(tmp_path / "film.py", monkeypatch)
     assert [(m.name, m.frame, m.camera.name) for m in seen["markers"]] == [
@@ -545,6 +545,7 @@ def test_blender_scene(tmp_path, film, monkeypatch):
         {4: 700 * 36 / 832, 5: 800 * 36 / 832}
     )
     assert first.data.shift_x == pytest.approx(-8 / 832)  # principal point right of the centre
+    assert first.data.shift_y == pytest.approx(6 / 832 * 2)  # and below it; pixels twice as high as wide
     scene = seen["scene"]
     assert (scene.frame_start, scene.frame_end, scene.render.fps, scene.render.fps_base) == (1, 5, 16, 1)
     assert scene.render.pixel_aspect_y / scene.render.pixel_aspect_x == pytest.approx(2)
@@ -604,8 +605,9 @@ def test_usd_without_the_package_says_what_to_install(tmp_path, film, monkeypatc
 
 def test_chan_angles_are_continuous_and_zxy(tmp_path):
     spin = np.linspace(0, 4 * np.pi, 50)
-    tilt = np.linspace(-np.pi / 2, np.pi / 2, 50)
-    for axis in (se3.so3_exp(np.outer(spin, [0, 1.0, 0])), se3.so3_exp(np.outer(tilt, [1.0, 0, 0]))):
+    tilt = np.linspace(-1.2, np.pi / 2, 50)
+    roll = se3.so3_exp(np.array([0, 0, 0.7]))  # with it, straight up (where the tilt ends) keeps rz = -40 degrees
+    for axis in (se3.so3_exp(np.outer(spin, [0, 1.0, 0])), se3.so3_exp(np.outer(tilt, [1.0, 0, 0])) @ roll):
         trajectory = Trajectory(se3.make(axis, np.zeros((50, 3))), [700, 700, 416, 240], 832, 480, np.zeros(50, int))
         write_trajectory(trajectory, tmp_path / "a.chan")
         rows = np.loadtxt(tmp_path / "a.chan")
