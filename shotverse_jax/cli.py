@@ -236,8 +236,7 @@ def _export(args) -> int:
         raise ValueError(f"cannot write {args.to!r}; formats that can be written: {', '.join(_format_names())}")
     trajectory = read_trajectory(args.trajectory, args.fmt)
     source = Path(args.trajectory)
-    suffix = next(iter(FORMATS[args.to].suffixes), "")
-    out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{suffix}"
+    out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{FORMATS[args.to].extension}"
     write_trajectory(trajectory, out, args.to)
     _say(args, f"wrote {out} ({FORMATS[args.to].convention})")
     return 0

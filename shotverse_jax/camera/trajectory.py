@@ -73,6 +73,10 @@ class Trajectory:
             raise ValueError("shots must be contiguous and numbered from 0, one number per frame")
         if len(self.captions) != self.num_shots:
             raise ValueError(f"{self.num_shots} shots but {len(self.captions)} captions")
+        if self.time_T is not None and (self.time_T.shape != (frames,) or not np.isfinite(self.time_T).all()):
+            raise ValueError("the recorded times must be one finite number of seconds per frame")
+        if not (np.isfinite(self.scale) and self.scale > 0):
+            raise ValueError(f"the scale must be a positive number, got {self.scale}")
         if not (np.isfinite(self.fps) and self.fps > 0 and self.width > 0 and self.height > 0):
             raise ValueError(f"fps and image size must be positive, got {self.fps} fps and {self.width}x{self.height}")
 
@@ -119,7 +123,7 @@ def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:
         raise ValueError(f"{what} {int(np.argmax(bad))} holds NaN or infinity")
     r = pose_T34[:, :, :3]
     error = np.abs(r @ r.swapaxes(1, 2) - np.eye(3)).max((1, 2))
-    if error.max() > RIGID_TOLERANCE:
+    if not error.max() <= RIGID_TOLERANCE:  # also when huge entries overflow to NaN
         worst = int(np.argmax(error))
         raise ValueError(f"{what} {worst} is not rigid: its rotation is off by {error[worst]:.3g}")
     mirrored = np.linalg.det(r) < 0

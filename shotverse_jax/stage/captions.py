@@ -115,7 +115,6 @@ _ACTIONS = {
     "sit": ("sitting", "seated", "sitting down"),
 }  # fmt: skip
 _GENDER = {"man": ("him", "He"), "woman": ("her", "She"), "child": ("the child", "The child")}
-_GLOSSES = {"arc left": "orbit", "arc right": "orbit"}
 
 
 def _pick(rng: np.random.Generator, items):
@@ -266,6 +265,8 @@ def misspell(rng: np.random.Generator, text: str) -> str:
     letters = list(text)
     for _ in range(1 + int(2 * rng.random())):
         i = int(rng.random() * (len(letters) - 1))
+        if not (letters[i].isalpha() and letters[i + 1].isalpha()):
+            continue
         slip = rng.random()
         if slip < 0.4:
             del letters[i]
