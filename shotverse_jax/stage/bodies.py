@@ -122,7 +122,8 @@ def _limb(start, length: float, angle):
 def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float) -> dict:
     """Joints of a two-legged body as (x, y, z) triples: legs and arms per side (-1 left, 1 right), `lift` of the trunk.
 
-    The trunk hangs at its standing height plus `lift` (y down), so that the lower foot stays on the floor.
+    The trunk hangs at its standing height plus `lift` (y down), so that the lower foot stays on the floor;
+    who sits is perched on a high stool, so that the head is about where framings of a standing person look for it.
     """
     phase = _stride(subject, time_T, 0.8)
     sits = subject.action == "sit"
@@ -131,12 +132,12 @@ def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float)
         swing = 0.0 if phase is None else 0.5 * side * np.sin(phase)
         bend = 0.04 if phase is None else 0.12 + 0.45 * (1 + np.cos(phase + (0 if side > 0 else math.pi))) / 2
         if sits:
-            swing, bend = 1.45, 1.45
+            swing, bend = 1.15, 1.0
         knee = _limb((side * hip, -0.50, 0.0), 0.235, swing)
         ankle = _limb(knee, 0.225, swing - bend)
         legs[side] = [(side * hip, -0.50, 0.0), knee, ankle]
         lowest.append(np.broadcast_to(ankle[1], len(time_T)))
-    lift = -0.04 - np.max(lowest, axis=0)
+    lift = np.full(len(time_T), 0.04) if sits else -0.04 - np.max(lowest, axis=0)
     for joints in legs.values():
         joints[:] = [(x, y + lift, z) for x, y, z in joints]
 
@@ -154,6 +155,12 @@ def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float)
             hand = (elbow[0] + 0.155 * np.sin(beat + 0.1), elbow[1] - 0.155 * np.cos(beat + 0.1), 0.07)
         arms[side] = [top, elbow, hand]
     return {"legs": legs, "arms": arms, "lift": lift}
+
+
+def _stool(parts: Parts) -> None:
+    parts.solid("cylinder", (0, -0.405, -0.015), (0.115, 0.018, 0.115), (0.42, 0.30, 0.20))
+    parts.capsule((0, -0.39, -0.015), (0, -0.03, -0.015), 0.018, _METAL)
+    parts.solid("cylinder", (0, -0.015, -0.015), (0.110, 0.015, 0.110), _METAL)
 
 
 def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
@@ -193,7 +200,7 @@ def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
         parts.capsule(elbow, hand, 0.028 * broad + 0.001, color)
         parts.ball(tuple(1.12 * h - 0.12 * e for h, e in zip(hand, elbow, strict=True)), 0.027, _SKIN)
     if subject.action == "sit":
-        parts.solid("box", (0, -0.105, -0.02), (0.13, 0.105, 0.11), (0.42, 0.30, 0.20))
+        _stool(parts)
 
 
 def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
@@ -223,7 +230,7 @@ def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
         parts.capsule(elbow, hand, 0.036, color)
         parts.ball(tuple(1.2 * h - 0.2 * e for h, e in zip(hand, elbow, strict=True)), 0.030, _DARK)
     if subject.action == "sit":
-        parts.solid("box", (0, -0.10, -0.02), (0.14, 0.10, 0.12), _DARK)
+        _stool(parts)
 
 
 def _trot(parts: Parts, phase, *, half: float, front: float, back: float, top: float, size, color, hoof) -> None:
