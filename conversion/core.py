@@ -191,7 +191,10 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         path = found[0]
     if not path.name.endswith(".index.json"):
         return _read_file(path)
-    shard_of = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+    try:
+        shard_of = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the index of a sharded checkpoint: {error!r}") from error
     tensors, problems = {}, _Problems()
     for shard in sorted(set(shard_of.values())):
         held, wanted = _read_file(path.parent / shard), {name for name, file in shard_of.items() if file == shard}
