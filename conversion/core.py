@@ -112,8 +112,10 @@ def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], 
             continue
         leaf = leaves[entry.target]
         wanted = [entry.name(i) for i in range(leaf.shape[0] if entry.stacked else 1)]
-        used.update(wanted)
         for name in wanted:
+            if name in used:
+                problems.add("read by two entries of the table", name)
+            used.add(name)
             if name not in names:
                 problems.add("missing from the checkpoint", name)
                 continue

@@ -105,6 +105,12 @@ def test_table_and_network_must_agree(tensors):
     assert "in the table but not in the network (1): bias" in text
     assert "in the network but not in the table (1): extra" in text
     assert "set by two entries of the table (1): embedding" in text
+    text = problems(
+        tensors,
+        table=Table((*TABLE.entries, Entry("net.embed.weight", "extra"))),
+        abstract=ABSTRACT | {"extra": ABSTRACT["embedding"]},
+    )
+    assert "read by two entries of the table (1): net.embed.weight" in text
 
 
 def test_cast_is_asked_for_and_floats_only(tensors):
