@@ -23,6 +23,7 @@ _DARK = (0.08, 0.09, 0.11)
 _GLASS = (0.16, 0.22, 0.29)
 _LAMP = (1.0, 0.95, 0.70)
 _GLOW = (0.35, 0.95, 0.95)
+_SEATED = 0.04  # heights that a sitting person is lower than a standing one
 
 
 class Parts:
@@ -30,6 +31,7 @@ class Parts:
 
     def __init__(self, frames: int):
         self.frames = frames
+        self.lift = 0.0  # [T] or number: how far down (y) the whole body is moved, so that its feet touch the floor
         self._ends, self._radii, self._capsule_colors = [], [], []
         self._solids = {shape: [] for shape in SOLIDS}
 
@@ -61,6 +63,8 @@ class Parts:
         [T, N, 3, 4] = the affine map of a stage point into the unit shape."""
         cos, sin, zero = np.cos(yaw_T), np.sin(yaw_T), np.zeros_like(yaw_T)
         turn_T33 = np.stack([cos, zero, -sin, zero, zero + 1, zero, sin, zero, cos], -1).reshape(-1, 3, 3)
+        lift_T = np.broadcast_to(self.lift, self.frames)
+        position_T3 = position_T3 + scale * np.stack([0 * lift_T, lift_T, 0 * lift_T], -1)
         out = {}
         if self._ends:
             ends = np.array(self._ends)  # [N, 2, T, 3]
@@ -119,11 +123,11 @@ def _limb(start, length: float, angle):
     return x, y + length * np.cos(angle), z + length * np.sin(angle)
 
 
-def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float) -> dict:
-    """Joints of a two-legged body as (x, y, z) triples: legs and arms per side (-1 left, 1 right), `lift` of the trunk.
+def _skeleton(parts: Parts, subject: Subject, time_T: np.ndarray, shoulder: float, hip: float):
+    """Joints (legs, arms) of a two-legged body: per side (-1 left, 1 right) hip, knee, ankle; shoulder, elbow, hand.
 
-    The trunk hangs at its standing height plus `lift` (y down), so that the lower foot stays on the floor;
-    who sits is perched on a high stool, so that the head is about where framings of a standing person look for it.
+    The body is lifted so that the lower foot stays on the floor. Who sits is perched on a high stool, so that the head
+    is about where framings of a standing person look for it.
     """
     phase = _stride(subject, time_T, 0.8)
     sits = subject.action == "sit"
@@ -137,13 +141,11 @@ def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float)
         ankle = _limb(knee, 0.225, swing - bend)
         legs[side] = [(side * hip, -0.50, 0.0), knee, ankle]
         lowest.append(np.broadcast_to(ankle[1], len(time_T)))
-    lift = np.full(len(time_T), 0.04) if sits else -0.04 - np.max(lowest, axis=0)
-    for joints in legs.values():
-        joints[:] = [(x, y + lift, z) for x, y, z in joints]
+    parts.lift = _SEATED if sits else -0.04 - np.max(lowest, axis=0)
 
     arms = {}
     for side in (-1, 1):
-        top = (side * shoulder, -0.795 + lift, 0.0)
+        top = (side * shoulder, -0.795, 0.0)
         swing = 0.0 if phase is None else -0.45 * side * np.sin(phase)
         elbow = _limb((side * (shoulder + 0.035), top[1], 0.0), 0.16, swing)
         hand = _limb((side * (shoulder + 0.045), elbow[1], elbow[2]), 0.155, swing + 0.18)
@@ -154,25 +156,24 @@ def _skeleton(subject: Subject, time_T: np.ndarray, shoulder: float, hip: float)
             elbow = (shoulder + 0.13, top[1] - 0.05, 0.05)
             hand = (elbow[0] + 0.155 * np.sin(beat + 0.1), elbow[1] - 0.155 * np.cos(beat + 0.1), 0.07)
         arms[side] = [top, elbow, hand]
-    return {"legs": legs, "arms": arms, "lift": lift}
+    return legs, arms
 
 
 def _stool(parts: Parts) -> None:
-    parts.solid("cylinder", (0, -0.405, -0.015), (0.115, 0.018, 0.115), (0.42, 0.30, 0.20))
-    parts.capsule((0, -0.39, -0.015), (0, -0.03, -0.015), 0.018, _METAL)
-    parts.solid("cylinder", (0, -0.015, -0.015), (0.110, 0.015, 0.110), _METAL)
+    down = -_SEATED  # it is drawn with the body, which hangs lower
+    parts.solid("cylinder", (0, -0.405 + down, -0.015), (0.115, 0.018, 0.115), (0.42, 0.30, 0.20))
+    parts.capsule((0, -0.39 + down, -0.015), (0, -0.03 + down, -0.015), 0.018, _METAL)
+    parts.solid("cylinder", (0, -0.015 + down, -0.015), (0.110, 0.015, 0.110), _METAL)
 
 
 def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     kind, color = subject.kind, COLORS[subject.color]
     broad = {"man": 1.0, "woman": 0.86, "child": 0.95}[kind]
     head = 1.3 if kind == "child" else 1.0
-    body = _skeleton(subject, time_T, 0.115 * broad, 0.052)
-    up = body["lift"]
+    legs, arms = _skeleton(parts, subject, time_T, 0.115 * broad, 0.052)
     hair, trousers = _HAIR[kind], _TROUSERS[kind]
 
-    top = -1.0 + up  # crown of the head
-    face = top + 0.072 * head
+    face = -1.0 + 0.072 * head
     parts.solid("ellipsoid", (0, face, 0.005), (0.050 * head, 0.070 * head, 0.056 * head), _SKIN)
     parts.solid("ellipsoid", (0, face - 0.020 * head, -0.006 * head), (0.055 * head, 0.060 * head, 0.058 * head), hair)
     for side in (-1, 1):
@@ -180,22 +181,22 @@ def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     parts.ball((0, face + 0.016 * head, 0.004 + 0.056 * head), 0.010 * head, _SKIN)
     if kind == "woman":  # long hair
         parts.solid("ellipsoid", (0, face + 0.055, -0.034), (0.060, 0.105, 0.034), hair)
-    parts.capsule((0, face, -0.005), (0, -0.82 + up, 0), 0.026, _SKIN)
+    parts.capsule((0, face, -0.005), (0, -0.82, 0), 0.026, _SKIN)
 
-    parts.capsule((-0.085 * broad, -0.79 + up, 0), (0.085 * broad, -0.79 + up, 0), 0.046, color)
-    parts.solid("ellipsoid", (0, -0.71 + up, 0.004), (0.122 * broad, 0.145, 0.078), color)
-    parts.solid("ellipsoid", (0, -0.57 + up, 0), (0.100 * broad, 0.130, 0.074), color)
+    parts.capsule((-0.085 * broad, -0.79, 0), (0.085 * broad, -0.79, 0), 0.046, color)
+    parts.solid("ellipsoid", (0, -0.71, 0.004), (0.122 * broad, 0.145, 0.078), color)
+    parts.solid("ellipsoid", (0, -0.57, 0), (0.100 * broad, 0.130, 0.074), color)
     if kind == "woman":  # the skirt of the coat
         forward = 0.05 if subject.action == "sit" else 0.0
         reach = 0.10 if subject.action == "sit" else 0.19
-        parts.solid("ellipsoid", (0, -0.46 + up, forward), (0.118, reach, 0.098 + forward), color)
+        parts.solid("ellipsoid", (0, -0.46, forward), (0.118, reach, 0.098 + forward), color)
 
-    for side, (hip, knee, ankle) in body["legs"].items():
+    for side, (hip, knee, ankle) in legs.items():
         parts.capsule(hip, knee, 0.050 * broad, trousers)
         parts.capsule(knee, ankle, 0.036 * broad, trousers)
         heel = (ankle[0], ankle[1] + 0.017, ankle[2])
         parts.capsule(heel, (heel[0] + 0.008 * side, heel[1], heel[2] + 0.075), 0.023, _SHOES)
-    for shoulder, elbow, hand in body["arms"].values():
+    for shoulder, elbow, hand in arms.values():
         parts.capsule(shoulder, elbow, 0.034 * broad + 0.002, color)
         parts.capsule(elbow, hand, 0.028 * broad + 0.001, color)
         parts.ball(tuple(1.12 * h - 0.12 * e for h, e in zip(hand, elbow, strict=True)), 0.027, _SKIN)
@@ -205,26 +206,25 @@ def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 
 def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
-    body = _skeleton(subject, time_T, 0.155, 0.068)
-    up = body["lift"]
-    parts.solid("box", (0, -0.880 + up, 0), (0.085, 0.068, 0.075), color)
-    parts.solid("box", (0, -0.890 + up, 0.06), (0.068, 0.026, 0.020), _DARK)
+    legs, arms = _skeleton(parts, subject, time_T, 0.155, 0.068)
+    parts.solid("box", (0, -0.880, 0), (0.085, 0.068, 0.075), color)
+    parts.solid("box", (0, -0.890, 0.06), (0.068, 0.026, 0.020), _DARK)
     for side in (-1, 1):
-        parts.ball((side * 0.034, -0.890 + up, 0.078), 0.015, _GLOW)
-        parts.solid("cylinder", (side * 0.09, -0.88 + up, 0), (0.030, 0.014, 0.030), _METAL, roll=math.pi / 2)
-    parts.capsule((0, -0.94 + up, 0), (0, -0.985 + up, 0), 0.006, _METAL)
-    parts.ball((0, -0.985 + up, 0), 0.015, (0.9, 0.2, 0.15))
-    parts.capsule((0, -0.83 + up, 0), (0, -0.76 + up, 0), 0.035, _METAL)
-    parts.solid("box", (0, -0.685 + up, 0), (0.135, 0.105, 0.085), color)
-    parts.solid("box", (0, -0.700 + up, 0.078), (0.060, 0.040, 0.014), _DARK)
-    parts.ball((0.0, -0.700 + up, 0.090), 0.016, _GLOW)
-    parts.solid("box", (0, -0.525 + up, 0), (0.090, 0.065, 0.065), _METAL)
-    for hip, knee, ankle in body["legs"].values():
+        parts.ball((side * 0.034, -0.890, 0.078), 0.015, _GLOW)
+        parts.solid("cylinder", (side * 0.09, -0.88, 0), (0.030, 0.014, 0.030), _METAL, roll=math.pi / 2)
+    parts.capsule((0, -0.94, 0), (0, -0.985, 0), 0.006, _METAL)
+    parts.ball((0, -0.985, 0), 0.015, (0.9, 0.2, 0.15))
+    parts.capsule((0, -0.83, 0), (0, -0.76, 0), 0.035, _METAL)
+    parts.solid("box", (0, -0.685, 0), (0.135, 0.105, 0.085), color)
+    parts.solid("box", (0, -0.700, 0.078), (0.060, 0.040, 0.014), _DARK)
+    parts.ball((0.0, -0.700, 0.090), 0.016, _GLOW)
+    parts.solid("box", (0, -0.525, 0), (0.090, 0.065, 0.065), _METAL)
+    for hip, knee, ankle in legs.values():
         parts.capsule(hip, knee, 0.036, _METAL)
         parts.ball(knee, 0.045, color)
         parts.capsule(knee, ankle, 0.038, color)
         parts.solid("box", (ankle[0], ankle[1] + 0.012, ankle[2] + 0.025), (0.045, 0.028, 0.080), _DARK)
-    for shoulder, elbow, hand in body["arms"].values():
+    for shoulder, elbow, hand in arms.values():
         parts.ball(shoulder, 0.046, color)
         parts.capsule(shoulder, elbow, 0.027, _METAL)
         parts.capsule(elbow, hand, 0.036, color)
@@ -236,6 +236,7 @@ def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 def _trot(parts: Parts, phase, *, half: float, front: float, back: float, top: float, size, color, hoof) -> None:
     """Four legs of two bones from `y = -top` to the floor; diagonal pairs swing together."""
     upper, lower = size
+    lowest = []
     for side in (-1, 1):
         for z, sign in ((front, side), (back, -side)):
             swing = 0.0 if phase is None else 0.42 * sign * np.sin(phase)
@@ -246,6 +247,8 @@ def _trot(parts: Parts, phase, *, half: float, front: float, back: float, top: f
             parts.capsule(hip, knee, upper, color)
             parts.capsule(knee, foot, lower, color)
             parts.ball(foot, hoof[0], hoof[1])
+            lowest.append(np.broadcast_to(foot[1], parts.frames))
+    parts.lift = -hoof[0] - np.max(lowest, axis=0)
 
 
 def _dog(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
