@@ -193,14 +193,16 @@ def _flat_subject(axes, from_above: bool) -> np.ndarray:
 
 def _solid_view(axes, trajectory, eye_T3, frustums_F823, known) -> None:
     trace = eye_T3 * [1, 1, 0]
-    axes.add_collection3d(Line3DCollection(_path_pieces(trajectory, trace)[0], colors="#cfcfcf", linewidths=1.5))
-    cuts = _cuts(trajectory, eye_T3)
-    if cuts:
-        axes.add_collection3d(Line3DCollection(cuts, colors=_PALE, linestyles=":", linewidths=1))
-    for time, edges in frustums_F823:
-        axes.add_collection3d(Line3DCollection(edges, colors=[_COLORS(time)], linewidths=0.8, alpha=0.8))
     pieces, colors = _path_pieces(trajectory, eye_T3)
-    axes.add_collection3d(Line3DCollection(pieces, colors=colors, linewidths=2.4))
+    lines = [
+        (_path_pieces(trajectory, trace)[0], {"colors": "#cfcfcf", "linewidths": 1.5}),
+        (_cuts(trajectory, eye_T3), {"colors": _PALE, "linestyles": ":", "linewidths": 1}),
+        *((edges, {"colors": [_COLORS(time)], "linewidths": 0.8, "alpha": 0.8}) for time, edges in frustums_F823),
+        (pieces, {"colors": colors, "linewidths": 2.4}),
+    ]
+    for segments, look in lines:
+        if len(segments):  # a film of one frame has no path, a film of one shot no cut
+            axes.add_collection3d(Line3DCollection(segments, **look), autolim=False)
     for index, (start, _) in enumerate(trajectory.spans):
         axes.text(*eye_T3[start], f" {index + 1}", fontsize=10, color=_INK, zorder=9)
     cloud = [eye_T3, trace, *(edges.reshape(-1, 3) for _, edges in frustums_F823)]
