@@ -10,6 +10,8 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
+from shotverse_jax.conversion import qwen3_vl
+from shotverse_jax.conversion.core import read_safetensors
 
 from shotverse_jax import lora
 from shotverse_jax.config import PlannerConfig
@@ -45,10 +47,8 @@ def make_variables(planner: Planner, config: PlannerConfig, run: TrainConfig, ba
     key = jax.random.key(run.seed)
     variables = jax.jit(lambda: init_planner(planner, config, key))()
     if base_weights:
-        from shotverse_jax.conversion.core import load_safetensors
-        from shotverse_jax.conversion.qwen3_vl import to_flax
-
-        variables["params"]["vlm"] = to_flax(load_safetensors(base_weights), config.text)
+        dtype = "float32" if config.lora is None else run.execution.dtype  # frozen weights need no float32 copy
+        variables["params"]["vlm"] = qwen3_vl.from_hf(read_safetensors(base_weights), config.text, dtype)
     if config.lora is not None:
         adapter = lora.init(jax.random.fold_in(key, 1), variables["params"]["vlm"], config.lora)
         variables["lora"] = {"vlm": adapter}

@@ -25,10 +25,10 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     replace = [normalizers.Replace(Regex(pattern), plain) for pattern, plain in TYPOGRAPHY]
     tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Lowercase(), *replace, normalizers.Strip()]
+        [normalizers.NFC(), normalizers.Lowercase(), *replace, normalizers.Strip(), normalizers.Prepend(" ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=True)]
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -39,6 +39,7 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(captions, trainer)
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
@@ -51,11 +52,13 @@ def stage_captions(sample: Callable, count: int) -> Iterator[str]:
 
 
 def load_text_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads a `tokenizer.json` (ours or Qwen's).
+    """Reads a `tokenizer.json` (ours or Qwen's). "<pad>" and the like, written in a caption, are plain text to it.
 
     Raises:
         ValueError: no such file.
     """
     if not Path(path).is_file():
         raise ValueError(f"no tokenizer at {path}: expected a tokenizer.json file")
-    return Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import grain
+from absl import flags
 
 
 def batches(source, start: int = 0, workers: int = 0, prefetch: int = 4) -> Iterator:
@@ -14,6 +15,8 @@ def batches(source, start: int = 0, workers: int = 0, prefetch: int = 4) -> Iter
     dataset = grain.MapDataset.source(source)[start:]
     if not workers:
         return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)))
+    if not flags.FLAGS.is_parsed():  # grain reads its own flags before it starts workers
+        flags.FLAGS.mark_as_parsed()
     dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)
     return iter(dataset.mp_prefetch(options))
