@@ -57,7 +57,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     FigureCanvasAgg(figure)
     floor = (_LINE * len(lines) + 0.25) / height
     grid = figure.add_gridspec(
-        1, 3, left=0.045, right=0.915, bottom=floor + 0.55 / height, top=1 - 0.85 / height, wspace=0.17
+        1, 3, left=0.058, right=0.915, bottom=floor + 0.55 / height, top=1 - 0.85 / height, wspace=0.2
     )
     frustums_F823 = _frustums(trajectory, pose_T34)
     views = (((0, 1), "from above", "across"), ((1, 2), "from the side", "away"))
@@ -135,6 +135,7 @@ def _flat_view(axes, trajectory, eye_T3, frustums_F823, plane, known) -> None:
     axes.add_collection(LineCollection(pieces, colors=colors, linewidths=2.6, capstyle="round"))
     if plane[1] == 2:
         axes.axhline(0, color=_PALE, linewidth=1)
+        cloud.append(points[:1] * [1, 0])  # the floor below the first camera is always in the picture
     if known:
         cloud.append(_flat_subject(axes, from_above=plane == [0, 1]))
     for index, (x, y) in enumerate(_apart(points[[start for start, _ in trajectory.spans]])):
