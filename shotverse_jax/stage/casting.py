@@ -5,10 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shotverse_jax.stage.grammar import WALK_PER_SHOT
 from shotverse_jax.stage.scene import COLORS, KINDS, Scene, Subject, beside, random_props, sun_direction
-
-WALK_PER_SHOT = 1.8
-"""Metres a walking subject covers during one shot, as in the film grammar the planner learnt from."""
 
 _NOUNS = {
     "man": "man guy gentleman sir detective boss father dad king soldier boxer husband waiter cowboy policeman",
@@ -54,7 +52,7 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
 
     Args:
         captions: the scene's caption first, then one caption per shot; any may be "".
-        seconds: duration of the film; sets how fast a subject walks (`WALK_PER_SHOT`). None assumes 4 s per shot.
+        seconds: duration of the film; sets how fast a subject walks, as in the grammar. None assumes 4 s per shot.
     """
     text = " . ".join(captions).lower()
     shots = max(len(captions) - 1, 1)
