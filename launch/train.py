@@ -10,11 +10,11 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
-from shotverse_jax.conversion import qwen3_vl
-from shotverse_jax.conversion.core import read_safetensors
 
 from shotverse_jax import lora
 from shotverse_jax.config import PlannerConfig
+from shotverse_jax.conversion import qwen3_vl
+from shotverse_jax.conversion.core import read_safetensors
 from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
 from shotverse_jax.data.loader import batches
 from shotverse_jax.data.planner_source import PlannerSource

@@ -162,11 +162,9 @@ def _plan(args) -> int:
     out = Path(args.out) if args.out else Path("out") / stem
     _say(args, f"{len(screenplay.shots)} shots, {layout.num_frames} frames at {screenplay.fps:g} fps; planning …")
     _use_compilation_cache()
-    from shotverse_jax.infer.decode import Sampling
-    from shotverse_jax.infer.plan import Director, plan
+    from shotverse_jax.infer.plan import SAMPLERS, Director, plan
 
-    sampling = Sampling(method=args.sampling)
-    director = Director.load(args.model)
+    director, sampling = Director.load(args.model), SAMPLERS[args.sampling]
     [trajectories] = plan(director, [screenplay], seed=args.seed, samples=args.samples, sampling=sampling)
     with _all_or_nothing(out) as scratch:
         for index, trajectory in enumerate(trajectories):
@@ -198,7 +196,8 @@ def _write_plan(args, trajectory, folder: Path) -> None:
 def _film(args, trajectory, path: Path, tags, **options) -> None:
     from shotverse_jax.stage.preview import render_preview, scene_from_screenplay
 
-    scene = scene_from_screenplay([trajectory.global_caption, *trajectory.captions])
+    captions = [trajectory.global_caption, *trajectory.captions]
+    scene = scene_from_screenplay(captions, seconds=len(trajectory) / trajectory.fps)
     render_preview(trajectory, scene, path, tags=tags, progress=not args.quiet, **options)
 
 
@@ -279,12 +278,11 @@ def _eval(args) -> int:
     prompts_file = args.prompts
     _use_compilation_cache()
     from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
-    from shotverse_jax.infer.decode import Sampling
-    from shotverse_jax.infer.plan import Director, plan
+    from shotverse_jax.infer.plan import SAMPLERS, Director, plan
     from shotverse_jax.stage.grammar import sample_example
 
     prompts = read_prompts(prompts_file)
-    director, sampling = Director.load(args.model), Sampling(method=args.sampling)
+    director, sampling = Director.load(args.model), SAMPLERS[args.sampling]
 
     def planned(screenplays):
         return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -11,7 +12,7 @@ from shotverse_jax.camera.tokenizer import PoseTokenizer, sequence_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PlannerConfig
 from shotverse_jax.data.batching import PlannerExample, collate, encode_text
-from shotverse_jax.infer.decode import Sampling, decode
+from shotverse_jax.infer.decode import GREEDY, Sampling, decode
 from shotverse_jax.pretrained import load_planner
 from shotverse_jax.screenplay import Screenplay
 
@@ -20,6 +21,14 @@ TEXT_BUCKET = 64
 
 LENS_MM = 35.0
 """Planned shots are taken with a 35 mm lens on a 36 mm wide frame (54° across): the lens the stage is filmed with."""
+
+
+SAMPLERS = {
+    "nucleus": Sampling(),
+    "top_k": Sampling(temperature=1.0, top_k=10, top_p=1.0),
+    "greedy": GREEDY,
+}
+"""Ways to pick tokens by name: ShotVerse's nucleus (temperature 0.9, p 0.95), GenDoP's top-k 10, the likeliest."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +52,13 @@ def plan(
     *,
     seed: int = 0,
     samples: int = 1,
-    sampling: Sampling | None = None,
+    sampling: Sampling = SAMPLERS["nucleus"],
 ) -> list[list[Trajectory]]:
     """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i.
 
     Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. World: the first camera; metres.
-    Screenplays with the same number of shots are decoded as one batch. Raises ValueError for captions or shots beyond
+    Screenplays with the same number of shots are decoded as one batch; what comes out depends on the screenplay, the
+    seed and the sample's number, not on the others. Raises ValueError for captions or shots beyond
     what the planner takes.
     """
     config = director.config
@@ -59,10 +69,10 @@ def plan(
                 "split it into scenes"
             )
     results: list[list[Trajectory]] = [[] for _ in screenplays]
-    key = jax.random.key(seed)
+    keys_S = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))
     for num_shots in sorted({len(s.shots) for s in screenplays}):
         chosen = [i for i, s in enumerate(screenplays) if len(s.shots) == num_shots]
-        ids_BSN = _decode(director, [screenplays[i] for i in chosen], num_shots, key, samples, sampling or Sampling())
+        ids_BSN = _decode(director, [screenplays[i] for i in chosen], num_shots, keys_S, sampling)
         for i, ids_SN in zip(chosen, ids_BSN, strict=True):
             results[i] = [read_plan(config, screenplays[i], ids_N) for ids_N in ids_SN]
     return results
@@ -83,8 +93,9 @@ def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) 
     )
 
 
-def _decode(director, screenplays, num_shots, key, samples, sampling) -> np.ndarray:
+def _decode(director, screenplays, num_shots, keys_S, sampling) -> np.ndarray:
     """ids [screenplay, sample, N] of screenplays with the same number of shots."""
+    samples = len(keys_S)
     config = director.config
     pose_tokenizer = PoseTokenizer(config.tokens)
     rows, counts = [], []
@@ -99,7 +110,7 @@ def _decode(director, screenplays, num_shots, key, samples, sampling) -> np.ndar
         director.execution,
         collate(rows, TEXT_BUCKET),
         np.array(counts, np.int32),
-        key,
+        jnp.tile(keys_S, len(screenplays)),
         sampling,
         num_shots=num_shots,
         max_tokens=longest,

@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
 from shotverse_jax.conversion import core
 from shotverse_jax.conversion.core import TRANSPOSE, Entry, Table, Transform, match, to_flax, to_torch
 

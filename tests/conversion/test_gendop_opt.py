@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
-from shotverse_jax.conversion import core, gendop_opt
 
 from shotverse_jax.config import Execution, OPTConfig
+from shotverse_jax.conversion import core, gendop_opt
 from shotverse_jax.models.opt import OPTDecoder
 
 CONFIG = OPTConfig(vocab_size=20, hidden_size=8, num_layers=2, num_heads=2, ffn_size=12, max_positions=9)

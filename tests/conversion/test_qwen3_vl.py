@@ -5,9 +5,9 @@ import json
 import jax
 import numpy as np
 import pytest
-from shotverse_jax.conversion import core, qwen3_vl
 
 from shotverse_jax.config import Qwen3VLTextConfig, planner_nano
+from shotverse_jax.conversion import core, qwen3_vl
 
 BFLOAT16 = jax.dtypes.bfloat16
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from shotverse_jax.conversion.verify import verify_record
 
 

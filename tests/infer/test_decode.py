@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shotverse_jax.conversion import gendop_opt
 
 from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN, PAD, PoseTokenizer, sequence_length
 from shotverse_jax.config import Execution, OPTConfig, planner_nano
+from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.infer.decode import GREEDY, Grammar, Sampling, decode, decode_opt, sample
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from shotverse_jax.conversion import gendop_opt
 
 from shotverse_jax.config import Execution, OPTConfig
+from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.models.opt import OPTDecoder, decode_weights, prefill, step
 
 CONFIG = OPTConfig(vocab_size=50, hidden_size=32, num_layers=3, num_heads=4, max_positions=40, dropout=0.1)

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shotverse_jax.conversion import core, qwen3_vl
 
 from shotverse_jax import lora
 from shotverse_jax.config import Execution, LoraConfig, Qwen3VLTextConfig, planner_nano
+from shotverse_jax.conversion import core, qwen3_vl
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
 CONFIG = planner_nano().text

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shotverse_jax.conversion import gendop_opt
 
 from shotverse_jax.config import Execution, OPTConfig
+from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.models.opt import OPTDecoder
 
 torch = pytest.importorskip("torch")

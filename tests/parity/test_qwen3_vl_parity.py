@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from shotverse_jax.conversion import core, qwen3_vl
-from shotverse_jax.conversion.verify import verify_record
 
 from shotverse_jax.config import Execution, Qwen3VLTextConfig
+from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
 torch = pytest.importorskip("torch")
