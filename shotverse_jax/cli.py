@@ -54,10 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
 
     sub = command("preview", _preview, "Film a trajectory on the stage.", "shotverse preview out/diner/trajectory.json")
-    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
-    sub.add_argument(
-        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
-    )
+    _add_trajectory(sub)
     sub.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
     sub.add_argument("--height", type=_positive, default=None, help="height of the video in pixels")
 
@@ -67,18 +64,15 @@ def _parser() -> argparse.ArgumentParser:
         "Convert a trajectory to another format.",
         "shotverse export out/diner/trajectory.json --to blender",
     )
-    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
-    sub.add_argument(
-        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
-    )
+    _add_trajectory(sub)
     sub.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_format_names()))
     sub.add_argument("--out", help="file or folder to write (default: beside the trajectory)")
+    sub.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. frames=81"
+    )
 
     sub = command("tags", _tags, "Name the camera motions of a trajectory.", "shotverse tags out/diner/trajectory.json")
-    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
-    sub.add_argument(
-        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
-    )
+    _add_trajectory(sub)
     sub.add_argument("--json", action="store_true", help="machine-readable output")
 
     sub = command(
@@ -101,6 +95,35 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--json", action="store_true", help="machine-readable output")
     return parser
+
+
+def _add_trajectory(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("trajectory", help="trajectory file in any format that can be read")
+    sub.add_argument(
+        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+    )
+    sub.add_argument(
+        "--read", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. camera=cam05"
+    )
+
+
+def _read_trajectory(args):
+    from shotverse_jax.camera.formats import read_trajectory
+
+    return read_trajectory(args.trajectory, args.fmt, **_options(args.read))
+
+
+def _options(pairs: list[str]) -> dict:
+    """["frames=81", "mirror_world=true"] → {"frames": 81, "mirror_world": True}."""
+    import yaml
+
+    options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"options are written NAME=VALUE, got {pair!r}")
+        options[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return options
 
 
 def _positive(text: str) -> int:
@@ -194,11 +217,9 @@ def _write_plan(args, trajectory, folder: Path) -> None:
 
 
 def _film(args, trajectory, path: Path, tags, **options) -> None:
-    from shotverse_jax.stage.preview import render_preview, scene_from_screenplay
+    from shotverse_jax.stage.preview import render_preview
 
-    captions = [trajectory.global_caption, *trajectory.captions]
-    scene = scene_from_screenplay(captions, seconds=len(trajectory) / trajectory.fps)
-    render_preview(trajectory, scene, path, tags=tags, progress=not args.quiet, **options)
+    render_preview(trajectory, None, path, tags=tags, progress=not args.quiet, **options)
 
 
 def _tag_lines(trajectory) -> list[str]:
@@ -216,9 +237,7 @@ def _shot_list(trajectory) -> str:
 
 
 def _preview(args) -> int:
-    from shotverse_jax.camera.formats import read_trajectory
-
-    trajectory = read_trajectory(args.trajectory, args.fmt)
+    trajectory = _read_trajectory(args)
     _use_compilation_cache()
     source = Path(args.trajectory)
     out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
@@ -229,23 +248,22 @@ def _preview(args) -> int:
 
 
 def _export(args) -> int:
-    from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
+    from shotverse_jax.camera.formats import FORMATS, write_trajectory
 
     if args.to not in FORMATS or not FORMATS[args.to].write:
         raise ValueError(f"cannot write {args.to!r}; formats that can be written: {', '.join(_format_names())}")
-    trajectory = read_trajectory(args.trajectory, args.fmt)
+    trajectory = _read_trajectory(args)
     source = Path(args.trajectory)
     out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{FORMATS[args.to].extension}"
-    write_trajectory(trajectory, out, args.to)
+    write_trajectory(trajectory, out, args.to, **_options(args.set))
     _say(args, f"wrote {out} ({FORMATS[args.to].convention})")
     return 0
 
 
 def _tags(args) -> int:
-    from shotverse_jax.camera.formats import read_trajectory
     from shotverse_jax.camera.motion_tags import describe, tag_trajectory
 
-    trajectory = read_trajectory(args.trajectory, args.fmt)
+    trajectory = _read_trajectory(args)
     rows = []
     for index, (span, shot) in enumerate(zip(trajectory.spans, tag_trajectory(trajectory), strict=True)):
         segments = [{"start": s.start, "end": s.end, "name": s.name} for s in shot]
@@ -264,13 +282,9 @@ def _verify(args) -> int:
     from shotverse_jax.conversion.verify import verify_record
 
     report = verify_record(args.record, tol=args.tol)
-    for name, error in report.outputs.items():
-        _show(f"{name}: max_abs {error.max_abs:.3g}, max_rel_rms {error.max_rel_rms:.3g}")
-    _show(
-        f"{'ok' if report.ok else 'FAILED'}: {report.model} within {args.tol:g}"
-        if report.ok
-        else f"FAILED: {report.model} beyond {args.tol:g}"
-    )
+    for output in report.outputs:
+        _show(f"{output.name}: max_abs {output.max_abs:.3g}, max_rel_rms {output.max_rel_rms:.3g}")
+    _show(f"{report.model}: {'ok' if report.ok else 'FAILED'}, tolerance {args.tol:g}")
     return 0 if report.ok else 1
 
 

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: files written, exit codes, one-sentence errors, nothing left behind."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax import cli
+from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
+from shotverse_jax.config import Execution, planner_nano
+from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.pretrained import export_planner, init_planner
+from shotverse_jax.stage.grammar import sample_example
+
+PLAY = (
+    "A woman in a red coat waits in a diner.\n\n[2s] Wide shot. The camera pushes in.\n\n[1.5s] Close-up. Pan left.\n"
+)
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory) -> Path:
+    """An untrained planner, small enough to plan in a second."""
+    folder = tmp_path_factory.mktemp("nano")
+    config = planner_nano()
+    tokenizer = train_text_tokenizer([PLAY], config.text.vocab_size)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    variables = init_planner(Planner(config, Execution()), config, jax.random.key(0))
+    export_planner(variables["params"], config, folder / "tokenizer.json", folder / "export")
+    return folder / "export"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def play(tmp_path) -> Path:
+    path = tmp_path / "play.txt"
+    path.write_text(PLAY)
+    return path
+
+
+@pytest.fixture
+def film(tmp_path) -> Path:
+    path = tmp_path / "film" / "trajectory.json"
+    path.parent.mkdir()
+    write_trajectory(sample_example(1, num_shots=2).trajectory, path, "shotverse")
+    return path
+
+
+def test_plan_writes_what_it_says(nano, play, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(out)]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["preview.mp4", "trajectory.json", "trajectory.png"]
+    data = json.loads((out / "trajectory.json").read_text())
+    assert {"w", "h", "fl_x", "fl_y", "cx", "cy", "fps", "convention", "scale", "shots", "frames"} <= set(data)
+    assert data["convention"] == "opengl" and len(data["frames"]) == 57
+    assert [(s["start"], s["end"]) for s in data["shots"]] == [(0, 33), (33, 57)]
+    assert [s["caption"] for s in data["shots"]] == ["Wide shot. The camera pushes in.", "Close-up. Pan left."]
+    assert all(s["tags"] for s in data["shots"])
+    np.testing.assert_allclose(data["frames"][0]["transform_matrix"], np.diag([1, -1, -1, 1]), atol=1e-9)
+    assert "shot 2: frames 33-56" in capsys.readouterr().err
+
+
+def test_seeds_and_samples(nano, play, tmp_path):
+    run = lambda *more: cli.main(["plan", str(play), "--model", str(nano), "--no-preview", "--quiet", *more])  # noqa: E731
+    assert run("--samples", "2", "--out", str(tmp_path / "two")) == 0
+    assert run("--out", str(tmp_path / "one")) == 0
+    assert run("--seed", "1", "--out", str(tmp_path / "other")) == 0
+    read = lambda name: (tmp_path / name / "trajectory.json").read_text()  # noqa: E731
+    assert read("two/sample_0") == read("one")
+    assert read("two/sample_1") != read("one") != read("other")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "empty"),
+        ("A scene.\n\n[0s] Pan left.\n", "duration"),
+        ("A scene.\n\n[-3s] Pan left.\n", "duration"),
+        ("A scene.\n\n" + "\n\n".join(["Pan left."] * 50), "got 50"),
+        ("A scene.\n\n" + "word " * 10_000, "words"),
+        ("A scene.\n\n" + "\n\n".join(["Pan left."] * 6), "up to 4 shots"),
+        ("caption: 3\nshots: {a: 1}\n", "shots"),
+    ],
+)
+def test_bad_screenplays_end_in_one_sentence(nano, tmp_path, capsys, text, message):
+    path = tmp_path / ("play.yaml" if text.startswith("caption:") else "play.txt")
+    path.write_text(text)
+    out = tmp_path / "out"
+    assert cli.main(["plan", str(path), "--model", str(nano), "--out", str(out), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and "Traceback" not in error
+    assert not out.exists() and sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+def test_binary_and_missing_files(tmp_path, capsys):
+    (tmp_path / "play.txt").write_bytes(bytes(range(256)) * 4)
+    for path in (tmp_path / "play.txt", tmp_path / "nowhere.txt", tmp_path):
+        assert cli.main(["plan", str(path), "--out", str(tmp_path / "out")]) == 2
+        assert cli.main(["tags", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 6 and not (tmp_path / "out").exists()
+
+
+def test_unknown_planner_is_named(play, tmp_path, capsys):
+    assert cli.main(["plan", str(play), "--model", "nobody", "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "no planner called nobody" in capsys.readouterr().err
+
+
+def test_a_failure_while_writing_leaves_nothing(nano, play, tmp_path, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("shotverse_jax.stage.plot.plot_trajectory", fail)
+    assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert "disk full" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["play.txt"]
+
+
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.write and name != "usd"])
+def test_export(film, name, capsys):
+    more = ["--set", "frames=81"] if name == "recammaster" else []  # its cameras share one clock
+    assert cli.main(["export", str(film), "--to", name, *more]) == 0
+    written = [p for p in film.parent.iterdir() if p != film]
+    assert len(written) == 1 and written[0].name in capsys.readouterr().err
+    if FORMATS[name].read and not more:
+        assert len(read_trajectory(written[0], name)) == len(read_trajectory(film))
+
+
+def test_export_refuses_unknown_formats_and_bad_trajectories(film, capsys):
+    assert cli.main(["export", str(film), "--to", "fbx"]) == 2
+    assert "formats that can be written" in capsys.readouterr().err
+    data = json.loads(film.read_text())
+    data["frames"][3]["transform_matrix"][0][0] = float("nan")
+    film.write_text(json.dumps(data))
+    assert cli.main(["export", str(film), "--to", "tum"]) == 2
+    data["frames"][3]["transform_matrix"] = np.diag([-1.0, 1, 1, 1]).tolist()
+    film.write_text(json.dumps(data))
+    assert cli.main(["export", str(film), "--to", "tum"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2 and [p.name for p in film.parent.iterdir()] == [film.name]
+
+
+def test_format_options(film, capsys):
+    assert cli.main(["export", str(film), "--to", "recammaster"]) == 2
+    assert cli.main(["export", str(film), "--to", "tum", "--set", "speed=3"]) == 2
+    assert cli.main(["tags", str(film), "--read", "camera"]) == 2
+    assert capsys.readouterr().err.count("\n") == 3
+    assert cli.main(["export", str(film), "--to", "recammaster", "--set", "frames=5", "--quiet"]) == 0
+    written = str(next(film.parent.glob("*recammaster*")))
+    assert cli.main(["tags", written, "--from", "recammaster", "--read", "camera=all", "--json"]) == 0
+    assert [row["end"] for row in json.loads(capsys.readouterr().out)] == [5, 10]
+
+
+def test_tags_and_preview(film, capsys):
+    assert cli.main(["tags", str(film), "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    trajectory = read_trajectory(film)
+    assert [(r["start"], r["end"]) for r in rows] == trajectory.spans
+    assert all(r["caption"].startswith("The camera") and r["segments"] for r in rows)
+    assert cli.main(["tags", str(film)]) == 0 and "shot 2" in capsys.readouterr().out
+    assert cli.main(["preview", str(film), "--height", "64", "--quiet"]) == 0
+    assert (film.parent / "preview.mp4").stat().st_size > 1000
+
+
+def test_verify_exit_codes(tmp_path, reference, capsys):
+    record = reference / "golden" / "gendop_opt.npz"
+    assert cli.main(["verify", str(record)]) == 0
+    printed = capsys.readouterr().out
+    assert "max_abs" in printed and "max_rel_rms" in printed
+    assert cli.main(["verify", str(record), "--tol", "1e-12"]) == 1
+    np.savez(tmp_path / "no.npz", a=np.zeros(3))
+    assert cli.main(["verify", str(tmp_path / "no.npz")]) == 2
+    assert cli.main(["verify", str(tmp_path / "nowhere.npz")]) == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "preview", "export", "tags", "verify", "eval"])
+def test_every_command_explains_itself_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0 and f"example: shotverse {command}" in capsys.readouterr().out
