@@ -1,7 +1,16 @@
-"""The planner that ships."""
+"""The planner that ships, sized for two CPU cores (run with JAX_NUM_CPU_DEVICES=2, one device per core)."""
 
 from shotverse_jax.configs.planner import base
 
 
 def get_config():
-    return base.get_config("planner_small")
+    return base.get_config(
+        "planner_small",
+        steps=4000,
+        batch=16,
+        lr=1.5e-3,
+        warmup=200,
+        ema=0.998,
+        shot_weights=(0.3, 0.4, 0.2, 0.1),
+        text_lengths=(80, 128, 176, 224),
+    )

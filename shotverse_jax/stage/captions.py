@@ -152,7 +152,8 @@ class Words:
 
 def words_for(rng: np.random.Generator, kind: str, description: str, action: str) -> Words:
     pronoun, she = _GENDER.get(kind, ("it", "It"))
-    return Words(description, f"the {kind}", pronoun, she, _pick(rng, _ACTIONS[action]))
+    short = _pick(rng, phrases.NAMES) if rng.random() < 0.25 else f"the {kind}"
+    return Words(description, short, pronoun, she, _pick(rng, _ACTIONS[action]))
 
 
 def _speed(width: float) -> str:
@@ -182,12 +183,37 @@ def _move_forms(rng, segment: Segment, words: Words, patterns: Patterns) -> dict
 def _one_move(rng, move, subject: str) -> dict[str, str]:
     verb = _pick(rng, phrases.VERBS[move.name]).format(subject=subject)
     noun = _pick(rng, phrases.NOUNS[move.name]).format(subject=subject)
+    if move.name in phrases.TAIL_OF and subject not in verb and rng.random() < 0.3:
+        tail = _tail(rng, _pick(rng, phrases.TAILS[phrases.TAIL_OF[move.name]]), subject)
+        verb, noun = f"{verb} {tail}", f"{noun} {tail}"
     speed = _speed(move.width)
     adverb, adjective = _pick(rng, phrases.SPEEDS[speed]), _pick(rng, phrases.SPEED_ADJECTIVES[speed])
     forms = {"b": verb, "3": phrases.third_person(verb), "g": phrases.gerund(verb)}
     before = adverb.endswith("ly") and rng.random() < 0.5
     forms = {k: f"{adverb} {v}" if before else f"{v} {adverb}" for k, v in forms.items()}
     return {k: v.strip() for k, v in (forms | {"n": f"{adjective} {noun}"}).items()}
+
+
+def _thing(rng) -> str:
+    quality = _pick(rng, phrases.QUALITIES) if rng.random() < 0.3 else ""
+    return " ".join(f"{_pick(rng, ('the', 'the', 'a', 'her', 'his'))} {quality} {_pick(rng, phrases.THINGS)}".split())
+
+
+def _tail(rng, pattern: str, subject: str) -> str:
+    return pattern.format(thing=_thing(rng), thing2=_thing(rng), short=subject)
+
+
+def aside(rng, words: Words) -> str:
+    """A sentence that says nothing about the camera: the story, the light, an object; some speak of other motions."""
+    kind = rng.random()
+    who = _pick(rng, (words.she, words.she, _pick(rng, phrases.NAMES), words.short))
+    if kind < 0.3:
+        return _fill(_pick(rng, phrases.DISTRACTORS), {"she": words.she}).rstrip(".")
+    if kind < 0.65:
+        return f"{who[:1].upper()}{who[1:]} {_pick(rng, phrases.DEEDS)} {_thing(rng)}"
+    if kind < 0.9:
+        return f"The {_thing(rng).split(' ', 1)[1]} {_pick(rng, phrases.HAPPENINGS)}"
+    return f"{who[:1].upper()}{who[1:]} is in {_pick(rng, phrases.PLACES)} {_pick(rng, phrases.MOODS)}"
 
 
 def move_sentence(rng, segments: tuple[Segment, ...], words: Words, patterns: Patterns) -> str:
@@ -233,18 +259,14 @@ def shot_caption(rng, framing: Framing, segments, words: Words, patterns: Patter
             rng, ("Handheld. {}", "{}, handheld", "Shaky handheld camera. {}", "{} with a handheld feel")
         ).format(move)
     order = rng.random()
-    if order < 0.5:
+    if order < 0.45:
         parts = [frame, move]
-    elif order < 0.68:
+    elif order < 0.65:
         parts = [move, frame]
-    elif order < 0.88:
-        parts = [move]
     else:
-        parts = [_fill(_pick(rng, phrases.DISTRACTORS), {"she": words.she}).rstrip("."), move]
-    if rng.random() < 0.2:
-        parts.insert(
-            int(rng.random() * (len(parts) + 1)), _fill(_pick(rng, phrases.DISTRACTORS), {"she": words.she}).rstrip(".")
-        )
+        parts = [move]
+    for _ in range(int(rng.choice(4, p=(0.5, 0.3, 0.13, 0.07)))):
+        parts.insert(int(rng.random() * (len(parts) + 1)), aside(rng, words))
     return _pick(rng, (". ", ". ", ". ", ", ", "; ")).join(parts) + "."
 
 

@@ -90,7 +90,10 @@ def sample_example(seed: int, split: Literal["train", "test"] = "train", num_sho
         poses.append(pose_T34)
 
     world = captions.global_caption(rng, words[0], subjects[1].description() if len(subjects) > 1 else None, patterns)
-    world = world if rng.random() < 0.92 else f"A film in {count} {'shots' if count > 1 else 'shot'}."
+    if rng.random() < 0.1:
+        world = _pick(
+            rng, (f"A film in {count} {'shots' if count > 1 else 'shot'}.", "A film.", "A scene.", "Short film.")
+        )
     return _assemble(world, texts, poses, frames, subjects, scene_seed)
 
 

@@ -201,6 +201,54 @@ DISTRACTORS = (
     "{She} lowers the gun.", "The sun is going down.", "A clock ticks upward to noon.", "{She} remembers the war.",
 )  # fmt: skip
 
+NAMES = (
+    "Anna", "Marcus", "Elena", "Tom", "Maya", "Jonas", "Ruth", "Kenji", "Lena", "Omar", "Grace", "Victor", "Iris", "Paul", "Nadia",
+    "Sam", "Clara", "Diego", "June", "Walter", "Aiko", "Ben", "Sofia", "Max", "Ines", "Leo", "Mina", "Carl", "Zoe", "Hugo",
+)  # fmt: skip
+
+THINGS = (
+    "door", "window", "letter", "clock", "lamp", "mirror", "table", "suitcase", "gun", "phone", "photograph", "staircase", "piano",
+    "bridge", "river", "sky", "ceiling", "floor", "tower", "street", "crowd", "car", "train", "tree", "wall", "fire", "candle",
+    "painting", "book", "knife", "glass", "bottle", "chair", "bed", "curtain", "garden", "church", "mountain", "sea", "horizon",
+    "hand", "face", "eyes", "shoes", "hat", "coat", "ring", "necklace", "map", "radio", "television", "screen", "sign", "statue",
+    "roof", "gate", "fence", "field", "boat", "lighthouse", "city", "skyline", "alley", "corridor", "elevator", "kitchen", "stage",
+)  # fmt: skip
+
+QUALITIES = (
+    "old", "empty", "broken", "dark", "bright", "silent", "distant", "narrow", "tall", "small", "wooden", "golden", "rusty", "wet",
+    "open", "closed", "crowded", "dusty", "burning", "frozen", "white", "black", "red", "blue", "quiet", "huge", "tiny", "strange",
+)  # fmt: skip
+
+DEEDS = (
+    "opens", "closes", "looks at", "touches", "picks up", "puts down", "studies", "remembers", "points at", "drops", "hides",
+    "carries", "watches", "ignores", "repairs", "paints", "walks past", "sits beside", "hesitates before", "stares at", "throws away",
+    "holds", "reaches for", "turns off", "climbs", "enters", "leaves", "crosses", "listens to", "dreams of", "runs to", "kneels by",
+)  # fmt: skip
+
+HAPPENINGS = (
+    "creaks", "falls", "shakes", "glows", "fades", "disappears in the fog", "burns", "moves in the wind", "goes dark", "waits",
+    "reflects the light", "hums", "stands in the rain", "is still", "rises in the distance", "turns slowly", "swings left and right",
+    "shines from above", "lies on the ground", "is covered with snow", "comes closer", "fills the room", "breaks the silence",
+)  # fmt: skip
+
+TAILS: dict[str, tuple[str, ...]] = {
+    "yaw": ("to {thing}", "across {thing}", "along {thing}", "to follow {short}", "from {thing} to {thing2}", "to reveal {thing}", "over {thing}", "until we see {thing}", "away from {thing}"),
+    "pitch": ("to {thing}", "from {thing} to {thing2}", "to reveal {thing}", "along {thing}", "until we see {thing}", "over {thing}"),
+    "roll": ("until the horizon is crooked", "as if drunk", "disorienting us", "around {thing}", "like a falling plane"),
+    "side": ("past {thing}", "along {thing}", "to reveal {thing}", "behind {thing}", "across {thing}", "through {thing}", "with {short}", "parallel to {thing}"),
+    "forward": ("toward {thing}", "on {thing}", "through {thing}", "past {thing}", "until {thing} fills the frame", "on the face of {short}", "into {thing}", "to {thing}"),
+    "backward": ("from {thing}", "to reveal {thing}", "through {thing}", "until {short} is small in the frame", "away from {thing}", "and reveal {thing}"),
+    "up": ("over {thing}", "above {thing}", "along {thing}", "to reveal {thing}", "toward {thing}", "past {thing}", "until we see {thing} below"),
+    "down": ("to {thing}", "past {thing}", "along {thing}", "toward {thing}", "to the level of {thing}", "behind {thing}", "onto {thing}"),
+}  # fmt: skip
+"""What may follow a move: where it goes, past what, to reveal what."""
+
+TAIL_OF = {
+    "yaw left": "yaw", "yaw right": "yaw", "whip left": "yaw", "whip right": "yaw", "pitch up": "pitch", "pitch down": "pitch",
+    "roll left": "roll", "roll right": "roll", "move left": "side", "move right": "side", "move forward": "forward",
+    "move backward": "backward", "move up": "up", "move down": "down", "crane up": "up", "crane down": "down",
+}  # fmt: skip
+
 _THIRD = {"do": "does", "go": "goes", "lie": "lies"}
 _GERUND = {
     "lie": "lying", "pan": "panning", "sit": "sitting", "tip": "tipping", "stop": "stopping", "spin": "spinning", "slip": "slipping",
