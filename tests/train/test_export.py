@@ -1,0 +1,93 @@
+"""Exported planners come back as they were, and a broken folder says what is wrong with it."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from shotverse_jax.config import PLANNERS, Execution, PlannerConfig, planner_nano
+from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.pretrained import export_planner, from_dict, init_planner, load_planner
+from shotverse_jax.train.state import TrainConfig
+
+CONFIG = planner_nano()
+
+
+@pytest.fixture(scope="module")
+def params():
+    planner = Planner(CONFIG, Execution())
+    return jax.jit(lambda: init_planner(planner, CONFIG, jax.random.key(0)))()["params"]
+
+
+@pytest.fixture
+def folder(params, tmp_path):
+    train_text_tokenizer(["the camera pans left"], 300).save(str(tmp_path / "text.json"))
+    export_planner(params, CONFIG, tmp_path / "text.json", tmp_path / "planner")
+    return tmp_path / "planner"
+
+
+def test_round_trip_in_bfloat16(params, folder):
+    config, loaded, tokenizer = load_planner(folder)
+    assert config == CONFIG
+    assert jax.tree.structure(loaded) == jax.tree.structure(params)
+    for ours, theirs in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
+        assert ours.dtype == np.float32
+        assert (ours == np.asarray(theirs.astype(jnp.bfloat16).astype(jnp.float32))).all()
+    assert tokenizer.encode("The camera").ids
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ValueError, match=f"it has no {name}"):
+        load_planner(folder)
+
+
+def test_a_planner_that_does_not_exist():
+    with pytest.raises(
+        ValueError, match="no planner called planner_nowhere: give a folder or the name of a shipped one"
+    ):
+        load_planner("planner_nowhere")
+
+
+def test_weights_that_do_not_fit_are_all_listed(folder):
+    tensors = load_file(folder / "model.safetensors")
+    tensors["queries"] = tensors["queries"][:1]
+    tensors["extra"] = tensors.pop("separator")
+    save_file(tensors, folder / "model.safetensors")
+    message = r"missing separator; queries has shape \[1, 32\], expected \[2, 32\]; unexpected extra"
+    with pytest.raises(ValueError, match=message):
+        load_planner(folder)
+
+
+def test_broken_files(folder):
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[:100])
+    with pytest.raises(ValueError, match="is not a safetensors file"):
+        load_planner(folder)
+    (folder / "config.json").write_text(json.dumps({"querries": 3}))
+    with pytest.raises(ValueError, match="PlannerConfig has no querries"):
+        load_planner(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="is not JSON"):
+        load_planner(folder)
+
+
+def test_nan_is_not_exported(params, tmp_path):
+    broken = {**params, "queries": params["queries"].at[0, 0].set(jnp.nan)}
+    with pytest.raises(ValueError, match="parameter queries holds NaN"):
+        export_planner(broken, CONFIG, tmp_path / "text.json", tmp_path / "planner")
+    assert not (tmp_path / "planner").exists()
+
+
+@pytest.mark.parametrize("preset", sorted(PLANNERS))
+def test_configs_survive_json(preset):
+    config = PLANNERS[preset]()
+    assert from_dict(PlannerConfig, json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    run = TrainConfig(execution=Execution(remat="full"))
+    assert from_dict(TrainConfig, json.loads(json.dumps(dataclasses.asdict(run)))) == run

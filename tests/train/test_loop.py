@@ -1,0 +1,143 @@
+"""Runs: resumption to the last digit, stopping on a signal, learning, and giving up on non-finite steps."""
+
+import dataclasses
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax.config import Execution, planner_nano
+from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
+from shotverse_jax.data.loader import batches
+from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.pretrained import init_planner
+from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.train.loop import train
+from shotverse_jax.train.metrics import read_metrics
+from shotverse_jax.train.state import TrainConfig, init_state, make_optimizer
+from shotverse_jax.train.step import make_eval_step, make_train_step
+
+CONFIG = dataclasses.replace(
+    planner_nano(), decoder=dataclasses.replace(planner_nano().decoder, dropout=0.1)
+)  # dropout, so that resumption has randomness to get right
+RUN = TrainConfig(
+    steps=10,
+    batch=4,
+    lr=3e-3,
+    warmup=2,
+    ema=0.9,
+    shot_weights=(1.0,),
+    text_lengths=(112,),
+    log_every=1,
+    eval_every=5,
+    eval_batches=2,
+    checkpoint_every=100,
+)
+
+
+class Bench:
+    """One compiled step, shared by the tests of this file."""
+
+    def __init__(self, folder):
+        tokenizer = folder / "tokenizer.json"
+        train_text_tokenizer(stage_captions(sample_example, 50), CONFIG.text.vocab_size).save(str(tokenizer))
+        self.source = PlannerSource(
+            CONFIG, str(tokenizer), sample_example, "train", 0, RUN.batch, 1000, RUN.shot_weights, RUN.text_lengths
+        )
+        planner = Planner(CONFIG, Execution())
+        self.variables = jax.device_get(jax.jit(lambda: init_planner(planner, CONFIG, jax.random.key(0)))())
+
+        def loss_fn(variables, batch, num_shots, key):
+            rngs = None if key is None else {"dropout": key}
+            logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
+            return planner_loss(logits, codes, batch["pose_ids_BN"], CONFIG.code_penalty)
+
+        self.loss_fn = loss_fn
+        self.optimizer, schedule = make_optimizer(RUN)
+        self.train_step = make_train_step(loss_fn, self.optimizer, schedule, RUN.ema)
+        self.eval_step = make_eval_step(loss_fn)
+
+    def run(self, folder, config=RUN, train_batches=None, variables=None, step=None, optimizer=None):
+        variables = jax.tree.map(jax.numpy.asarray, self.variables if variables is None else variables)
+        return train(
+            config,
+            folder,
+            init_state(variables, optimizer or self.optimizer, ema=True),
+            {},
+            step or self.train_step,
+            self.eval_step,
+            train_batches or (lambda start: batches(self.source, start)),
+            lambda: batches(dataclasses.replace(self.source, split="test", num_steps=config.eval_batches)),
+        )
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return Bench(tmp_path_factory.mktemp("bench"))
+
+
+@pytest.fixture(scope="module")
+def whole(bench, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return bench.run(folder), read_metrics(folder / "metrics.jsonl")
+
+
+def trace(records):
+    return [(r["step"], r["kind"], r["loss"]) for r in records if r["kind"] != "resume"]
+
+
+def test_stopped_by_sigterm_and_resumed_equals_uninterrupted_to_the_last_digit(bench, whole, tmp_path):
+    def stopping(start):
+        for i, batch in enumerate(batches(bench.source, start)):
+            if start + i == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    before = signal.getsignal(signal.SIGTERM)
+    state = bench.run(tmp_path, train_batches=stopping)
+    assert int(state.step) == 4 and (tmp_path / "checkpoints" / "4").is_dir()
+    assert signal.getsignal(signal.SIGTERM) is before
+    state = bench.run(tmp_path)
+    assert int(state.step) == 10
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert [r["step"] for r in records if r["kind"] == "resume"] == [4]
+    assert trace(records) == trace(whole[1])
+    for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole[0]), strict=True):
+        assert (np.asarray(ours) == np.asarray(theirs)).all()
+
+
+def test_a_finished_run_started_again_does_nothing(bench, tmp_path):
+    config = dataclasses.replace(RUN, steps=2)
+    bench.run(tmp_path, config)
+    before = (tmp_path / "metrics.jsonl").read_text()
+    assert int(bench.run(tmp_path, config).step) == 2
+    assert '"resume"' in (tmp_path / "metrics.jsonl").read_text().removeprefix(before)
+
+
+def test_metrics_hold_what_the_progress_line_and_plots_need(whole):
+    train_record = next(r for r in whole[1] if r["kind"] == "train")
+    assert {"loss", "ce", "accuracy", "grad_norm", "lr", "samples_per_second", "bad_steps"} <= set(train_record)
+    evaluations = [r for r in whole[1] if r["kind"] == "eval"]
+    assert [r["step"] for r in evaluations] == [5, 10]
+    assert evaluations[0]["loss_1_shots"] == evaluations[0]["loss"]
+
+
+def test_four_examples_are_learned_by_heart(bench, tmp_path):
+    fixed = bench.source[0]
+    config = dataclasses.replace(RUN, steps=150, log_every=10, eval_every=1000, eval_batches=1)
+    optimizer, schedule = make_optimizer(dataclasses.replace(config, lr=2e-2, warmup=10))
+    step = make_train_step(lambda v, b, k, _: bench.loss_fn(v, b, k, None), optimizer, schedule, 0.9)
+    bench.run(tmp_path, config, lambda start: iter(lambda: fixed, None), step=step, optimizer=optimizer)
+    losses = [r["loss"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "train"]
+    assert losses[0] > 2.5 and losses[-1] < 0.3, losses
+
+
+def test_a_run_that_stays_non_finite_stops_and_saves_nothing_of_it(bench, tmp_path):
+    poisoned = jax.tree.map(lambda x: np.full_like(x, np.nan), bench.variables)
+    message = r"3 steps in a row up to step 3 .* gradient of params/decoder/embed"
+    with pytest.raises(FloatingPointError, match=message):
+        bench.run(tmp_path, dataclasses.replace(RUN, max_bad_steps=3), variables=poisoned)
+    assert not list((tmp_path / "checkpoints").iterdir())
