@@ -8,10 +8,9 @@ from shotverse_jax.config import PLANNERS
 from shotverse_jax.train.state import TrainConfig
 
 
-def get_config(preset: str = "planner_small", model: dict | None = None, **training) -> ConfigDict:
+def get_config(preset: str = "planner_small", **training) -> ConfigDict:
     config = ConfigDict(dataclasses.asdict(TrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)
-    config.model.update(model or {})
     config.base_weights = ""  # folder of the pre-trained language model; empty: start from random weights
     return config

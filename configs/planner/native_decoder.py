@@ -1,7 +1,9 @@
 """Ablation (ShotVerse Table 6, "VLM native decoder"): the language model itself goes on with pose tokens."""
 
-from shotverse_jax.configs.planner import base
+from shotverse_jax.configs.planner import small
 
 
 def get_config():
-    return base.get_config("planner_small", model=dict(decoder_kind="native"))
+    config = small.get_config()
+    config.model.decoder_kind = "native"
+    return config

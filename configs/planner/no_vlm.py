@@ -1,7 +1,9 @@
 """Ablation (ShotVerse Table 6, "w/o VLM encoder"): token embeddings are the decoder's prefix."""
 
-from shotverse_jax.configs.planner import base
+from shotverse_jax.configs.planner import small
 
 
 def get_config():
-    return base.get_config("planner_small", model=dict(encoder="none"))
+    config = small.get_config()
+    config.model.encoder = "none"
+    return config

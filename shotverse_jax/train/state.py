@@ -30,7 +30,7 @@ class TrainConfig:
     ema: float = 0.999
     seed: int = 0
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
-    text_lengths: tuple[int, ...] = (72, 112, 152, 192)
+    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
     bpe_examples: int = 20000
     workers: int = 0
     log_every: int = 20
