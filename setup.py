@@ -25,7 +25,7 @@ setup(
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
-    package_data={"shotverse_jax": ["pretrained/**/*", "data/*.txt", "data/*.json"]},
+    package_data={"shotverse_jax": ["pretrained/*/*"]},
     # Lower bounds are the versions the test suite runs on.
     install_requires=[
         "jax>=0.10.2",
@@ -48,7 +48,7 @@ setup(
         "tqdm>=4.70",
     ],
     extras_require={
-        "test": ["pytest>=9.0", "hypothesis>=6.155", "scipy>=1.17", "ruff>=0.17"],
+        "test": ["pytest>=9.0", "pytest-xdist>=3.8", "hypothesis>=6.155", "scipy>=1.17", "ruff>=0.17"],
         "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "evo>=1.38"],
         "usd": ["usd-core>=26.11"],
         "cuda": ["jax[cuda13]>=0.10.2"],

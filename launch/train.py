@@ -12,18 +12,18 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from shotverse_jax import lora
-from shotverse_jax.config import PlannerConfig
+from shotverse_jax.config import PlannerConfig, TrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
 from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
 from shotverse_jax.data.loader import batches
 from shotverse_jax.data.planner_source import PlannerSource
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import export_planner, from_dict, init_planner
+from shotverse_jax.pretrained import export_planner, init_planner
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
-from shotverse_jax.train.state import TrainConfig, init_state, make_optimizer, merge, split_frozen
+from shotverse_jax.train.state import init_state, make_optimizer, merge, split_frozen
 from shotverse_jax.train.step import make_eval_step, make_train_step
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "one of configs/planner/*.py", lock_config=True)

@@ -1,6 +1,8 @@
 """Every model, execution and training setting, declared once as frozen dataclasses with named presets."""
 
 import dataclasses
+import types
+import typing
 from typing import Literal
 
 
@@ -104,6 +106,39 @@ class PlannerConfig:
     max_shots: int = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Values of one planner training run.
+
+    lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on matrices only; ema
+    is the decay of the averaged parameters that evaluation and export use (0: no average). shot_weights and
+    text_lengths have one entry per shot count (text_lengths: padded text length). Checkpoints come each
+    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run.
+    """
+
+    steps: int = 20000
+    batch: int = 32
+    lr: float = 1e-3
+    warmup: int = 500
+    final_lr: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    ema: float = 0.999
+    seed: int = 0
+    shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
+    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
+    bpe_examples: int = 20000
+    workers: int = 0
+    log_every: int = 20
+    eval_every: int = 500
+    eval_batches: int = 8
+    checkpoint_every: int = 1000
+    checkpoint_minutes: float = 10.0
+    max_bad_steps: int = 10
+    execution: Execution = Execution()
+
+
 def planner_qwen3vl_2b() -> PlannerConfig:
     """The paper's planner: Qwen3-VL-2B with LoRA r=32 and a 12-layer, 1024-wide decoder."""
     return PlannerConfig()
@@ -156,3 +191,24 @@ PLANNERS = {
     "planner_small": planner_small,
     "planner_nano": planner_nano,
 }
+
+
+def from_dict(cls, values: dict):
+    """Nested plain values (JSON, ConfigDict) → frozen dataclass; lists become tuples.
+
+    Raises:
+        ValueError: unknown fields.
+    """
+    fields = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
+    return cls(**{name: _value(fields[name], value) for name, value in values.items()})
+
+
+def _value(kind, value):
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
+    if nested is not None and value is not None:
+        return from_dict(nested, value)
+    return tuple(value) if isinstance(value, (list, tuple)) else value

@@ -4,8 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from shotverse_jax.config import PLANNERS
-from shotverse_jax.train.state import TrainConfig
+from shotverse_jax.config import PLANNERS, TrainConfig
 
 
 def get_config(preset: str = "planner_small", **training) -> ConfigDict:

@@ -7,8 +7,6 @@ A planner is a folder with config.json (every field of `PlannerConfig`), tokeniz
 import dataclasses
 import functools
 import json
-import types
-import typing
 from pathlib import Path
 
 import jax
@@ -18,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from shotverse_jax.config import Execution, PlannerConfig
+from shotverse_jax.config import Execution, PlannerConfig, from_dict
 from shotverse_jax.data.bpe import load_text_tokenizer
 
 FOLDER = Path(__file__).parent
@@ -112,24 +110,3 @@ def init_planner(planner, config: PlannerConfig, key: jax.Array) -> dict:
         "pose_ids_BN": jnp.ones((1, 2), jnp.int32),
     }
     return planner.init(key, batch, num_shots=1, deterministic=True)
-
-
-def from_dict(cls, values: dict):
-    """Nested plain values (JSON, ConfigDict) → frozen dataclass; lists become tuples.
-
-    Raises:
-        ValueError: unknown fields.
-    """
-    fields = typing.get_type_hints(cls)
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
-    return cls(**{name: _value(fields[name], value) for name, value in values.items()})
-
-
-def _value(kind, value):
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
-    if nested is not None and value is not None:
-        return from_dict(nested, value)
-    return tuple(value) if isinstance(value, (list, tuple)) else value

@@ -214,15 +214,15 @@ def _encoder(path: Path, size: tuple[int, int], fps: float) -> Iterator[IO[bytes
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, str(path)]
     with tempfile.TemporaryFile() as words:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
+        fed = False
         try:
-            yield process.stdin
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it ended early; its exit status and words say why
-        except BaseException:
-            process.kill()
-            raise
+            with contextlib.suppress(BrokenPipeError):  # it ended early; its exit status and words say why
+                yield process.stdin
+                process.stdin.close()
+            fed = True
         finally:
+            if not fed:
+                process.kill()
             process.wait()
         if process.returncode:
             words.seek(0)

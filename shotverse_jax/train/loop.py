@@ -13,9 +13,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
+from shotverse_jax.config import TrainConfig
 from shotverse_jax.train.checkpoint import Checkpoints, flatten
 from shotverse_jax.train.metrics import MetricsWriter
-from shotverse_jax.train.state import TrainConfig, TrainState
+from shotverse_jax.train.state import TrainState
 
 PROGRESS = ("loss", "accuracy", "samples_per_second")
 

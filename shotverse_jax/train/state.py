@@ -6,40 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from shotverse_jax.config import Execution
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Values of one planner training run.
-
-    lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on matrices only; ema
-    is the decay of the averaged parameters that evaluation and export use (0: no average). shot_weights and
-    text_lengths have one entry per shot count (text_lengths: padded text length). Checkpoints come each
-    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run.
-    """
-
-    steps: int = 20000
-    batch: int = 32
-    lr: float = 1e-3
-    warmup: int = 500
-    final_lr: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
-    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
-    bpe_examples: int = 20000
-    workers: int = 0
-    log_every: int = 20
-    eval_every: int = 500
-    eval_batches: int = 8
-    checkpoint_every: int = 1000
-    checkpoint_minutes: float = 10.0
-    max_bad_steps: int = 10
-    execution: Execution = Execution()
+from shotverse_jax.config import TrainConfig
 
 
 @jax.tree_util.register_dataclass

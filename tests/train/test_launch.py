@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from shotverse_jax import lora
-from shotverse_jax.config import Execution, LoraConfig, PlannerConfig, planner_nano
+from shotverse_jax.config import Execution, LoraConfig, PlannerConfig, TrainConfig, from_dict, planner_nano
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import from_dict, init_planner, load_planner
+from shotverse_jax.pretrained import init_planner, load_planner
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.metrics import read_metrics
-from shotverse_jax.train.state import TrainConfig, init_state, make_optimizer, split_frozen
+from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.step import make_train_step
 
 ROOT = Path(__file__).parents[2]

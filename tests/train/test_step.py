@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotverse_jax.train.state import TrainConfig, init_state, make_optimizer, merge, split_frozen
+from shotverse_jax.config import TrainConfig
+from shotverse_jax.train.state import init_state, make_optimizer, merge, split_frozen
 from shotverse_jax.train.step import make_eval_step, make_train_step
 
 RUN = TrainConfig(steps=20, warmup=2, lr=0.1, ema=0.5)

@@ -1,0 +1,67 @@
+"""Planning end to end with an untrained planner: exact frames, and results that depend on nothing beside them."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
+from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.infer.plan import SAMPLERS, Director, plan
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.pretrained import init_planner
+from shotverse_jax.screenplay import Screenplay, Shot
+
+
+def director(**changes):
+    config = dataclasses.replace(planner_nano(), **changes)
+    tokenizer = train_text_tokenizer(["the camera pans left and pushes in"], config.text.vocab_size)
+    params = init_planner(Planner(config, Execution()), config, jax.random.key(0))["params"]
+    return Director(config, params, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return director()
+
+
+def play(*seconds, words="pan left"):
+    return Screenplay("a scene", tuple(Shot(f"{words} {i}", s) for i, s in enumerate(seconds)))
+
+
+def test_frames_and_cuts_are_those_asked_for(nano):
+    plays = [play(2, 3.5, 1), play(None), play(0.5, 0.5), play(None, None, None, None)]
+    for screenplay, [trajectory] in zip(plays, plan(nano, plays), strict=True):
+        layout = screenplay.layout()
+        assert trajectory.spans == list(layout.spans) and len(trajectory) == layout.num_frames
+        assert trajectory.captions == tuple(s.caption for s in screenplay.shots)
+        np.testing.assert_allclose(trajectory.pose_T34[0], np.eye(3, 4), atol=1e-9)
+        assert trajectory.stage_34 is not None and trajectory.scale > 0
+
+
+def test_a_plan_does_not_depend_on_the_batch_or_on_later_samples(nano):
+    one, other = play(2, 3), play(1, 1, words="tilt up")
+    [[alone]] = plan(nano, [one], seed=3)
+    together = plan(nano, [other, one], seed=3, samples=2)
+    np.testing.assert_array_equal(together[1][0].pose_T34, alone.pose_T34)
+    assert np.abs(together[1][1].pose_T34 - alone.pose_T34).max() > 0
+    [[reseeded]] = plan(nano, [one], seed=4)
+    assert np.abs(reseeded.pose_T34 - alone.pose_T34).max() > 0
+
+
+def test_greedy_needs_no_seed(nano):
+    first, second = (plan(nano, [play(2, 2)], seed=seed, sampling=SAMPLERS["greedy"])[0][0] for seed in (0, 1))
+    np.testing.assert_array_equal(first.pose_T34, second.pose_T34)
+
+
+def test_every_fourth_frame_as_in_the_paper():
+    paper = director(tokens=PoseTokenConfig(poses="every", every=4, stage=False))
+    screenplay = play(1, 0.5)
+    [[trajectory]] = plan(paper, [screenplay])
+    assert trajectory.spans == list(screenplay.layout().spans) and trajectory.stage_34 is None
+
+
+def test_too_many_shots_are_refused(nano):
+    with pytest.raises(ValueError, match="up to 4 shots"):
+        plan(nano, [play(1, 1, 1, 1, 1)])
