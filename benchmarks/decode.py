@@ -13,9 +13,10 @@ import time
 import jax
 import numpy as np
 
+from shotverse_jax.camera.tokenizer import BOS
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.infer.decode import GREEDY, Grammar, decode_opt
-from shotverse_jax.models.opt import BOS, OPTDecoder, decode_weights
+from shotverse_jax.models.opt import OPTDecoder, decode_weights
 
 
 def torch_model(params, config: OPTConfig):
@@ -57,7 +58,7 @@ def torch_model(params, config: OPTConfig):
 
     with torch.no_grad():
         for name, value in model.named_parameters():
-            value.copy_(torch.from_numpy(np.ascontiguousarray(source(name))))
+            value.copy_(torch.from_numpy(np.array(source(name))))
     return model
 
 

@@ -1,4 +1,4 @@
-"""Pose tokens from a planner: one compiled function that reads the prefix, then loops on the device."""
+"""Pose tokens from a planner: one compiled function that reads the prefix and writes every token on the device."""
 
 import dataclasses
 import functools
@@ -89,10 +89,12 @@ def decode(
     rows = batch["text_ids_BS"].shape[0]
     grammar = Grammar.of_planner(config, num_shots)
     counts_BK = check_counts(grammar, counts_BK, rows, max_tokens - 1)
-    ids_BN = _decode(
-        params, config, execution, batch, counts_BK, row_keys(key, rows), sampling, grammar, max_tokens - 1
-    )
-    return jnp.pad(ids_BN, ((0, 0), (1, 0)), constant_values=BOS)
+    rule = counts_BK, row_keys(key, rows), sampling, grammar, max_tokens - 1
+    if config.decoder_kind == "native":
+        return _decode_native(params, config, execution, batch, *rule)
+    prefix_BPD = _read_screenplays(params, config, execution, batch, num_shots)
+    weights = opt.decode_weights(params["decoder"], config.decoder, execution.dtype)
+    return _decode_opt(weights, config.decoder, prefix_BPD, *rule)
 
 
 def decode_opt(
@@ -114,8 +116,10 @@ def decode_opt(
     """
     limit = max_new_tokens or grammar.header
     counts_BK = check_counts(grammar, counts_BK, len(prefix_BPD), limit)
+    ready = isinstance(decoder_params["layers"], list)
+    weights = decoder_params if ready else opt.decode_weights(decoder_params, config, dtype)
     keys_B = row_keys(key, len(prefix_BPD))
-    return _decode_opt(decoder_params, config, dtype, prefix_BPD, counts_BK, keys_B, sampling, grammar, limit)
+    return _decode_opt(weights, config, prefix_BPD, counts_BK, keys_B, sampling, grammar, limit)[:, 1:]
 
 
 def check_counts(grammar: Grammar, counts_BK: Any, rows: int, limit: int) -> np.ndarray:
@@ -155,78 +159,73 @@ def sample(logits_BV: jax.Array, keys_B: jax.Array, sampling: Sampling) -> jax.A
     return jax.vmap(jax.random.categorical)(keys_B, logits_BV).astype(jnp.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "execution", "sampling", "grammar", "limit"))
-def _decode(params, config, execution, batch, counts_BK, keys_B, sampling, grammar, limit):
-    planner, variables = Planner(config, execution), {"params": params}
-    if config.decoder_kind == "opt":
-        prefix_BPD = planner.apply(variables, batch, grammar.num_shots, method="prefix")
-        decoder = params["decoder"], config.decoder, execution.dtype
-        return _decode_opt(*decoder, prefix_BPD, counts_BK, keys_B, sampling, grammar, limit)
+@functools.partial(jax.jit, static_argnames=("config", "execution", "num_shots"))
+def _read_screenplays(params, config, execution, batch, num_shots):
+    return Planner(config, execution).apply({"params": params}, batch, num_shots, method="prefix")
 
-    def step(ids_B, index, cache):
-        return planner.apply(variables, batch, ids_B, index, cache, method="native_step")
 
-    cache = planner.apply(variables, batch, limit, method="native_prefill")
-    logits_BV, cache = step(jnp.full(len(counts_BK), BOS, jnp.int32), 0, cache)
+@functools.partial(jax.jit, static_argnames=("config", "sampling", "grammar", "limit"))
+def _decode_opt(weights, config, prefix_BPD, counts_BK, keys_B, sampling, grammar, limit):
+    places = prefix_BPD.shape[1]
+    opt.check_length(config, places + limit)
     choose = functools.partial(_choose, counts_BK, keys_B, sampling, grammar, limit)
-    carry = _first(choose, logits_BV, cache, limit)
-    return _loop(choose, lambda ids_B, index, cache: step(ids_B, index + 1, cache), carry, limit)[1]
-
-
-@functools.partial(jax.jit, static_argnames=("config", "dtype", "sampling", "grammar", "limit"))
-def _decode_opt(params, config, dtype, prefix_BPD, counts_BK, keys_B, sampling, grammar, limit):
-    ready = isinstance(params["layers"], list)
-    weights = params if ready else opt.decode_weights(params, config, dtype)
-    places = prefix_BPD.shape[1] + 1
-    opt.check_length(config, places + limit - 1)
-    lengths = [*range(-(-places // CACHE_STEP) * CACHE_STEP, places + limit - 1, CACHE_STEP), places + limit - 1]
-    choose = functools.partial(_choose, counts_BK, keys_B, sampling, grammar, limit)
-    logits_BV, cache = opt.prefill(weights, config, prefix_BPD, lengths[0])
-    carry = _first(choose, logits_BV, cache, limit)
+    lengths = _cache_lengths(places, places + limit)
+    carry = (*_start(len(keys_B), limit), opt.prefill(weights, config, prefix_BPD, lengths[0]))
     for length in lengths:
         *rest, cache = carry
         carry = _loop(
             choose,
             lambda ids_B, index, cache: opt.step(weights, config, ids_B, places + index, cache),
             (*rest, opt.grow(cache, length)),
-            length - places + 1,
+            length - places,
         )
     return carry[1]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "execution", "sampling", "grammar", "limit"))
+def _decode_native(params, config, execution, batch, counts_BK, keys_B, sampling, grammar, limit):
+    apply = functools.partial(Planner(config, execution).apply, {"params": params}, batch)
+    choose = functools.partial(_choose, counts_BK, keys_B, sampling, grammar, limit)
+    carry = (*_start(len(keys_B), limit), apply(limit, method="native_prefill"))
+    return _loop(choose, functools.partial(apply, method="native_step"), carry, limit)[1]
+
+
+def _cache_lengths(start: int, end: int) -> list[int]:
+    """Lengths at which the cache grows from `start` places to `end`; each costs one more loop to compile."""
+    return [*range((start // CACHE_STEP + 1) * CACHE_STEP, end - CACHE_STEP // 4, CACHE_STEP), end]
 
 
 # The loop carries (index of the last token, ids_BN, state of the grammar, cache). The state is three integers per row:
 # the shot that is being written (num_shots after EOS), its complete poses, and the values since the last boundary.
 
 
-def _first(choose: Callable, logits_BV, cache, limit):
-    rows = logits_BV.shape[0]
-    state = (jnp.zeros(rows, jnp.int32),) * 3
-    ids_B, state = choose(logits_BV, 0, state)
-    ids_BN = jnp.full((rows, limit), PAD, jnp.int32).at[:, 0].set(ids_B)
-    return jnp.int32(0), ids_BN, state, cache
+def _start(rows, limit):
+    ids_BN = jnp.full((rows, limit + 1), PAD, jnp.int32).at[:, 0].set(BOS)
+    return jnp.int32(0), ids_BN, (jnp.zeros(rows, jnp.int32),) * 3
 
 
 def _loop(choose: Callable, step: Callable, carry, stop: int):
-    """Writes tokens until `stop` of them are there or every row has its EOS."""
+    """Writes tokens until `stop` of them follow BOS or every row has its EOS."""
+
+    def last(carry):
+        return jax.lax.dynamic_index_in_dim(carry[1], carry[0], axis=1, keepdims=False)
 
     def body(carry):
         index, ids_BN, state, cache = carry
-        last_B = jax.lax.dynamic_index_in_dim(ids_BN, index, axis=1, keepdims=False)
-        logits_BV, cache = step(last_B, index, cache)
-        ids_B, state = choose(logits_BV, index + 1, state)
+        logits_BV, cache = step(last(carry), index, cache)
+        ids_B, state = choose(logits_BV, index, state)
         ids_BN = jax.lax.dynamic_update_slice(ids_BN, ids_B[:, None], (0, index + 1))
         return index + 1, ids_BN, state, cache
 
     def unfinished(carry):
-        index, ids_BN, _, _ = carry
-        last_B = jax.lax.dynamic_index_in_dim(ids_BN, index, axis=1, keepdims=False)
-        return (index + 1 < stop) & jnp.any((last_B != EOS) & (last_B != PAD))
+        last_B = last(carry)
+        return (carry[0] < stop) & jnp.any((last_B != EOS) & (last_B != PAD))
 
     return jax.lax.while_loop(unfinished, body, carry)
 
 
 def _choose(counts_BK, keys_B, sampling, grammar, limit, logits_BV, index, state):
-    """Token number `index` of every row and the state after it."""
+    """Token number `index` after BOS (from 0) of every row, and the state after it."""
     value_B, close_B = _allowed(grammar, counts_BK, limit, index, state)
     shot_B, poses_B, values_B = state
     done_B = shot_B >= grammar.num_shots if grammar.num_shots else jnp.zeros_like(value_B)

@@ -1,5 +1,6 @@
 """GenDoP's OPT-style decoder: the network that training sees, and the same network with a cache for decoding."""
 
+import functools
 import math
 from typing import Any
 
@@ -13,7 +14,8 @@ from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm
 from shotverse_jax.nn.stack import run_stack
 
-PAD, BOS, EOS, FIRST_BIN, SEP = 0, 1, 2, 3, 259
+# Ids that GenDoP and ShotVerse share; `camera/tokenizer.py` has them all.
+PAD, FIRST_BIN = 0, 3
 
 Params = dict[str, Any]
 
@@ -98,45 +100,46 @@ def decode_weights(params: Params, config: OPTConfig, dtype: str = "float32") ->
 
     The attention scale is folded into q. Do it once per set of parameters; `prefill` and `step` take the result.
     """
-    head_width = config.hidden_size // config.num_heads
-    stacked = params["layers"]
-
-    def weight(name, i, scale=1.0):
-        return (stacked[name]["kernel"][i].T * scale).astype(dtype), (stacked[name]["bias"][i] * scale)[:, None]
-
-    def layer(i):
-        parts = (weight("q_proj", i, head_width**-0.5), weight("k_proj", i), weight("v_proj", i))
-        qkv = tuple(jnp.concatenate(x) for x in zip(*parts, strict=True))
-        norms = {name: (stacked[name]["scale"][i][:, None], stacked[name]["bias"][i][:, None]) for name in _NORMS}
-        return {"qkv": qkv, **{name: weight(name, i) for name in ("out_proj", "fc1", "fc2")}, **norms}
-
+    params = jax.tree.map(jnp.asarray, params)
     return {
         "embed": params["embed"],
         "positions": params["positions"],
-        "layers": [layer(i) for i in range(config.num_layers)],
+        "layers": [_layer_weights(params["layers"], i, config, dtype) for i in range(config.num_layers)],
         "lm_head": params["lm_head"]["kernel"].T.astype(dtype),
     }
 
 
-_NORMS = ("attn_norm", "final_norm")
+@functools.partial(jax.jit, static_argnames=("config", "dtype"))
+def _layer_weights(stacked: Params, i: int, config: OPTConfig, dtype: str) -> Params:
+    """Layer i; one small program for all layers."""
+    layer = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), stacked)
+    scales = {"q_proj": (config.hidden_size // config.num_heads) ** -0.5}
+
+    def weight_and_bias(name):
+        scale = scales.get(name, 1.0)
+        return (layer[name]["kernel"].T * scale).astype(dtype), (layer[name]["bias"] * scale)[:, None]
+
+    qkv = zip(*(weight_and_bias(name) for name in ("q_proj", "k_proj", "v_proj")), strict=True)
+    norms = {
+        name: (layer[name]["scale"][:, None], layer[name]["bias"][:, None]) for name in ("attn_norm", "final_norm")
+    }
+    linears = {name: weight_and_bias(name) for name in ("out_proj", "fc1", "fc2")}
+    return {"qkv": tuple(jnp.concatenate(x) for x in qkv), **linears, **norms}
 
 
-def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: int) -> tuple[jax.Array, list]:
-    """Read the prefix and BOS: logits [B, V] of the first token, and a cache with room for `length` places."""
-    batch, places = prefix_BPD.shape[0], prefix_BPD.shape[1] + 1
+def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: int) -> list:
+    """Read the prefix: a cache with room for `length` places."""
+    batch, places = prefix_BPD.shape[:2]
     check_length(config, length)
-    bos_B1D = jnp.broadcast_to(weights["embed"][BOS], (batch, 1, config.hidden_size))
-    x_BPD = jnp.concatenate([prefix_BPD.astype(bos_B1D.dtype), bos_B1D], axis=1) + weights["positions"][:places]
+    x_BPD = prefix_BPD.astype(jnp.float32) + weights["positions"][:places]
     x_DC = x_BPD.reshape(batch * places, -1).T
     causal = jnp.tril(jnp.ones((places, places), bool))
     cache = []
     for layer in weights["layers"]:
         q, k, v = _heads(x_DC, layer, config, batch)
-        out_XPH = _attend(q, k, v, causal)
-        x_DC = _rest_of_block(x_DC, out_XPH, layer, batch)
         cache.append((k, v))
-    last_DB = x_DC.reshape(-1, batch, places)[:, :, -1]
-    return _logits(last_DB, weights), grow(cache, length)
+        x_DC = _rest_of_block(x_DC, _attend(q, k, v, causal), layer, batch)
+    return grow(cache, length)
 
 
 def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array, cache: list) -> tuple[jax.Array, list]:
