@@ -21,6 +21,7 @@ from shotverse_jax.data.planner_source import PlannerSource
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.pretrained import export_planner, init_planner
 from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.train import path_probe
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.state import init_state, make_optimizer, merge, split_frozen
@@ -52,12 +53,15 @@ def make_variables(planner: Planner, config: PlannerConfig, run: TrainConfig, ba
     if config.lora is not None:
         adapter = lora.init(jax.random.fold_in(key, 1), variables["params"]["vlm"], config.lora)
         variables["lora"] = {"vlm": adapter}
+    if run.path_weight:
+        variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), config)
     return variables
 
 
 def make_source(
     planner: PlannerConfig, run: TrainConfig, tokenizer_file: Path, split: str, num_steps: int
 ) -> PlannerSource:
+    """Training batches, or for the test split as many held-out ones of all shot counts."""
     return PlannerSource(
         config=planner,
         tokenizer_file=str(tokenizer_file),
@@ -68,6 +72,7 @@ def make_source(
         num_steps=num_steps,
         shot_weights=run.shot_weights,
         text_lengths=run.text_lengths,
+        single_shot_steps=run.single_shot_steps if split == "train" else 0,
         host=jax.process_index(),
         num_hosts=jax.process_count(),
     )
@@ -92,7 +97,12 @@ def main(_):
     def loss_fn(variables, batch, num_shots, key):
         rngs = None if key is None else {"dropout": key}
         logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
-        return planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
+        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
+        if run.path_weight:
+            probe = variables[path_probe.COLLECTION]
+            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
+            loss += run.path_weight * metrics["path"]
+        return loss, metrics
 
     if EXPORT_ONLY.value:
         state = Checkpoints(folder / "checkpoints").restore(state)

@@ -113,7 +113,8 @@ class TrainConfig:
     lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on matrices only; ema
     is the decay of the averaged parameters that evaluation and export use (0: no average). shot_weights and
     text_lengths have one entry per shot count (text_lengths: padded text length). Checkpoints come each
-    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run.
+    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run. The first
+    `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no probe).
     """
 
     steps: int = 20000
@@ -125,6 +126,8 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.999
+    path_weight: float = 0.0
+    single_shot_steps: int = 0
     seed: int = 0
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
     text_lengths: tuple[int, ...] = (80, 128, 176, 224)

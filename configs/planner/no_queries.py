@@ -6,4 +6,5 @@ from shotverse_jax.configs.planner import small
 def get_config():
     config = small.get_config()
     config.model.encoder = "text"
+    config.path_weight = 0.0  # the probe reads query codes
     return config

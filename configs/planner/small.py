@@ -6,11 +6,13 @@ from shotverse_jax.configs.planner import base
 def get_config():
     return base.get_config(
         "planner_small",
-        steps=4000,
-        batch=16,
+        steps=5000,
+        batch=32,
         lr=1.5e-3,
         warmup=200,
         ema=0.998,
-        shot_weights=(0.3, 0.4, 0.2, 0.1),
+        path_weight=3.0,
+        single_shot_steps=800,
+        shot_weights=(0.2, 0.45, 0.25, 0.1),
         text_lengths=(80, 128, 176, 224),
     )

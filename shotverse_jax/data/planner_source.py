@@ -25,6 +25,7 @@ class PlannerSource:
     per K. A caption too long for its `text_lengths[K - 1]` is drawn again.
 
     Attributes:
+        single_shot_steps: the steps before this one are of single shots, whatever the weights say.
         sample: `sample(seed, split, num_shots=K)` → Example with `.screenplay` and `.trajectory`.
     """
 
@@ -37,6 +38,7 @@ class PlannerSource:
     num_steps: int
     shot_weights: tuple[float, ...]
     text_lengths: tuple[int, ...]
+    single_shot_steps: int = 0
     host: int = 0
     num_hosts: int = 1
 
@@ -64,6 +66,8 @@ class PlannerSource:
 
     def num_shots(self, step: int) -> int:
         """Number of shots of every example of this step."""
+        if step < self.single_shot_steps:
+            return 1
         weights = np.asarray(self.shot_weights, np.float64)
         return 1 + int(np.random.default_rng((self.seed, step, _SHOTS)).choice(len(weights), p=weights / weights.sum()))
 

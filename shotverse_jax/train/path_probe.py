@@ -1,0 +1,62 @@
+"""A training aid: camera codes must tell each shot's path in its own frame, read off by one linear layer.
+
+Cross-entropy on pose tokens is mostly about copying the pose before, so the text's signal reaches the encoder late. The
+probe regresses, from the codes of each shot, its later poses and the stage as its first camera sees them. It lives in a
+collection of its own beside 'params' and is not exported.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.camera.tokenizer import FIRST_BIN, POSE_VALUES, header_length
+from shotverse_jax.config import PlannerConfig
+
+COLLECTION = "path_probe"
+METRES = 2.0
+"""Translations are regressed in units of this, about the reach of a shot, so that they weigh as much as rotations."""
+
+
+def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
+    """Weights of the linear layer, from the M codes of a shot to its path. Needs poses == "count" and queries."""
+    if config.tokens.poses != "count" or config.encoder != "queries" or not config.tokens.stage:
+        raise ValueError("the path probe needs query codes and tokens with a fixed count of poses and the stage pose")
+    width = config.num_queries * config.text.hidden_size
+    outputs = config.tokens.count * POSE_VALUES
+    return {"kernel": jax.random.normal(key, (width, outputs)) * width**-0.5, "bias": jnp.zeros(outputs)}
+
+
+def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> jax.Array:
+    """[B, K, count, 12] read from pose tokens: stage and poses 1 … count-1 of each shot seen from its pose 0.
+
+    Per pose translation over `METRES`, then rotation row-major; rotations are taken as written, not projected.
+    """
+    header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
+    value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
+    scale_B = 10.0 ** (2 * value_BN[:, 1])
+    stage_BKP = jnp.broadcast_to(value_BN[:, None, None, 2 : 1 + header], (len(ids_BN), num_shots, 1, POSE_VALUES))
+    shot_tokens = count * POSE_VALUES
+    starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)
+    shots_BKP = value_BN[:, starts[:, None] + jnp.arange(shot_tokens)].reshape(-1, num_shots, count, POSE_VALUES)
+    poses_BKP = jnp.concatenate([stage_BKP, shots_BKP[:, :, 1:]], axis=2)
+
+    def parts(x):
+        return x[..., :3], x[..., 3:].reshape(*x.shape[:-1], 3, 3)
+
+    origin, turn = parts(shots_BKP[:, :, :1])
+    translation, rotation = parts(poses_BKP)
+    back = turn.swapaxes(-1, -2)
+    local_t = (back @ (translation - origin)[..., None])[..., 0] * scale_B[:, None, None, None] / METRES
+    local_r = (back @ rotation).reshape(*rotation.shape[:-2], 9)
+    return jnp.concatenate([local_t, local_r], axis=-1)
+
+
+def path_loss(
+    probe: dict[str, jax.Array], codes_BPD: jax.Array, ids_BN: jax.Array, config: PlannerConfig, num_shots: int
+) -> jax.Array:
+    """Mean squared error of the probe's reading of codes H_plan [B, K M + K - 1, D]."""
+    batch, _, width = codes_BPD.shape
+    room = jnp.pad(codes_BPD, ((0, 0), (0, 1), (0, 0)))  # a place after the last shot, as after the others
+    codes_BKX = room.reshape(batch, num_shots, config.num_queries + 1, width)[:, :, :-1].reshape(batch, num_shots, -1)
+    read_BKY = codes_BKX @ probe["kernel"] + probe["bias"]
+    target_BKY = path_targets(ids_BN, config, num_shots).reshape(read_BKY.shape)
+    return jnp.mean(jnp.square(read_BKY - target_BKY))
