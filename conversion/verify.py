@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotverse_jax.camera.tokenizer import FIRST_BIN
 from shotverse_jax.config import Execution
-from shotverse_jax.models.opt import FIRST_BIN, OPTDecoder
+from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
 from . import gendop_opt, qwen3_vl

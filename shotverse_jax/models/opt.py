@@ -15,7 +15,7 @@ from shotverse_jax.nn.norm import LayerNorm
 from shotverse_jax.nn.stack import run_stack
 
 # Ids that GenDoP and ShotVerse share; `camera/tokenizer.py` has them all.
-PAD, FIRST_BIN = 0, 3
+PAD = 0
 
 Params = dict[str, Any]
 
