@@ -8,14 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from shotverse_jax.camera.tokenizer import PAD
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm
 from shotverse_jax.nn.stack import run_stack
-
-# Ids that GenDoP and ShotVerse share; `camera/tokenizer.py` has them all.
-PAD = 0
 
 Params = dict[str, Any]
 
