@@ -1,9 +1,15 @@
 """Shared fixtures."""
 
 import os
+import tempfile
 from pathlib import Path
 
+import jax
 import pytest
+
+# Programs that several tests compile are compiled once, also across worker processes and runs.
+jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "shotverse_jax_tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Checkpoints of a training run: Orbax, kept strict. The only file that imports Orbax."""
 
+import shutil
 from pathlib import Path
 
 import jax
@@ -15,10 +16,12 @@ class Checkpoints:
     def __init__(self, folder: str | Path, keep: int = 2):
         self._folder = Path(folder).absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:  # Orbax has an option for this, but sweeps in the background
+            for orphan in self._folder.glob("*.orbax-checkpoint-tmp"):
+                shutil.rmtree(orphan, ignore_errors=True)
         self._checkpointer = ocp.training.Checkpointer(
             self._folder,
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=True,
         )
 
     @property
