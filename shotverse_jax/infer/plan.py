@@ -15,13 +15,10 @@ from shotverse_jax.data.batching import PlannerExample, collate, encode_text
 from shotverse_jax.infer.decode import GREEDY, Sampling, decode
 from shotverse_jax.pretrained import load_planner
 from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.stage.grammar import LENS_MM
 
 TEXT_BUCKET = 64
 """Text lengths are padded to multiples of this, so that few shapes are compiled."""
-
-LENS_MM = 35.0
-"""Planned shots are taken with a 35 mm lens on a 36 mm wide frame (54° across): the lens the stage is filmed with."""
-
 
 SAMPLERS = {
     "nucleus": Sampling(),
@@ -79,7 +76,7 @@ def plan(
 
 
 def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:
-    """Pose tokens of one screenplay → its trajectory over the screenplay's frames."""
+    """Pose tokens of one screenplay → its trajectory over the screenplay's frames, through the lens of the stage."""
     focal = screenplay.width * LENS_MM / 36
     return PoseTokenizer(config.tokens).decode(
         ids_N,
