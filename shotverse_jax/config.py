@@ -107,6 +107,96 @@ class PlannerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class UMT5Config:
+    """UMT5's encoder (relative positions with a table in every layer, gated GELU, RMSNorm, no biases); UMT5-XXL."""
+
+    vocab_size: int = 256384
+    hidden_size: int = 4096
+    num_layers: int = 24
+    num_heads: int = 64
+    head_dim: int = 64
+    mlp_size: int = 10240
+    buckets: int = 32
+    max_distance: int = 128
+    rms_norm_eps: float = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class WanVAEConfig:
+    """Wan2.1's causal video VAE: 8x8 in space (2 per stage), 4 in time (2 per stage of `temporal`).
+
+    base_size channels times `multipliers` per resolution; `res_blocks` per resolution in the encoder and one more in
+    the decoder. Latents are normalised per channel, (mu - latent_mean) / latent_std.
+    """
+
+    latent_channels: int = 16
+    base_size: int = 96
+    multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    res_blocks: int = 2
+    temporal: tuple[bool, ...] = (False, True, True)
+    latent_mean: tuple[float, ...] = (
+        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+    )  # fmt: skip
+    latent_std: tuple[float, ...] = (
+        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class WanDiTConfig:
+    """Wan2.2-T2V-A14B's video transformer, one expert, with HoloCine's and ShotVerse's additions by value.
+
+    rope: Wan's (frame, height, width) table or ShotVerse's (shot, frame, height, width). camera: whether every block
+    has a camera encoder. self_attention: every token to every token, or HoloCine's sparse inter-shot attention (own
+    shot and the first latent frame of every shot). rounding: float32 for the time embedding, modulation and residual
+    gates (Wan's own), or all of it in the activations' dtype and the timestep in bfloat16 ("holocine").
+    """
+
+    hidden_size: int = 5120
+    num_layers: int = 40
+    num_heads: int = 40
+    mlp_size: int = 13824
+    frequency_size: int = 256
+    text_size: int = 4096
+    latent_channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    eps: float = 1e-6
+    rope: Literal["wan3d", "shotverse4d"] = "shotverse4d"
+    rope_theta: float = 10000.0
+    camera: bool = True
+    self_attention: Literal["full", "sparse"] = "full"
+    rounding: Literal["float32", "holocine"] = "float32"
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerConfig:
+    """ShotVerse's controller: two experts of one architecture, text encoder and VAE (paper §3.2, §5.1).
+
+    The expert for noise levels sigma >= boundary sees the camera through its camera encoders; `camera` moves that to
+    both or to none (Table 7). lora: what stage 1 and 2 train on each frozen expert. windows: what text a shot's tokens
+    attend to: the global caption and its own ("clean"), with HoloCine's one token more ("holocine"), or all ("none").
+    """
+
+    dit: WanDiTConfig = WanDiTConfig()
+    text: UMT5Config = UMT5Config()
+    vae: WanVAEConfig = WanVAEConfig()
+    lora: LoraConfig | None = LoraConfig(
+        rank=128, alpha=128.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")
+    )
+    camera: Literal["high", "both", "none"] = "high"
+    windows: Literal["holocine", "clean", "none"] = "holocine"
+    boundary: float = 0.875
+    shift: float = 5.0
+    text_length: int = 512
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Values of one planner training run.
 
