@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from shotverse_jax.camera.tokenizer import FIRST_BIN
 from shotverse_jax.config import Execution
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
+from shotverse_jax.models.wan_dit import WanDiT
 
-from . import gendop_opt, qwen3_vl
+from . import gendop_opt, qwen3_vl, wan_dit
 
 Arrays = dict[str, np.ndarray]
 
@@ -142,7 +144,56 @@ def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> 
     return {"last_hidden": hidden_BTD, "logits": model.apply(variables, hidden_BTD, method="logits")}
 
 
+def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
+    """One forward pass in float32 with the record's windows, which are HoloCine's: spans closed at both ends."""
+    sparse = meta["sparse_inter_shot_attention"]
+    config = wan_dit.config_from_tensors(
+        tensors,
+        num_heads=meta["num_heads"],
+        eps=meta["eps"],
+        rope=meta.get("rope", "wan3d"),
+        self_attention="sparse" if sparse else "full",
+    )
+    shot_BT, context_BSD = inputs["shot_indices"], inputs["context"]
+    text_mask_BKS = lengths = camera_BTP = None
+    if meta["text_shot_positions"]:
+        mask_KS = _window_mask(meta["text_global_positions"], meta["text_shot_positions"], context_BSD.shape[1])
+        text_mask_BKS = np.broadcast_to(mask_KS, (len(context_BSD), *mask_KS.shape))
+    if sparse:
+        if (shot_BT != shot_BT[0]).any():
+            raise ValueError("sparse attention replays a batch of one shot layout; shot_indices has several")
+        lengths = tuple(np.bincount(shot_BT[0]).tolist())
+    if "camera_c2w" in inputs:
+        camera_BTP = inputs["camera_c2w"].reshape(*shot_BT.shape, -1)
+    run = jax.jit(partial(WanDiT(config, Execution()).apply, shot_lengths=lengths))
+    velocity_BTHWC = run(
+        {"params": wan_dit.from_torch(tensors, config)},
+        np.moveaxis(inputs["latents"], 1, -1),
+        inputs["timestep"],
+        context_BSD,
+        shot_BT,
+        text_mask_BKS,
+        camera_BTP,
+    )
+    return {"output": np.moveaxis(np.asarray(velocity_BTHWC), -1, 1)}
+
+
+def _window_mask(global_span, shot_spans, length: int) -> np.ndarray:
+    """bool [K, S]: HoloCine's windows, whose exclusive ends count as inside; padding is seen by every shot."""
+    mask_KS = np.zeros((len(shot_spans), length), bool)
+    mask_KS[:, global_span[0] : global_span[1] + 1] = True
+    mask_KS[:, max(end for _, end in (global_span, *shot_spans)) + 1 :] = True
+    for row_S, (start, end) in zip(mask_KS, shot_spans, strict=True):
+        row_S[start : end + 1] = True
+    return mask_KS
+
+
+_WAN_DIT_INPUTS = ("latents", "timestep", "context", "shot_indices")
+_WAN_DIT_META = ("num_heads", "eps", "text_global_positions", "text_shot_positions", "sparse_inter_shot_attention")
+
 REPLAYS = {
+    "holocine_dit": Replay(_wan_dit, inputs=_WAN_DIT_INPUTS, meta=_WAN_DIT_META),
+    "shotverse_controller": Replay(_wan_dit, inputs=(*_WAN_DIT_INPUTS, "camera_c2w"), meta=(*_WAN_DIT_META, "rope")),
     "gendop_opt": Replay(
         _gendop_opt, inputs=("cond_embeds", "input_ids"), meta=("num_heads", "pose_length", "bos", "pad")
     ),

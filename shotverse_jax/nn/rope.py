@@ -34,3 +34,49 @@ def rotate_halves(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.
     cos, sin = table
     low, high = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x_BTNH.dtype)
+
+
+def wan3d_table(frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
+    """cos and sin, each [B, T, 1, H/2], of video tokens at (frame, row, column) positions, as in Wan.
+
+    The head's H channels are split into 2 (H // 6) for rows, as many for columns, and the rest, first, for frames; a
+    part of d channels turns by position * theta^(-2k / d), k < d / 2. For `rotate_pairs`.
+    Raises ValueError for an odd head_dim.
+    """
+    spatial = 2 * (head_dim // 6)
+    return _axial_table((frame_BT, row_BT, column_BT), (head_dim - 2 * spatial, spatial, spatial), theta)
+
+
+def shotverse4d_table(
+    shot_BT, frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000.0
+) -> tuple[jax.Array, jax.Array]:
+    """The same with positions (shot, frame, row, column): shots and frames halve what frames have in `wan3d_table`.
+
+    Frames count through the whole film and all frames of a shot share its rotation (ShotVerse §3.2, Algorithm 1).
+    Raises ValueError when a head cannot be split that way.
+    """
+    spatial = 2 * (head_dim // 6)
+    temporal = (head_dim - 2 * spatial) // 2
+    return _axial_table((shot_BT, frame_BT, row_BT, column_BT), (temporal, temporal, spatial, spatial), theta)
+
+
+def _axial_table(positions, sizes, theta):
+    if any(size % 2 for size in sizes):
+        raise ValueError(f"rotary axes of {sizes} channels are not made of pairs; choose another head width")
+    # The frequencies are constants and rounded once; a float32 power would be off by some 1e-6 of them.
+    angles = [
+        jnp.asarray(position, jnp.float32)[..., None] * (theta ** (-np.arange(0, d, 2) / d)).astype(np.float32)
+        for position, d in zip(positions, sizes, strict=True)
+    ]
+    tokens = jnp.broadcast_shapes(*(angle.shape[:-1] for angle in angles))
+    angle_BT1F = jnp.concatenate([jnp.broadcast_to(a, (*tokens, a.shape[-1])) for a in angles], axis=-1)[..., None, :]
+    return jnp.cos(angle_BT1F), jnp.sin(angle_BT1F)
+
+
+def rotate_pairs(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotate the pairs (2k, 2k + 1) of every head by the table's angles; the result has the dtype of x."""
+    cos, sin = table
+    pairs = x_BTNH.astype(jnp.float32).reshape(*x_BTNH.shape[:-1], -1, 2)
+    even, odd = pairs[..., 0], pairs[..., 1]
+    turned = jnp.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1)
+    return turned.reshape(x_BTNH.shape).astype(x_BTNH.dtype)
