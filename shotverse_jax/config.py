@@ -198,13 +198,11 @@ class ControllerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Values of one planner training run.
+    """Values that every training run has.
 
     lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on matrices only; ema
-    is the decay of the averaged parameters that evaluation and export use (0: no average). shot_weights and
-    text_lengths have one entry per shot count (text_lengths: padded text length). Checkpoints come each
-    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run. The first
-    `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no probe).
+    is the decay of the averaged parameters that evaluation and export use (0: no average). Checkpoints come each
+    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run.
     """
 
     steps: int = 20000
@@ -216,12 +214,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.999
-    path_weight: float = 0.0
-    single_shot_steps: int = 0
     seed: int = 0
-    shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
-    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
-    bpe_examples: int = 20000
     workers: int = 0
     log_every: int = 20
     eval_every: int = 500
@@ -230,6 +223,21 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     max_bad_steps: int = 10
     execution: Execution = Execution()
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannerTrainConfig(TrainConfig):
+    """A planner's run: shot_weights and text_lengths have one entry per shot count (text_lengths: padded length).
+
+    The first `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no
+    probe). bpe_examples: screenplays whose captions the text tokenizer is learned from.
+    """
+
+    path_weight: float = 0.0
+    single_shot_steps: int = 0
+    shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
+    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
+    bpe_examples: int = 20000
 
 
 def planner_qwen3vl_2b() -> PlannerConfig:

@@ -4,12 +4,13 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from shotverse_jax.config import PLANNERS, TrainConfig
+from shotverse_jax.config import PLANNERS, PlannerTrainConfig
 
 
 def get_config(preset: str = "planner_small", **training) -> ConfigDict:
-    config = ConfigDict(dataclasses.asdict(TrainConfig()), convert_dict=True)
+    config = ConfigDict(dataclasses.asdict(PlannerTrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)
+    config.task = "planner"
     config.base_weights = ""  # folder of the pre-trained language model; empty: start from random weights
     return config

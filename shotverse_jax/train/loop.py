@@ -50,7 +50,8 @@ def train(
 ) -> TrainState:
     """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one; → last state.
 
-    train_batches(start) yields (num_shots, batch) from that step on; eval_batches() yields the held-out batches.
+    train_batches(start) yields (layout, batch) from that step on; eval_batches() yields the held-out batches. A layout
+    is what of a batch is compiled in (the number of shots of the planner's), hashable; None where there is nothing.
     `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells).
 
     Raises:
@@ -72,12 +73,12 @@ def train(
         log.start(step)
         batches = train_batches(start) if start < config.steps else iter(())
         while step < config.steps:
-            num_shots, batch = next(batches)
+            layout, batch = next(batches)
             batch = place.put_batch(batch)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, frozen, batch, key, num_shots=num_shots)
+                state, metrics = train_step(state, frozen, batch, key, layout=layout)
             step += 1
-            log.step(step, num_shots, metrics, state)
+            log.step(step, metrics, state)
             stop = _agreed(stopped, step % config.log_every == 0)
             if step % config.eval_every == 0 or step == config.steps:
                 log.evaluate(step, evaluate(eval_step, state, frozen, eval_batches(), place))
@@ -96,11 +97,12 @@ def train(
 
 
 def evaluate(eval_step: Callable, state: TrainState, frozen: dict, batches: Iterator, place: Placement) -> dict:
-    """Mean metrics of the averaged parameters over `batches`, with the loss for each shot count."""
+    """Mean metrics of the averaged parameters over `batches`, with the loss for each layout."""
     records = []
-    for num_shots, batch in batches:
-        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), num_shots=num_shots)
-        records.append({**metrics, f"loss_{num_shots}_shots": metrics["loss"]})
+    for layout, batch in batches:
+        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), layout=layout)
+        part = {} if layout is None else {"loss_" + "-".join(map(str, np.atleast_1d(layout))): metrics["loss"]}
+        records.append({**metrics, **part})
     return _mean(jax.device_get(records))
 
 
@@ -118,7 +120,7 @@ class _Log:
         self._bar = tqdm(total=self._config.steps, initial=step, unit="step", disable=quiet, mininterval=1.0)
         self._since = time.monotonic()
 
-    def step(self, step: int, num_shots: int, metrics: dict, state: TrainState) -> None:
+    def step(self, step: int, metrics: dict, state: TrainState) -> None:
         self._leaves = self._leaves or list(flatten(state.params))
         self._pending.append(metrics)
         self._bar.update()

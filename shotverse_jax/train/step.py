@@ -1,6 +1,6 @@
 """One training step and one evaluation step, both pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +12,18 @@ from shotverse_jax.train.state import TrainState, merge
 def make_train_step(
     loss_fn: Callable, optimizer: optax.GradientTransformation, schedule: optax.Schedule, ema: float
 ) -> Callable:
-    """→ jitted step(state, frozen, batch, key, num_shots) → (state, metrics); `state` is donated, K is static.
+    """→ jitted step(state, frozen, batch, key, layout) → (state, metrics); `state` is donated, `layout` static.
 
-    loss_fn(variables, batch, num_shots, key) → (loss, metrics), `key` None for a deterministic pass. A step whose loss
+    loss_fn(variables, batch, layout, key) → (loss, metrics), `key` None for a deterministic pass. A step whose loss
     or gradient is not finite leaves parameters, optimizer and average as they were and counts in `bad_steps`;
     `bad_leaf` is then the index of the first such gradient in `jax.tree.leaves` order.
     """
 
-    def step(state: TrainState, frozen: dict, batch: dict, key: jax.Array, num_shots: int):
+    def step(state: TrainState, frozen: dict, batch: dict, key: jax.Array, layout: Hashable):
         key = jax.random.fold_in(key, state.step)
 
         def loss_of(params):
-            return loss_fn(merge(params, frozen), batch, num_shots, key)
+            return loss_fn(merge(params, frozen), batch, layout, key)
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         grad_norm = optax.global_norm(grads)
@@ -51,14 +51,14 @@ def make_train_step(
         }
         return TrainState(state.step + 1, params, opt_state, average, bad_steps), metrics
 
-    return jax.jit(step, static_argnames="num_shots", donate_argnames="state")
+    return jax.jit(step, static_argnames="layout", donate_argnames="state")
 
 
 def make_eval_step(loss_fn: Callable) -> Callable:
-    """→ jitted eval_step(params, frozen, batch, num_shots) → metrics of a deterministic pass."""
+    """→ jitted eval_step(params, frozen, batch, layout) → metrics of a deterministic pass."""
 
-    def step(params: dict, frozen: dict, batch: dict, num_shots: int):
-        loss, metrics = loss_fn(merge(params, frozen), batch, num_shots, None)
+    def step(params: dict, frozen: dict, batch: dict, layout: Hashable):
+        loss, metrics = loss_fn(merge(params, frozen), batch, layout, None)
         return {**metrics, "loss": loss}
 
-    return jax.jit(step, static_argnames="num_shots")
+    return jax.jit(step, static_argnames="layout")

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from shotverse_jax import lora
-from shotverse_jax.config import Execution, LoraConfig, PlannerConfig, TrainConfig, from_dict, planner_nano
+from shotverse_jax.config import (
+    Execution,
+    LoraConfig,
+    PlannerConfig,
+    PlannerTrainConfig,
+    TrainConfig,
+    from_dict,
+    planner_nano,
+)
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.pretrained import init_planner, load_planner
 from shotverse_jax.train.checkpoint import flatten
@@ -28,9 +36,10 @@ def test_every_config_builds_its_dataclasses(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     values = module.get_config().to_dict()
+    assert values.pop("task") == "planner"
     values.pop("base_weights")
     planner = from_dict(PlannerConfig, values.pop("model"))
-    run = from_dict(TrainConfig, values)
+    run = from_dict(PlannerTrainConfig, values)
     assert len(run.text_lengths) == len(run.shot_weights)
     assert max(run.text_lengths) <= planner.max_text_tokens
 
@@ -48,8 +57,8 @@ def test_with_adapters_only_the_trainable_tree_moves():
     trainable, frozen = split_frozen({**variables, "lora": {"vlm": adapter}})
     before, before_frozen = jax.device_get((flatten(trainable), flatten(frozen)))
 
-    def loss_fn(variables, batch, num_shots, key):
-        logits, codes = planner.apply(variables, batch, num_shots)
+    def loss_fn(variables, batch, layout, key):
+        logits, codes = planner.apply(variables, batch, layout)
         return planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
 
     optimizer, schedule = make_optimizer(TrainConfig(steps=5, warmup=0, weight_decay=0.0))
@@ -62,7 +71,7 @@ def test_with_adapters_only_the_trainable_tree_moves():
     }
     state = init_state(trainable, optimizer, ema=False)
     for _ in range(2):  # B starts at zero, so A moves at the second step
-        state, _ = step(state, frozen, batch, jax.random.key(0), num_shots=1)
+        state, _ = step(state, frozen, batch, jax.random.key(0), layout=1)
     assert not any("params/vlm" in path for path in flatten(state))
     assert all((np.asarray(x) == before_frozen[path]).all() for path, x in flatten(frozen).items())
     still = [path for path, x in flatten(state.params).items() if (np.asarray(x) == before[path]).all()]

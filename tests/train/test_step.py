@@ -13,11 +13,11 @@ RUN = TrainConfig(steps=20, warmup=2, lr=0.1, ema=0.5)
 KEY = 0
 
 
-def loss_fn(variables, batch, num_shots, key):
+def loss_fn(variables, batch, layout, key):
     """A linear model; the `bad` entry poisons the loss. With a key some noise is added to the prediction."""
     w, b, base = (variables["params"][name] for name in ("w", "b", "base"))
     noise = 0.0 if key is None else 0.01 * jax.random.normal(key)
-    error = batch["x"] @ (w + base) + b + noise - num_shots
+    error = batch["x"] @ (w + base) + b + noise - layout
     loss = jnp.mean(error**2) + batch["bad"].sum()
     return loss, {"noise": jnp.asarray(noise, jnp.float32)}
 
@@ -43,15 +43,15 @@ def values(tree):
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count(setup, bad):
     state, frozen, step = setup
     for _ in range(3):
-        state, _ = step(state, frozen, batch(), jax.random.key(KEY), num_shots=2)
+        state, _ = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
     before = values((state.params, state.opt_state, state.ema))
     for count in (1, 2):
-        state, metrics = step(state, frozen, batch(bad), jax.random.key(KEY), num_shots=2)
+        state, metrics = step(state, frozen, batch(bad), jax.random.key(KEY), layout=2)
         assert int(state.bad_steps) == int(metrics["bad_steps"]) == count
     after = values((state.params, state.opt_state, state.ema))
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
     assert int(state.step) == 5
-    state, metrics = step(state, frozen, batch(), jax.random.key(KEY), num_shots=2)
+    state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
     assert int(state.bad_steps) == 0 and np.isfinite(metrics["loss"])
     assert not all(
         (a == b).all() for a, b in zip(before, values((state.params, state.opt_state, state.ema)), strict=True)
@@ -61,13 +61,13 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(setup, bad):
 def test_the_first_bad_gradient_is_named(setup):
     state, frozen, _ = setup
 
-    def poison(variables, batch, num_shots, key):
+    def poison(variables, batch, layout, key):
         w = variables["params"]["w"]  # sqrt has an infinite gradient at zero
-        return loss_fn(variables, batch, num_shots, key)[0] + jnp.sqrt(w - w).sum() * batch["bad"][0], {}
+        return loss_fn(variables, batch, layout, key)[0] + jnp.sqrt(w - w).sum() * batch["bad"][0], {}
 
     optimizer, schedule = make_optimizer(RUN)
     _, metrics = make_train_step(poison, optimizer, schedule, 0.0)(
-        state, frozen, batch(1.0), jax.random.key(KEY), num_shots=2
+        state, frozen, batch(1.0), jax.random.key(KEY), layout=2
     )
     assert int(metrics["bad_leaf"]) == 1  # leaves in order: b, w
 
@@ -76,7 +76,7 @@ def test_randomness_is_a_function_of_key_and_step(setup):
     state, frozen, step = setup
     noise = []
     for _ in range(3):
-        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), num_shots=2)
+        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
         noise.append(float(metrics["noise"]))
     expected = [float(0.01 * jax.random.normal(jax.random.fold_in(jax.random.key(KEY), i))) for i in range(3)]
     np.testing.assert_allclose(noise, expected, rtol=1e-6)
@@ -86,7 +86,7 @@ def test_average_and_learning_rate(setup):
     state, frozen, step = setup
     average, rates = np.ones((3, 1)), []
     for i in range(6):
-        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), num_shots=2)
+        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
         decay = min(0.5, (1 + i) / (10 + i))
         average = decay * average + (1 - decay) * np.asarray(state.params["params"]["w"])
         rates.append(float(metrics["lr"]))
@@ -106,7 +106,7 @@ def test_weight_decay_acts_on_matrices_only():
 
 def test_evaluation_is_deterministic_and_sees_frozen_leaves(setup):
     state, frozen, _ = setup
-    metrics = make_eval_step(loss_fn)(state.params, frozen, batch(), num_shots=2)
+    metrics = make_eval_step(loss_fn)(state.params, frozen, batch(), layout=2)
     np.testing.assert_allclose(metrics["loss"], 0.25, rtol=1e-6)
     assert metrics["noise"] == 0
 

@@ -1,0 +1,91 @@
+"""Training a planner on the stage: screenplays and trajectories of the film grammar, made as they are needed."""
+
+import functools
+from pathlib import Path
+
+import jax
+
+from shotverse_jax import lora
+from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
+from shotverse_jax.conversion import qwen3_vl
+from shotverse_jax.conversion.core import read_safetensors
+from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
+from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.pretrained import export_planner, init_planner
+from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.train import path_probe
+from shotverse_jax.train.state import split_frozen
+from shotverse_jax.train.task import Task
+
+
+def build(values: dict, folder: Path) -> Task:
+    """The task of a config's values; `folder` gets the text tokenizer when one is learned."""
+    base_weights = values.pop("base_weights")
+    config = from_dict(PlannerConfig, values.pop("model"))
+    run = from_dict(PlannerTrainConfig, values)
+    tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights)
+    planner = Planner(config, run.execution)
+    trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
+
+    def loss_fn(variables, batch, num_shots, key):
+        rngs = None if key is None else {"dropout": key}
+        logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
+        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
+        if run.path_weight:
+            probe = variables[path_probe.COLLECTION]
+            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
+            loss += run.path_weight * metrics["path"]
+        return loss, metrics
+
+    def export(variables, folder):
+        params = dict(variables["params"])
+        if config.lora is not None:
+            params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
+        export_planner(params, config, tokenizer_file, folder)
+
+    return Task(run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file), export)
+
+
+def _prepare_tokenizer(planner: PlannerConfig, run: PlannerTrainConfig, folder: Path, base_weights: str) -> Path:
+    """The pre-trained language model's tokenizer, or one learned from the stage's captions on the first start."""
+    if base_weights:
+        return Path(base_weights) / "tokenizer.json"
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        captions = stage_captions(sample_example, run.bpe_examples)
+        train_text_tokenizer(captions, planner.text.vocab_size).save(str(path))
+    return path
+
+
+def _make_variables(planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str) -> dict:
+    """Random variables, with the language model's pre-trained weights and fresh adapters where the config has them."""
+    key = jax.random.key(run.seed)
+    variables = jax.jit(lambda: init_planner(planner, config, key))()
+    if base_weights:
+        dtype = "float32" if config.lora is None else run.execution.dtype  # frozen weights need no float32 copy
+        variables["params"]["vlm"] = qwen3_vl.from_hf(read_safetensors(base_weights), config.text, dtype)
+    if config.lora is not None:
+        adapter = lora.init(jax.random.fold_in(key, 1), variables["params"]["vlm"], config.lora)
+        variables["lora"] = {"vlm": adapter}
+    if run.path_weight:
+        variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), config)
+    return variables
+
+
+def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> PlannerSource:
+    """Training batches, or for the test split as many held-out ones of all shot counts."""
+    return PlannerSource(
+        config=config,
+        tokenizer_file=str(tokenizer_file),
+        sample=sample_example,
+        split=split,
+        seed=run.seed,
+        global_batch=run.batch,
+        num_steps=num_steps,
+        shot_weights=run.shot_weights,
+        text_lengths=run.text_lengths,
+        single_shot_steps=run.single_shot_steps if split == "train" else 0,
+        host=jax.process_index(),
+        num_hosts=jax.process_count(),
+    )
