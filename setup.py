@@ -39,6 +39,7 @@ setup(
         "tensorstore>=0.1.86",
         "safetensors>=0.8.0",
         "tokenizers>=0.23.0",
+        "ftfy>=6.3.1",
         "numpy>=2.4",
         "pillow>=13.0",
         "matplotlib>=3.11",
