@@ -73,15 +73,17 @@ class PoseTokenConfig:
     """How a multi-shot trajectory becomes decoder tokens (`camera/tokenizer.py`).
 
     bins: levels per value. poses: "every" takes a pose each `every` frames (the paper's latent frames), "count" takes
-    `count` poses spread evenly over each shot and interpolates between them. stage: whether the sequence opens with
-    the scene scale and the stage pose (1 + 12 tokens) or with the scale alone (1 token).
+    `count` poses spread evenly over each shot and interpolates between them. stage: where the scene's floor and subject
+    are told. "none": nowhere, the world is the first camera (the paper); "header": so too, and the stage pose comes
+    before the poses (12 tokens); "world": the stage is the world, so that a pose says by itself from where and how far
+    the subject is seen.
     """
 
     bins: int = 256
     poses: Literal["every", "count"] = "every"
     every: int = 4
     count: int = 5
-    stage: bool = True
+    stage: Literal["none", "header", "world"] = "header"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,7 +261,7 @@ def planner_small() -> PlannerConfig:
             mrope_section=(12, 10, 10),
         ),
         decoder=OPTConfig(hidden_size=192, num_layers=6, num_heads=3, max_positions=512, dropout=0.0),
-        tokens=PoseTokenConfig(poses="count", count=5),
+        tokens=PoseTokenConfig(poses="count", count=5, stage="world"),
         lora=None,
         num_queries=8,
         max_text_tokens=448,

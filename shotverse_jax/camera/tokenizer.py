@@ -3,7 +3,8 @@
 Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens, translation
 x y z then the rotation row-major (ShotVerse §3.1); a value in [-1, 1] falls into one of `bins` equal cells and is
 read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest distance from
-the first camera, so the geometry between shots survives. The scale is one token on a log10 axis from 1e-2 to 1e2.
+the world's origin (the first camera or the stage) rounded up to a token, so the geometry between shots survives. That
+token, the first, lies on a log10 axis from 1e-2 to 1e2.
 """
 
 import dataclasses
@@ -24,8 +25,8 @@ def separator(bins: int) -> int:
 
 
 def header_length(config: PoseTokenConfig) -> int:
-    """Tokens between BOS and the first pose: the scale and, with `stage`, the stage pose."""
-    return 1 + (POSE_VALUES if config.stage else 0)
+    """Tokens between BOS and the first pose: the scale and, with the stage in the header, its pose."""
+    return 1 + (POSE_VALUES if config.stage == "header" else 0)
 
 
 def sequence_length(config: PoseTokenConfig, counts: list[int]) -> int:
@@ -67,18 +68,22 @@ class PoseTokenizer:
     def encode(self, trajectory: Trajectory) -> np.ndarray:
         """Trajectory → int32 ids [N], BOS … EOS.
 
-        Raises ValueError when the stage pose is part of the sequence and the trajectory has none.
+        Raises ValueError when the tokens need the stage pose and the trajectory has none.
         """
-        path = trajectory.from_first_camera()
+        if self.config.stage != "none" and trajectory.stage_34 is None:
+            raise ValueError("these tokens need the stage pose, but this trajectory has none")
+        if self.config.stage == "world":
+            path = trajectory.moved(se3.inverse(trajectory.stage_34))
+        else:
+            path = trajectory.from_first_camera()
         shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
         reach = [np.abs(np.linalg.norm(np.concatenate(shots)[:, :, 3], axis=-1)).max()]
-        if self.config.stage:
-            if path.stage_34 is None:
-                raise ValueError("the token sequence opens with the stage pose, but this trajectory has none")
+        if self.config.stage == "header":
             reach.append(np.linalg.norm(path.stage_34[:, 3]))
-        scale = max(reach) + 1e-5
-        pieces = [[BOS, FIRST_BIN + self._bin((np.log10(scale) + 2) / 2 - 1)]]
-        if self.config.stage:
+        scale_bin = self._scale_bin(max(reach))
+        scale = self._scale(scale_bin)
+        pieces = [[BOS, FIRST_BIN + scale_bin]]
+        if self.config.stage == "header":
             pieces.append(self._encode_poses(path.stage_34[None], scale))
         for index, shot in enumerate(shots):
             if index:
@@ -106,8 +111,10 @@ class PoseTokenizer:
         wrong = np.flatnonzero(((bins < 0) | (bins >= self.config.bins)) & (body != self.sep))
         if len(wrong):
             raise ValueError(f"token {int(wrong[0]) + 1} has id {int(body[wrong[0]])}, which is not a pose value")
-        scale = float(10.0 ** (2 * (self._centre(bins[0]) + 1) - 2))
-        stage = self._decode_poses(bins[1:header], scale)[0] if self.config.stage else None
+        scale = self._scale(bins[0])
+        stage = {"none": None, "world": se3.identity()}.get(self.config.stage)
+        if self.config.stage == "header":
+            stage = self._decode_poses(bins[1:header], scale)[0]
         return PoseTokens(scale, stage, tuple(self._decode_poses(bins[a:b], scale) for a, b in bounds))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]], **fields) -> Trajectory:
@@ -132,6 +139,14 @@ class PoseTokenizer:
             scale=tokens.scale,
             **fields,
         ).from_first_camera()
+
+    def _scale_bin(self, reach):
+        """The smallest scale that `reach` does not exceed."""
+        cell = (np.log10(reach + 1e-5) + 2) / 4 * self.config.bins
+        return int(np.clip(np.ceil(cell - 0.5), 0, self.config.bins - 1))
+
+    def _scale(self, index):
+        return float(10.0 ** (2 * (self._centre(index) + 1) - 2))
 
     def _bin(self, value):
         return np.clip(np.floor((value + 1) / 2 * self.config.bins), 0, self.config.bins - 1).astype(int)

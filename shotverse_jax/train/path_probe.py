@@ -18,8 +18,8 @@ METRES = 2.0
 
 def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
     """Weights of the linear layer, from the M codes of a shot to its path. Needs poses == "count" and queries."""
-    if config.tokens.poses != "count" or config.encoder != "queries" or not config.tokens.stage:
-        raise ValueError("the path probe needs query codes and tokens with a fixed count of poses and the stage pose")
+    if config.tokens.poses != "count" or config.encoder != "queries" or config.tokens.stage == "none":
+        raise ValueError("the path probe needs query codes and tokens with a fixed count of poses and the stage")
     width = config.num_queries * config.text.hidden_size
     outputs = config.tokens.count * POSE_VALUES
     return {"kernel": jax.random.normal(key, (width, outputs)) * width**-0.5, "bias": jnp.zeros(outputs)}
@@ -33,7 +33,11 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
     scale_B = 10.0 ** (2 * value_BN[:, 1])
-    stage_BKP = jnp.broadcast_to(value_BN[:, None, None, 2 : 1 + header], (len(ids_BN), num_shots, 1, POSE_VALUES))
+    if config.tokens.stage == "header":
+        stage_BP = value_BN[:, 2 : 1 + header]
+    else:
+        stage_BP = jnp.array([[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1.0]])
+    stage_BKP = jnp.broadcast_to(stage_BP[:, None, None], (len(ids_BN), num_shots, 1, POSE_VALUES))
     shot_tokens = count * POSE_VALUES
     starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)
     shots_BKP = value_BN[:, starts[:, None] + jnp.arange(shot_tokens)].reshape(-1, num_shots, count, POSE_VALUES)

@@ -10,8 +10,9 @@ from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN, PoseTokenizer, h
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PoseTokenConfig
 
-EVERY = PoseTokenConfig(poses="every", every=4, stage=False)
-COUNT = PoseTokenConfig(poses="count", count=5, stage=True)
+EVERY = PoseTokenConfig(poses="every", every=4, stage="none")
+COUNT = PoseTokenConfig(poses="count", count=5, stage="header")
+WORLD = PoseTokenConfig(poses="count", count=5, stage="world")
 
 
 def walk(seed, lengths, still=False):
@@ -36,7 +37,7 @@ lengths = st.lists(st.integers(4, 60), min_size=1, max_size=4)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), lengths, st.sampled_from([EVERY, COUNT]), st.booleans())
+@given(st.integers(0, 10_000), lengths, st.sampled_from([EVERY, COUNT, WORLD]), st.booleans())
 def test_round_trip_stays_within_a_cell(seed, lengths, config, still):
     trajectory, tokenizer = walk(seed, lengths, still), PoseTokenizer(config)
     ids = tokenizer.encode(trajectory)
@@ -44,30 +45,31 @@ def test_round_trip_stays_within_a_cell(seed, lengths, config, still):
     assert ids[0] == BOS and ids[-1] == EOS and len(ids) == sequence_length(config, counts)
     tokens = tokenizer.parse(ids)
     assert [len(shot) for shot in tokens.shots] == counts
-    anchored = trajectory.from_first_camera()
+    origin = trajectory.stage_34 if config.stage == "world" else trajectory.pose_T34[0]
+    anchored = trajectory.moved(se3.inverse(origin))
     for (start, end), shot in zip(trajectory.spans, tokens.shots, strict=True):
         truth = se3.resample(anchored.pose_T34, tokenizer.pose_frames(start, end))
-        scale_step = 10 ** (2 / 256) - 1  # half a cell of the scale's own axis
-        limit = tokens.scale * (1 / 256 + scale_step + 1e-3)
-        assert np.abs(shot[:, :, 3] - truth[:, :, 3]).max() <= limit
+        assert np.abs(shot[:, :, 3] - truth[:, :, 3]).max() <= tokens.scale * (1 / 256 + 1e-6)
         angle = se3.rotation_angle(se3.make(shot[:, :, :3].swapaxes(1, 2) @ truth[:, :, :3], truth[:, :, 3])[:, :, :3])
         assert np.degrees(angle).max() < 1.0
         assert (np.linalg.det(shot[:, :, :3]) > 0).all()
 
 
 def test_tokens_by_hand():
-    """One frame: first camera at the identity, so every value is known; the scale is the distance to the stage, 2 m."""
-    stage = se3.make(np.eye(3), np.array([0.0, 0.0, 2.0 - 1e-5]))
+    """One frame: first camera at the identity, so every value is known; the scale is the distance to the stage, about 2 m."""
+    scale_bin = 147
+    scale = 10 ** ((scale_bin + 0.5) / 256 * 4 - 2)
+    stage = se3.make(np.eye(3), np.array([0.0, 0.0, scale - 2e-5]))
     one = Trajectory(np.eye(3, 4)[None], np.array([1.0, 1, 0, 0]), 2, 2, np.zeros(1), stage_34=stage)
-    ids = PoseTokenizer(PoseTokenConfig(poses="every", every=4, stage=True)).encode(one)
-    scale_bin = int((np.log10(2.0) + 2) / 4 * 256)
+    ids = PoseTokenizer(PoseTokenConfig(poses="every", every=4, stage="header")).encode(one)
     identity = [255, 128, 128, 128, 255, 128, 128, 128, 255]
     expected = [scale_bin, 128, 128, 255, *identity, 128, 128, 128, *identity]
     assert ids.tolist() == [BOS, *(FIRST_BIN + np.array(expected)), EOS]
 
 
-def test_decode_gives_every_frame_and_starts_at_the_first_camera():
-    trajectory, tokenizer = walk(3, [21, 16]), PoseTokenizer(COUNT)
+@pytest.mark.parametrize("config", [COUNT, WORLD], ids=lambda config: config.stage)
+def test_decode_gives_every_frame_and_starts_at_the_first_camera(config):
+    trajectory, tokenizer = walk(3, [21, 16]), PoseTokenizer(config)
     decoded = tokenizer.decode(
         tokenizer.encode(trajectory), trajectory.spans, intrinsics_T4=trajectory.intrinsics_T4, width=832, height=480
     )
@@ -75,6 +77,8 @@ def test_decode_gives_every_frame_and_starts_at_the_first_camera():
     np.testing.assert_allclose(decoded.pose_T34[0], np.eye(3, 4), atol=1e-12)
     error = np.linalg.norm(decoded.pose_T34[:, :, 3] - trajectory.from_first_camera().pose_T34[:, :, 3], axis=1)
     assert error.max() < 0.05 * decoded.scale
+    stage_error = decoded.stage_34 - trajectory.from_first_camera().stage_34
+    assert np.abs(stage_error).max() < 0.05 * max(decoded.scale, 1)
 
 
 def test_every_fourth_frame_is_the_last_of_its_latent_frame():

@@ -101,7 +101,7 @@ def test_a_model_that_always_closes_writes_the_fewest_poses():
 
 
 def test_no_stage_pose_means_a_header_of_one():
-    config = dataclasses.replace(NANO, tokens=dataclasses.replace(NANO.tokens, stage=False))
+    config = dataclasses.replace(NANO, tokens=dataclasses.replace(NANO.tokens, stage="none"))
     ids_BN = run([[2, 1]], config=config, max_tokens=sequence_length(config.tokens, [2, 1]))
     assert poses_per_shot(ids_BN[0], config) == [2, 1] and ids_BN[0, -1] == EOS
 

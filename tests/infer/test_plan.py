@@ -56,7 +56,7 @@ def test_greedy_needs_no_seed(nano):
 
 
 def test_every_fourth_frame_as_in_the_paper():
-    paper = director(tokens=PoseTokenConfig(poses="every", every=4, stage=False))
+    paper = director(tokens=PoseTokenConfig(poses="every", every=4, stage="none"))
     screenplay = play(1, 0.5)
     [[trajectory]] = plan(paper, [screenplay])
     assert trajectory.spans == list(screenplay.layout().spans) and trajectory.stage_34 is None

@@ -16,13 +16,14 @@ from shotverse_jax.train import path_probe
 CONFIG = planner_nano()
 
 
-@pytest.mark.parametrize("num_shots", [1, 3])
-def test_targets_are_the_shot_seen_from_its_first_camera(num_shots):
-    tokenizer = PoseTokenizer(CONFIG.tokens)
+@pytest.mark.parametrize(("num_shots", "stage"), [(1, "header"), (3, "header"), (2, "world")])
+def test_targets_are_the_shot_seen_from_its_first_camera(num_shots, stage):
+    config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, stage=stage))
+    tokenizer = PoseTokenizer(config.tokens)
     for seed in range(8):
         trajectory = sample_example(seed, num_shots=num_shots).trajectory
         ids = tokenizer.encode(trajectory)
-        [target_KCP] = np.asarray(path_probe.path_targets(jnp.asarray(ids)[None], CONFIG, num_shots))
+        [target_KCP] = np.asarray(path_probe.path_targets(jnp.asarray(ids)[None], config, num_shots))
         for (start, end), target_CP in zip(trajectory.spans, target_KCP, strict=True):
             poses = se3.resample(trajectory.pose_T34, tokenizer.pose_frames(start, end))
             seen = se3.relative(poses[0], np.concatenate([trajectory.stage_34[None], poses[1:]]))
