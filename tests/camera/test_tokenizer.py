@@ -56,7 +56,7 @@ def test_round_trip_stays_within_a_cell(seed, lengths, config, still):
 
 
 def test_tokens_by_hand():
-    """One frame: first camera at the identity, so every value is known; the scale is the distance to the stage, about 2 m."""
+    """One frame: first camera at the identity, so every value is known; the scale is the way to the stage."""
     scale_bin = 147
     scale = 10 ** ((scale_bin + 0.5) / 256 * 4 - 2)
     stage = se3.make(np.eye(3), np.array([0.0, 0.0, scale - 2e-5]))
