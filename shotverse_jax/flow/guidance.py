@@ -1,0 +1,26 @@
+"""Classifier-free guidance (arXiv 2207.12598) on velocities."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from shotverse_jax.flow.solver import Velocity
+
+
+def guide(positive: jax.Array, negative: jax.Array, scale: float) -> jax.Array:
+    """negative + scale (positive - negative)."""
+    return negative + scale * (positive - negative)
+
+
+def guided(
+    velocity: Callable[[jax.Array, jax.Array, Any], jax.Array], positive: Any, negative: Any, scale: float
+) -> Velocity:
+    """velocity(x, sigma, condition) guided away from the negative condition, as `solver.sample` takes it.
+
+    Each expert gets its own, so scales may differ (HoloCine: 5 for both; Wan2.2: 4 for high noise, 3 for low). The two
+    forward passes follow each other, as the negative one sees its text without windows; at scale 1 there is only one.
+    """
+    if scale == 1:
+        return lambda x, sigma: velocity(x, sigma, positive)
+    return lambda x, sigma: guide(velocity(x, sigma, positive), velocity(x, sigma, negative), scale)

@@ -1,0 +1,56 @@
+"""Noise levels of rectified flow: those a sampler visits and those training draws, and which expert owns which.
+
+sigma is the share of noise, 1 for noise and 0 for the clean sample; the network is told 1000 sigma. The expert of high
+noise owns sigma >= boundary (Wan2.2-T2V-A14B: 0.875), the other one the rest.
+"""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+TIMESTEPS = 1000  # what sigma = 1 is called when the network is told it; also the points of the training grid
+
+Expert = Literal["high", "low"]
+
+
+def sigmas(steps: int, shift: float) -> np.ndarray:
+    """[steps + 1] float32, from 1 down to 0: s shift / (1 + (shift - 1) s) at s = 1 - i / steps.
+
+    (DiffSynth flow_match.py, as HoloCine samples with shift 5 and 50 steps.) Raises ValueError for no steps or a shift
+    that is not positive.
+    """
+    if steps < 1 or not shift > 0:
+        raise ValueError(f"a schedule needs at least one step and a positive shift, got {steps} steps, shift {shift}")
+    linear = 1 - np.arange(steps + 1) / steps
+    return (shift * linear / (1 + (shift - 1) * linear)).astype(np.float32)
+
+
+def high_noise_steps(sigmas: np.ndarray, boundary: float) -> int:
+    """How many of the steps from sigmas[i] to sigmas[i + 1] are the high-noise expert's: they come first."""
+    return int(np.sum(np.asarray(sigmas[:-1]) >= boundary))
+
+
+def training_sigmas(shift: float, boundary: float, expert: Expert) -> np.ndarray:
+    """The points of the 1000-step grid that an expert trains on, float32, descending.
+
+    At shift 5 and boundary 0.875 the high-noise expert has the first 417, ids [0, 417), as in DiffSynth's recipes.
+    Raises ValueError for another expert and when the boundary leaves the expert none.
+    """
+    if expert not in ("high", "low"):
+        raise ValueError(f'an expert is "high" or "low", got {expert!r}')
+    grid = sigmas(TIMESTEPS, shift)
+    high = high_noise_steps(grid, boundary)
+    owned = grid[:high] if expert == "high" else grid[high:-1]
+    if not len(owned):
+        raise ValueError(
+            f"boundary {boundary} leaves the {expert}-noise expert nothing to train on; put it inside (0, 1)"
+        )
+    return owned
+
+
+def draw_sigma(key: jax.Array, shape: tuple[int, ...], shift: float, boundary: float, expert: Expert) -> jax.Array:
+    """Noise levels of `shape`, float32, uniform over the points of `training_sigmas`."""
+    owned = jnp.asarray(training_sigmas(shift, boundary, expert))
+    return owned[jax.random.randint(key, shape, 0, len(owned))]

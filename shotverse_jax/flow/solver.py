@@ -1,0 +1,124 @@
+"""From noise to a sample: Euler and UniPC steps along a velocity field, and the loop over both experts.
+
+A solver is made for one schedule (concrete numbers) and is two pure functions: `start(x) -> state`, whose first entry
+is the current x, and `step(i, state, velocity) -> state`, with i traced or not. Everything is float32.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.flow.schedule import high_noise_steps
+
+Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+State = tuple[jax.Array, ...]
+
+NEARLY_NOISE = 1 - 1e-6  # UniPC's log signal-to-noise ratio is infinite at sigma = 1; diffusers begins here instead
+
+
+class Solver(NamedTuple):
+    """See the module's docstring."""
+
+    start: Callable[[jax.Array], State]
+    step: Callable[[jax.Array, State, jax.Array], State]
+
+
+def sample(
+    high: Velocity,
+    low: Velocity,
+    noise: jax.Array,
+    sigmas: np.ndarray,
+    boundary: float,
+    solver: Literal["euler", "unipc"] = "euler",
+) -> jax.Array:
+    """The sample that `noise` flows to, float32: two loops on the device, first the high-noise expert's steps.
+
+    high, low: velocity(x, sigma) -> dx/dsigma of x's shape, with sigma a float32 scalar (`guidance.guided` makes one of
+    a network and two conditions); the one without steps is not called. sigmas: [steps + 1] concrete numbers, as
+    `schedule.sigmas`; steps from sigma >= boundary are the first expert's. A multi-step solver keeps its history over
+    the switch. Call it inside jit, with the parameters that the velocities close over as arguments.
+    Raises ValueError for an unknown solver or sigmas that do not fall.
+    """
+    sigmas = np.asarray(sigmas, np.float32)
+    if sigmas.ndim != 1 or len(sigmas) < 2 or not (np.diff(sigmas) < 0).all():
+        raise ValueError(f"sigmas must be numbers that fall, one more than there are steps; got {sigmas}")
+    if solver not in SOLVERS:
+        raise ValueError(f"unknown solver {solver!r}; use {' or '.join(SOLVERS)}")
+    start, step = SOLVERS[solver](sigmas)
+    levels, state = jnp.asarray(sigmas), start(jnp.asarray(noise, jnp.float32))
+    switch = high_noise_steps(sigmas, boundary)
+    for velocity, first, end in ((high, 0, switch), (low, switch, len(sigmas) - 1)):
+
+        def body(i, state, velocity=velocity):
+            return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
+
+        if first < end:
+            state = jax.lax.fori_loop(first, end, body, state)
+    return state[0]
+
+
+def euler(sigmas: np.ndarray) -> Solver:
+    """x + (next sigma - sigma) velocity (HoloCine, diffusers FlowMatchEulerDiscreteScheduler)."""
+    strides = jnp.asarray(np.diff(np.asarray(sigmas, np.float32)))
+    return Solver(lambda x: (x,), lambda i, state, velocity: (state[0] + strides[i] * velocity,))
+
+
+def unipc(sigmas: np.ndarray) -> Solver:
+    """UniPC of order 2 in its B2(h) form on predictions of the clean sample (arXiv 2302.04867; diffusers' "bh2").
+
+    A step first corrects x with the velocity there, then predicts the next x. Both are weighted sums of a sample and of
+    predictions of the clean sample, and the weights follow from the schedule alone: they are tables. The state is x,
+    the corrected x before it and the last two predictions.
+    """
+    levels, correct, predict = (jnp.asarray(table, jnp.float32) for table in unipc_tables(sigmas))
+
+    def start(x):
+        return x, x, jnp.zeros_like(x), jnp.zeros_like(x)
+
+    def step(i, state, velocity):
+        x, before, clean_1, clean_2 = state
+        clean = x - levels[i] * velocity
+        c, p = correct[i], predict[i]
+        x = c[0] * before + c[1] * clean + c[2] * clean_1 + c[3] * clean_2
+        return p[0] * x + p[1] * clean + p[2] * clean_1, x, clean, clean_1
+
+    return Solver(start, step)
+
+
+def unipc_tables(sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels [n], weights of the correction [n, 4] (x before, clean now, 1 and 2 steps ago), of the prediction [n, 3].
+
+    From one level to the next x becomes r x + (1 - r) (clean + differences of predictions), r the ratio of the levels;
+    of the order of the step depends how many differences there are. The first and the last prediction are of order 1,
+    and before the first there is nothing to correct.
+    """
+    levels = np.minimum(np.asarray(sigmas, np.float32), np.float32(NEARLY_NOISE)).astype(np.float64)
+    steps = len(levels) - 1
+    snr = np.log1p(-levels[:-1]) - np.log(levels[:-1])  # the last level, 0, is only met at order 1
+    correct, predict = np.zeros((steps, 4)), np.zeros((steps, 3))
+    correct[0, 0] = 1.0
+    for i in range(steps):
+        keep = levels[i + 1] / levels[i]
+        second = 0 < i < steps - 1
+        ratio = (snr[i - 1] - snr[i]) / (snr[i + 1] - snr[i]) if second else 1.0
+        back = 0.5 / ratio if second else 0.0
+        predict[i] = keep, (1 - keep) * (1 - back), (1 - keep) * back
+        if i + 1 < steps:
+            back, ahead = _correction(snr[i + 1] - snr[i], ratio) if second else (0.0, 0.5)
+            correct[i + 1] = keep, *((1 - keep) * np.array([ahead, 1 - ahead - back, back]))
+    return levels[:-1], correct, predict
+
+
+def _correction(h: float, ratio: float) -> tuple[float, float]:
+    """UniC-2's weights of (earlier - clean) and (next - clean), which make predictions linear in the log SNR exact."""
+    first = np.expm1(-h)
+    constant = -(first / h + 1) / first
+    linear = 2 * ((first / h + 1) / h - 0.5) / first
+    earlier = (linear - constant) / (ratio - 1)
+    return earlier / ratio, constant - earlier
+
+
+SOLVERS = {"euler": euler, "unipc": unipc}
