@@ -180,22 +180,35 @@ class WanDiTConfig:
 class ControllerConfig:
     """ShotVerse's controller: two experts of one architecture, text encoder and VAE (paper §3.2, §5.1).
 
-    The expert for noise levels sigma >= boundary sees the camera through its camera encoders; `camera` moves that to
-    both or to none (Table 7). lora: what stage 1 and 2 train on each frozen expert. windows: what text a shot's tokens
-    attend to: the global caption and its own ("clean"), with HoloCine's one token more ("holocine"), or all ("none").
+    text, vae: folders of the text encoder and of the video autoencoder, or names of shipped ones. The expert for noise
+    levels sigma >= boundary sees the camera through its camera encoders; `camera` moves that to both or to none (Table
+    7). camera_frame: the world that its poses are told in, the first camera's with the largest distance as the unit
+    ("scene") or the stage's in metres ("stage"), so that a pose says by itself what is in view. lora: what stage 1 and
+    2 train on each frozen expert. windows: what text a shot's tokens attend to: the global caption and its own
+    ("clean"), with HoloCine's one token more ("holocine"), or all ("none"). frames, height, width, fps: of the films it
+    was trained on, the default of the films it makes.
     """
 
     dit: WanDiTConfig = WanDiTConfig()
-    text: UMT5Config = UMT5Config()
-    vae: WanVAEConfig = WanVAEConfig()
+    text: str = "umt5_xxl"
+    vae: str = "wan2.1_vae"
     lora: LoraConfig | None = LoraConfig(
         rank=128, alpha=128.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")
     )
     camera: Literal["high", "both", "none"] = "high"
+    camera_frame: Literal["scene", "stage"] = "scene"
     windows: Literal["holocine", "clean", "none"] = "holocine"
     boundary: float = 0.875
     shift: float = 5.0
     text_length: int = 512
+    frames: int = 249
+    height: int = 480
+    width: int = 832
+    fps: float = 16.0
+
+    def expert(self, name: Literal["high", "low"]) -> WanDiTConfig:
+        """The architecture of one expert: `dit` with or without camera encoders."""
+        return dataclasses.replace(self.dit, camera=self.camera == "both" or self.camera == name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,6 +253,32 @@ class PlannerTrainConfig(TrainConfig):
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
     text_lengths: tuple[int, ...] = (80, 128, 176, 224)
     bpe_examples: int = 20000
+
+
+@dataclasses.dataclass(frozen=True)
+class VAETrainConfig(TrainConfig):
+    """A video VAE's run: crops of `frames` x `height` x `width` of films; L1 and `kl_weight` times KL divergence."""
+
+    frames: int = 9
+    height: int = 64
+    width: int = 64
+    kl_weight: float = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerTrainConfig(TrainConfig):
+    """A controller's run (ShotVerse §5.1): which parameters learn, at which noise.
+
+    stage: "base" trains the whole network without camera and with Wan's 3D RoPE, and the text encoder, at all noise
+    levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data: folder of encoded films
+    (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance. loss_weight: of each
+    noise level in the loss, none (the paper's Eq. 5) or DiffSynth's.
+    """
+
+    stage: Literal["base", "high", "low"] = "high"
+    data: str = ""
+    text_dropout: float = 0.1
+    loss_weight: Literal["uniform", "diffsynth"] = "uniform"
 
 
 def planner_qwen3vl_2b() -> PlannerConfig:
@@ -294,6 +333,53 @@ PLANNERS = {
     "planner_small": planner_small,
     "planner_nano": planner_nano,
 }
+
+
+def vae_small() -> WanVAEConfig:
+    """The VAE that ships: Wan's, thinner."""
+    return WanVAEConfig(
+        base_size=16,
+        multipliers=(1, 2, 3, 4),
+        res_blocks=1,
+        latent_mean=(0.0,) * 16,
+        latent_std=(1.0,) * 16,
+    )
+
+
+VAES = {"wan2.1_vae": WanVAEConfig, "vae_small": vae_small}
+
+
+def text_small() -> UMT5Config:
+    """The text encoder of `controller_small`; its tokenizer is the planner's."""
+    return UMT5Config(vocab_size=4096, hidden_size=192, num_layers=3, num_heads=3, head_dim=64, mlp_size=512)
+
+
+TEXT_ENCODERS = {"umt5_xxl": UMT5Config, "text_small": text_small}
+
+
+def controller_14b() -> ControllerConfig:
+    """The paper's controller: HoloCine's two experts of Wan2.2-T2V-A14B."""
+    return ControllerConfig()
+
+
+def controller_small() -> ControllerConfig:
+    """The controller that ships: same code, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens."""
+    return ControllerConfig(
+        dit=WanDiTConfig(hidden_size=192, num_layers=8, num_heads=6, mlp_size=768, frequency_size=128, text_size=192),
+        text="text_small",
+        vae="vae_small",
+        lora=LoraConfig(rank=64, alpha=64.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")),
+        camera_frame="stage",
+        windows="clean",
+        text_length=256,
+        frames=33,
+        height=64,
+        width=96,
+        fps=8.0,
+    )
+
+
+CONTROLLERS = {"controller_14b": controller_14b, "controller_small": controller_small}
 
 
 def from_dict(cls, values: dict):
