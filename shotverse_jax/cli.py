@@ -4,10 +4,10 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
+
+from shotverse_jax.files import replacing
 
 DEFAULT_PLANNER = "planner_small"
 
@@ -159,23 +159,6 @@ def _use_compilation_cache() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
-@contextlib.contextmanager
-def _all_or_nothing(folder: Path):
-    """A scratch folder whose files move into `folder` when the block succeeds, and vanish when it does not."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give a folder with --out")
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield scratch
-        for path in sorted(p for p in scratch.rglob("*") if p.is_file()):
-            place = folder / path.relative_to(scratch)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def _plan(args) -> int:
     from shotverse_jax.screenplay import read_screenplay
 
@@ -183,16 +166,18 @@ def _plan(args) -> int:
     layout = screenplay.layout()
     stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
     out = Path(args.out) if args.out else Path("out") / stem
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder with --out")
     _say(args, f"{len(screenplay.shots)} shots, {layout.num_frames} frames at {screenplay.fps:g} fps; planning …")
     _use_compilation_cache()
     from shotverse_jax.infer.plan import SAMPLERS, Director, plan
 
     director, sampling = Director.load(args.model), SAMPLERS[args.sampling]
     [trajectories] = plan(director, [screenplay], seed=args.seed, samples=args.samples, sampling=sampling)
-    with _all_or_nothing(out) as scratch:
+    with replacing(out) as scratch:
         for index, trajectory in enumerate(trajectories):
             name = f"sample_{index}" if args.samples > 1 else ""
-            (scratch / name).mkdir(exist_ok=True)
+            (scratch / name).mkdir(parents=True, exist_ok=True)
             _write_plan(args, trajectory, scratch / name)
             _say(args, _shot_list(trajectory))
     _say(

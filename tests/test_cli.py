@@ -66,6 +66,11 @@ def test_plan_writes_what_it_says(nano, play, tmp_path, capsys):
     assert "shot 2: frames 33-56" in capsys.readouterr().err
 
 
+def test_a_file_is_no_folder_for_a_plan(nano, play, capsys):
+    assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(play)]) == 2
+    assert "is a file; give a folder" in capsys.readouterr().err and play.read_text() == PLAY
+
+
 def test_seeds_and_samples(nano, play, tmp_path):
     run = lambda *more: cli.main(["plan", str(play), "--model", str(nano), "--no-preview", "--quiet", *more])  # noqa: E731
     assert run("--samples", "2", "--out", str(tmp_path / "two")) == 0

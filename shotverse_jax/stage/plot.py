@@ -16,7 +16,8 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.stage.preview import implied_stage, replacing
+from shotverse_jax.files import replacing
+from shotverse_jax.stage.preview import implied_stage
 
 _INK, _PALE, _SUBJECT = "#222222", "#9a9a9a", "#c0392b"
 _COLORS = colormaps["viridis"]

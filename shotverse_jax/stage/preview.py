@@ -1,7 +1,6 @@
 """The preview film: a planned camera path seen on the stage, with shot numbers, moves and time burned in."""
 
 import contextlib
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,43 +14,16 @@ from tqdm import tqdm
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.files import replacing
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
 
-__all__ = ["implied_stage", "preview_frames", "render_preview", "replacing", "scene_from_screenplay"]
+__all__ = ["implied_stage", "preview_frames", "render_preview", "scene_from_screenplay"]
 
 _BATCH = 16  # frames per call of the compiled program; any film length uses the same program
 _EYE_HEIGHT = 1.6
 _USUAL_DISTANCE = 3.0
-
-
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary file name with the same suffix; the file moves to `path` when the block ends well, else it goes.
-
-    Raises:
-        ValueError: the folder cannot be made or written.
-    """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def implied_stage(trajectory: Trajectory) -> np.ndarray:
@@ -92,14 +64,15 @@ def implied_stage(trajectory: Trajectory) -> np.ndarray:
 def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:
     """Each frame [height, width, 3] uint8 of the stage through the trajectory's cameras, without burn-in.
 
-    Props that a camera stands in or looks through on its way to the subject are taken away.
+    Props that a camera stands in or looks through on its way to the subject are taken away. The stage's clock is
+    `trajectory.time_T` from its first frame on, without it the film's own.
     """
     stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
     pose_T34 = se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
     scene = scene.clear_views(pose_T34[:, :, 3])
     zoom = np.array([width / trajectory.width, height / trajectory.height])
     lens_T4 = trajectory.intrinsics_T4 * np.tile(zoom, 2)
-    time_T = np.arange(len(trajectory)) / trajectory.fps
+    time_T = _stage_clock(trajectory)
 
     pending = None
     for start in range(0, len(trajectory), _BATCH):
@@ -109,6 +82,13 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
             yield from np.asarray(pending)
         pending = frames.color_THW3
     yield from np.asarray(pending)[: len(trajectory) - start]
+
+
+def _stage_clock(trajectory: Trajectory) -> np.ndarray:
+    """[T] seconds since the first frame, as they pass on the stage."""
+    if trajectory.time_T is None:
+        return np.arange(len(trajectory)) / trajectory.fps
+    return trajectory.time_T - trajectory.time_T[0]
 
 
 class _Burn:
@@ -189,7 +169,7 @@ def render_preview(
         raise ValueError(f"a preview needs a height of at least 64 pixels, got {height}")
     if scene is None:
         captions = [trajectory.global_caption, *trajectory.captions]
-        scene = scene_from_screenplay(captions, len(trajectory) / trajectory.fps)
+        scene = scene_from_screenplay(captions, _stage_clock(trajectory)[-1] + 1 / trajectory.fps)
     small = round(height / 2 * trajectory.width / trajectory.height), height // 2
     size = 2 * small[0], 2 * small[1]
     burn = _Burn(trajectory, tags, *size)

@@ -6,10 +6,7 @@ name, for anything that is not a whole and rigid camera path. Conventions are in
 
 import inspect
 import math
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +28,7 @@ from shotverse_jax.camera.formats import (
 )
 from shotverse_jax.camera.formats._common import Format, data_lines, load_json, read_text, reader
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.files import replacing
 
 FORMATS: dict[str, Format] = {
     form.name: form
@@ -74,9 +72,7 @@ def read_trajectory(path: str | Path, fmt: str | None = None, **options) -> Traj
 
 
 def write_trajectory(trajectory: Trajectory, path: str | Path, fmt: str | None = None, **options) -> None:
-    """Writes a camera path whole or not at all: to a temporary place in the same folder, then moved.
-
-    A folder that exists (COLMAP) keeps its other files; the format's files are replaced one by one.
+    """Writes a camera path whole or not at all, as `files.replacing` does: a COLMAP folder keeps its other files.
 
     Args:
         trajectory: what to write.
@@ -93,23 +89,12 @@ def write_trajectory(trajectory: Trajectory, path: str | Path, fmt: str | None =
     if path.exists() and path.is_dir() != form.folder:
         kinds = ("a folder", "a file") if form.folder else ("a file", "a folder")
         raise ValueError(f"{path}: the format {form.name} is {kinds[0]}, but this is {kinds[1]}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be written ({error.strerror or error})") from error
-    try:
-        form.write(trajectory, staging / path.name, **options)
-        if path.is_dir():
-            for file in sorted((staging / path.name).iterdir()):
-                os.replace(file, path / file.name)
-        else:
-            os.replace(staging / path.name, path)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with replacing(path) as place:
+        try:
+            form.write(trajectory, place, **options)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
 
 
 def _list(direction: str) -> str:
