@@ -1,26 +1,26 @@
-"""Planner weights on disk: what ships in this folder and what a training run exports, one format for both.
+"""Weights on disk: what ships in this folder and what training runs export, one format for both (`folder.py`).
 
-A planner is a folder with config.json (every field of `PlannerConfig`), tokenizer.json and model.safetensors
-(bfloat16 parameters, tree paths joined by "/").
+Every model is a folder with config.json (every field of its config) and model.safetensors; a controller has one file
+per expert instead, and a planner and a text encoder have a tokenizer.json. Weights are bfloat16 there and float32 NumPy
+arrays here. The networks are imported where they are needed: flax is slow to import.
 """
 
 import dataclasses
-import functools
-import json
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from shotverse_jax.config import Execution, PlannerConfig, from_dict
+from shotverse_jax.config import ControllerConfig, Execution, PlannerConfig, UMT5Config, WanDiTConfig, WanVAEConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.pretrained import folder as files
+from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS
 
-FOLDER = Path(__file__).parent
-CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+Expert = Literal["high", "low", "base"]
+
+# ---------------------------------------------------------------------------------------------------- planner
 
 
 def export_planner(params: dict, config: PlannerConfig, tokenizer_file: str | Path, folder: str | Path) -> None:
@@ -29,20 +29,8 @@ def export_planner(params: dict, config: PlannerConfig, tokenizer_file: str | Pa
     Raises:
         ValueError: a parameter that is not finite.
     """
-    tensors = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        value = np.asarray(jax.device_get(leaf), np.float32)
-        if not np.isfinite(value).all():
-            raise ValueError(f"parameter {name} holds NaN or infinity; it is not exported")
-        tensors[name] = np.ascontiguousarray(value.astype(jnp.bfloat16))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    values = dataclasses.asdict(dataclasses.replace(config, lora=None))
-    tokenizer = Path(tokenizer_file).read_text(encoding="utf-8")
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "shotverse_jax planner"})
-    (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    (folder / CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    config = dataclasses.replace(config, lora=None)
+    files.write("planner", folder, config, params, tokenizer_file=tokenizer_file)
 
 
 def load_planner(folder_or_name: str | Path) -> tuple[PlannerConfig, dict, Tokenizer]:
@@ -51,52 +39,17 @@ def load_planner(folder_or_name: str | Path) -> tuple[PlannerConfig, dict, Token
     Raises:
         ValueError: no such planner, a file missing or broken, or parameters that do not fit the config (all listed).
     """
+    from shotverse_jax.models.planner import Planner
+
     folder = find_planner(folder_or_name)
-    try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
-    config = from_dict(PlannerConfig, values)
-    try:
-        tensors = load_file(folder / WEIGHTS)
-    except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS} is not a safetensors file: {error}") from error
-    expected = abstract_params(config)
-    problems = [f"missing {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected {name}" for name in tensors if name not in expected]
-    problems += [
-        f"{name} has shape {list(tensors[name].shape)}, expected {list(expected[name].shape)}"
-        for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name].shape
-    ]
-    if problems:
-        raise ValueError(f"the weights in {folder} do not fit their {CONFIG}: " + "; ".join(sorted(problems)))
-    params: dict = {}
-    for name, value in tensors.items():
-        *parents, leaf = name.split("/")
-        functools.reduce(lambda node, part: node.setdefault(part, {}), parents, params)[leaf] = value.astype(np.float32)
-    return config, params, load_text_tokenizer(folder / TOKENIZER)
+    config = files.read_config(folder, PlannerConfig)
+    abstract = jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, jax.random.key(0)))["params"]
+    return config, files.read_params(folder / WEIGHTS, abstract), load_text_tokenizer(folder / TOKENIZER)
 
 
 def find_planner(folder_or_name: str | Path) -> Path:
     """The folder of a planner. Raises ValueError naming what is missing and what ships."""
-    folder = next((f for f in (Path(folder_or_name), FOLDER / folder_or_name) if f.is_dir()), None)
-    if folder is None:
-        shipped = ", ".join(sorted(path.parent.name for path in FOLDER.glob(f"*/{CONFIG}"))) or "none"
-        raise ValueError(f"no planner called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
-    missing = [name for name in (CONFIG, TOKENIZER, WEIGHTS) if not (folder / name).is_file()]
-    if missing:
-        raise ValueError(f"{folder} is not a planner: it has no {' and no '.join(missing)}")
-    return folder
-
-
-def abstract_params(config: PlannerConfig) -> dict[str, jax.ShapeDtypeStruct]:
-    """{path: shape and dtype} of a planner's 'params', nothing allocated."""
-    from shotverse_jax.models.planner import Planner  # flax is slow to import; only loading needs it
-
-    variables = jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, jax.random.key(0)))
-    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return files.find("planner", folder_or_name, (CONFIG, TOKENIZER, WEIGHTS))
 
 
 def init_planner(planner, config: PlannerConfig, key: jax.Array) -> dict:
@@ -110,3 +63,113 @@ def init_planner(planner, config: PlannerConfig, key: jax.Array) -> dict:
         "pose_ids_BN": jnp.ones((1, 2), jnp.int32),
     }
     return planner.init(key, batch, num_shots=1, deterministic=True)
+
+
+# ---------------------------------------------------------------------------------------------------- VAE
+
+
+def export_vae(params: dict, config: WanVAEConfig, folder: str | Path) -> None:
+    """Writes the folder of a video VAE. Raises ValueError for a parameter that is not finite."""
+    files.write("VAE", folder, config, params)
+
+
+def load_vae(folder_or_name: str | Path) -> tuple[WanVAEConfig, dict]:
+    """A video VAE by folder or by shipped name ("vae_small") → (config, float32 NumPy params).
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax.models.wan_vae import WanVAE
+
+    folder = files.find("VAE", folder_or_name, (CONFIG, WEIGHTS))
+    config = files.read_config(folder, WanVAEConfig)
+    abstract = jax.eval_shape(lambda: init_vae(WanVAE(config), config, jax.random.key(0)))["params"]
+    return config, files.read_params(folder / WEIGHTS, abstract)
+
+
+def init_vae(vae, config: WanVAEConfig, key: jax.Array) -> dict:
+    """Random variables of a `WanVAE`, from the smallest frame it takes."""
+    size = 2 ** len(config.temporal)
+    return vae.init(key, jnp.zeros((1, 1, size, size, 3)))
+
+
+# ---------------------------------------------------------------------------------------------------- text encoder
+
+
+def export_text(params: dict, config: UMT5Config, tokenizer_file: str | Path, folder: str | Path) -> None:
+    """Writes the folder of a text encoder. Raises ValueError for a parameter that is not finite."""
+    files.write("text encoder", folder, config, params, tokenizer_file=tokenizer_file)
+
+
+def load_text(folder_or_name: str | Path) -> tuple[UMT5Config, dict, Tokenizer]:
+    """A text encoder by folder or by shipped name ("text_small") → (config, float32 NumPy params, tokenizer).
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax.models.umt5 import UMT5Encoder
+
+    folder = files.find("text encoder", folder_or_name, (CONFIG, TOKENIZER, WEIGHTS))
+    config = files.read_config(folder, UMT5Config)
+    abstract = jax.eval_shape(lambda: init_text(UMT5Encoder(config), config, jax.random.key(0)))["params"]
+    return config, files.read_params(folder / WEIGHTS, abstract), load_text_tokenizer(folder / TOKENIZER)
+
+
+def init_text(encoder, config: UMT5Config, key: jax.Array) -> dict:
+    """Random variables of a `UMT5Encoder`, from a single token."""
+    return encoder.init(key, jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool))
+
+
+# ---------------------------------------------------------------------------------------------------- controller
+
+
+def export_expert(params: dict, config: ControllerConfig, expert: Expert, folder: str | Path) -> None:
+    """Writes config.json and one expert of a controller, adapters merged (so `config.lora` is dropped).
+
+    expert: "high" or "low" (noise), or "base", the network before its cameras, which both begin with. The experts of
+    one controller share a folder and its config.json, which each call writes anew.
+
+    Raises:
+        ValueError: an expert of another name, or a parameter that is not finite.
+    """
+    expert_config(config, expert)
+    config = dataclasses.replace(config, lora=None)
+    files.write("controller", folder, config, params, weights=f"{expert}.safetensors")
+
+
+def load_expert(folder_or_name: str | Path, expert: Expert) -> tuple[ControllerConfig, dict]:
+    """One expert of a controller by folder or shipped name ("controller_small") → (config, float32 NumPy params).
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax.models.wan_dit import WanDiT
+
+    weights = f"{expert}.safetensors"
+    folder = files.find("controller", folder_or_name, (CONFIG, weights))
+    config = files.read_config(folder, ControllerConfig)
+    dit = expert_config(config, expert)
+    abstract = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, jax.random.key(0)))["params"]
+    return config, files.read_params(folder / weights, abstract)
+
+
+def expert_config(config: ControllerConfig, expert: Expert) -> WanDiTConfig:
+    """The architecture of one expert; the base has no camera encoders and Wan's positions. ValueError for others."""
+    if expert == "base":
+        return dataclasses.replace(config.dit, camera=False, rope="wan3d")
+    if expert not in ("high", "low"):
+        raise ValueError(f'a controller has the experts "high", "low" and "base", got "{expert}"')
+    return config.expert(expert)
+
+
+def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
+    """Random variables of a `WanDiT`, from one latent frame of one patch."""
+    from shotverse_jax.models.wan_dit import CAMERA_SIZE
+
+    frames, height, width = config.patch
+    camera_BTP = jnp.zeros((1, frames, CAMERA_SIZE)) if config.camera else None
+    return dit.init(
+        key,
+        jnp.zeros((1, frames, height, width, config.latent_channels)),
+        jnp.zeros(1),
+        jnp.zeros((1, 1, config.text_size)),
+        camera_BTP=camera_BTP,
+        shot_lengths=(1,),
+    )
