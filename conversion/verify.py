@@ -18,6 +18,7 @@ import numpy as np
 
 from shotverse_jax.camera.tokenizer import FIRST_BIN
 from shotverse_jax.config import Execution
+from shotverse_jax.data.prompt import window_mask
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 from shotverse_jax.models.wan_dit import WanDiT
@@ -145,7 +146,7 @@ def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> 
 
 
 def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """One forward pass in float32 with the record's windows, which are HoloCine's: spans closed at both ends."""
+    """One forward pass in float32 with the record's shots and text windows."""
     sparse = meta["sparse_inter_shot_attention"]
     config = wan_dit.config_from_tensors(
         tensors,
@@ -157,7 +158,8 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
     shot_BT, context_BSD = inputs["shot_indices"], inputs["context"]
     text_mask_BKS = lengths = camera_BTP = None
     if meta["text_shot_positions"]:
-        mask_KS = _window_mask(meta["text_global_positions"], meta["text_shot_positions"], context_BSD.shape[1])
+        spans = meta["text_global_positions"], meta["text_shot_positions"]
+        mask_KS = window_mask(*spans, context_BSD.shape[1], "holocine")
         text_mask_BKS = np.broadcast_to(mask_KS, (len(context_BSD), *mask_KS.shape))
     if sparse:
         if (shot_BT != shot_BT[0]).any():
@@ -176,16 +178,6 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
         camera_BTP,
     )
     return {"output": np.moveaxis(np.asarray(velocity_BTHWC), -1, 1)}
-
-
-def _window_mask(global_span, shot_spans, length: int) -> np.ndarray:
-    """bool [K, S]: HoloCine's windows, whose exclusive ends count as inside; padding is seen by every shot."""
-    mask_KS = np.zeros((len(shot_spans), length), bool)
-    mask_KS[:, global_span[0] : global_span[1] + 1] = True
-    mask_KS[:, max(end for _, end in (global_span, *shot_spans)) + 1 :] = True
-    for row_S, (start, end) in zip(mask_KS, shot_spans, strict=True):
-        row_S[start : end + 1] = True
-    return mask_KS
 
 
 _WAN_DIT_INPUTS = ("latents", "timestep", "context", "shot_indices")

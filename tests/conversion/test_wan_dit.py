@@ -1,0 +1,90 @@
+"""The expert's converter: both spellings, there and back; what it refuses; replays of the original programs."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax.config import WanDiTConfig
+from shotverse_jax.conversion import wan_dit
+from shotverse_jax.conversion.verify import verify_record
+
+CONFIG = WanDiTConfig(
+    hidden_size=24, num_layers=2, num_heads=2, mlp_size=40, frequency_size=8, text_size=10, latent_channels=4
+)
+RECORDS = {
+    "holocine_full_3shots": "holocine_dit",
+    "holocine_sparse_3shots": "holocine_dit",
+    "holocine_full_no_text_ranges": "holocine_dit",
+    "shotverse_controller_3shots": "shotverse_controller",
+}
+
+
+def random_params(config, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), wan_dit.abstract(config))
+
+
+def assert_same(ours, theirs):
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize("write", [wan_dit.to_wan, wan_dit.to_diffusers])
+def test_there_and_back(write):
+    params = random_params(CONFIG)
+    tensors = write(params, CONFIG)
+    assert len(tensors) == 2 * (27 + 2) + 15  # of a block, its camera encoder, and the rest
+    assert_same(wan_dit.from_torch(tensors, CONFIG), params)
+    assert wan_dit.config_from_tensors(tensors, num_heads=2) == CONFIG
+
+
+def test_names_and_shapes_are_those_of_the_released_experts():
+    """14,288,491,584 parameters in 1,095 tensors; nothing is allocated."""
+    abstract = wan_dit.abstract(WanDiTConfig(camera=False), "bfloat16")
+    assert sum(leaf.size for leaf in jax.tree.leaves(abstract)) == 14_288_491_584
+    entries = wan_dit.table(WanDiTConfig(camera=False)).entries
+    assert sum(40 if entry.stacked else 1 for entry in entries) == 1_095
+    small = replace(CONFIG, camera=False)
+    wan, theirs = (write(random_params(small), small) for write in (wan_dit.to_wan, wan_dit.to_diffusers))
+    assert wan["patch_embedding.weight"].shape == (24, 4, 1, 2, 2)
+    assert wan["blocks.1.modulation"].shape == (1, 6, 24) and wan["head.modulation"].shape == (1, 2, 24)
+    assert wan["blocks.1.ffn.0.weight"].shape == (40, 24)
+    np.testing.assert_array_equal(wan["blocks.1.norm3.weight"], theirs["blocks.1.norm2.weight"])
+    np.testing.assert_array_equal(wan["blocks.0.cross_attn.o.bias"], theirs["blocks.0.attn2.to_out.0.bias"])
+
+
+def test_what_does_not_fit_is_named():
+    tensors = wan_dit.to_wan(random_params(CONFIG), CONFIG)
+    fewer = {name: tensor for name, tensor in tensors.items() if name != "blocks.1.norm3.bias"}
+    with pytest.raises(ValueError, match=r"missing from the checkpoint \(1\): blocks.1.norm3.bias"):
+        wan_dit.from_torch(fewer, CONFIG)
+    with pytest.raises(ValueError, match="shot_embedding"):
+        wan_dit.from_torch(tensors | {"shot_embedding.weight": np.zeros((20, 24), np.float32)}, CONFIG)
+    with pytest.raises(ValueError, match="not a Wan transformer: patch_embedding.weight"):
+        wan_dit.config_from_tensors({"lm_head.weight": np.zeros((2, 2))})
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_replays(reference, name):
+    """Original HoloCine in float32, and ShotVerse's camera and 4D RoPE built on it."""
+    report = verify_record(reference / "golden" / f"{name}.npz", tol=1e-4)
+    assert report.model == RECORDS[name] and [output.name for output in report.outputs] == ["output"]
+    assert report.ok and 0 < report.outputs[0].max_rel_rms < 1e-4, report
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("holocine_full_3shots", {"text_shot_positions": [[8, 11], [13, 15], [17, 18]]}),
+        ("holocine_sparse_3shots", {"sparse_inter_shot_attention": False}),
+        ("shotverse_controller_3shots", {"rope": "wan3d"}),
+    ],
+)
+def test_a_record_of_another_program_does_not(reference, tmp_path, name, change):
+    with np.load(reference / "golden" / f"{name}.npz") as file:
+        arrays = {key: file[key] for key in file.files}
+    meta = json.loads(str(arrays.pop("meta"))) | change
+    np.savez(tmp_path / "record.npz", **arrays, meta=np.array(json.dumps(meta)))
+    assert not verify_record(tmp_path / "record.npz", tol=1e-4).ok
