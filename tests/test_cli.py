@@ -1,6 +1,8 @@
 """The command line as a user meets it: files written, exit codes, one-sentence errors, nothing left behind."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -180,6 +182,14 @@ def test_verify_exit_codes(tmp_path, reference, capsys):
     np.savez(tmp_path / "no.npz", a=np.zeros(3))
     assert cli.main(["verify", str(tmp_path / "no.npz")]) == 2
     assert cli.main(["verify", str(tmp_path / "nowhere.npz")]) == 2
+
+
+def test_files_and_tags_do_without_jax(film):
+    program = "import sys\nfrom shotverse_jax import cli\nassert cli.main(sys.argv[1:]) == 0\n"
+    program += "assert not {'jax', 'torch', 'flax'} & set(sys.modules), 'a slow import'\n"
+    for command in (["tags", film], ["export", film, "--to", "blender"]):  # so does --help, which lists the formats
+        done = subprocess.run([sys.executable, "-c", program, *map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("command", ["plan", "preview", "export", "tags", "verify", "eval"])

@@ -5,14 +5,18 @@ Every function is batched over leading axes and takes NumPy or JAX arrays: NumPy
 precision (float64 for files and tags), JAX in gives JAX out, jittable and differentiable.
 """
 
-import jax
-import jax.numpy as jnp
+import sys
+
 import numpy as np
 
 
 def _np(*arrays):
-    """The array module of the inputs: jax.numpy as soon as one of them is a JAX array or tracer."""
-    return jnp if any(isinstance(a, jax.Array) for a in arrays) else np
+    """The array module of the inputs: jax.numpy as soon as one of them is a JAX array or tracer.
+
+    JAX takes seconds to import, and who has a JAX array has done so: files and tags do without.
+    """
+    jax = sys.modules.get("jax")
+    return jax.numpy if jax and any(isinstance(a, jax.Array) for a in arrays) else np
 
 
 def make(rotation_33, translation_3):

@@ -79,33 +79,33 @@ def read_text(path: Path) -> str:
     return text
 
 
-def data_lines(text: str, comments: bool = True) -> list[tuple[int, str]]:
-    """(line number from 1, stripped line) of the lines that are not blank; "#" lines are dropped with `comments`."""
-    lines = ((number, line.strip()) for number, line in enumerate(text.split("\n"), 1))
-    return [(number, line) for number, line in lines if line and not (comments and line.startswith("#"))]
+def data_lines(text: str, comments: bool = True) -> list[tuple[str, str]]:
+    """("line 7", stripped line) of the lines that are not blank; "#" lines are dropped with `comments`."""
+    lines = ((f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1))
+    return [(where, line) for where, line in lines if line and not (comments and line.startswith("#"))]
 
 
-def number(token: str, line: int) -> float:
-    """One finite number of a text file."""
+def number(token: str, where: str) -> float:
+    """One finite number of a text; ValueError that starts with `where`."""
     try:
         value = float(token)
     except ValueError:
         value = None
     if value is None or "_" in token:
-        raise ValueError(f"line {line}: '{token[:40]}' is not a number")
+        raise ValueError(f"{where}: '{token[:40]}' is not a number")
     if not np.isfinite(value):
-        raise ValueError(f"line {line}: holds NaN or infinity")
+        raise ValueError(f"{where}: holds NaN or infinity")
     return value
 
 
-def number_rows(lines: list[tuple[int, str]], columns: int, meaning: str) -> np.ndarray:
+def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str) -> np.ndarray:
     """Lines of `columns` white-space separated numbers → float64 [N, columns]."""
     rows = []
-    for line, text in lines:
+    for where, text in lines:
         tokens = text.split()
         if len(tokens) != columns:
-            raise ValueError(f"line {line}: expected {columns} numbers ({meaning}), got {len(tokens)} words")
-        rows.append([number(token, line) for token in tokens])
+            raise ValueError(f"{where}: expected {columns} numbers ({meaning}), got {len(tokens)} words")
+        rows.append([number(token, where) for token in tokens])
     if not rows:
         raise ValueError(f"no poses: expected lines of {columns} numbers ({meaning})")
     return np.array(rows, np.float64)
@@ -176,10 +176,21 @@ def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarr
     return se3.quaternion_to_rotation(q_T4)
 
 
-def lens(width: int, height: int, focal: float | None) -> np.ndarray:
-    """fx, fy, cx, cy for files that store none: `focal` in pixels, a 35 mm lens on a 36 mm film back by default."""
+def shot_numbers(values_T: np.ndarray, what: str) -> np.ndarray:
+    """The shot of every frame as int32; ValueError that starts with `what`."""
+    if (values_T != np.round(values_T)).any() or np.abs(values_T).max() > len(values_T):
+        raise ValueError(f"{what} should hold whole numbers from 0")
+    return values_T.astype(np.int32)
+
+
+def bare_path(pose_T34: np.ndarray, width: int, height: int, focal: float | None, **more) -> Trajectory:
+    """The trajectory of a file without lens, size and cuts: one shot unless `more`, further fields, says otherwise.
+
+    focal: in pixels, a 35 mm lens on a 36 mm film back by default.
+    """
     f = 35.0 / FILM_BACK_MM * width if focal is None else focal
-    return np.array([f, f, width / 2, height / 2])
+    fields = {"shot_T": np.zeros(len(pose_T34), np.int32), **more}
+    return Trajectory(pose_T34, np.array([f, f, width / 2, height / 2]), width, height, **fields)
 
 
 def times(trajectory: Trajectory) -> np.ndarray:

@@ -73,12 +73,12 @@ def _cameras(text: str) -> dict[int, tuple[tuple[int, int], np.ndarray]]:
     for line, content in common.data_lines(text):
         tokens = content.split()
         if len(tokens) < 5 or tokens[1] not in MODELS:
-            raise ValueError(f"line {line}: expected 'ID MODEL WIDTH HEIGHT params' with MODEL in {', '.join(MODELS)}")
+            raise ValueError(f"{line}: expected 'ID MODEL WIDTH HEIGHT params' with MODEL in {', '.join(MODELS)}")
         where, count = MODELS[tokens[1]]
         values = [common.number(token, line) for token in tokens[4:]]
         if len(values) != count:
-            raise ValueError(f"line {line}: {tokens[1]} has {count} parameters, got {len(values)}")
-        size = tuple(common.pixels(common.number(token, line), f"line {line}: image size") for token in tokens[2:4])
+            raise ValueError(f"{line}: {tokens[1]} has {count} parameters, got {len(values)}")
+        size = tuple(common.pixels(common.number(token, line), f"{line}: image size") for token in tokens[2:4])
         cameras[_id(tokens[0], line)] = size, np.array([values[i] for i in where])
     return cameras
 
@@ -86,19 +86,19 @@ def _cameras(text: str) -> dict[int, tuple[tuple[int, int], np.ndarray]]:
 def _images(text: str) -> list[tuple[str, int, np.ndarray]]:
     """(name, camera id, [qw qx qy qz tx ty tz]) per image; a line of points (maybe empty) follows each."""
     images = []
-    lines = iter(enumerate(text.split("\n"), 1))
+    lines = ((f"line {number}", content) for number, content in enumerate(text.split("\n"), 1))
     for line, content in lines:
         if not content.strip() or content.lstrip().startswith("#"):
             continue
         tokens = content.split(maxsplit=9)
         if len(tokens) != 10:
-            raise ValueError(f"line {line}: expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME', got {len(tokens)} words")
+            raise ValueError(f"{line}: expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME', got {len(tokens)} words")
         row = np.array([common.number(token, line) for token in tokens[1:8]])
         images.append((tokens[9].strip(), _id(tokens[8], line), row))
-        line, points = next(lines, (line + 1, ""))
+        line, points = next(lines, (line, ""))
         points = points.split()
         if len(points) % 3:
-            raise ValueError(f"line {line}: expected the points of the image (X Y POINT3D_ID …) or an empty line")
+            raise ValueError(f"{line}: expected the points of the image (X Y POINT3D_ID …) or an empty line")
         for token in points:
             common.number(token, line)
     if not images:
@@ -106,10 +106,10 @@ def _images(text: str) -> list[tuple[str, int, np.ndarray]]:
     return images
 
 
-def _id(token: str, line: int) -> int:
+def _id(token: str, line: str) -> int:
     value = common.number(token, line)
     if value != round(value):
-        raise ValueError(f"line {line}: '{token}' is not a whole number")
+        raise ValueError(f"{line}: '{token}' is not a whole number")
     return int(value)
 
 

@@ -24,12 +24,10 @@ def read(path: Path, *, fps: float | None = None) -> Trajectory:
         raise ValueError(f"the first line should be {COLUMNS}")
     if any("," * 2 in line.replace(" ", "") for _, line in lines):
         raise ValueError("a cell is empty")
-    cells = [(number, line.replace(",", " ")) for number, line in lines[1:]]
+    cells = [(where, line.replace(",", " ")) for where, line in lines[1:]]
     rows = common.number_rows(cells, COLUMNS.count(",") + 1, COLUMNS)
     if (rows[:, 0] != np.arange(len(rows))).any():
         raise ValueError("the column 'frame' should count 0, 1, 2, …")
-    if (rows[:, 1] != np.round(rows[:, 1])).any() or np.abs(rows[:, 1]).max() > len(rows):
-        raise ValueError("the column 'shot' should hold whole numbers from 0")
     if (rows[:, 14:] != rows[0, 14:]).any():
         raise ValueError("width and height should be the same in every line")
     rate, time_T = common.timing(rows[:, 2], fps)
@@ -39,7 +37,7 @@ def read(path: Path, *, fps: float | None = None) -> Trajectory:
         intrinsics_T4=rows[:, 10:14],
         width=common.pixels(rows[0, 14], "width"),
         height=common.pixels(rows[0, 15], "height"),
-        shot_T=rows[:, 1].astype(np.int32),
+        shot_T=common.shot_numbers(rows[:, 1], "the column 'shot'"),
         fps=rate,
         time_T=time_T,
     )

@@ -6,8 +6,6 @@ Unit: metres. Conversion: none. Time, lens, size and cuts are not stored.
 
 from pathlib import Path
 
-import numpy as np
-
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
 
@@ -23,14 +21,7 @@ def read(
 ) -> Trajectory:
     """Reads one path; `focal` in pixels, a 35 mm lens by default."""
     rows = common.number_rows(common.data_lines(common.read_text(path)), 12, "camera-to-world 3x4")
-    return Trajectory(
-        pose_T34=common.clean_poses(rows.reshape(-1, 3, 4)),
-        intrinsics_T4=common.lens(width, height, focal),
-        width=width,
-        height=height,
-        shot_T=np.zeros(len(rows), np.int32),
-        fps=fps,
-    )
+    return common.bare_path(common.clean_poses(rows.reshape(-1, 3, 4)), width, height, focal, fps=fps)
 
 
 def write(trajectory: Trajectory, path: Path) -> None:

@@ -30,14 +30,8 @@ def read(
     if not isinstance(doc, list) or not doc:
         raise ValueError("expected a JSON list with 12 numbers (world-to-camera 3x4) per frame")
     rows = np.stack([common.numbers(row, (12,), f"frame {t}") for t, row in enumerate(doc)])
-    return Trajectory(
-        pose_T34=se3.inverse(common.clean_poses(rows.reshape(-1, 3, 4))),
-        intrinsics_T4=common.lens(width, height, focal),
-        width=width,
-        height=height,
-        shot_T=np.zeros(len(rows), np.int32),
-        fps=fps,
-    )
+    pose_T34 = se3.inverse(common.clean_poses(rows.reshape(-1, 3, 4)))
+    return common.bare_path(pose_T34, width, height, focal, fps=fps)
 
 
 def write(trajectory: Trajectory, path: Path, *, relative: bool = True) -> None:

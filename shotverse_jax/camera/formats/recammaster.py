@@ -46,15 +46,9 @@ def read(
         raise ValueError(f"no camera '{camera}'; the file has {', '.join(known)}")
     chosen = known if camera == "all" else [camera or known[0]]
     poses = [_pose(frame.get(name), f"frame{t} {name}") for name in chosen for t, frame in enumerate(frames)]
-    return Trajectory(
-        pose_T34=common.clean_poses(np.stack(poses)),
-        intrinsics_T4=common.lens(width, height, focal),
-        width=width,
-        height=height,
-        shot_T=np.repeat(np.arange(len(chosen)), len(frames)),
-        fps=fps,
-        captions=tuple(chosen),
-    )
+    shot_T = np.repeat(np.arange(len(chosen)), len(frames))
+    pose_T34 = common.clean_poses(np.stack(poses))
+    return common.bare_path(pose_T34, width, height, focal, shot_T=shot_T, fps=fps, captions=tuple(chosen))
 
 
 def _pose(value, what: str) -> np.ndarray:
@@ -63,12 +57,7 @@ def _pose(value, what: str) -> np.ndarray:
     rows = [row.split() for row in match.groups()] if match else []
     if [len(row) for row in rows] != [4, 4, 4, 4]:
         raise ValueError(f"{what}: expected a text of four bracketed rows of 4 numbers")
-    try:
-        matrix_44 = np.array(rows).astype(np.float64)
-    except ValueError as error:
-        raise ValueError(f"{what}: holds a word that is not a number") from error
-    if not np.isfinite(matrix_44).all():
-        raise ValueError(f"{what}: holds NaN or infinity")
+    matrix_44 = np.array([[common.number(token, what) for token in row] for row in rows])
     if np.abs(matrix_44[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
         raise ValueError(f"{what}: the rows should end in 0, 0, 0, 1")
     forward, right, up, position = matrix_44[:, :3] @ FROM_UNREAL.T

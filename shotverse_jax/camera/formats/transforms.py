@@ -104,10 +104,7 @@ def _shots(doc: dict, frames: list[dict]) -> tuple[np.ndarray, tuple[str, ...]]:
         raise ValueError("some frames have 'shot' and some have not")
     numbers = common.numbers(marked, (len(frames),), "'shot' of the frames") if marked else None
     if shots is None:
-        shot_T = np.zeros(len(frames)) if numbers is None else numbers
-        if (shot_T != np.round(shot_T)).any() or np.abs(shot_T).max() > len(frames):
-            raise ValueError("'shot' of the frames should be whole numbers from 0")
-        return shot_T.astype(np.int32), ()
+        return common.shot_numbers(np.zeros(len(frames)) if numbers is None else numbers, "'shot' of the frames"), ()
     if not isinstance(shots, list) or not shots or not all(isinstance(shot, dict) for shot in shots):
         raise ValueError("'shots' should be a list of objects with 'start', 'end' (exclusive) and 'caption'")
     edges = common.numbers([[shot.get("start"), shot.get("end")] for shot in shots], (len(shots), 2), "'shots' spans")

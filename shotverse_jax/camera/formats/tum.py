@@ -6,8 +6,6 @@ Unit: metres, seconds. Conversion: none but the quaternion. Lens, size and cuts 
 
 from pathlib import Path
 
-import numpy as np
-
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
@@ -26,15 +24,8 @@ def read(
     rows = common.number_rows(common.data_lines(common.read_text(path)), 8, "t, position, quaternion x y z w")
     rate, time_T = common.timing(rows[:, 0], fps)
     rotation = common.rotations_from_quaternions(rows[:, [7, 4, 5, 6]])
-    return Trajectory(
-        pose_T34=common.clean_poses(se3.make(rotation, rows[:, 1:4])),
-        intrinsics_T4=common.lens(width, height, focal),
-        width=width,
-        height=height,
-        shot_T=np.zeros(len(rows), np.int32),
-        fps=rate,
-        time_T=time_T,
-    )
+    pose_T34 = common.clean_poses(se3.make(rotation, rows[:, 1:4]))
+    return common.bare_path(pose_T34, width, height, focal, fps=rate, time_T=time_T)
 
 
 def write(trajectory: Trajectory, path: Path) -> None:
