@@ -84,6 +84,25 @@ class Layout:
     latent_frames: int
     latent_index_T: np.ndarray
 
+    def scaled(self, frames: int) -> "Layout":
+        """The layout of the same shots in a film of `frames` frames, snapped to 4t+1.
+
+        Every shot gets 4 frames (the first 5); what is left goes, one latent frame at a time, to the shot that is
+        furthest below its share of this film, so no shot is as much as one latent frame off its share unless its
+        minimum makes it so.
+
+        Raises:
+            ValueError: fewer than 4K+1 frames for K shots.
+        """
+        total, count = snap(frames), len(self.spans)
+        _check_room(count, total)
+        length_K = np.full(count, LATENT_STRIDE)
+        length_K[0] += 1
+        share_K = np.diff(self.spans)[:, 0] * total / self.num_frames
+        while length_K.sum() < total:
+            length_K[np.argmax(share_K - length_K)] += LATENT_STRIDE
+        return layout_from_cuts(total, np.cumsum(length_K)[:-1])
+
 
 @dataclasses.dataclass(frozen=True)
 class Screenplay:
@@ -201,10 +220,8 @@ def _room_for_every_shot(ends: list[int], fixed: bool) -> Layout:
     """Layout with shots ending at `ends` (snapped), moved as little as gives each 4 frames; `fixed` keeps the total."""
     count = len(ends)
     ends = list(ends)
-    if fixed and ends[-1] < LATENT_STRIDE * count + 1:
-        raise ValueError(
-            f"{count} shots need at least {LATENT_STRIDE * count + 1} frames, got {ends[-1]}; raise frames"
-        )
+    if fixed:
+        _check_room(count, ends[-1])
     total, previous = ends[-1], 1
     for i, end in enumerate(ends):
         ends[i] = previous = max(end, previous + LATENT_STRIDE)
@@ -213,6 +230,11 @@ def _room_for_every_shot(ends: list[int], fixed: bool) -> Layout:
         for i in reversed(range(count - 1)):
             ends[i] = min(ends[i], ends[i + 1] - LATENT_STRIDE)
     return layout_from_cuts(ends[-1], ends[:-1])
+
+
+def _check_room(count: int, frames: int) -> None:
+    if frames < LATENT_STRIDE * count + 1:
+        raise ValueError(f"{count} shots need at least {LATENT_STRIDE * count + 1} frames, got {frames}; raise frames")
 
 
 def _count_sentence(count: int) -> str:

@@ -107,6 +107,47 @@ def test_durations(durations, settings, cuts, total):
     assert (layout.cuts, layout.num_frames) == (cuts, total)
 
 
+@pytest.mark.parametrize(
+    ("ends", "frames", "lengths"),
+    [
+        ((97,), 33, (33,)),
+        ((49, 97), 33, (17, 16)),
+        ((97, 193, 289, 385), 33, (9, 8, 8, 8)),
+        ((33, 129, 225, 321), 33, (5, 12, 8, 8)),  # the first shot's share is 3.4 frames
+        ((5, 241), 33, (5, 28)),
+        ((237, 241), 33, (29, 4)),
+        ((49, 97), 240, (121, 120)),
+        ((81, 121, 241), 241, (81, 40, 120)),
+        ((9, 17, 25), 13, (5, 4, 4)),
+    ],
+)
+def test_a_scaled_layout_keeps_the_shares(ends, frames, lengths):
+    layout = layout_from_cuts(ends[-1], ends[:-1]).scaled(frames)
+    assert tuple(end - start for start, end in layout.spans) == lengths
+    assert layout.num_frames == sum(lengths)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=16), st.integers(1, 400))
+@settings(max_examples=200, deadline=None)
+def test_every_scaled_layout_is_whole_latents_near_its_shares(latents, frames):
+    ends = 1 + 4 * np.cumsum(latents)
+    layout = layout_from_cuts(ends[-1], ends[:-1])
+    if snap(frames) < 4 * len(latents) + 1:
+        with pytest.raises(ValueError, match="raise frames"):
+            layout.scaled(frames)
+        return
+    scaled = layout.scaled(frames)
+    assert scaled.num_frames == snap(frames) and len(scaled.spans) == len(latents)
+    lengths = np.diff(scaled.spans)[:, 0]
+    shares = np.diff(layout.spans)[:, 0] * scaled.num_frames / layout.num_frames
+    least = np.full(len(latents), 4) + (np.arange(len(latents)) == 0)
+    assert (lengths >= least).all() and (lengths % 4 == least % 4).all()
+    assert ((lengths == least) | (lengths - shares < 4)).all()
+    if (shares >= least).all():
+        assert (np.abs(lengths - shares) < 4).all()
+    assert (layout.scaled(layout.num_frames).latent_index_T == layout.latent_index_T).all()
+
+
 durations_st = st.none() | st.floats(0.001, 20)
 
 

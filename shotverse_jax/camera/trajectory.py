@@ -1,6 +1,7 @@
 """The one in-memory form of a multi-shot camera trajectory."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +29,8 @@ class Trajectory:
         global_caption: the caption of the whole scene.
         stage_34: pose of the stage in the world: origin on the floor below the main subject, y axis along gravity
             (down), z axis where the subject faces; None when unknown.
-        time_T: [T] float64 seconds as recorded by the source; None means t / fps.
+        time_T: [T] float64 seconds as recorded by the source, or of the film that this one is `retimed` from; None
+            means t / fps.
 
     Raises:
         ValueError: shapes that do not fit, non-finite values, a reflection or a non-rigid pose, bad shot numbering.
@@ -114,6 +116,57 @@ class Trajectory:
     def from_first_camera(self) -> "Trajectory":
         """The same path with the first camera as the world frame."""
         return self.moved(se3.inverse(self.pose_T34[0]))
+
+    def retimed(self, spans: Sequence[tuple[int, int]], fps: float) -> "Trajectory":
+        """The same shots over other frames: every shot's whole path, sampled evenly from its first to its last pose.
+
+        Positions and intrinsics are interpolated linearly, rotations along the geodesic. `time_T` of the result are
+        the seconds at which this trajectory had the sampled poses, so that what moves on the stage keeps its pace
+        along the path.
+
+        Args:
+            spans: (start, end exclusive) of every shot in the new film, contiguous from 0 (`Layout.spans`). A shot of
+                one frame keeps its first pose.
+            fps: frames per second of the new film.
+
+        Raises:
+            ValueError: spans that are not one per shot, contiguous and none empty.
+        """
+        spans = [(int(start), int(end)) for start, end in spans]
+        if len(spans) != self.num_shots:
+            raise ValueError(f"{self.num_shots} shots but {len(spans)} spans; give one (start, end) per shot")
+        ends = [0, *(end for _, end in spans)]
+        if any(start != before or end <= start for (start, end), before in zip(spans, ends, strict=False)):
+            raise ValueError(f"the spans {spans} must follow each other from frame 0, and none may be empty")
+        frames = [end - start for start, end in spans]
+        place_T = np.concatenate(
+            [np.linspace(first, last - 1, count) for (first, last), count in zip(self.spans, frames, strict=True)]
+        )
+        index_T = np.arange(len(self))
+        seconds_T = index_T / self.fps if self.time_T is None else self.time_T
+        lens = [np.interp(place_T, index_T, column) for column in self.intrinsics_T4.T]
+        return dataclasses.replace(
+            self,
+            pose_T34=se3.resample(self.pose_T34, place_T),
+            intrinsics_T4=np.stack(lens, axis=1),
+            shot_T=np.repeat(np.arange(self.num_shots), frames),
+            fps=fps,
+            time_T=np.interp(place_T, index_T, seconds_T),
+        )
+
+    def resized(self, width: int, height: int) -> "Trajectory":
+        """The same path for images of `width` x `height` pixels: the horizontal field of view stays, pixels are square,
+        the principal point keeps its place in proportion; another aspect shows more or less above and below.
+
+        Raises:
+            ValueError: a size that is not positive.
+        """
+        if not (width > 0 and height > 0):
+            raise ValueError(f"the image size must be positive, got {width}x{height}")
+        focal_T, _, cx_T, cy_T = self.intrinsics_T4.T
+        across, down = width / self.width, height / self.height
+        lens_T4 = np.stack([focal_T * across, focal_T * across, cx_T * across, cy_T * down], axis=1)
+        return dataclasses.replace(self, intrinsics_T4=lens_T4, width=width, height=height)
 
 
 def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:

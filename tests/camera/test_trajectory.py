@@ -68,3 +68,53 @@ def test_world_change_keeps_relative_poses():
     np.testing.assert_allclose(
         se3.relative(anchored.pose_T34[0], anchored.stage_34), se3.relative(trajectory.pose_T34[0], trajectory.stage_34)
     )
+
+
+def spin(frames=(5, 4), **changes):
+    """Two shots: an even turn of 0.1 rad and 0.2 m a frame from rest, then the same backwards from elsewhere."""
+    step = np.concatenate([np.arange(frames[0]), 100 - np.arange(frames[1])])
+    return path(
+        len(step),
+        pose_T34=se3.make(se3.so3_exp(step[:, None] * np.array([0.0, 0.1, 0.0])), step[:, None] * [0.2, 0.0, 0.0]),
+        shot_T=np.repeat([0, 1], frames),
+        intrinsics_T4=np.stack([500.0 + step, 600.0 + step, np.full(len(step), 320.0), np.full(len(step), 240.0)], 1),
+        fps=10.0,
+        **changes,
+    )
+
+
+def test_retimed_shots_keep_their_whole_paths():
+    film = spin().retimed([(0, 9), (9, 11)], fps=8.0)
+    assert film.spans == [(0, 9), (9, 11)] and film.fps == 8.0 and film.captions == ("first", "second")
+    step = np.array([*np.arange(0, 4.01, 0.5), 100, 97])
+    np.testing.assert_allclose(film.pose_T34[:, :, 3], step[:, None] * [0.2, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(
+        film.pose_T34[:, :, :3], se3.so3_exp(step[:, None] * np.array([0.0, 0.1, 0.0])), atol=1e-12
+    )
+    np.testing.assert_allclose(film.intrinsics_T4[:, :2], step[:, None] + [500, 600])
+    np.testing.assert_allclose(film.time_T, [*np.arange(0, 0.401, 0.05), 0.5, 0.8])
+
+
+def test_retimed_keeps_recorded_times_and_everything_else():
+    recorded = spin(time_T=np.array([7.0, 8, 10, 11, 12, 20, 21, 22, 26]), scale=2.5)
+    film = recorded.retimed([(0, 3), (3, 4)], fps=1.0)
+    np.testing.assert_allclose(film.time_T, [7, 10, 12, 20])  # a shot of one frame is its first
+    assert film.scale == 2.5
+    np.testing.assert_array_equal(film.pose_T34[3], recorded.pose_T34[5])
+    same = recorded.retimed(recorded.spans, recorded.fps)
+    np.testing.assert_allclose(same.pose_T34, recorded.pose_T34, atol=1e-12)
+    np.testing.assert_array_equal(same.time_T, recorded.time_T)
+
+
+@pytest.mark.parametrize("spans", [[(0, 9)], [(0, 5), (6, 9)], [(1, 5), (5, 9)], [(0, 5), (5, 5)], [(0, 5), (4, 9)]])
+def test_spans_that_are_no_film_are_refused(spans):
+    with pytest.raises(ValueError, match="span"):
+        spin().retimed(spans, 8.0)
+
+
+def test_resized_keeps_the_horizontal_view_and_square_pixels():
+    small = path(intrinsics_T4=np.array([500.0, 400.0, 300.0, 120.0])).resized(96, 64)
+    assert (small.width, small.height) == (96, 64)
+    np.testing.assert_allclose(small.intrinsics_T4, np.tile([75.0, 75.0, 45.0, 16.0], (6, 1)))
+    with pytest.raises(ValueError, match="size"):
+        path().resized(0, 64)

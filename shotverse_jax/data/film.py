@@ -1,0 +1,70 @@
+"""Clips of the stage: short films with the camera path, the screenplay and the scene they were shot from.
+
+They teach a small video VAE and a small controller. Everything but the subjects is what the captions' words give
+(`stage/casting.py`), as it is when a screenplay is filmed for comparison; so a network that read the words can know
+the props, the floor and the sky.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.stage.casting import scene_from_screenplay
+from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.stage.preview import stage_poses
+from shotverse_jax.stage.raycast import primitives, render
+from shotverse_jax.stage.scene import Scene
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FilmClip:
+    """One film of the stage.
+
+    Attributes:
+        video_THWC: [T, H, W, 3] uint8.
+        trajectory: one pose per frame, metres, world = first camera; its intrinsics are of the video's size, its
+            `time_T` the seconds on the stage, `stage_34` the stage.
+        screenplay: the grammar's, with durations, fps and size of this film: its layout is the video's.
+        scene: what was rendered.
+    """
+
+    video_THWC: np.ndarray
+    trajectory: Trajectory
+    screenplay: Screenplay
+    scene: Scene
+
+
+def film_clip(
+    seed: int,
+    split: Literal["train", "test"] = "train",
+    frames: int = 33,
+    height: int = 64,
+    width: int = 96,
+    fps: float = 8.0,
+    num_shots: int | None = None,
+) -> FilmClip:
+    """Clip number `seed` of a split, a pure function of the arguments: `sample_example` in `frames` frames.
+
+    The example's shots keep their shares of the film and its camera its whole paths, so a clip shows in
+    `frames` / `fps` seconds what the example does in its own time.
+
+    Raises:
+        ValueError: fewer than 4K+1 frames for the example's K shots, or a size or fps that no screenplay has.
+    """
+    example = sample_example(seed, split, num_shots)
+    layout = example.screenplay.layout().scaled(frames)
+    trajectory = example.trajectory.retimed(layout.spans, fps).resized(width, height)
+    pose_T34 = stage_poses(trajectory)
+    captions = [trajectory.global_caption, *trajectory.captions]
+    scene = dataclasses.replace(scene_from_screenplay(captions), subjects=example.scene.subjects)
+    scene = scene.clear_views(pose_T34[:, :, 3])
+    prims = primitives(scene, trajectory.time_T)
+    video_THWC = np.asarray(render(prims, pose_T34, trajectory.intrinsics_T4, width, height).color_THW3)
+    shots = [
+        Shot(text, (end - start) / fps) for text, (start, end) in zip(trajectory.captions, layout.spans, strict=True)
+    ]
+    screenplay = Screenplay(trajectory.global_caption, tuple(shots), fps=fps, width=width, height=height)
+    return FilmClip(video_THWC, trajectory, screenplay, scene)
