@@ -7,10 +7,11 @@ from ml_collections import ConfigDict
 from shotverse_jax.config import PLANNERS, PlannerTrainConfig
 
 
-def get_config(preset: str = "planner_small", **training) -> ConfigDict:
+def get_config(preset: str = "planner_small", model: dict | None = None, **training) -> ConfigDict:
     config = ConfigDict(dataclasses.asdict(PlannerTrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)
+    config.model.update(model or {})
     config.task = "planner"
     config.base_weights = ""  # folder of the pre-trained language model; empty: start from random weights
     return config

@@ -1,9 +1,7 @@
 """Ablation (ShotVerse Table 6, "VLM native decoder"): the language model itself goes on with pose tokens."""
 
+from functools import partial
+
 from shotverse_jax.configs.planner import small
 
-
-def get_config():
-    config = small.get_config()
-    config.model.decoder_kind = "native"
-    return config
+get_config = partial(small.get_config, model={"decoder_kind": "native"})

@@ -1,10 +1,7 @@
 """Ablation (ShotVerse Table 6, "w/o VLM encoder"): token embeddings are the decoder's prefix."""
 
+from functools import partial
+
 from shotverse_jax.configs.planner import small
 
-
-def get_config():
-    config = small.get_config()
-    config.model.encoder = "none"
-    config.path_weight = 0.0  # the probe reads query codes
-    return config
+get_config = partial(small.get_config, model={"encoder": "none"}, path_weight=0.0)  # the probe reads query codes

@@ -1,18 +1,19 @@
 """The planner that ships, sized for two CPU cores (run with JAX_NUM_CPU_DEVICES=2, one device per core)."""
 
+from functools import partial
+
 from shotverse_jax.configs.planner import base
 
-
-def get_config():
-    return base.get_config(
-        "planner_small",
-        steps=5000,
-        batch=32,
-        lr=1.5e-3,
-        warmup=200,
-        ema=0.998,
-        path_weight=3.0,
-        single_shot_steps=800,
-        shot_weights=(0.2, 0.45, 0.25, 0.1),
-        text_lengths=(80, 128, 176, 224),
-    )
+get_config = partial(
+    base.get_config,
+    "planner_small",
+    steps=5000,
+    batch=32,
+    lr=1.5e-3,
+    warmup=200,
+    ema=0.998,
+    path_weight=3.0,
+    single_shot_steps=800,
+    shot_weights=(0.2, 0.45, 0.25, 0.1),
+    text_lengths=(80, 128, 176, 224),
+)
