@@ -15,50 +15,19 @@ import numpy as np
 
 from shotverse_jax.camera.tokenizer import BOS
 from shotverse_jax.config import Execution, OPTConfig
+from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.infer.decode import GREEDY, Grammar, decode_opt
 from shotverse_jax.models.opt import OPTDecoder, decode_weights
 
 
 def torch_model(params, config: OPTConfig):
-    """transformers' OPT with our weights: post-LN, no final norm, untied head, positions that start at row 2."""
+    """transformers' OPT with our weights."""
     import torch
     import transformers
 
-    hf_config = transformers.OPTConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        word_embed_proj_dim=config.hidden_size,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        ffn_dim=config.mlp_size,
-        max_position_embeddings=config.max_positions,
-        do_layer_norm_before=False,
-        tie_word_embeddings=False,
-        pad_token_id=0,
-        bos_token_id=BOS,
-        eos_token_id=None,
-    )
+    hf_config = transformers.OPTConfig(**gendop_opt.config_to_hf(config), bos_token_id=BOS, eos_token_id=None)
     model = transformers.OPTForCausalLM(hf_config).eval()
-    norms = {"self_attn_layer_norm": "attn_norm", "final_layer_norm": "final_norm"}
-    params = jax.tree.map(np.asarray, params)
-
-    def source(name):
-        name = name.removeprefix("model.decoder.")
-        if name == "embed_tokens.weight":
-            return params["embed"]
-        if name == "embed_positions.weight":
-            return np.pad(params["positions"], ((2, 0), (0, 0)))
-        if name == "lm_head.weight":
-            return params["lm_head"]["kernel"].T
-        _, layer, *module, leaf = name.split(".")
-        ours = params["layers"][norms.get(module[-1], module[-1])]
-        if leaf == "bias" or module[-1] in norms:
-            return ours["bias" if leaf == "bias" else "scale"][int(layer)]
-        return ours["kernel"][int(layer)].T
-
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            value.copy_(torch.from_numpy(np.array(source(name))))
+    model.load_state_dict({name: torch.tensor(array) for name, array in gendop_opt.to_hf(params).items()})
     return model
 
 

@@ -1,4 +1,4 @@
-"""GenDoP checkpoints (the `mesh_decoder.*` tensors of its .safetensors files) <-> `models/opt.py`."""
+"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and that -> transformers' OPT."""
 
 from typing import Any
 
@@ -8,10 +8,12 @@ import numpy as np
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.models.opt import OPTDecoder
 
-from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, to_flax
+from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, to_flax, to_torch
 
 _ROOT = "mesh_decoder."
 _LAYER = f"{_ROOT}model.layers.{{i}}."
+_HF_NAMES = ((f"{_ROOT}model.embd.", f"{_ROOT}model.embed_tokens."), (f"{_ROOT}model.", "model.decoder."), (_ROOT, ""))
+_HF_POSITIONS, _HF_OFFSET = "model.decoder.embed_positions.weight", 2  # rows that transformers has before position 0
 
 
 def _linear(source: str, target: str) -> tuple[Entry, Entry]:
@@ -75,3 +77,32 @@ def abstract(config: OPTConfig, dtype: str = "float32") -> dict[str, Any]:
 def from_torch(tensors: Tensors, config: OPTConfig, dtype: str = "float32") -> dict[str, Any]:
     """Parameters of `OPTDecoder` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
     return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)
+
+
+def to_hf(params: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The tensors of transformers' `OPTForCausalLM` from parameters of `OPTDecoder` (or their gradients)."""
+    tensors = {}
+    for name, array in to_torch(TABLE, params).items():
+        for old, new in _HF_NAMES:
+            name = new + name.removeprefix(old) if name.startswith(old) else name
+        tensors[name] = array
+    tensors[_HF_POSITIONS] = np.pad(tensors[_HF_POSITIONS], ((_HF_OFFSET, 0), (0, 0)))
+    return tensors
+
+
+def config_to_hf(config: OPTConfig) -> dict[str, Any]:
+    """Arguments of transformers' `OPTConfig` for the same network: post-LN, no final norm, untied head."""
+    return {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "word_embed_proj_dim": config.hidden_size,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "ffn_dim": config.mlp_size,
+        "max_position_embeddings": config.max_positions,
+        "dropout": config.dropout,
+        "do_layer_norm_before": False,
+        "activation_function": "relu",
+        "tie_word_embeddings": False,
+        "pad_token_id": 0,
+    }

@@ -13,21 +13,6 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 CONFIG = OPTConfig(vocab_size=60, hidden_size=48, num_layers=3, num_heads=4, max_positions=32, dropout=0.0)
-HF_POSITION_OFFSET = 2
-
-
-def gendop_name(name):
-    """Name of a transformers OPT tensor in a GenDoP checkpoint."""
-    name = name.replace("model.decoder.", "mesh_decoder.model.").replace("embed_tokens", "embd")
-    return name.replace("lm_head", "mesh_decoder.lm_head")
-
-
-def as_gendop(named):
-    """Copies without the rows that transformers puts before position 0 (copies: torch and jax may share memory)."""
-    arrays = {gendop_name(name): np.array(value.detach().numpy()) for name, value in named}
-    positions = "mesh_decoder.model.embed_positions.weight"
-    arrays[positions] = arrays[positions][HF_POSITION_OFFSET:]
-    return arrays
 
 
 def relative(got, want):
@@ -37,28 +22,15 @@ def relative(got, want):
 @pytest.mark.parametrize("execution", [Execution(), Execution(unroll=True, remat="full")])
 def test_outputs_and_gradients_equal_transformers(execution):
     torch.manual_seed(0)
-    model = transformers.OPTForCausalLM(
-        transformers.OPTConfig(
-            vocab_size=CONFIG.vocab_size,
-            hidden_size=CONFIG.hidden_size,
-            word_embed_proj_dim=CONFIG.hidden_size,
-            num_hidden_layers=CONFIG.num_layers,
-            num_attention_heads=CONFIG.num_heads,
-            ffn_dim=CONFIG.mlp_size,
-            max_position_embeddings=CONFIG.max_positions,
-            do_layer_norm_before=False,
-            activation_function="relu",
-            dropout=0.0,
-            attention_dropout=0.0,
-            tie_word_embeddings=False,
-            pad_token_id=0,
-            init_std=0.2,
-            attn_implementation="eager",
-        )
-    ).train()
-    for name, value in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(value, std=0.1)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), gendop_opt.abstract(CONFIG))
+    for norm in ("attn_norm", "final_norm"):
+        params["layers"][norm]["scale"] += 1
+    hf_config = transformers.OPTConfig(
+        **gendop_opt.config_to_hf(CONFIG), attention_dropout=0.0, attn_implementation="eager"
+    )
+    model = transformers.OPTForCausalLM(hf_config).train()
+    model.load_state_dict({name: torch.tensor(array) for name, array in gendop_opt.to_hf(params).items()})
     prefix = torch.randn(2, 5, CONFIG.hidden_size, requires_grad=True)
     ids = torch.randint(3, CONFIG.vocab_size, (2, 9))
     inputs = torch.cat([prefix, model.get_input_embeddings()(ids)], dim=1)
@@ -66,7 +38,6 @@ def test_outputs_and_gradients_equal_transformers(execution):
     cotangent = torch.randn_like(logits)
     (logits * cotangent).sum().backward()
 
-    params = gendop_opt.from_torch(as_gendop(model.named_parameters()), CONFIG)
     decoder = OPTDecoder(CONFIG, execution)
     got, pullback = jax.vjp(
         lambda params, prefix: decoder.apply({"params": params}, prefix, jnp.asarray(ids.numpy())),
@@ -76,11 +47,10 @@ def test_outputs_and_gradients_equal_transformers(execution):
     assert relative(got, logits.detach().numpy()) < 1e-5
     gradients, prefix_gradient = pullback(jnp.asarray(cotangent.numpy()))
     assert relative(prefix_gradient, prefix.grad.numpy()) < 1e-5
-    wanted = gendop_opt.from_torch(as_gendop((n, p.grad) for n, p in model.named_parameters()), CONFIG)
-    largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(wanted))
-    for path, want in jax.tree_util.tree_leaves_with_path(wanted):
-        leaf = gradients
-        for entry in path:
-            leaf = leaf[entry.key]
+    gradients = gendop_opt.to_hf(gradients)
+    wanted = {name: value.grad.numpy() for name, value in model.named_parameters()}
+    assert gradients.keys() == wanted.keys()
+    largest = max(np.abs(want).max() for want in wanted.values())
+    for name, want in wanted.items():
         # The gradient of k_proj's bias is zero in exact arithmetic, so errors are taken against the largest leaf too.
-        assert np.abs(leaf - want).max() <= 1e-4 * np.abs(want).max() + 1e-6 * largest, path
+        assert np.abs(gradients[name] - want).max() <= 1e-4 * np.abs(want).max() + 1e-6 * largest, name
