@@ -5,6 +5,13 @@ import types
 import typing
 from typing import Literal
 
+# What guidance steers away from, the default of Wan2.2 (wan/configs/shared_config.py) and HoloCine.
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
@@ -76,7 +83,8 @@ class PoseTokenConfig:
     `count` poses spread evenly over each shot and interpolates between them. stage: where the scene's floor and subject
     are told. "none": nowhere, the world is the first camera (the paper); "header": so too, and the stage pose comes
     before the poses (12 tokens); "world": the stage is the world, so that a pose says by itself from where and how far
-    the subject is seen.
+    the subject is seen. path: the poses of a shot after its first are told in the world too (the paper), or in the frame
+    of its first camera ("shot"), where a move has the same tokens from wherever it is filmed.
     """
 
     bins: int = 256
@@ -84,6 +92,7 @@ class PoseTokenConfig:
     every: int = 4
     count: int = 5
     stage: Literal["none", "header", "world"] = "header"
+    path: Literal["world", "shot"] = "world"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +194,9 @@ class ControllerConfig:
     7). camera_frame: the world that its poses are told in, the first camera's with the largest distance as the unit
     ("scene") or the stage's in metres ("stage"), so that a pose says by itself what is in view. lora: what stage 1 and
     2 train on each frozen expert. windows: what text a shot's tokens attend to: the global caption and its own
-    ("clean"), with HoloCine's one token more ("holocine"), or all ("none"). frames, height, width, fps: of the films it
-    was trained on, the default of the films it makes.
+    ("clean"), with HoloCine's one token more ("holocine"), or all ("none"); see_padding: whether they also attend to
+    the padding, as Wan's do. negative: the prompt that guidance steers away from. frames, height, width, fps: of the
+    films it was trained on, and with steps and guidance the default of the films it makes.
     """
 
     dit: WanDiTConfig = WanDiTConfig()
@@ -198,6 +208,8 @@ class ControllerConfig:
     camera: Literal["high", "both", "none"] = "high"
     camera_frame: Literal["scene", "stage"] = "scene"
     windows: Literal["holocine", "clean", "none"] = "holocine"
+    see_padding: bool = True
+    negative: str = NEGATIVE_PROMPT
     boundary: float = 0.875
     shift: float = 5.0
     text_length: int = 512
@@ -205,10 +217,39 @@ class ControllerConfig:
     height: int = 480
     width: int = 832
     fps: float = 16.0
+    steps: int = 50
+    guidance: float = 5.0
 
-    def expert(self, name: Literal["high", "low"]) -> WanDiTConfig:
-        """The architecture of one expert: `dit` with or without camera encoders."""
-        return dataclasses.replace(self.dit, camera=self.camera == "both" or self.camera == name)
+    def expert(self, name: Literal["high", "low", "base"]) -> WanDiTConfig:
+        """The architecture of one expert, or of the model that both start from: HoloCine's, with Wan's 3D RoPE.
+
+        Raises:
+            ValueError: another name.
+        """
+        if name not in ("high", "low", "base"):
+            raise ValueError(f'a controller has the experts "high", "low" and "base", got "{name}"')
+        if name == "base":
+            return dataclasses.replace(self.dit, camera=False, rope="wan3d")
+        return dataclasses.replace(self.dit, camera=self.camera in ("both", name))
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseNetConfig:
+    """The network that tells a camera's pose on the stage from one frame: a residual CNN.
+
+    channels: per resolution, each half of the one before; the first is 1 / patch of the frame, and each has `blocks`
+    blocks. The last is squeezed to `squeeze` channels and flattened into one hidden layer, which keeps places apart.
+    unit: metres per unit of its position output.
+    """
+
+    height: int = 64
+    width: int = 96
+    patch: int = 4
+    channels: tuple[int, ...] = (32, 64, 128)
+    blocks: int = 2
+    squeeze: int = 48
+    hidden_size: int = 256
+    unit: float = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,17 +307,33 @@ class VAETrainConfig(TrainConfig):
 
 
 @dataclasses.dataclass(frozen=True)
+class PoseNetTrainConfig(TrainConfig):
+    """A pose estimator's run: `batch` films a step, all latent frames of each.
+
+    data, test_data: folders of recorded films (`launch/encode.py`). blur, noise, tint: how much frames are worn, so
+    that generated ones are no surprise (`train/tasks/pose_net.py`).
+    """
+
+    data: str = ""
+    test_data: str = ""
+    blur: int = 2
+    noise: float = 0.08
+    tint: float = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
 class ControllerTrainConfig(TrainConfig):
     """A controller's run (ShotVerse §5.1): which parameters learn, at which noise.
 
     stage: "base" trains the whole network without camera and with Wan's 3D RoPE, and the text encoder, at all noise
-    levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data: folder of encoded films
-    (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance. loss_weight: of each
-    noise level in the loss, none (the paper's Eq. 5) or DiffSynth's.
+    levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data, test_data: folders of
+    encoded films (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance.
+    loss_weight: of each noise level in the loss, none (the paper's Eq. 5) or DiffSynth's.
     """
 
     stage: Literal["base", "high", "low"] = "high"
     data: str = ""
+    test_data: str = ""
     text_dropout: float = 0.1
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
 
@@ -300,7 +357,7 @@ def planner_small() -> PlannerConfig:
             mrope_section=(12, 10, 10),
         ),
         decoder=OPTConfig(hidden_size=192, num_layers=6, num_heads=3, max_positions=512, dropout=0.0),
-        tokens=PoseTokenConfig(poses="count", count=5, stage="world"),
+        tokens=PoseTokenConfig(poses="count", count=5, stage="world", path="shot"),
         lora=None,
         num_queries=8,
         max_text_tokens=448,
@@ -363,7 +420,12 @@ def controller_14b() -> ControllerConfig:
 
 
 def controller_small() -> ControllerConfig:
-    """The controller that ships: same code, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens."""
+    """The controller that ships: same code, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens.
+
+    What Wan decides at a noise level sigma with 98,280 tokens, 216 tokens decide at a lower one, as fewer of them say
+    the same (arXiv 2403.03206 §5.3.2: sigma / (1 - sigma) goes with the square root of their number). Hence shift and
+    boundary: the experts' shares of the work stay about those of the large model.
+    """
     return ControllerConfig(
         dit=WanDiTConfig(hidden_size=192, num_layers=8, num_heads=6, mlp_size=768, frequency_size=128, text_size=192),
         text="text_small",
@@ -371,11 +433,16 @@ def controller_small() -> ControllerConfig:
         lora=LoraConfig(rank=64, alpha=64.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")),
         camera_frame="stage",
         windows="clean",
-        text_length=256,
+        see_padding=False,
+        negative="",
+        boundary=0.5,
+        shift=1.0,
         frames=33,
         height=64,
         width=96,
         fps=8.0,
+        steps=30,
+        guidance=3.0,
     )
 
 

@@ -2,9 +2,9 @@
 
 Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens, translation
 x y z then the rotation row-major (ShotVerse §3.1); a value in [-1, 1] falls into one of `bins` equal cells and is
-read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest distance from
-the world's origin (the first camera or the stage) rounded up to a token, so the geometry between shots survives. That
-token, the first, lies on a log10 axis from 1e-2 to 1e2.
+read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest of them (in the
+world of the first camera or of the stage, or of later poses in the frame of their shot's first) rounded up to a token,
+so the geometry between shots survives. That token, the first, lies on a log10 axis from 1e-2 to 1e2.
 """
 
 import dataclasses
@@ -77,6 +77,8 @@ class PoseTokenizer:
         else:
             path = trajectory.from_first_camera()
         shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
+        if self.config.path == "shot":
+            shots = [np.concatenate([shot[:1], se3.compose(se3.inverse(shot[0]), shot[1:])]) for shot in shots]
         reach = [np.abs(np.linalg.norm(np.concatenate(shots)[:, :, 3], axis=-1)).max()]
         if self.config.stage == "header":
             reach.append(np.linalg.norm(path.stage_34[:, 3]))
@@ -88,7 +90,7 @@ class PoseTokenizer:
         for index, shot in enumerate(shots):
             if index:
                 pieces.append([self.sep])
-            pieces.append(self._encode_poses(shot, scale))
+            pieces.append(self._encode_poses(shot, scale, later=1))
         return np.concatenate([*pieces, [EOS]]).astype(np.int32)
 
     def parse(self, ids: np.ndarray) -> PoseTokens:
@@ -115,7 +117,10 @@ class PoseTokenizer:
         stage = {"none": None, "world": se3.identity()}.get(self.config.stage)
         if self.config.stage == "header":
             stage = self._decode_poses(bins[1:header], scale)[0]
-        return PoseTokens(scale, stage, tuple(self._decode_poses(bins[a:b], scale) for a, b in bounds))
+        shots = [self._decode_poses(bins[a:b], scale, later=1) for a, b in bounds]
+        if self.config.path == "shot":
+            shots = [np.concatenate([shot[:1], se3.compose(shot[0], shot[1:])]) for shot in shots]
+        return PoseTokens(scale, stage, tuple(shots))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]], **fields) -> Trajectory:
         """ids [N] → Trajectory over the frames of `spans`, poses between the sampled ones interpolated on SE(3).
@@ -154,10 +159,16 @@ class PoseTokenizer:
     def _centre(self, index):
         return -1 + (index + 0.5) * 2 / self.config.bins
 
-    def _encode_poses(self, pose_T34, scale):
+    def _encode_poses(self, pose_T34, scale, later=0):
         values = np.concatenate([pose_T34[:, :, 3] / scale, pose_T34[:, :, :3].reshape(-1, 9)], axis=1)
+        values[later:, :3] += self._shift(later)
         return FIRST_BIN + self._bin(values).reshape(-1)
 
-    def _decode_poses(self, bins, scale):
+    def _decode_poses(self, bins, scale, later=0):
         value = self._centre(bins.reshape(-1, POSE_VALUES))
+        value[later:, :3] -= self._shift(later)
         return se3.make(se3.project_to_so3(value[:, 3:].reshape(-1, 3, 3)), value[:, :3] * scale)
+
+    def _shift(self, later):
+        """Half a cell for the translations of poses that are told in their shot, so that a camera at rest is exact."""
+        return 1 / self.config.bins if self.config.path == "shot" and later else 0.0

@@ -41,17 +41,21 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     shot_tokens = count * POSE_VALUES
     starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)
     shots_BKP = value_BN[:, starts[:, None] + jnp.arange(shot_tokens)].reshape(-1, num_shots, count, POSE_VALUES)
-    poses_BKP = jnp.concatenate([stage_BKP, shots_BKP[:, :, 1:]], axis=2)
+
+    def seen(poses):
+        """Poses as the first camera of their shot sees them."""
+        origin, turn = parts(shots_BKP[:, :, :1])
+        translation, rotation = parts(poses)
+        back = turn.swapaxes(-1, -2)
+        local_r = (back @ rotation).reshape(*rotation.shape[:-2], 9)
+        return jnp.concatenate([(back @ (translation - origin)[..., None])[..., 0], local_r], axis=-1)
 
     def parts(x):
         return x[..., :3], x[..., 3:].reshape(*x.shape[:-1], 3, 3)
 
-    origin, turn = parts(shots_BKP[:, :, :1])
-    translation, rotation = parts(poses_BKP)
-    back = turn.swapaxes(-1, -2)
-    local_t = (back @ (translation - origin)[..., None])[..., 0] * scale_B[:, None, None, None] / METRES
-    local_r = (back @ rotation).reshape(*rotation.shape[:-2], 9)
-    return jnp.concatenate([local_t, local_r], axis=-1)
+    later_BKP = shots_BKP[:, :, 1:] if config.tokens.path == "shot" else seen(shots_BKP[:, :, 1:])
+    local_BKP = jnp.concatenate([seen(stage_BKP), later_BKP], axis=2)
+    return local_BKP.at[..., :3].multiply(scale_B[:, None, None, None] / METRES)
 
 
 def path_loss(

@@ -17,8 +17,9 @@ CONFIG = planner_nano()
 
 
 @pytest.mark.parametrize(("num_shots", "stage"), [(1, "header"), (3, "header"), (2, "world")])
-def test_targets_are_the_shot_seen_from_its_first_camera(num_shots, stage):
-    config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, stage=stage))
+@pytest.mark.parametrize("path", ["world", "shot"])
+def test_targets_are_the_shot_seen_from_its_first_camera(num_shots, stage, path):
+    config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, stage=stage, path=path))
     tokenizer = PoseTokenizer(config.tokens)
     for seed in range(8):
         trajectory = sample_example(seed, num_shots=num_shots).trajectory
