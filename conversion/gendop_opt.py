@@ -1,4 +1,4 @@
-"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and that -> transformers' OPT."""
+"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and on to transformers' OPT."""
 
 from typing import Any
 

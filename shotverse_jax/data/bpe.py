@@ -1,12 +1,16 @@
 """The text tokenizer of planners trained from scratch: a byte-level BPE learned from the stage's own captions."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from shotverse_jax.files import replacing
+
 PAD = 0
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<shot>", "<reserved_0>", "<reserved_1>", "<reserved_2>", "<reserved_3>")
+PIN = "tokenizer.sha256"
 TYPOGRAPHY = (("[\u2018\u2019]", "'"), ("[\u201c\u201d]", '"'), ("[\u2010-\u2015]", "-"), (r"\s+", " "))
 
 
@@ -62,3 +66,24 @@ def load_text_tokenizer(path: str | Path) -> Tokenizer:
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def pin_tokenizer(path: str | Path, folder: str | Path) -> None:
+    """Notes in the folder of a training run which text tokenizer it reads with, or checks the note that is there.
+
+    A network trained on other token ids would go on without a word and learn nonsense. A run without a note (its first
+    start, or one from before there were notes) gets one.
+
+    Raises:
+        ValueError: the run was started with another tokenizer.
+    """
+    note = Path(folder) / PIN
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if not note.exists():
+        with replacing(note) as place:
+            place.write_text(digest + "\n", encoding="utf-8")
+    elif note.read_text(encoding="utf-8").strip() != digest:
+        raise ValueError(
+            f"the run in {folder} was started with another text tokenizer than {path}: put that one back (its SHA-256 "
+            f"is in {note.name}), or start a run in a new folder"
+        )

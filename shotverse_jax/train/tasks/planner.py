@@ -9,8 +9,9 @@ from shotverse_jax import lora
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
-from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
+from shotverse_jax.data.bpe import pin_tokenizer, stage_captions, train_text_tokenizer
 from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.files import replacing
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.pretrained import export_planner, init_planner
 from shotverse_jax.stage.grammar import sample_example
@@ -20,11 +21,16 @@ from shotverse_jax.train.task import Task
 
 
 def build(values: dict, folder: Path) -> Task:
-    """The task of a config's values; `folder` gets the text tokenizer when one is learned."""
+    """The task of a config's values; `folder` gets the text tokenizer when one is learned, and a note which it is.
+
+    Raises:
+        ValueError: an unknown value, or a run in `folder` that was started with another text tokenizer.
+    """
     base_weights = values.pop("base_weights")
     config = from_dict(PlannerConfig, values.pop("model"))
     run = from_dict(PlannerTrainConfig, values)
     tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights)
+    pin_tokenizer(tokenizer_file, folder)
     planner = Planner(config, run.execution)
     trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
 
@@ -54,7 +60,9 @@ def _prepare_tokenizer(planner: PlannerConfig, run: PlannerTrainConfig, folder: 
     path = folder / "tokenizer.json"
     if not path.exists():
         captions = stage_captions(sample_example, run.bpe_examples)
-        train_text_tokenizer(captions, planner.text.vocab_size).save(str(path))
+        tokenizer = train_text_tokenizer(captions, planner.text.vocab_size)
+        with replacing(path) as place:
+            tokenizer.save(str(place))
     return path
 
 

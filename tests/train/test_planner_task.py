@@ -1,0 +1,62 @@
+"""What a planner's run keeps of its text tokenizer from one start to the next."""
+
+import dataclasses
+import functools
+
+import pytest
+
+from shotverse_jax.config import PlannerTrainConfig, planner_nano
+from shotverse_jax.data.bpe import PIN, load_text_tokenizer
+from shotverse_jax.train.tasks import planner
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts the run, without making its parameters."""
+    monkeypatch.setattr(planner, "_make_variables", lambda *_: {"params": {}})
+
+    def build(base_weights="", **training):
+        run = dataclasses.asdict(PlannerTrainConfig(bpe_examples=20, **training))
+        return planner.build(run | {"model": dataclasses.asdict(planner_nano()), "base_weights": base_weights}, folder)
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return build, folder
+
+
+def test_a_tokenizer_is_learned_once_and_noted(start):
+    build, folder = start
+    build()
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(before) == {PIN, "tokenizer.json"}
+    build(steps=7)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_run_refuses_another_tokenizer(start, tmp_path):
+    build, folder = start
+    build()
+    tokenizer = load_text_tokenizer(folder / "tokenizer.json")
+    other = tmp_path / "base" / "tokenizer.json"
+    other.parent.mkdir()
+    tokenizer.add_tokens(["another"])
+    tokenizer.save(str(other))
+    refused = functools.partial(pytest.raises, ValueError, match="was started with another text tokenizer")
+    with refused():
+        build(base_weights=str(other.parent))
+    kept = (folder / "tokenizer.json").read_bytes()
+    (folder / "tokenizer.json").write_bytes(other.read_bytes())
+    with refused() as caught:
+        build()
+    assert "\n" not in str(caught.value) and PIN in str(caught.value)
+    (folder / "tokenizer.json").write_bytes(kept)
+    build()
+
+
+def test_a_run_from_before_the_note_goes_on_and_gets_one(start):
+    build, folder = start
+    build()
+    note = (folder / PIN).read_bytes()
+    (folder / PIN).unlink()
+    build()
+    assert (folder / PIN).read_bytes() == note
