@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, Shot, snap, to_text
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.stage.preview import stage_poses
@@ -68,3 +68,43 @@ def film_clip(
     ]
     screenplay = Screenplay(trajectory.global_caption, tuple(shots), fps=fps, width=width, height=height)
     return FilmClip(video_THWC, trajectory, screenplay, scene)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageFilms:
+    """`clips` clips of a split, by seed from 0, as the records that `launch/encode.py` writes.
+
+    Raises:
+        ValueError: settings that no clip can have.
+    """
+
+    clips: int
+    split: Literal["train", "test"] = "train"
+    frames: int = 33
+    height: int = 64
+    width: int = 96
+    fps: float = 8.0
+
+    def __post_init__(self):
+        if self.frames != snap(self.frames) or self.frames < 5:
+            raise ValueError(f"a clip has 4t+1 frames, at least 5, so that every shot has latents; got {self.frames}")
+        if self.split not in ("train", "test"):
+            raise ValueError(f'the splits are "train" and "test", got "{self.split}"')
+        if self.clips < 1:
+            raise ValueError(f"a data set has at least one clip, got {self.clips}")
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __getitem__(self, seed: int) -> dict[str, np.ndarray | str]:
+        """video [T, H, W, 3] uint8; of the latent frames, frames 0, 4, 8, …: pose_T34 float32 in the stage's frame,
+        metres, and shot_T int32; intrinsics [4] float32 fx, fy, cx, cy, pixels; texts: prompt (HoloCine's) and seed."""
+        clip = film_clip(seed, self.split, self.frames, self.height, self.width, self.fps)
+        return {
+            "video": clip.video_THWC,
+            "pose_T34": stage_poses(clip.trajectory)[::LATENT_STRIDE].astype(np.float32),
+            "shot_T": clip.trajectory.shot_T[::LATENT_STRIDE],
+            "intrinsics": clip.trajectory.intrinsics_T4[0].astype(np.float32),
+            "prompt": to_text(clip.screenplay, "holocine"),
+            "seed": str(seed),
+        }
