@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 
 from shotverse_jax.config import vae_small
@@ -23,6 +24,7 @@ SIZE = dict(clips=CLIPS, frames=FRAMES, height=HEIGHT, width=WIDTH)
 
 
 def run(**values):
+    flags.FLAGS.mark_as_parsed()  # there is no command line
     with flagsaver.as_parsed(**{name: str(value) for name, value in values.items()}):
         return encode.main([])
 
