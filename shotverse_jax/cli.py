@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shotverse_jax.files import replacing
 
-DEFAULT_PLANNER = "planner_small"
+DEFAULT_PLANNER, DEFAULT_CONTROLLER = "planner_small", "controller_small"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,6 +52,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
     sub.add_argument("--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens")
     sub.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
+
+    sub = command("film", _film, "Make the film of a screenplay.", "shotverse film examples/diner.txt --compare")
+    sub.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    sub.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
+    sub.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    sub.add_argument("--steps", type=_positive, help="denoising steps (default: the model's)")
+    sub.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
+    sub.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to the film")
+    sub.add_argument("--seed", type=int, default=0, help="another seed, another film (default 0)")
+    sub.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels (default: the model's)")
+    sub.add_argument(
+        "--frames", type=_positive, help="frames of the film, 4t+1 (default: the model's)"
+    )
+    sub.add_argument(
+        "--compare", action="store_true", help="show the stage through the same cameras beside the film"
+    )
+    sub.add_argument("--model", default=DEFAULT_CONTROLLER, help="name of a shipped controller, or the folder of one")
+    sub.add_argument("--planner", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
 
     sub = command("preview", _preview, "Film a trajectory on the stage.", "shotverse preview out/diner/trajectory.json")
     _add_trajectory(sub)
@@ -133,6 +151,14 @@ def _positive(text: str) -> int:
     return value
 
 
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 64x96, got {text}") from error
+    return height, width
+
+
 def _format_names() -> tuple[str, ...]:
     from shotverse_jax.camera.formats import FORMATS
 
@@ -198,10 +224,10 @@ def _write_plan(args, trajectory, folder: Path) -> None:
     write_trajectory(trajectory, folder / "trajectory.json", "shotverse")
     plot_trajectory(trajectory, folder / "trajectory.png", tags=tags)
     if not args.no_preview:
-        _film(args, trajectory, folder / "preview.mp4", tags)
+        _render(args, trajectory, folder / "preview.mp4", tags)
 
 
-def _film(args, trajectory, path: Path, tags, **options) -> None:
+def _render(args, trajectory, path: Path, tags, **options) -> None:
     from shotverse_jax.stage.preview import render_preview
 
     render_preview(trajectory, None, path, tags=tags, progress=not args.quiet, **options)
@@ -221,13 +247,98 @@ def _shot_list(trajectory) -> str:
     return "\n".join(lines)
 
 
+def _film(args) -> int:
+    from shotverse_jax.camera.formats import read_trajectory
+    from shotverse_jax.screenplay import read_screenplay
+
+    screenplay = read_screenplay(args.screenplay)
+    path = None if args.trajectory is None else read_trajectory(args.trajectory)
+    _use_compilation_cache()
+    from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+    from shotverse_jax.infer.plan import Director, plan
+
+    cinematographer = Cinematographer.load(args.model)
+    if path is None:
+        _say(args, f"planning {len(screenplay.shots)} shots …")
+        [[path]] = plan(Director.load(args.planner), [screenplay], seed=args.seed)
+    take, notes = prepare(cinematographer, screenplay, path, frames=args.frames, size=args.size)
+    for note in notes:
+        _say(args, note)
+    steps = args.steps or cinematographer.config.steps
+    _say(args, f"filming {_shape(take.trajectory)} in {steps} steps …")
+    latents = generate(cinematographer, [take], seed=args.seed, steps=steps, guidance=args.cfg, solver=args.solver)
+    out = _out_folder(args)
+    frames = _write_shots(args, take.trajectory, decode(cinematographer, latents), out)
+    _write_film(args, take.trajectory, frames, out)
+    args.no_preview = False
+    with replacing(out) as scratch:
+        scratch.mkdir(exist_ok=True)
+        _write_plan(args, path, scratch)
+    _say(args, f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")
+    return 0
+
+
+def _shape(trajectory) -> str:
+    return f"{len(trajectory)} frames of {trajectory.height}x{trajectory.width}"
+
+
+def _write_shots(args, trajectory, chunks, out: Path):
+    """Every shot's film as soon as its last frame is decoded; → all frames [T, H, W, 3]."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from shotverse_jax.video import write_video
+
+    frames: list = []
+    waiting = list(enumerate(trajectory.spans, 1))
+    with tqdm(total=len(trajectory), desc="decode", unit="frame", disable=args.quiet, leave=False) as bar:
+        for chunk in chunks:
+            frames.extend(chunk[0])
+            bar.update(len(chunk[0]))
+            while waiting and len(frames) >= waiting[0][1][1]:
+                number, (start, end) = waiting.pop(0)
+                write_video(out / f"shot_{number}.mp4", frames[start:end], trajectory.fps, _enlargement(trajectory))
+    return np.stack(frames)
+
+
+def _write_film(args, trajectory, frames, out: Path) -> None:
+    import numpy as np
+
+    from shotverse_jax.camera.formats import write_trajectory
+    from shotverse_jax.stage.plot import plot_film
+    from shotverse_jax.stage.preview import preview_frames, scene_from_screenplay
+    from shotverse_jax.video import write_video
+
+    write_video(out / "film.mp4", frames, trajectory.fps, _enlargement(trajectory))
+    write_trajectory(trajectory, out / "cameras.json", "shotverse")
+    stage = None
+    if args.compare:
+        captions = [trajectory.global_caption, *trajectory.captions]
+        seconds = None if trajectory.time_T is None else trajectory.time_T[-1] + 1 / trajectory.fps
+        scene = scene_from_screenplay(captions, seconds or len(trajectory) / trajectory.fps)
+        stage = np.stack(list(preview_frames(trajectory, scene, trajectory.width, trajectory.height)))
+        both = np.concatenate([frames, stage], axis=2)
+        write_video(out / "compare.mp4", both, trajectory.fps, _enlargement(trajectory))
+    plot_film(frames, trajectory, out / "film.png", stage)
+
+
+def _enlargement(trajectory) -> int:
+    """How many times a film is enlarged on writing: small ones to 256 lines at least, as players blur them."""
+    return max(1, -(-256 // trajectory.height))
+
+
+def _out_folder(args) -> Path:
+    stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
+    return Path(args.out) if args.out else Path("out") / stem
+
+
 def _preview(args) -> int:
     trajectory = _read_trajectory(args)
     _use_compilation_cache()
     source = Path(args.trajectory)
     out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
     options = {"height": args.height} if args.height else {}
-    _film(args, trajectory, out, _tag_lines(trajectory), **options)
+    _render(args, trajectory, out, _tag_lines(trajectory), **options)
     _say(args, f"wrote {out}")
     return 0
 

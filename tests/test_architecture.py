@@ -13,7 +13,7 @@ LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
 
 # A room imports rooms of its own rank and of lower ranks, never of a higher one.
 RANKS = {
-    0: ("config", "files", "screenplay", "camera", "nn"),
+    0: ("config", "files", "screenplay", "camera", "nn", "video"),
     1: ("data", "stage", "models", "flow", "parallel", "lora", "pretrained"),
     2: ("train", "infer", "evaluation", "conversion", "calibration", "preference", "cinematic"),
     3: ("launch", "configs", "cli"),

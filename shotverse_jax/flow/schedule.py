@@ -4,7 +4,7 @@ sigma is the share of noise, 1 for noise and 0 for the clean sample; the network
 noise owns sigma >= boundary (Wan2.2-T2V-A14B: 0.875), the other one the rest.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 
 TIMESTEPS = 1000  # what sigma = 1 is called when the network is told it; also the points of the training grid
 
-Expert = Literal["high", "low"]
+Expert = Literal["high", "low", "both"]
 
 
 def sigmas(steps: int, shift: float) -> np.ndarray:
@@ -33,16 +33,16 @@ def high_noise_steps(sigmas: np.ndarray, boundary: float) -> int:
 
 
 def training_sigmas(shift: float, boundary: float, expert: Expert) -> np.ndarray:
-    """The points of the 1000-step grid that an expert trains on, float32, descending.
+    """The points of the 1000-step grid that an expert trains on ("both": all of them), float32, descending.
 
     At shift 5 and boundary 0.875 the high-noise expert has the first 417, ids [0, 417), as in DiffSynth's recipes.
     Raises ValueError for another expert and when the boundary leaves the expert none.
     """
-    if expert not in ("high", "low"):
-        raise ValueError(f'an expert is "high" or "low", got {expert!r}')
+    if expert not in get_args(Expert):
+        raise ValueError(f'an expert is "high", "low" or "both", got {expert!r}')
     grid = sigmas(TIMESTEPS, shift)
     high = high_noise_steps(grid, boundary)
-    owned = grid[:high] if expert == "high" else grid[high:-1]
+    owned = {"high": grid[:high], "low": grid[high:-1], "both": grid[:-1]}[expert]
     if not len(owned):
         raise ValueError(
             f"boundary {boundary} leaves the {expert}-noise expert nothing to train on; put it inside (0, 1)"
@@ -50,7 +50,14 @@ def training_sigmas(shift: float, boundary: float, expert: Expert) -> np.ndarray
     return owned
 
 
-def draw_sigma(key: jax.Array, shape: tuple[int, ...], shift: float, boundary: float, expert: Expert) -> jax.Array:
-    """Noise levels of `shape`, float32, uniform over the points of `training_sigmas`."""
+def draw_sigma(key: jax.Array, samples: int, shift: float, boundary: float, expert: Expert) -> jax.Array:
+    """Noise levels [samples], float32: each uniform over the points of `training_sigmas`, together spread evenly.
+
+    One falls into each of `samples` equal parts of the expert's points, in random order, so that the mean loss of a
+    batch varies less (stratified as the timesteps of arXiv 2107.00630).
+    """
     owned = jnp.asarray(training_sigmas(shift, boundary, expert))
-    return owned[jax.random.randint(key, shape, 0, len(owned))]
+    order_key, place_key = jax.random.split(key)
+    part_B = jax.random.permutation(order_key, samples)
+    place_B = (part_B + jax.random.uniform(place_key, (samples,))) / samples
+    return owned[jnp.minimum((place_B * len(owned)).astype(jnp.int32), len(owned) - 1)]

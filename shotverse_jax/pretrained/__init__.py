@@ -13,7 +13,15 @@ import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
-from shotverse_jax.config import ControllerConfig, Execution, PlannerConfig, UMT5Config, WanDiTConfig, WanVAEConfig
+from shotverse_jax.config import (
+    ControllerConfig,
+    Execution,
+    PlannerConfig,
+    PoseNetConfig,
+    UMT5Config,
+    WanDiTConfig,
+    WanVAEConfig,
+)
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.pretrained import folder as files
 from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS
@@ -113,6 +121,11 @@ def load_text(folder_or_name: str | Path) -> tuple[UMT5Config, dict, Tokenizer]:
     return config, files.read_params(folder / WEIGHTS, abstract), load_text_tokenizer(folder / TOKENIZER)
 
 
+def find_tokenizer(folder_or_name: str | Path) -> Path:
+    """The tokenizer.json of a text encoder or planner. Raises ValueError when there is none."""
+    return files.find("text encoder", folder_or_name, (TOKENIZER,)) / TOKENIZER
+
+
 def init_text(encoder, config: UMT5Config, key: jax.Array) -> dict:
     """Random variables of a `UMT5Encoder`, from a single token."""
     return encoder.init(key, jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1), bool))
@@ -130,7 +143,7 @@ def export_expert(params: dict, config: ControllerConfig, expert: Expert, folder
     Raises:
         ValueError: an expert of another name, or a parameter that is not finite.
     """
-    expert_config(config, expert)
+    config.expert(expert)
     config = dataclasses.replace(config, lora=None)
     files.write("controller", folder, config, params, weights=f"{expert}.safetensors")
 
@@ -145,18 +158,9 @@ def load_expert(folder_or_name: str | Path, expert: Expert) -> tuple[ControllerC
     weights = f"{expert}.safetensors"
     folder = files.find("controller", folder_or_name, (CONFIG, weights))
     config = files.read_config(folder, ControllerConfig)
-    dit = expert_config(config, expert)
+    dit = config.expert(expert)
     abstract = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, jax.random.key(0)))["params"]
     return config, files.read_params(folder / weights, abstract)
-
-
-def expert_config(config: ControllerConfig, expert: Expert) -> WanDiTConfig:
-    """The architecture of one expert; the base has no camera encoders and Wan's positions. ValueError for others."""
-    if expert == "base":
-        return dataclasses.replace(config.dit, camera=False, rope="wan3d")
-    if expert not in ("high", "low"):
-        raise ValueError(f'a controller has the experts "high", "low" and "base", got "{expert}"')
-    return config.expert(expert)
 
 
 def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
@@ -173,3 +177,29 @@ def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
         camera_BTP=camera_BTP,
         shot_lengths=(1,),
     )
+
+
+# ---------------------------------------------------------------------------------------------------- pose estimator
+
+
+def export_pose_net(params: dict, config: PoseNetConfig, folder: str | Path) -> None:
+    """Writes the folder of a pose estimator. Raises ValueError for a parameter that is not finite."""
+    files.write("pose net", folder, config, params)
+
+
+def load_pose_net(folder_or_name: str | Path) -> tuple[PoseNetConfig, dict]:
+    """A pose estimator by folder or by shipped name ("pose_small") → (config, float32 NumPy params).
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax.models.pose_net import PoseNet
+
+    folder = files.find("pose net", folder_or_name, (CONFIG, WEIGHTS))
+    config = files.read_config(folder, PoseNetConfig)
+    abstract = jax.eval_shape(lambda: init_pose_net(PoseNet(config), config, jax.random.key(0)))["params"]
+    return config, files.read_params(folder / WEIGHTS, abstract)
+
+
+def init_pose_net(network, config: PoseNetConfig, key: jax.Array) -> dict:
+    """Random variables of a `PoseNet`, from one frame."""
+    return network.init(key, jnp.zeros((1, config.height, config.width, 3)))

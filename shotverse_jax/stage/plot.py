@@ -17,7 +17,7 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
-from shotverse_jax.stage.preview import implied_stage
+from shotverse_jax.stage.preview import stage_poses
 
 _INK, _PALE, _SUBJECT = "#222222", "#9a9a9a", "#c0392b"
 _COLORS = colormaps["viridis"]
@@ -47,11 +47,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     if not path.suffix:
         raise ValueError(f"{path} needs a suffix that names the picture's format, like .png")
     known = trajectory.stage_34 is not None
-    stage_34 = trajectory.stage_34 if known else implied_stage(trajectory)
-    pose_T34 = se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
-    # Paper axes: across (to the right of who looks at the subject's face), away (behind the subject), height.
-    pose_T34 = np.stack([-pose_T34[:, 0], -pose_T34[:, 2], -pose_T34[:, 1]], axis=1)
-
+    pose_T34 = _paper_poses(trajectory)
     lines = _shot_lines(trajectory, tags)
     height = 5.6 + _LINE * len(lines)
     figure = Figure(figsize=(14, height), dpi=100, facecolor="white")
@@ -80,6 +76,63 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
         figure.text(0.045, y, text, fontsize=9.5, color=_INK, va="center")
     with replacing(path) as scratch:
         figure.savefig(scratch)
+
+
+def plot_film(
+    video_THW3: np.ndarray, trajectory: Trajectory, path: str | Path, beside_THW3: np.ndarray | None = None
+) -> None:
+    """Draws a contact sheet: of every shot its first, middle and last frame, and the camera path from above.
+
+    Args:
+        video_THW3: uint8 frames, one per pose.
+        trajectory: the camera of the film.
+        path: the picture, written whole or not at all.
+        beside_THW3: another film through the same camera, drawn to the right of the first.
+
+    Raises:
+        ValueError: a film whose frames are not one per pose, or a path that cannot be written.
+    """
+    films = [video_THW3] if beside_THW3 is None else [video_THW3, beside_THW3]
+    for film in films:
+        if len(film) != len(trajectory):
+            raise ValueError(f"a film of {len(film)} frames cannot be shown with a path of {len(trajectory)} poses")
+    rows, columns = trajectory.num_shots, 3 * len(films)
+    cell = 2.3, 2.3 * video_THW3.shape[1] / video_THW3.shape[2] + 0.34
+    sheet, side = columns * cell[0], 4.2
+    width, height = sheet + side + 0.5, max(rows * cell[1] + 0.6, 3.6)
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    title = _short(trajectory.global_caption, round(10 * width)) or "Film"
+    figure.text(0.25 / width, 1 - 0.28 / height, title, fontsize=13, color=_INK, va="center")
+    for shot, (start, end) in enumerate(trajectory.spans):
+        top = height - 0.55 - shot * cell[1]
+        caption = _short(f"{shot + 1}   {trajectory.captions[shot]}", round(12 * sheet))
+        figure.text(0.25 / width, (top - 0.13) / height, caption, fontsize=9.5, color=_INK, va="center")
+        for column in range(columns):
+            film, frame = films[column // 3], (start, (start + end - 1) // 2, end - 1)[column % 3]
+            left = 0.25 + column * cell[0] + 0.12 * (column // 3)
+            box = left / width, (top - cell[1]) / height, (cell[0] - 0.06) / width, (cell[1] - 0.3) / height
+            axes = figure.add_axes(box)
+            axes.imshow(film[frame], interpolation="bicubic")
+            axes.set_axis_off()
+            if beside_THW3 is not None and shot == 0 and column % 3 == 0:
+                figure.text(
+                    left / width, 1 - 0.5 / height, ("generated", "stage")[column // 3], fontsize=8.5, color=_PALE
+                )
+    axes = figure.add_axes(((sheet + 1.1) / width, 0.55 / height, (side - 0.9) / width, 1 - 1.2 / height))
+    poses_T34 = _paper_poses(trajectory)
+    frustums = _frustums(trajectory, poses_T34)
+    _flat_view(axes, trajectory, poses_T34[:, :, 3], frustums, (0, 1), trajectory.stage_34 is not None)
+    axes.set_title("camera from above (m)", fontsize=10, color=_INK)
+    axes.tick_params(labelsize=8)
+    with replacing(path) as scratch:
+        figure.savefig(scratch)
+
+
+def _paper_poses(trajectory: Trajectory) -> np.ndarray:
+    """[T, 3, 4] poses on paper: across (to the right of who looks at the subject's face), away (behind it), height."""
+    pose_T34 = stage_poses(trajectory)
+    return np.stack([-pose_T34[:, 0], -pose_T34[:, 2], -pose_T34[:, 1]], axis=1)
 
 
 def _short(text: str, letters: int) -> str:

@@ -1,25 +1,20 @@
 """The preview film: a planned camera path seen on the stage, with shot numbers, moves and time burned in."""
 
-import contextlib
-import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import replacing
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
+from shotverse_jax.video import encoder
 
-__all__ = ["implied_stage", "preview_frames", "render_preview", "scene_from_screenplay"]
+__all__ = ["implied_stage", "preview_frames", "render_preview", "scene_from_screenplay", "stage_poses"]
 
 _BATCH = 16  # frames per call of the compiled program; any film length uses the same program
 _EYE_HEIGHT = 1.6
@@ -61,14 +56,19 @@ def implied_stage(trajectory: Trajectory) -> np.ndarray:
     return se3.make(np.stack([np.cross(gravity, facing), gravity, facing], axis=1), origin)
 
 
+def stage_poses(trajectory: Trajectory) -> np.ndarray:
+    """[T, 3, 4] poses in the frame of the stage, metres; without `stage_34` that of `implied_stage`."""
+    stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
+    return se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
+
+
 def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:
     """Each frame [height, width, 3] uint8 of the stage through the trajectory's cameras, without burn-in.
 
     Props that a camera stands in or looks through on its way to the subject are taken away. The stage's clock is
     `trajectory.time_T` from its first frame on, without it the film's own.
     """
-    stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
-    pose_T34 = se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
+    pose_T34 = stage_poses(trajectory)
     scene = scene.clear_views(pose_T34[:, :, 3])
     zoom = np.array([width / trajectory.width, height / trajectory.height])
     lens_T4 = trajectory.intrinsics_T4 * np.tile(zoom, 2)
@@ -158,11 +158,6 @@ def render_preview(
         ValueError: a path that does not end in .mp4 or cannot be written, tags that do not fit the shots, or a height
             under 64.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".mp4":
-        raise ValueError(f"a preview is an mp4 film; {path} must end in .mp4")
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give the name of the film")
     if tags is not None and len(tags) != trajectory.num_shots:
         raise ValueError(f"{trajectory.num_shots} shots but {len(tags)} lines of tags")
     if height < 64:
@@ -175,35 +170,6 @@ def render_preview(
     burn = _Burn(trajectory, tags, *size)
     frames = preview_frames(trajectory, scene, *small)
     bar = tqdm(frames, "preview", len(trajectory), disable=not progress, leave=False)
-    with replacing(path) as scratch, _encoder(scratch, size, trajectory.fps) as pipe:
+    with encoder(path, size, trajectory.fps) as pipe:
         for index, pixels in enumerate(bar):
             pipe.write(burn(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), index).tobytes())
-
-
-@contextlib.contextmanager
-def _encoder(path: Path, size: tuple[int, int], fps: float) -> Iterator[IO[bytes]]:
-    """A pipe that takes RGB frames of `size` (width, height) and makes an H.264 film of them.
-
-    The encoder of imageio-ffmpeg is started directly: the package's own writer forks, which JAX's threads forbid.
-
-    Raises:
-        ValueError: with the encoder's words, when it fails.
-    """
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.12g}", "-i", "-"]
-    film = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, str(path)]
-    with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
-        fed = False
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it ended early; its exit status and words say why
-                yield process.stdin
-                process.stdin.close()
-            fed = True
-        finally:
-            if not fed:
-                process.kill()
-            process.wait()
-        if process.returncode:
-            words.seek(0)
-            raise ValueError(f"the video encoder failed: {words.read().decode(errors='replace').strip()}")

@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from shotverse_jax.config import NEGATIVE_PROMPT
 from shotverse_jax.data.bpe import train_text_tokenizer
 from shotverse_jax.data.prompt import (
-    NEGATIVE_PROMPT,
     clean_prompt,
     tokenize_prompt,
     tokenize_screenplay,

@@ -66,9 +66,9 @@ def test_experts_share_the_training_grid():
 def test_draws_are_uniform_over_the_ids(expert):
     owned = training_sigmas(5.0, 0.875, expert)
     draw = jax.jit(draw_sigma, static_argnums=(1, 2, 3, 4))
-    drawn = np.asarray(draw(jax.random.key(0), (20_000,), 5.0, 0.875, expert))
+    drawn = np.asarray(draw(jax.random.key(0), 20_000, 5.0, 0.875, expert))
     assert drawn.dtype == np.float32 and np.isin(drawn, owned).all() and len(np.unique(drawn)) == len(owned)
     ids = np.searchsorted(-owned, -drawn)
     assert np.mean(ids) == pytest.approx((len(owned) - 1) / 2, rel=0.02)
     assert np.std(ids) == pytest.approx(len(owned) / 12**0.5, rel=0.02)
-    assert not np.array_equal(drawn[:9], draw(jax.random.key(1), (9,), 5.0, 0.875, expert))
+    assert not np.array_equal(drawn[:9], draw(jax.random.key(1), 9, 5.0, 0.875, expert))

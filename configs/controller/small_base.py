@@ -1,0 +1,7 @@
+"""The model that both experts of controller_small start from: text to multi-shot video, without a camera."""
+
+from shotverse_jax.configs.controller import common
+
+
+def get_config():
+    return common.get_config(stage="base", steps=8000, batch=16, lr=1e-3, warmup=300, ema=0.998)

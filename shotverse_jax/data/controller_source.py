@@ -1,0 +1,126 @@
+"""Training batches of the controller from encoded films; and a prompt and a camera path as its networks take them."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.config import ControllerConfig
+from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt, window_mask
+from shotverse_jax.data.records import Records
+
+TEXT_BUCKET = 64
+"""Where padding is not attended to, text is padded to multiples of this only."""
+
+
+def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], rows: int) -> dict[str, np.ndarray]:
+    """{ids_BS int32, real_BS bool (not padding), window_BKS bool}, with `rows` windows K each.
+
+    A prompt without shots has the same window in all rows, all of its text. Raises ValueError for more shots than rows.
+    """
+    longest = max(prompt.length for prompt in prompts)
+    length = config.text_length
+    if not config.see_padding:
+        length = min(length, -(-longest // TEXT_BUCKET) * TEXT_BUCKET)
+    windows = []
+    for prompt in prompts:
+        if len(prompt.shot_spans) > rows:
+            raise ValueError(f"a prompt of {len(prompt.shot_spans)} shots among prompts of at most {rows}")
+        if not prompt.shot_spans or config.windows == "none":
+            window_KS = np.ones((rows, length), bool)
+        else:
+            window_KS = window_mask(prompt.global_span, prompt.shot_spans, length, config.windows)
+            window_KS = np.pad(window_KS, ((0, rows - len(window_KS)), (0, 0)), mode="edge")
+        windows.append(window_KS if config.see_padding else window_KS & prompt.mask_S[:length])
+    return {
+        "ids_BS": np.stack([prompt.ids_S[:length] for prompt in prompts]),
+        "real_BS": np.stack([prompt.mask_S[:length] for prompt in prompts]),
+        "window_BKS": np.stack(windows),
+    }
+
+
+def camera_rows(config: ControllerConfig, pose_T34: np.ndarray) -> np.ndarray:
+    """[T, 12] float32 for the camera encoder: 3x4 camera-to-world matrices, row by row, in `config.camera_frame`.
+
+    pose_T34: poses of the latent frames (pixel frames 0, 4, 8, …) of all shots, OpenCV axes; of "stage" in the stage's
+    frame and metres, of "scene" in any world (ShotVerse §3.1: the first camera is made the world, and the largest
+    distance from it the unit).
+    """
+    pose_T34 = np.asarray(pose_T34, np.float64)
+    if config.camera_frame == "scene":
+        pose_T34 = se3.compose(se3.inverse(pose_T34[0]), pose_T34)
+        pose_T34[..., 3] /= np.linalg.norm(pose_T34[..., 3], axis=-1).max() + 1e-5
+    return pose_T34.reshape(-1, 12).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerSource:
+    """Random access over steps: `source[step]` → (None, this host's slice of the global batch).
+
+    Films come in an order that depends on (seed, epoch) alone, each once per epoch. With `text_dropout` a film's prompt
+    is replaced by `config.negative` that often, as guidance needs it.
+
+    Attributes:
+        folder: records of `launch/encode.py` with latents, pose_T34, shot_T and the prompt.
+        rows: windows per prompt; the most shots a film may have.
+    """
+
+    config: ControllerConfig
+    folder: str
+    tokenizer_file: str
+    seed: int
+    global_batch: int
+    num_steps: int
+    text_dropout: float = 0.0
+    rows: int = 4
+    host: int = 0
+    num_hosts: int = 1
+
+    def __post_init__(self):
+        if self.global_batch % self.num_hosts:
+            raise ValueError(f"a batch of {self.global_batch} does not divide over {self.num_hosts} hosts")
+
+    @functools.cached_property
+    def _tokenizer(self):
+        return load_text_tokenizer(self.tokenizer_file)
+
+    @functools.cached_property
+    def _records(self):
+        return Records(self.folder)
+
+    @functools.cached_property
+    def _dropped(self):
+        return tokenize_prompt(self.config.negative, self._tokenizer, self.config.text_length)
+
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
+        share = self.global_batch // self.num_hosts
+        first = step * self.global_batch + self.host * share
+        films, prompts = zip(*(self._film(first + i) for i in range(share)), strict=True)
+        return None, {
+            "latents_BTHWC": np.stack([film["latents"] for film in films]),
+            "shot_BT": np.stack([film["shot_T"] for film in films]),
+            "camera_BTP": np.stack([camera_rows(self.config, film["pose_T34"]) for film in films]),
+            **collate_prompts(self.config, prompts, self.rows),
+        }
+
+    def _film(self, index: int) -> tuple[dict, PromptWindows]:
+        epoch, place = divmod(index, len(self._records))
+        film = self._records[int(_order(self.seed, epoch, len(self._records))[place])]
+        if np.random.default_rng((self.seed, index)).random() < self.text_dropout:
+            return film, self._dropped
+        shots = int(film["shot_T"][-1]) + 1
+        return film, tokenize_prompt(film["prompt"], self._tokenizer, self.config.text_length, shots)
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)

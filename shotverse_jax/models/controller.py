@@ -1,0 +1,80 @@
+"""ShotVerse's controller: one expert of the video transformer with its text encoder, and its training loss (§3.2)."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import ControllerConfig, Execution, UMT5Config
+from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
+from shotverse_jax.flow.schedule import TIMESTEPS, Expert, draw_sigma
+from shotverse_jax.models.umt5 import UMT5Encoder
+from shotverse_jax.models.wan_dit import WanDiT
+
+Batch = dict[str, jax.Array]
+"""`data/controller_source.py`: latents_BTHWC, shot_BT, camera_BTP and the prompt's ids_BS, real_BS, window_BKS."""
+
+
+class Controller(nn.Module):
+    """Parameters `dit` and `text`; adapters, where there are any, under `dit` too.
+
+    expert: "base" is the model that both experts start from.
+    """
+
+    config: ControllerConfig
+    text_config: UMT5Config
+    expert: Literal["high", "low", "base"]
+    execution: Execution = Execution()
+
+    def setup(self):
+        self.dit = WanDiT(self.config.expert(self.expert), self.execution)
+        self.text = UMT5Encoder(self.text_config, self.execution)
+
+    def __call__(self, noisy_BTHWC: jax.Array, sigma_B: jax.Array, batch: Batch, deterministic: bool = True):
+        """velocity_BTHWC of noisy latents, float32."""
+        context_BSD = self.context(batch["ids_BS"], batch["real_BS"])
+        return self.velocity(noisy_BTHWC, sigma_B, context_BSD, batch, deterministic=deterministic)
+
+    def context(self, ids_BS: jax.Array, real_BS: jax.Array) -> jax.Array:
+        """Text states [B, S, D], zero at padding."""
+        return self.text(ids_BS, real_BS)
+
+    def velocity(self, noisy_BTHWC, sigma_B, context_BSD, batch: Batch, *, shot_lengths=None, deterministic=True):
+        """The same from text states made before. shot_lengths: latent frames per shot, which sparse attention needs."""
+        return self.dit(
+            noisy_BTHWC,
+            TIMESTEPS * sigma_B,
+            context_BSD,
+            batch["shot_BT"],
+            batch["window_BKS"],
+            batch["camera_BTP"] if self.dit.config.camera else None,
+            shot_lengths=shot_lengths,
+            deterministic=deterministic,
+        )
+
+
+def controller_loss(
+    controller: Controller,
+    variables: dict,
+    batch: Batch,
+    key: jax.Array,
+    loss_weight: Literal["uniform", "diffsynth"] = "uniform",
+    deterministic: bool = False,
+) -> tuple[jax.Array, dict]:
+    """Flow matching at the noise levels of the controller's expert (the base: all) → (loss, metrics), float32.
+
+    key decides noise levels, noise and, unless deterministic, the adapters' dropout.
+    """
+    config = controller.config
+    sigma_key, noise_key, dropout_key = jax.random.split(key, 3)
+    owns: Expert = "both" if controller.expert == "base" else controller.expert
+    clean_BTHWC = batch["latents_BTHWC"].astype(jnp.float32)
+    sigma_B = draw_sigma(sigma_key, len(clean_BTHWC), config.shift, config.boundary, owns)
+    noise_BTHWC = jax.random.normal(noise_key, clean_BTHWC.shape)
+    noisy_BTHWC = interpolate(clean_BTHWC, noise_BTHWC, sigma_B)
+    rngs = None if deterministic else {"dropout": dropout_key}
+    velocity_BTHWC = controller.apply(variables, noisy_BTHWC, sigma_B, batch, deterministic, rngs=rngs)
+    weight_B = bell_weight(sigma_B, config.shift) if loss_weight == "diffsynth" else jnp.ones_like(sigma_B)
+    loss = flow_loss(velocity_BTHWC, clean_BTHWC, noise_BTHWC, weight_B)
+    return loss, {"loss_unweighted": flow_loss(velocity_BTHWC, clean_BTHWC, noise_BTHWC)}

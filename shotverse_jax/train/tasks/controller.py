@@ -1,0 +1,103 @@
+"""Training a controller on encoded films: the base model, then each of its two experts (ShotVerse §5.1)."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from shotverse_jax import lora
+from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, from_dict
+from shotverse_jax.data.controller_source import ControllerSource
+from shotverse_jax.models.controller import Controller, controller_loss
+from shotverse_jax.models.wan_dit import add_camera
+from shotverse_jax.pretrained import export_expert, export_text, find_tokenizer, load_expert, load_text
+from shotverse_jax.train.task import Task
+
+
+def build(values: dict, folder: Path) -> Task:
+    """The task of a config's values.
+
+    Stage "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
+    tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model in the folder `base_weights` and read
+    with the encoder `model.text`.
+    """
+    base_weights, tokenizer = values.pop("base_weights"), values.pop("text_tokenizer")
+    config = from_dict(ControllerConfig, values.pop("model"))
+    run = from_dict(ControllerTrainConfig, values)
+    key = jax.random.key(run.seed)
+    if run.stage == "base":
+        text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
+        controller = Controller(config, text_config, "base", run.execution)
+        trainable, frozen = jax.jit(lambda: init_controller(controller, key))(), {}
+    else:
+        text_config, text_params, _ = load_text(config.text)
+        tokenizer_file = find_tokenizer(config.text)
+        controller = Controller(config, text_config, run.stage, run.execution)
+        _, base = load_expert(base_weights, "base")
+        trainable, frozen = _adapted(config, controller, base, text_params, key)
+
+    def loss_fn(variables, batch, layout, key):
+        evaluation = key is None
+        return controller_loss(
+            controller,
+            variables,
+            batch,
+            jax.random.key(run.seed) if evaluation else key,
+            run.loss_weight,
+            deterministic=evaluation,
+        )
+
+    def export(variables, folder):
+        params = variables["params"]
+        if run.stage == "base":
+            export_text(params["text"], text_config, tokenizer_file, folder / "text")
+            export_expert(params["dit"], config, "base", folder)
+        else:
+            export_expert(lora.merge(params["dit"], variables["lora"]["dit"]), config, run.stage, folder)
+
+    return Task(run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file), export)
+
+
+def init_controller(controller: Controller, key: jax.Array) -> dict:
+    """Random variables, from the smallest batch it takes: one latent frame of one patch, one word."""
+    config = controller.config.dit
+    noisy_BTHWC = jnp.zeros((1, 1, *config.patch[1:], config.latent_channels))
+    batch = {
+        "shot_BT": jnp.zeros((1, 1), jnp.int32),
+        "camera_BTP": jnp.zeros((1, 1, 12)),
+        "ids_BS": jnp.zeros((1, 1), jnp.int32),
+        "real_BS": jnp.ones((1, 1), bool),
+        "window_BKS": jnp.ones((1, 1, 1), bool),
+    }
+    return controller.init(key, noisy_BTHWC, jnp.ones(1), batch)
+
+
+def _adapted(config: ControllerConfig, controller: Controller, base: dict, text: dict, key) -> tuple[dict, dict]:
+    """(trainable, frozen): adapters and camera encoders; the base model and the text encoder."""
+    if config.lora is None:
+        raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
+    dit = add_camera(base) if config.expert(controller.expert).camera else base
+    adapter = lora.init(key, dit, config.lora)
+    camera = {path: leaf for path, leaf in flatten_dict(dit).items() if "camera" in path}
+    rest = {path: leaf for path, leaf in flatten_dict(dit).items() if path not in camera}
+    trainable = {"lora": {"dit": adapter}}
+    if camera:
+        trainable["params"] = {"dit": unflatten_dict(camera)}
+    return trainable, {"params": {"dit": unflatten_dict(rest), "text": text}}
+
+
+def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> ControllerSource:
+    """Training batches, or for the test split as many of held-out films, whose prompts all stay."""
+    return ControllerSource(
+        config=config,
+        folder=run.data if split == "train" else run.test_data,
+        tokenizer_file=str(tokenizer_file),
+        seed=run.seed,
+        global_batch=run.batch,
+        num_steps=num_steps,
+        text_dropout=run.text_dropout if split == "train" else 0.0,
+        host=jax.process_index(),
+        num_hosts=jax.process_count(),
+    )

@@ -1,0 +1,139 @@
+"""From a trajectory to a film: what is fitted, what is refused, and that the loop follows both experts."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small
+from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.pretrained import find_tokenizer, init_vae
+from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.train.tasks.controller import init_controller
+
+TEXT = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+VAE = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
+CONFIG = dataclasses.replace(
+    controller_small(),
+    dit=WanDiTConfig(
+        hidden_size=48, num_layers=2, num_heads=2, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
+    ),
+    frames=17,
+    height=32,
+    width=48,
+    steps=4,
+    guidance=2.0,
+)
+
+
+def noisy(tree, seed):
+    """Random values in every leaf, so that nothing is off because it starts at zero."""
+    leaves, shape = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    leaves = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(shape, leaves)
+
+
+@pytest.fixture(scope="module")
+def crew():
+    experts = {
+        name: noisy(init_controller(Controller(CONFIG, TEXT, name), jax.random.key(i))["params"], i)
+        for i, name in enumerate(("high", "low"))
+    }
+    vae = init_vae(WanVAE(VAE), VAE, jax.random.key(3))["params"]
+    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
+    return Cinematographer(
+        CONFIG, experts["high"]["dit"], experts["low"]["dit"], TEXT, experts["low"]["text"], tokenizer, VAE, vae
+    )
+
+
+@pytest.fixture(scope="module")
+def example():
+    return sample_example(3, "train", num_shots=2)
+
+
+def test_a_plan_is_told_in_the_frames_the_model_knows(crew, example):
+    take, notes = prepare(crew, example.screenplay, example.trajectory)
+    assert len(take.trajectory) == 17 and take.trajectory.spans == list(take.layout.spans)
+    assert (take.trajectory.height, take.trajectory.width, take.trajectory.fps) == (32, 48, 8.0)
+    assert notes == [f"{len(example.trajectory)} frames become 17 at 8 fps, every camera path whole"]
+    for (start, end), (first, last) in zip(take.trajectory.spans, example.trajectory.spans, strict=True):
+        ends, asked = take.trajectory.pose_T34[[start, end - 1]], example.trajectory.pose_T34[[first, last - 1]]
+        np.testing.assert_allclose(ends, asked, atol=1e-12)
+
+
+def test_frames_are_snapped_and_said(crew, example):
+    take, notes = prepare(crew, example.screenplay, example.trajectory, frames=19, size=(16, 32))
+    assert len(take.trajectory) == 17 and "17 frames instead of 19" in notes[0]
+    assert (take.trajectory.height, take.trajectory.width) == (16, 32)
+
+
+def test_a_trajectory_of_another_length_is_spread(crew, example):
+    half = example.trajectory.retimed([(0, 20), (20, 41)], 16.0)
+    take, notes = prepare(crew, example.screenplay, half)
+    assert len(take.trajectory) == 17 and "41 poses are spread over 17 frames" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"size": (30, 48)}, "multiples of 16, got 30x48"), ({"frames": 5}, "2 shots need at least 9 frames")],
+)
+def test_impossible_films_are_refused(crew, example, options, words):
+    with pytest.raises(ValueError, match=words):
+        prepare(crew, example.screenplay, example.trajectory, **options)
+
+
+def test_another_number_of_shots_is_refused(crew, example):
+    with pytest.raises(ValueError, match="the trajectory has 1 shots and the screenplay 2"):
+        prepare(crew, example.screenplay, example.trajectory.shot(0))
+
+
+def test_a_prompt_that_is_too_long_is_refused(crew, example):
+    long = Screenplay("A room.", (Shot("The camera moves in " + "very " * 600 + "slowly."), Shot("Cut.")))
+    with pytest.raises(ValueError, match="tokens, and 512 is the most"):
+        prepare(crew, long, example.trajectory)
+
+
+def test_a_film_is_generated_and_decoded(crew, example):
+    take, _ = prepare(crew, example.screenplay, example.trajectory)
+    latents = generate(crew, [take], seed=1)
+    assert latents.shape == (1, 5, 4, 6, 4) and np.isfinite(latents).all()
+    chunks = list(decode(crew, latents))
+    assert [chunk.shape[1] for chunk in chunks] == [1, 4, 4, 4, 4]
+    assert chunks[0].dtype == np.uint8 and chunks[0].shape[2:] == (32, 48, 3)
+
+
+def test_a_film_does_not_depend_on_the_others_of_its_batch(crew, example):
+    other = sample_example(8, "train", num_shots=3)
+    takes = [prepare(crew, e.screenplay, e.trajectory)[0] for e in (example, other)]
+    alone, together = generate(crew, takes[:1]), generate(crew, takes)
+    np.testing.assert_allclose(alone[0], together[0], atol=2e-4)
+
+
+def test_both_experts_the_camera_the_prompt_and_the_seed_matter(crew, example):
+    take, _ = prepare(crew, example.screenplay, example.trajectory)
+    usual = np.asarray(generate(crew, [take]))
+
+    def differs(other):
+        return np.abs(np.asarray(other) - usual).max() > 1e-3
+
+    np.testing.assert_array_equal(usual, generate(crew, [take]))
+    assert differs(generate(crew, [take], seed=1))
+    assert differs(generate(crew, [take], guidance=1.0))
+    for name in ("high", "low"):
+        assert differs(generate(dataclasses.replace(crew, **{name: noisy(getattr(crew, name), 9)}), [take]))
+    turned = take.trajectory.pose_T34.copy()
+    turned[8:, :, 3] += 1.0
+    assert differs(generate(crew, [dataclasses.replace(take, trajectory=_with(take.trajectory, turned))]))
+    words = dataclasses.replace(example.screenplay, caption="A green horse in the rain.")
+    assert differs(generate(crew, [prepare(crew, words, example.trajectory)[0]]))
+
+
+def _with(trajectory: Trajectory, pose_T34) -> Trajectory:
+    return dataclasses.replace(trajectory, pose_T34=pose_T34)

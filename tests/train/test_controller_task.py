@@ -1,0 +1,125 @@
+"""The three stages of a controller's training, one after the other, on a handful of encoded films."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from shotverse_jax.config import TEXT_ENCODERS, LoraConfig, UMT5Config, WanDiTConfig, controller_small
+from shotverse_jax.configs.controller import common
+from shotverse_jax.data.records import write_dataset
+from shotverse_jax.pretrained import load_expert, load_text
+from shotverse_jax.train.checkpoint import flatten
+from shotverse_jax.train.state import init_state, make_optimizer, merge
+from shotverse_jax.train.step import make_eval_step, make_train_step
+from shotverse_jax.train.tasks import controller
+
+PROMPT = (
+    "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
+)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("films"), np.random.default_rng(0)
+    pose_T34 = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
+    pose_T34[:, :, 3] = rng.normal(size=(3, 3))
+    shot_T = np.array([0, 0, 1], np.int32)
+    rows = [
+        {
+            "latents": rng.normal(size=(3, 2, 4, 4)).astype(np.float16),
+            "pose_T34": pose_T34,
+            "shot_T": shot_T,
+            "prompt": PROMPT,
+        }
+        for _ in range(4)
+    ]
+    write_dataset(folder, rows, {})
+    return folder
+
+
+@pytest.fixture
+def values(films, monkeypatch):
+    text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+    monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: text)
+
+    def make(stage, **options):
+        config = common.get_config(
+            stage=stage, data=str(films), test_data=str(films), batch=2, steps=8, lr=1e-2, warmup=1, ema=0.0
+        )
+        dit = WanDiTConfig(
+            hidden_size=24, num_layers=2, num_heads=2, mlp_size=32, frequency_size=16, text_size=16, latent_channels=4
+        )
+        lora = LoraConfig(rank=4, alpha=4.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out"))
+        model = dataclasses.replace(controller_small(), dit=dit, lora=lora)
+        config.model = ConfigDict(json.loads(json.dumps(dataclasses.asdict(model))))
+        for name, value in options.items():
+            if name == "text":
+                config.model.text = value
+            else:
+                config[name] = value
+        return config.to_dict()
+
+    return make
+
+
+def run(values, folder, steps=8):
+    """The task and the state after some steps, with the losses."""
+    values.pop("task")
+    task = controller.build(values, folder)
+    optimizer, schedule = make_optimizer(task.run)
+    before = jax.device_get(flatten(task.trainable))
+    state = init_state(task.trainable, optimizer, ema=False)
+    step = make_train_step(task.loss_fn, optimizer, schedule, 0.0)
+    losses = []
+    for layout, batch in [task.source("train", steps)[i] for i in range(steps)]:
+        state, metrics = step(state, task.frozen, batch, jax.random.key(0), layout=layout)
+        losses.append(float(metrics["loss"]))
+    return task, state, before, losses
+
+
+def moved(before, after):
+    after = jax.device_get(flatten(after))
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+def test_base_then_high_then_low(values, tmp_path):
+    task, state, before, losses = run(values("base"), tmp_path)
+    assert np.isfinite(losses).all()
+    assert moved(before, state.params) == set(before)  # the whole network and the text encoder learn
+    layout, batch = task.source("test", 1)[0]
+    evaluate = make_eval_step(task.loss_fn)
+    first, again = (evaluate(state.params, task.frozen, batch, layout=layout)["loss"] for _ in range(2))
+    assert first == again
+    task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
+    _, base = load_expert(tmp_path / "base", "base")
+    text_config, text, _ = load_text(tmp_path / "base" / "text")
+    assert text_config.hidden_size == 16
+
+    for stage in ("high", "low"):
+        options = {"base_weights": str(tmp_path / "base"), "text": str(tmp_path / "base" / "text")}
+        task, state, before, losses = run(values(stage, **options), tmp_path)
+        frozen = flatten(task.frozen)
+        np.testing.assert_array_equal(frozen["params/dit/patch_embed/kernel"], base["patch_embed"]["kernel"])
+        np.testing.assert_array_equal(frozen["params/text/embedding"], text["embedding"])
+        cameras = {name for name in before if "camera" in name}
+        assert bool(cameras) == (stage == "high") and all("adapter" in name for name in set(before) - cameras)
+        assert moved(before, state.params) == set(before)
+        task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "controller")
+        config, params = load_expert(tmp_path / "controller", stage)
+        assert config.expert(stage).camera == (stage == "high")
+        changed = params["blocks"]["ffn_in"]["kernel"] - base["blocks"]["ffn_in"]["kernel"]
+        assert np.abs(changed).max() > 1e-3  # the adapter is folded in
+
+
+def test_experts_without_adapters_are_refused(values, tmp_path):
+    task, state, *_ = run(values("base"), tmp_path, steps=1)
+    task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
+    wrong = values("high", base_weights=str(tmp_path / "base"), text=str(tmp_path / "base" / "text"))
+    wrong["model"]["lora"] = None
+    wrong.pop("task")
+    with pytest.raises(ValueError, match="give config.lora a rank"):
+        controller.build(wrong, tmp_path)
