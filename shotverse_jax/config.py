@@ -83,8 +83,8 @@ class PoseTokenConfig:
     `count` poses spread evenly over each shot and interpolates between them. stage: where the scene's floor and subject
     are told. "none": nowhere, the world is the first camera (the paper); "header": so too, and the stage pose comes
     before the poses (12 tokens); "world": the stage is the world, so that a pose says by itself from where and how far
-    the subject is seen. path: the poses of a shot after its first are told in the world too (the paper), or in the frame
-    of its first camera ("shot"), where a move has the same tokens from wherever it is filmed.
+    the subject is seen. path: the poses of a shot after its first are told in the world too (the paper), or in the
+    frame of its first camera ("shot"), where a move has the same tokens from wherever it is filmed.
     """
 
     bins: int = 256
