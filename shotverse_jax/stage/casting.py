@@ -1,5 +1,6 @@
 """From the words of captions to something to look at: who is on the stage, in which colour, doing what, where."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -25,21 +26,34 @@ _COLOR_OF = {name: name for name in COLORS} | {
     "scarlet": "red", "navy": "blue", "turquoise": "teal", "violet": "purple", "beige": "white", "dark": "black",
     "tan": "brown",
 }  # fmt: skip
+_GROWN = r"\b(?:grown|adult)(?:[ -]up)?(?: [\w-]+)? {0}\b|\b{0}(?=, (?:now )?an? (?:[\w-]+ ){{0,2}}{1}\b)"
+_PICTURES = "photos?|photographs?|portraits?|posters?|paintings?|statues?"
+_READ_AS = {
+    _GROWN.format("son", "(?:man|gentleman)"): "man",  # "her grown son", "her son, a tall man"
+    _GROWN.format("daughter", "(?:woman|lady)"): "woman",
+    rf"\b(?:{'|'.join(_COLOR_OF)}) (?:beard|moustache|hair|eyes)\b": "",  # no one's coat
+    rf"\b(?:{_PICTURES})\b[^.;]*?\bof(?: \w+){{1,3}}": "",  # who is in a picture is not on the stage
+    r"\bcar parks?\b": "",
+}
 _USUAL = {"man": "blue", "woman": "red", "child": "yellow", "robot": "orange", "dog": "brown", "horse": "brown"}
 _ACTION_WORDS = {
-    "walk": r"walk\w*|stroll\w*|jog\w*|running|on the move|driv(?:es|ing)|trots?|trotting|gallop\w*",
+    "stand": r"stands?|standing|waits?|waiting",
+    "walk": r"walk(?:s|ing)?|stroll\w*|jog\w*|sprint\w*|running|on the move|driv(?:es|ing)|trots?|trotting|gallop\w*"
+    r"|lead(?:s|ing) (?:an?|the|his|her)",
     "sit": r"sits?|sitting|seated",
     "wave": r"waves|waving|rais(?:es|ing) an arm",
     "turn": r"turning|turns around|spinning around|spins",
 }
+_TOGETHER_WORDS = r"\b(?:they|both|together|side by side|lead(?:s|ing))\b"
 _SKY_WORDS = {
     "night": r"night|midnight|candlelight|neon|moon\w*|dark",
-    "sunset": r"sunset|dusk|evening|last light|golden hour",
+    "sunset": r"sunset|dusk|evening|last light|golden hour|last hour of daylight",
     "dawn": r"dawn|sunrise|daybreak",
     "overcast": r"rain\w*|fog\w*|storm\w*|winter|snow\w*|grey sky|overcast|black and white|film-noir|noir",
 }
 _FACING_WORDS = (
-    r"over[- ]the[- ]shoulder|\bots\b|reverse shot|each other|talk|conversation|argu|facing|face to face|dialog"
+    r"over[- ]the[- ]shoulder|\bover [^.;,]{0,30}'s (?:\w+ )?shoulder|\bots\b|reverse shot|each other|talk|conversation"
+    r"|argu|facing|face to face|dialog"
 )
 
 
@@ -48,31 +62,53 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
 
     The first two different beings named become the subjects, with the colour word nearest to each. A second one
     stands in front of the first and faces it when the captions speak of a talk or of shooting over a shoulder, beside
-    it otherwise. What is not named gets a default: a man or woman by pronoun, else a woman in a red coat, by day.
+    it otherwise. The first does what is said first, unless it would walk into the second; who stands beside it walks
+    along where the captions have them go together. What is not named gets a default: a man or woman by pronoun, else a
+    woman in a red coat, by day.
 
     Args:
         captions: the scene's caption first, then one caption per shot; any may be "".
         seconds: duration of the film; sets how fast a subject walks, as in the grammar. None assumes 4 s per shot.
     """
-    text = " . ".join(captions).lower()
+    said = " . ".join(captions).lower()
+    captions = [_plain(caption) for caption in captions]
+    text = " . ".join(captions)
     shots = max(len(captions) - 1, 1)
     pace = WALK_PER_SHOT * shots / (seconds or 4.0 * shots)
     cast = _cast(text) or [(_pronoun(text), None)]
-    action = _first(_ACTION_WORDS, [captions[0].lower(), text] if captions else [], "stand")
+    action = _first(_ACTION_WORDS, [_about_people(caption) for caption in (*captions[:1], text)], "stand")
+    faces = len(cast) == 2 and bool(re.search(_FACING_WORDS, text))
+    if action == "walk" and faces:
+        action = "stand"
+    together = action == "walk" and re.search(_TOGETHER_WORDS, text)
     people = []
     for index, (kind, color) in enumerate(cast):
-        does = action if index == 0 and action in KINDS[kind].actions else "stand"
+        does = action if (index == 0 or together) and action in KINDS[kind].actions else "stand"
         people.append(Subject(kind, color or _USUAL.get(kind, "red"), does, speed=pace if does == "walk" else 0.0))
     if len(people) == 2:
         if people[0].kind == people[1].kind and people[0].color == people[1].color:
-            people[1] = Subject(people[1].kind, "green" if people[0].color != "green" else "blue")
-        people[1] = beside(people[0], people[1], facing=bool(re.search(_FACING_WORDS, text)))
+            people[1] = dataclasses.replace(people[1], color="green" if people[0].color != "green" else "blue")
+        people[1] = beside(people[0], people[1], facing=faces)
     return Scene(
         subjects=tuple(people),
         props=random_props(np.random.default_rng(0), [(s.x, s.z, s.radius) for s in people], count=6),
-        sky=_first(_SKY_WORDS, [text], "day"),
+        sky=_first(_SKY_WORDS, [said], "day"),
         sun=sun_direction(0.7, 0.8),  # from ahead on the left of who faces +z: faces are lit
     )
+
+
+def _plain(caption: str) -> str:
+    """Lower case, with the expressions of `_READ_AS` replaced."""
+    text = caption.lower()
+    for pattern, plain in _READ_AS.items():
+        text = re.sub(pattern, plain, text)
+    return text
+
+
+def _about_people(text: str) -> str:
+    """The sentences that speak of someone: what water or a camera does is not an action."""
+    someone = {*_KIND_OF, *_PRONOUNS, *_PAIRS, "they", "character", "who"}
+    return " . ".join(s for s in re.split(r"[.;]", text) if someone & set(re.findall(r"[a-z]+", s)))
 
 
 def _cast(text: str) -> list[tuple[str, str | None]]:
