@@ -1,0 +1,27 @@
+"""Screenplays: what a film should show, shot by shot (`play.py`), and the files they are written in (`text.py`)."""
+
+from shotverse_jax.screenplay.play import (
+    LATENT_STRIDE,
+    MAX_FRAMES,
+    Layout,
+    Screenplay,
+    Shot,
+    layout_from_cuts,
+    snap,
+)
+from shotverse_jax.screenplay.text import FORMATS, parse_text, read_screenplay, to_text, write_screenplay
+
+__all__ = [
+    "FORMATS",
+    "LATENT_STRIDE",
+    "MAX_FRAMES",
+    "Layout",
+    "Screenplay",
+    "Shot",
+    "layout_from_cuts",
+    "parse_text",
+    "read_screenplay",
+    "snap",
+    "to_text",
+    "write_screenplay",
+]

@@ -1,0 +1,272 @@
+"""The screenplay as a value, and the exact frames at which its shots change.
+
+Video and latent frames follow Wan's causal VAE: latent 0 is frame 0, latent i >= 1 is frames 4i-3 .. 4i. Totals and
+cuts are therefore snapped to 4t+1, so that every shot owns whole latent frames.
+"""
+
+import dataclasses
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+LATENT_STRIDE = 4
+MAX_SHOTS = 16
+MAX_CAPTION_WORDS = 1_000
+MAX_CAPTION_CHARACTERS = 10_000
+MAX_FRAMES = 16 * 60 * 5 + 1
+MIN_SHOT_FRAMES = 4
+ONE_SHOT_FRAMES = 81
+MANY_SHOTS_FRAMES = 249
+_MARKERS = re.compile(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One shot: its caption, on one line, and its duration in seconds (None: decided by `Screenplay.layout`).
+
+    Raises:
+        ValueError: an empty, overlong or unprintable caption; a duration that is not a positive, finite number.
+    """
+
+    caption: str
+    duration: float | None = None
+
+    def __post_init__(self):
+        caption = _clean_caption(self.caption, "a shot's caption")
+        if not caption:
+            raise ValueError("a shot has no caption; say what the camera shows")
+        object.__setattr__(self, "caption", caption)
+        if self.duration is not None:
+            seconds = _number(self.duration, "a shot's duration (seconds)", 0, MAX_FRAMES)
+            if seconds == 0:
+                raise ValueError("a shot's duration must be a positive number of seconds, got 0")
+            object.__setattr__(self, "duration", float(seconds))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Layout:
+    """Which frames belong to which shot.
+
+    Attributes:
+        num_frames: frames of the film, 4t+1.
+        cuts: first frame of shots 1..K-1, each 4t+1.
+        spans: (first frame, end frame exclusive) of every shot.
+        latent_frames: t+1.
+        latent_index_T: [latent_frames] int32 shot of every latent frame.
+    """
+
+    num_frames: int
+    cuts: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    latent_frames: int
+    latent_index_T: np.ndarray
+
+    def scaled(self, frames: int) -> "Layout":
+        """The layout of the same shots in a film of `frames` frames, snapped to 4t+1.
+
+        Every shot gets 4 frames (the first 5); what is left goes, one latent frame at a time, to the shot that is
+        furthest below its share of this film, so no shot is as much as one latent frame off its share unless its
+        minimum makes it so.
+
+        Raises:
+            ValueError: fewer than 4K+1 frames for K shots.
+        """
+        total, count = snap(frames), len(self.spans)
+        _check_room(count, total)
+        length_K = np.full(count, LATENT_STRIDE)
+        length_K[0] += 1
+        share_K = np.diff(self.spans)[:, 0] * total / self.num_frames
+        while length_K.sum() < total:
+            length_K[np.argmax(share_K - length_K)] += LATENT_STRIDE
+        return layout_from_cuts(total, np.cumsum(length_K)[:-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Screenplay:
+    """A scene: what is common to all shots, the shots, and the film's timing and size.
+
+    `frames` is the total asked for (snapped to 4t+1 by `layout`), None when the durations or the default decide.
+    HoloCine's sentence "This scene contains K shots." is not part of `caption`; it is dropped here and added again
+    where a HoloCine prompt is written.
+
+    Raises:
+        ValueError: no shots or too many, captions or numbers out of range, durations that contradict `frames`.
+    """
+
+    caption: str
+    shots: tuple[Shot, ...]
+    fps: float = 16.0
+    width: int = 832
+    height: int = 480
+    frames: int | None = None
+
+    def __post_init__(self):
+        shots = tuple(self.shots)
+        if not shots:
+            raise ValueError("the screenplay has no shots; describe at least one")
+        if len(shots) > MAX_SHOTS:
+            raise ValueError(f"a screenplay holds at most {MAX_SHOTS} shots, got {len(shots)}; split it into scenes")
+        if not all(isinstance(shot, Shot) for shot in shots):
+            raise ValueError("the shots of a screenplay must be Shot values")
+        caption = _clean_caption(self.caption, "the global caption")
+        while caption.endswith(count_sentence(len(shots))):
+            caption = caption.removesuffix(count_sentence(len(shots))).rstrip()
+        object.__setattr__(self, "shots", shots)
+        object.__setattr__(self, "caption", caption)
+        object.__setattr__(self, "fps", float(_number(self.fps, "fps", 1, 240)))
+        for name, low, high in (("width", 16, 4096), ("height", 16, 4096), ("frames", 1, MAX_FRAMES)):
+            value = getattr(self, name)
+            if not (name == "frames" and value is None):
+                object.__setattr__(self, name, _whole(value, name, low, high))
+        self.layout()  # so that a screenplay that exists can be filmed
+
+    def layout(self) -> Layout:
+        """Total frames and cuts.
+
+        Without durations the film has `frames` (default 249, or 81 for one shot) cut into equal parts as HoloCine
+        does. With durations a cut falls where the seconds before it end. Shots without a duration beside timed ones
+        share equally what `frames` leaves; without `frames` they take the mean of the given durations. Every shot
+        keeps at least 4 frames: cuts move, and a total not fixed by `frames` grows, to make room.
+
+        Raises:
+            ValueError: too few or too many frames, or durations that contradict `frames`.
+        """
+        count = len(self.shots)
+        durations = [shot.duration for shot in self.shots]
+        if any(durations):
+            ends = self._timed_ends(durations)
+        else:
+            total = snap(self.frames or (MANY_SHOTS_FRAMES if count > 1 else ONE_SHOT_FRAMES))
+            ends = [round(i * total / count) for i in range(1, count)] + [total]
+        return _room_for_every_shot([snap(end) for end in ends], fixed=self.frames is not None)
+
+    def _timed_ends(self, durations: list[float | None]) -> list[int]:
+        """Frame at which every shot ends, unsnapped; at least one duration is given."""
+        given = [seconds for seconds in durations if seconds is not None]
+        missing = len(durations) - len(given)
+        spent = math.fsum(given)
+        share = spent / len(given)
+        if self.frames is not None:
+            total = snap(self.frames)
+            if missing:
+                share = (total / self.fps - spent) / missing
+                if share * self.fps < MIN_SHOT_FRAMES:
+                    raise ValueError(
+                        f"the given durations take {spent:g} s of {total / self.fps:g} s and leave too little for the "
+                        f"shots without one; raise frames ({self.frames}) or shorten them"
+                    )
+            elif snap(round(spent * self.fps)) != total:
+                raise ValueError(
+                    f"the durations add up to {spent:g} s, {round(spent * self.fps)} frames at {self.fps:g} fps, "
+                    f"but frames is {self.frames}; remove frames or the durations"
+                )
+        filled = [share if seconds is None else seconds for seconds in durations]
+        return [round(math.fsum(filled[: i + 1]) * self.fps) for i in range(len(filled))]
+
+
+def snap(frame: int) -> int:
+    """Nearest frame of the form 4t+1; ties go to even t (HoloCine's inference script, Python's rounding)."""
+    return LATENT_STRIDE * round((frame - 1) / LATENT_STRIDE) + 1
+
+
+def layout_from_cuts(num_frames: int, cuts: Sequence[int] = ()) -> Layout:
+    """Layout of a film whose total and cuts (first frame of shots 1..K-1) are known; all are snapped to 4t+1.
+
+    Source: HoloCine's inference script and pipeline (latent index of frame f is (f-1)//4 + 1).
+
+    Raises:
+        ValueError: cuts that leave the film or give a shot no latent frame of its own.
+    """
+    bounds = [0, *(snap(cut) for cut in cuts), snap(num_frames)]
+    if num_frames < 1:
+        raise ValueError(f"a film has at least one frame, got {num_frames}")
+    if any(end <= start for start, end in zip(bounds, bounds[1:], strict=False)):
+        raise ValueError(
+            f"the cuts {[int(cut) for cut in cuts]} of a film of {num_frames} frames give {bounds} when snapped to "
+            "4t+1, which is not increasing; move them at least 4 frames apart"
+        )
+    if bounds[-1] > MAX_FRAMES:
+        raise ValueError(f"a film has at most {MAX_FRAMES} frames, got {bounds[-1]}; make it shorter")
+    spans = tuple(zip(bounds, bounds[1:], strict=False))
+    latents = [1 + (end - 1) // LATENT_STRIDE for end in bounds[1:]]
+    latent_index_T = np.repeat(np.arange(len(spans)), np.diff([0, *latents])).astype(np.int32)
+    return Layout(bounds[-1], tuple(bounds[1:-1]), spans, latents[-1], latent_index_T)
+
+
+def _room_for_every_shot(ends: list[int], fixed: bool) -> Layout:
+    """Layout with shots ending at `ends` (snapped), moved as little as gives each 4 frames; `fixed` keeps the total."""
+    count = len(ends)
+    ends = list(ends)
+    if fixed:
+        _check_room(count, ends[-1])
+    total, previous = ends[-1], 1
+    for i, end in enumerate(ends):
+        ends[i] = previous = max(end, previous + LATENT_STRIDE)
+    if fixed:
+        ends[-1] = total
+        for i in reversed(range(count - 1)):
+            ends[i] = min(ends[i], ends[i + 1] - LATENT_STRIDE)
+    return layout_from_cuts(ends[-1], ends[:-1])
+
+
+def _check_room(count: int, frames: int) -> None:
+    if frames < LATENT_STRIDE * count + 1:
+        raise ValueError(f"{count} shots need at least {LATENT_STRIDE * count + 1} frames, got {frames}; raise frames")
+
+
+def count_sentence(count: int) -> str:
+    """The sentence that ends the global caption of a HoloCine prompt."""
+    return f"This scene contains {count} shots."
+
+
+# ---------------------------------------------------------------------------------------------------- checks
+
+
+def _clean_caption(caption, what: str) -> str:
+    """Caption on one line; refuses what no model could read."""
+    if not isinstance(caption, str):
+        raise ValueError(f"{what} must be text, got {kind_of(caption)}; put it in quotes if it looks like a number")
+    words = caption.replace("\ufeff", " ").split()
+    if len(words) > MAX_CAPTION_WORDS:
+        raise ValueError(f"{what} has {len(words)} words; {MAX_CAPTION_WORDS} is the most")
+    cleaned = " ".join(words)
+    if len(cleaned) > MAX_CAPTION_CHARACTERS:
+        raise ValueError(f"{what} has {len(cleaned)} characters; {MAX_CAPTION_CHARACTERS} is the most")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in cleaned):
+        raise ValueError(f"{what} holds control characters; is this a text file?")
+    marker = _MARKERS.search(cleaned)
+    if marker:
+        raise ValueError(f"{what} holds the marker {marker[0]}, which separates captions; remove it")
+    return cleaned
+
+
+def _number(value, what: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise ValueError(f"{what} must be a number, got {kind_of(value)}")
+    if not low <= value <= high:  # also refuses nan
+        raise ValueError(f"{what} must be a number from {low} to {high}, got {short(value)}")
+    return value
+
+
+def _whole(value, what: str, low: int, high: int) -> int:
+    value = _number(value, what, low, high)
+    if value != int(value):
+        raise ValueError(f"{what} must be a whole number, got {value}")
+    return int(value)
+
+
+def kind_of(value) -> str:
+    """What a value is, in words for an error message."""
+    names = {type(None): "nothing", str: "text", bool: "a yes/no value", dict: "a mapping", list: "a list"}
+    return names.get(type(value), short(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}")
+
+
+def short(value) -> str:
+    """The value in at most 60 characters; a huge integer has no decimal form in Python."""
+    if isinstance(value, int) and abs(value) >= 10**20:
+        return "a huge number"
+    text = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
