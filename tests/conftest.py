@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -19,3 +20,38 @@ def reference() -> Path:
     if not folder:
         pytest.skip("SHOTVERSE_REFERENCE is not set: the records of the original programs are not here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def controller_folder(tmp_path_factory) -> Path:
+    """A controller of random weights with its text encoder and VAE: 17 frames of 32x48, made in a second."""
+    from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small
+    from shotverse_jax.models.controller import Controller
+    from shotverse_jax.models.wan_vae import WanVAE
+    from shotverse_jax.pretrained import export_expert, export_text, export_vae, find_tokenizer, init_vae
+    from shotverse_jax.train.tasks.controller import init_controller
+
+    folder = tmp_path_factory.mktemp("controller")
+    text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+    dit = WanDiTConfig(
+        hidden_size=48, num_layers=2, num_heads=2, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
+    )
+    small = {"frames": 17, "height": 32, "width": 48, "steps": 4, "guidance": 2.0}
+    parts = {"dit": dit, "text": str(folder / "text"), "vae": str(folder / "vae")}
+    config = dataclasses.replace(controller_small(), **parts, **small)
+    vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
+    for number, expert in enumerate(("high", "low")):
+        params = init_controller(Controller(config, text, expert), jax.random.key(number))["params"]
+        params = shaken(params, number)  # nothing is off because it starts at zero
+        export_expert(params["dit"], config, expert, folder / "controller")
+    export_text(params["text"], text, find_tokenizer("planner_small"), folder / "text")
+    export_vae(init_vae(WanVAE(vae), vae, jax.random.key(3))["params"], vae, folder / "vae")
+    return folder / "controller"
+
+
+def shaken(tree, seed: int):
+    """Random values added to every leaf."""
+    leaves, shape = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    leaves = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(shape, leaves)

@@ -7,50 +7,14 @@ import numpy as np
 import pytest
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small
-from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
-from shotverse_jax.models.controller import Controller
-from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.pretrained import find_tokenizer, init_vae
 from shotverse_jax.screenplay import Screenplay, Shot
 from shotverse_jax.stage.grammar import sample_example
-from shotverse_jax.train.tasks.controller import init_controller
-
-TEXT = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
-VAE = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
-CONFIG = dataclasses.replace(
-    controller_small(),
-    dit=WanDiTConfig(
-        hidden_size=48, num_layers=2, num_heads=2, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
-    ),
-    frames=17,
-    height=32,
-    width=48,
-    steps=4,
-    guidance=2.0,
-)
-
-
-def noisy(tree, seed):
-    """Random values in every leaf, so that nothing is off because it starts at zero."""
-    leaves, shape = jax.tree.flatten(tree)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    leaves = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(shape, leaves)
 
 
 @pytest.fixture(scope="module")
-def crew():
-    experts = {
-        name: noisy(init_controller(Controller(CONFIG, TEXT, name), jax.random.key(i))["params"], i)
-        for i, name in enumerate(("high", "low"))
-    }
-    vae = init_vae(WanVAE(VAE), VAE, jax.random.key(3))["params"]
-    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
-    return Cinematographer(
-        CONFIG, experts["high"]["dit"], experts["low"]["dit"], TEXT, experts["low"]["text"], tokenizer, VAE, vae
-    )
+def crew(controller_folder):
+    return Cinematographer.load(controller_folder)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +91,9 @@ def test_both_experts_the_camera_the_prompt_and_the_seed_matter(crew, example):
     assert differs(generate(crew, [take], seed=1))
     assert differs(generate(crew, [take], guidance=1.0))
     for name in ("high", "low"):
-        assert differs(generate(dataclasses.replace(crew, **{name: noisy(getattr(crew, name), 9)}), [take]))
+        assert differs(
+            generate(dataclasses.replace(crew, **{name: jax.tree.map(lambda x: 1.5 * x, getattr(crew, name))}), [take])
+        )
     turned = take.trajectory.pose_T34.copy()
     turned[8:, :, 3] += 1.0
     assert differs(generate(crew, [dataclasses.replace(take, trajectory=_with(take.trajectory, turned))]))

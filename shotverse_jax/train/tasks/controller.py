@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax import lora
 from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, from_dict
+from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.models.controller import Controller, controller_loss
 from shotverse_jax.models.wan_dit import add_camera
@@ -37,6 +38,7 @@ def build(values: dict, folder: Path) -> Task:
         controller = Controller(config, text_config, run.stage, run.execution)
         _, base = load_expert(base_weights, "base")
         trainable, frozen = _adapted(config, controller, base, text_params, key)
+    pin_tokenizer(tokenizer_file, folder)
 
     def loss_fn(variables, batch, layout, key):
         evaluation = key is None

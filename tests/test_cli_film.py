@@ -1,0 +1,83 @@
+"""`shotverse film`: what it writes, what it says, and what it refuses before anything is written."""
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from shotverse_jax import cli
+from shotverse_jax.camera.formats import read_trajectory, write_trajectory
+from shotverse_jax.screenplay import write_screenplay
+from shotverse_jax.stage.grammar import sample_example
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A screenplay of two shots and a trajectory that satisfies it, as files."""
+    example = sample_example(5, num_shots=2)
+    play, path = tmp_path / "play.yaml", tmp_path / "path" / "trajectory.json"
+    path.parent.mkdir()
+    write_screenplay(example.screenplay, play)
+    write_trajectory(example.trajectory, path, "shotverse")
+    return play, path
+
+
+def frames_of(path):
+    """(frames, height, width) of a film."""
+    reader = imageio_ffmpeg.read_frames(str(path))
+    width, height = next(reader)["size"]
+    return sum(1 for _ in reader), height, width
+
+
+def test_a_film_of_a_given_trajectory(scene, controller_folder, tmp_path, capsys):
+    play, path = scene
+    out = tmp_path / "out"
+    command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder), "--out", str(out)]
+    assert cli.main([*command, "--compare", "--steps", "2"]) == 0
+    names = sorted(file.name for file in out.iterdir())
+    plan = ["preview.mp4", "trajectory.json", "trajectory.png"]
+    assert names == sorted(["cameras.json", "compare.mp4", "film.mp4", "film.png", "shot_1.mp4", "shot_2.mp4", *plan])
+    cameras = read_trajectory(out / "cameras.json")
+    assert len(cameras) == 17 and cameras.fps == 8.0 and (cameras.height, cameras.width) == (32, 48)
+    lengths = [end - start for start, end in cameras.spans]
+    assert frames_of(out / "film.mp4") == (17, 256, 384) and frames_of(out / "compare.mp4") == (17, 256, 768)
+    assert [frames_of(out / f"shot_{i}.mp4")[0] for i in (1, 2)] == lengths
+    assert np.asarray(Image.open(out / "film.png")).std() > 10
+    words = capsys.readouterr().err
+    assert "frames become 17 at 8 fps" in words and "film.mp4" in words
+    whole = read_trajectory(out / "trajectory.json")
+    np.testing.assert_allclose(whole.pose_T34, read_trajectory(path).pose_T34, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--size", "33x48"], "multiples of 16, got 33x48"),
+        (["--frames", "5"], "2 shots need at least 9 frames, got 5"),
+        (["--model", "nowhere"], "no controller called nowhere"),
+        (["--trajectory", "nowhere.json"], "nowhere.json"),
+    ],
+)
+def test_what_cannot_be_filmed_is_said_in_one_sentence(scene, controller_folder, tmp_path, capsys, options, words):
+    play, path = scene
+    command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder)]
+    assert cli.main([*command, "--out", str(tmp_path / "out"), *options]) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "out").exists()
+
+
+def test_a_trajectory_of_other_shots_is_refused(scene, controller_folder, tmp_path, capsys):
+    play, path = scene
+    write_trajectory(sample_example(6, num_shots=3).trajectory, path, "shotverse")
+    command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder)]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "the trajectory has 3 shots and the screenplay 2" in capsys.readouterr().err
+
+
+def test_a_size_is_two_numbers(scene, controller_folder):
+    with pytest.raises(SystemExit):
+        cli.main(["film", str(scene[0]), "--size", "big", "--model", str(controller_folder)])
