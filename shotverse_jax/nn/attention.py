@@ -1,6 +1,7 @@
 """Scaled dot-product attention behind one function; the kernel is chosen by value."""
 
 import math
+from functools import partial
 from typing import Literal
 
 import jax
@@ -12,6 +13,11 @@ Kernel = Literal["xla", "cudnn", "splash"]
 # Name of what the splash kernel keeps for its backward pass; `nn/stack.py` saves it under remat="save_attention".
 SPLASH_RESIDUALS = "attention_residuals"
 SPLASH_BLOCK = 512
+
+# The xla kernel on CPU goes by chunks from so many scores on; a chunk has about so many, and at least so many queries.
+CHUNK_FROM = 1 << 21
+CHUNK_SCORES = 1 << 20
+CHUNK_QUERIES = 32
 
 
 def attend(
@@ -44,6 +50,8 @@ def attend(
     if kernel == "xla":
         return _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale)
     if kernel == "cudnn":
+        if mask_BTS is not None:  # cuDNN's has a row for every query
+            mask_BTS = jnp.broadcast_to(mask_BTS, (mask_BTS.shape[0], q_BTNH.shape[1], k_BSNH.shape[1]))
         return jax.nn.dot_product_attention(
             q_BTNH,
             k_BSNH,
@@ -65,17 +73,59 @@ def _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
     keys, kv_heads = k_BSNH.shape[1:3]
     q_BKGTH = q_BTNH.swapaxes(1, 2).reshape(batch, kv_heads, heads // kv_heads, queries, width)
     k_BKSH, v_BKSH = k_BSNH.swapaxes(1, 2), v_BSNH.swapaxes(1, 2)
-    scores_BKGTS = scale * jnp.einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH, preferred_element_type=jnp.float32)
     mask = mask_BTS
     if causal:
         mask = _both(mask, jnp.tril(jnp.ones((1, queries, keys), bool)))
     if kv_lengths is not None:
         mask = _both(mask, jnp.arange(keys) < kv_lengths[:, None, None])
-    if mask is not None:
-        scores_BKGTS = jnp.where(mask[:, None, None], scores_BKGTS, jnp.finfo(jnp.float32).min)
-    weights_BKGTS = jax.nn.softmax(scores_BKGTS, axis=-1).astype(v_BKSH.dtype)
-    mixed_BKGTH = jnp.einsum("BKGTS,BKSH->BKGTH", weights_BKGTS, v_BKSH)
+    planes, operands = partial(_planes, scale=scale), (q_BKGTH, k_BKSH, v_BKSH, mask)
+    if batch * heads * queries * keys < CHUNK_FROM:
+        mixed_BKGTH = planes(*operands)
+    else:
+        mixed_BKGTH = jax.lax.platform_dependent(*operands, cpu=partial(_by_chunks, planes), default=planes)
     return mixed_BKGTH.reshape(batch, heads, queries, width).swapaxes(1, 2)
+
+
+def _planes(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, *, scale):
+    """All at once; R are the queries of the heads that share a key head."""
+    q_BKRH = q_BKGTH.reshape(*k_BKSH.shape[:2], -1, k_BKSH.shape[3])
+    scores_BKRS = scale * jnp.einsum("BKRH,BKSH->BKRS", q_BKRH, k_BKSH, preferred_element_type=jnp.float32)
+    if mask_BTS is not None:
+        scores_BKGTS = scores_BKRS.reshape(*q_BKGTH.shape[:-1], -1)
+        scores_BKGTS = jnp.where(mask_BTS[:, None, None], scores_BKGTS, jnp.finfo(jnp.float32).min)
+        scores_BKRS = scores_BKGTS.reshape(scores_BKRS.shape)
+    weights_BKRS = jax.nn.softmax(scores_BKRS, axis=-1).astype(v_BKSH.dtype)
+    return jnp.einsum("BKRS,BKSH->BKRH", weights_BKRS, v_BKSH).reshape(q_BKGTH.shape)
+
+
+def _by_chunks(planes, q_BKGTH, k_BKSH, v_BKSH, mask_BTS):
+    """The same for one key head and some queries at a time, so that the scores stay in a CPU's cache; the backward
+    pass computes them again rather than reading them back. The batch stays whole, and with it its sharding."""
+    batch, _, group, queries, _ = q_BKGTH.shape
+    scores = batch * group * queries * k_BKSH.shape[2]
+    chunks = max(1, min(-(-scores // CHUNK_SCORES), queries // CHUNK_QUERIES))
+    chunk = -(-queries // chunks)
+    planes = jax.checkpoint(planes, prevent_cse=False)  # inside a loop there is nothing to merge with
+
+    def split(x, axis):
+        """[..., queries, ...] -> [chunks, ..., chunk, ...], the last one filled up with zeros."""
+        x = jnp.pad(x, [(0, chunks * chunk - queries if a == axis else 0) for a in range(x.ndim)])
+        return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, chunk, *x.shape[axis + 1 :]), axis, 0)
+
+    per_query = mask_BTS is not None and mask_BTS.shape[1] > 1
+    masks = split(mask_BTS, 1) if per_query else None
+
+    def head(operands):
+        q_B1GTH, k_B1SH, v_B1SH = (x[:, None] for x in operands)
+
+        def some(operands):
+            q, mask = operands
+            return planes(q, k_B1SH, v_B1SH, mask if per_query else mask_BTS)
+
+        mixed = jax.lax.map(some, (split(q_B1GTH, 3), masks))
+        return jnp.moveaxis(mixed[:, :, 0], 0, 2).reshape(batch, group, chunks * chunk, -1)[:, :, :queries]
+
+    return jnp.moveaxis(jax.lax.map(head, [jnp.moveaxis(x, 1, 0) for x in (q_BKGTH, k_BKSH, v_BKSH)]), 0, 1)
 
 
 def _both(a, b):

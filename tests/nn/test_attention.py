@@ -1,5 +1,9 @@
 """Attention against a float64 loop, and the TPU kernel (interpreted) against the plain one."""
 
+import subprocess
+import sys
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +64,105 @@ def test_softmax_is_float32_for_bfloat16_inputs():
     out = attend(q, k, v)
     assert out.dtype == jnp.bfloat16
     np.testing.assert_allclose(out.astype(np.float32), 1.0, atol=1e-2)
+
+
+@pytest.fixture
+def chunked(monkeypatch):
+    """attend in chunks however small it is, of 2 queries at least."""
+    monkeypatch.setattr(attention, "CHUNK_FROM", 0)
+    monkeypatch.setattr(attention, "CHUNK_SCORES", 32)
+    monkeypatch.setattr(attention, "CHUNK_QUERIES", 2)
+    return lambda *arrays, **options: attend(*arrays, **options)  # its own, so that no trace of attend is reused
+
+
+SEEN = np.random.default_rng(2).random((2, 7, 9)) < 0.6
+SEEN[..., 0] = True
+MASKS = {
+    "none": {},
+    "queries": {"mask_BTS": SEEN},
+    "one mask for the batch": {"mask_BTS": SEEN[:1]},
+    "keys": {"mask_BTS": SEEN[:, :1]},
+    "keys of any sample": {"mask_BTS": SEEN[:1, :1], "kv_lengths": np.array([3, 9])},
+}
+
+
+@pytest.mark.parametrize(
+    "mask, queries, kv_heads", [*((mask, 7, 2) for mask in MASKS), ("queries", 6, 1), ("queries", 1, 4)]
+)
+def test_chunks_are_the_whole(chunked, mask, queries, kv_heads):
+    """Output and gradients; 7 queries come in 3 chunks of 3, the last one filled up."""
+    arrays = draw(queries=queries, keys=9, kv_heads=kv_heads)
+    options = {n: m[:, :queries] if n == "mask_BTS" else m for n, m in MASKS[mask].items()}
+    allowed = np.broadcast_to(options.get("mask_BTS", True), (2, queries, 9))
+    allowed = allowed & (np.arange(9) < options.get("kv_lengths", np.full(2, 9))[:, None, None])
+    out_grad = np.random.default_rng(1).normal(size=arrays[0].shape).astype(np.float32)
+
+    @partial(jax.jit, static_argnums=0)
+    def run(attend, *arrays):
+        out, vjp = jax.vjp(attend, *arrays)
+        return out, vjp(out_grad)
+
+    ours, grads = run(partial(chunked, **options), *arrays)
+    np.testing.assert_allclose(ours, reference(*arrays, allowed, 8**-0.5), atol=2e-6)
+    for a, b in zip(grads, run(partial(dense, allowed=allowed), *arrays)[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=5e-6)
+
+
+def dense(q_BTNH, k_BSNH, v_BSNH, allowed):
+    """Plain softmax attention, for gradients."""
+    k, v = (jnp.repeat(x, q_BTNH.shape[2] // x.shape[2], axis=2) for x in (k_BSNH, v_BSNH))
+    scores = jnp.einsum("btnh,bsnh->bnts", q_BTNH, k) / np.sqrt(q_BTNH.shape[3])
+    weights = jax.nn.softmax(scores, axis=-1, where=jnp.asarray(allowed)[:, None])
+    return jnp.einsum("bnts,bsnh->btnh", weights, v)
+
+
+def test_causal_chunks(chunked):
+    q, k, v = draw()
+    expected = reference(q, k, v, np.broadcast_to(np.tril(np.ones((7, 7), bool)), (2, 7, 7)), 8**-0.5)
+    np.testing.assert_allclose(chunked(q, k, v, causal=True), expected, atol=2e-6)
+
+
+def test_chunks_inside_vmap_scan_and_remat(chunked):
+    q, *kv = draw(kv_heads=4)
+    kv_of_layers = [np.stack([x, 2 * x]) for x in kv]
+
+    def loss(attend, qs):
+        @jax.checkpoint
+        def layers(q):
+            return jax.lax.scan(lambda q, kv: (q + attend(q, *kv), None), q, kv_of_layers)[0]
+
+        return jnp.sum(jax.vmap(layers)(qs) ** 2)
+
+    plain = partial(dense, allowed=np.ones((2, 7, 7), bool))
+    ours, theirs = (jax.jit(jax.value_and_grad(partial(loss, f)))(np.stack([q, q + 1])) for f in (chunked, plain))
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-6)
+    np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-5, atol=2e-5)
+
+
+def test_a_cpu_holds_a_chunk_of_the_scores_and_accelerators_get_the_plain_form():
+    """1280 tokens of a video: all scores of 8 heads are 52 MB, and a training pass would hold three times that."""
+    q = jax.ShapeDtypeStruct((1, 1280, 8, 16), np.float32)
+    grad = jax.jit(jax.grad(lambda q: attend(q, q, q).sum()))
+    assert grad.lower(q).compile().memory_analysis().temp_size_in_bytes < 30e6
+    for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
+        assert ("while" in grad.trace(q).lower(lowering_platforms=(platform,)).as_text()) == loops
+
+
+SHARDED = """
+import jax, re
+jax.config.update("jax_num_cpu_devices", 2)
+from shotverse_jax.nn.attention import attend
+mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
+sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+q = jax.ShapeDtypeStruct((2, 1280, 8, 16), jax.numpy.float32, sharding=sharding)
+text = jax.jit(jax.grad(lambda q: attend(q, q, q).sum())).lower(q).compile().as_text()
+assert "f32[1,1280,8,16]" in text and "while" in text
+assert not re.search("all-gather|all-reduce|all-to-all|collective-permute", text)
+"""
+
+
+def test_chunks_leave_a_sharded_batch_where_it_is():
+    subprocess.run([sys.executable, "-c", SHARDED], check=True)
 
 
 def splash_and_xla(causal, mask, lengths):
