@@ -55,6 +55,50 @@ class Qwen3VLTextConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class Qwen3VLVisionConfig:
+    """Qwen3-VL's vision tower: pre-LN blocks within one frame, 2-D rope, a learned square table of positions.
+
+    A patch is patch_size x patch_size pixels of temporal_patch_size frames; merge_size x merge_size patches become one
+    token of out_size channels. deepstack_layers: the blocks (from 0) whose states are also merged, in rising order; the
+    k-th of them is added after the k-th layer of the text decoder. position_grid: side of the table.
+    """
+
+    hidden_size: int = 1024
+    num_layers: int = 24
+    num_heads: int = 16
+    mlp_size: int = 4096
+    out_size: int = 2048
+    in_channels: int = 3
+    patch_size: int = 16
+    temporal_patch_size: int = 2
+    merge_size: int = 2
+    position_grid: int = 48
+    deepstack_layers: tuple[int, ...] = (5, 11, 17)
+    rope_theta: float = 10000.0
+    layer_norm_eps: float = 1e-6
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch."""
+        return self.in_channels * self.temporal_patch_size * self.patch_size**2
+
+    @property
+    def merged_patches(self) -> int:
+        """Patches that one token stands for."""
+        return self.merge_size**2
+
+
+@dataclasses.dataclass(frozen=True)
+class Qwen3VLConfig:
+    """Both towers of Qwen3-VL and the ids that stand for one merged patch of an image or of a video; the 2B."""
+
+    text: Qwen3VLTextConfig = Qwen3VLTextConfig()
+    vision: Qwen3VLVisionConfig = Qwen3VLVisionConfig()
+    image_token: int = 151655
+    video_token: int = 151656
+
+
+@dataclasses.dataclass(frozen=True)
 class OPTConfig:
     """GenDoP's OPT-style decoder: learned positions from index 0, post-LN blocks, ReLU, untied head without bias.
 
@@ -408,7 +452,7 @@ VAES = {"wan2.1_vae": WanVAEConfig, "vae_small": vae_small}
 
 def text_small() -> UMT5Config:
     """The text encoder of `controller_small`; its tokenizer is the planner's."""
-    return UMT5Config(vocab_size=4096, hidden_size=192, num_layers=3, num_heads=3, head_dim=64, mlp_size=512)
+    return UMT5Config(vocab_size=4096, hidden_size=128, num_layers=2, num_heads=2, head_dim=64, mlp_size=384)
 
 
 TEXT_ENCODERS = {"umt5_xxl": UMT5Config, "text_small": text_small}
@@ -427,7 +471,7 @@ def controller_small() -> ControllerConfig:
     boundary: the experts' shares of the work stay about those of the large model.
     """
     return ControllerConfig(
-        dit=WanDiTConfig(hidden_size=192, num_layers=8, num_heads=6, mlp_size=768, frequency_size=128, text_size=192),
+        dit=WanDiTConfig(hidden_size=192, num_layers=6, num_heads=3, mlp_size=768, frequency_size=128, text_size=128),
         text="text_small",
         vae="vae_small",
         lora=LoraConfig(rank=64, alpha=64.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")),
