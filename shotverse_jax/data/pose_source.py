@@ -1,0 +1,61 @@
+"""Training batches of the pose estimator: single frames of recorded films with the poses they were filmed from."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from shotverse_jax.data.records import Records
+from shotverse_jax.screenplay import LATENT_STRIDE
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseSource:
+    """Random access over steps: `source[step]` → (None, {"frames_BHWC" uint8, "pose_B34" float32}), this host's slice.
+
+    A batch has the latent frames (0, 4, 8, …) of `global_batch` films, poses in the stage's frame. Films come in an
+    order that depends on (seed, epoch) alone, each once per epoch.
+
+    Raises:
+        ValueError: a batch that does not divide over the hosts.
+    """
+
+    folder: str
+    seed: int
+    global_batch: int
+    num_steps: int
+    host: int = 0
+    num_hosts: int = 1
+
+    def __post_init__(self):
+        if self.global_batch % self.num_hosts:
+            raise ValueError(f"a batch of {self.global_batch} does not divide over {self.num_hosts} hosts")
+
+    @functools.cached_property
+    def _records(self):
+        return Records(self.folder)
+
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
+        share = self.global_batch // self.num_hosts
+        first = step * self.global_batch + self.host * share
+        films = [self._film(first + i) for i in range(share)]
+        return None, {
+            "frames_BHWC": np.concatenate([film["video"][::LATENT_STRIDE] for film in films]),
+            "pose_B34": np.concatenate([film["pose_T34"] for film in films]).astype(np.float32),
+        }
+
+    def _film(self, index: int) -> dict:
+        count = len(self._records)
+        epoch, place = divmod(index, count)
+        return self._records[int(_order(self.seed, epoch, count)[place])]
+
+
+@functools.lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -1,0 +1,89 @@
+"""A camera's pose on the stage from one frame: a small residual CNN. It measures generated films, it makes none."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import Execution, PoseNetConfig
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+
+OUTPUTS = 11
+"""6 for the rotation (its first two columns, less the identity's), 3 for the position, 2 log-uncertainties (of both)."""
+
+
+class PoseNet(nn.Module):
+    """Camera-to-world pose in the stage's frame, metres, OpenCV axes, and how sure the network is of it.
+
+    The stage's props are nearly the same in all its films, which is what makes the pose visible in a frame.
+    """
+
+    config: PoseNetConfig
+    execution: Execution = Execution()
+
+    @nn.compact
+    def __call__(self, frames_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """[B, H, W, 3] in [-1, 1] → (pose_B34, log_scale_B2), float32.
+
+        exp(log_scale) is the expected size of the error of the rotation (`rotation_gap`) and of the position (units
+        of `config.unit` metres).
+        """
+        config = self.config
+        x = frames_BHWC.astype(self.execution.dtype)
+        for level, channels in enumerate(config.channels):
+            stride = config.patch if level == 0 else 2
+            x = nn.Conv(channels, (stride, stride), stride, "VALID", name=f"down_{level}")(x)
+            for block in range(config.blocks):
+                x = _Block(name=f"block_{level}_{block}")(x)
+        x = Linear(config.squeeze, use_bias=True, name="squeeze")(LayerNorm(name="norm")(x))
+        x = x.reshape(len(x), -1)
+        x = nn.gelu(
+            Linear(config.hidden_size, use_bias=True, kernel_init=nn.initializers.lecun_normal(), name="hidden")(x)
+        )
+        out_BO = Linear(OUTPUTS, use_bias=True, name="out")(x).astype(jnp.float32)
+        rotation_B33 = _orthonormal(out_BO[:, :6])
+        position_B3 = config.unit * out_BO[:, 6:9]
+        return jnp.concatenate([rotation_B33, position_B3[..., None]], axis=-1), jnp.clip(out_BO[:, 9:], -5.0, 3.0)
+
+
+def pose_loss(pose_B34, log_scale_B2, true_B34, unit: float) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(mean negative log likelihood, metrics): Laplace errors whose size the network tells, so that frames that show
+    nothing to go by weigh little (Kendall and Gal 2017, arXiv 1703.04977, §3.2).
+
+    metrics: rot_deg (mean), rot_deg_median, position_m (mean).
+    """
+    gap_B = rotation_gap(pose_B34, true_B34)
+    distance_B = jnp.sqrt(((pose_B34[..., 3] - true_B34[..., 3]) ** 2).sum(-1) + 1e-8)
+    error_B2 = jnp.stack([gap_B, distance_B / unit], axis=-1)
+    loss = (error_B2 * jnp.exp(-log_scale_B2) + log_scale_B2).sum(-1).mean()
+    degrees_B = jnp.degrees(2 * jnp.arcsin(jnp.clip(gap_B / 2, 0, 1)))
+    metrics = {"rot_deg": degrees_B.mean(), "rot_deg_median": jnp.median(degrees_B), "position_m": distance_B.mean()}
+    return loss, metrics
+
+
+def rotation_gap(a_B34, b_B34) -> jax.Array:
+    """2 sin(angle / 2) of the rotation between two poses: the angle in radians where it is small, at most 2."""
+    square_B = ((a_B34[..., :3] - b_B34[..., :3]) ** 2).sum((-1, -2)) / 2
+    return jnp.sqrt(square_B + 1e-8)
+
+
+class _Block(nn.Module):
+    """x + conv(gelu(conv(norm(x)))), 3x3 both; the identity before training."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = x.shape[-1]
+        y = nn.Conv(width, (3, 3), name="conv1")(LayerNorm(name="norm")(x))
+        return x + nn.Conv(width, (3, 3), kernel_init=nn.initializers.zeros, name="conv2")(nn.gelu(y))
+
+
+def _orthonormal(columns_B6: jax.Array) -> jax.Array:
+    """Rotation from any two columns by Gram-Schmidt (Zhou et al. 2019, arXiv 1812.07035, Eq. 15)."""
+    columns_B6 = columns_B6 + jnp.array([1.0, 0, 0, 0, 1, 0])  # zeros mean no rotation
+    a, b = _unit(columns_B6[:, :3]), columns_B6[:, 3:]
+    b = _unit(b - (a * b).sum(-1, keepdims=True) * a)
+    return jnp.stack([a, b, jnp.cross(a, b)], axis=-1)
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + 1e-12)
