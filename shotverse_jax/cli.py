@@ -89,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. frames=81"
     )
 
+    sub = command(
+        "export-lora",
+        _export_lora,
+        "Write a trained adapter (LoRA) as other programs load it.",
+        "shotverse export-lora runs/high --to comfyui --out lora",
+    )
+    sub.add_argument("adapter", metavar="RUN_OR_ADAPTER", help="folder of a training run, or its export/adapter")
+    sub.add_argument(
+        "--to", required=True, metavar="FORMAT", help="diffsynth, comfyui, kohya, musubi, diffusers or peft"
+    )
+    sub.add_argument("--out", required=True, metavar="DIR", help="folder to write; each expert has a folder in it")
+
     sub = command("tags", _tags, "Name the camera motions of a trajectory.", "shotverse tags out/diner/trajectory.json")
     _add_trajectory(sub)
     sub.add_argument("--json", action="store_true", help="machine-readable output")
@@ -353,6 +365,14 @@ def _export(args) -> int:
     out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{FORMATS[args.to].extension}"
     write_trajectory(trajectory, out, args.to, **_options(args.set))
     _say(args, f"wrote {out} ({FORMATS[args.to].convention})")
+    return 0
+
+
+def _export_lora(args) -> int:
+    from shotverse_jax.conversion.lora import export
+
+    paths = export(args.adapter, args.to, args.out)
+    _say(args, "wrote " + ", ".join(map(str, paths)))
     return 0
 
 

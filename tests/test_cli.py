@@ -192,7 +192,7 @@ def test_files_and_tags_do_without_jax(film):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["plan", "preview", "export", "tags", "verify", "eval"])
+@pytest.mark.parametrize("command", ["plan", "preview", "export", "export-lora", "tags", "verify", "eval"])
 def test_every_command_explains_itself_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

@@ -2,10 +2,12 @@
 
 Every model is a folder with config.json (every field of its config) and model.safetensors; a controller has one file
 per expert instead, and a planner and a text encoder have a tokenizer.json. Weights are bfloat16 there and float32 NumPy
-arrays here. The networks are imported where they are needed: flax is slow to import.
+arrays here. A run that trained adapters leaves them unmerged too, in a folder `adapter` below the model's.
+The networks are imported where they are needed: flax is slow to import.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -177,6 +179,73 @@ def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
         camera_BTP=camera_BTP,
         shot_lengths=(1,),
     )
+
+
+# ---------------------------------------------------------------------------------------------------- adapters
+
+
+def export_adapter(
+    adapter: dict, params: dict, config: ControllerConfig | PlannerConfig, folder: str | Path, expert: str | None = None
+) -> None:
+    """Writes what a run trained on a frozen network: config.json with its `lora`, and its weights.
+
+    adapter: the `lora` collection of the expert, of a planner that of its vlm. params: what was trained whole: the
+    expert's camera encoders, all of a planner but its vlm. The file is <expert>.safetensors, and experts share a folder
+    as in `export_expert`; a planner's is model.safetensors. It holds "lora/<linear>/adapter/a" and "b", and "params/…".
+
+    Raises:
+        ValueError: a parameter that is not finite.
+    """
+    weights = f"{expert}.safetensors" if expert else WEIGHTS
+    files.write("adapter", folder, config, {"lora": adapter, "params": params}, weights=weights)
+
+
+def find_adapter(folder: str | Path) -> Path:
+    """The folder of adapters that is this one or that a run left in it. Raises ValueError when there is none."""
+    for place in (Path(folder) / "export" / "adapter", Path(folder) / "adapter", Path(folder)):
+        if adapted_experts(place) and files.read_values(place).get("lora"):
+            return place
+    raise ValueError(f"{folder} holds no adapter: give a run that trained one and was exported, or its export/adapter")
+
+
+def adapted_experts(folder: Path) -> list[str | None]:
+    """The experts that a folder of adapters has; of a planner's, [None]."""
+    names: tuple[str | None, ...] = ("high", "low", None)
+    present = [name for name in names if (folder / (f"{name}.safetensors" if name else WEIGHTS)).is_file()]
+    return present if (folder / CONFIG).is_file() else []
+
+
+def load_adapter(
+    folder: str | Path, expert: Expert | None = None
+) -> tuple[ControllerConfig | PlannerConfig, dict, dict]:
+    """(config, adapter, params) of `export_adapter`, float32 NumPy; expert None is a planner's.
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax import lora
+    from shotverse_jax.models.planner import Planner
+    from shotverse_jax.models.wan_dit import WanDiT
+
+    key = jax.random.key(0)
+    if expert is None:
+        folder = files.find("adapter", folder, (CONFIG, WEIGHTS))
+        config = files.read_config(folder, PlannerConfig)
+        rest = jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, key))["params"]
+        adapted = rest.pop("vlm")
+    else:
+        folder = files.find("adapter", folder, (CONFIG, f"{expert}.safetensors"))
+        config = files.read_config(folder, ControllerConfig)
+        dit = config.expert(expert)
+        adapted = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, key))["params"]
+        rest = {"blocks": {"camera": adapted["blocks"]["camera"]}} if dit.camera else {}
+    if config.lora is None:
+        raise ValueError(f"{folder} is a model, not an adapter: its {CONFIG} has no lora")
+    abstract = {"lora": jax.eval_shape(lambda: lora.init(key, adapted, config.lora)), "params": rest}
+    stored = files.read_params(folder / (f"{expert}.safetensors" if expert else WEIGHTS), abstract)
+    paths, shape = jax.tree_util.tree_flatten_with_path(abstract)
+    leaves = [functools.reduce(lambda node, part: node[part], files.name(path).split("/"), stored) for path, _ in paths]
+    tree = jax.tree.unflatten(shape, leaves)
+    return config, tree["lora"], tree["params"]
 
 
 # ---------------------------------------------------------------------------------------------------- pose estimator

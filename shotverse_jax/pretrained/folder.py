@@ -1,9 +1,13 @@
-"""A model's folder on disk: config.json, weights in safetensors files, tokenizer.json where the model reads text."""
+"""A model's folder on disk: config.json, weights in safetensors files, tokenizer.json where the model reads text.
+
+Large weights are not in a file `model.safetensors` but in a folder `model`: an Orbax checkpoint of plain zarr arrays,
+as `shotverse convert` writes it and Orbax restores it; each parameter can be read in parts.
+"""
 
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +36,7 @@ def find(what: str, folder_or_name: str | Path, files: Iterable[str]) -> Path:
         pattern = f"{what.split()[0].lower()}_*/{CONFIG}"
         shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(pattern))) or "none"
         raise ValueError(f"no {what} called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
-    missing = [name for name in files if not (folder / name).is_file()]
+    missing = [name for name in files if not ((folder / name).is_file() or is_arrays(_arrays(folder / name)))]
     if missing:
         raise ValueError(f"{folder} is not a {what}: it has no {' and no '.join(missing)}")
     return folder
@@ -69,40 +73,103 @@ def write(
 
 def read_config(folder: Path, cls: type) -> Any:
     """The config of a folder as the dataclass `cls`; ValueError when it is not JSON or has other fields."""
+    return from_dict(cls, read_values(folder))
+
+
+def read_values(folder: Path) -> dict:
+    """The values of a folder's config; ValueError when it is not JSON."""
     try:
-        values = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
-    return from_dict(cls, values)
+
+
+def is_arrays(path: Path) -> bool:
+    """Whether a folder holds weights as arrays."""
+    return (path / "_METADATA").is_file() and not (path / "manifest.ocdbt").exists()
+
+
+def _arrays(path: Path) -> Path:
+    """Where the weights of a safetensors file are when they are arrays."""
+    return path.with_suffix("") if path.suffix == ".safetensors" else path
+
+
+def open_weights(path: Path) -> Mapping[str, Any]:
+    """Parameters by name, of a safetensors file or in its place a folder of arrays (so "model" is good for both).
+
+    Each has shape and dtype; of arrays nothing is read before `np.asarray(value[index])`.
+
+    Raises:
+        ValueError: there are none, or they are damaged.
+    """
+    folder = _arrays(path)
+    file = folder.with_name(f"{folder.name}.safetensors")
+    if file.is_file():
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise ValueError(f"{file} is not a safetensors file: {error}") from error
+    if not is_arrays(folder):
+        raise ValueError(f"{folder.parent} has no weights {file.name}, nor a folder {folder.name} of arrays")
+    return {p.name.replace(".", "/"): StoredArray(p) for p in sorted(folder.iterdir()) if p.is_dir()}
+
+
+class StoredArray:
+    """A zarr array on disk with `shape` and `dtype`; an index or `np.asarray` reads it."""
+
+    def __init__(self, path: Path):
+        import tensorstore
+
+        if not (path / ".zarray").is_file():
+            raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
+        spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+        self._store = tensorstore.open(spec, open=True, read=True).result()
+        self.shape, self.dtype = self._store.shape, self._store.dtype.numpy_dtype
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self._store[index].read().result()
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[...].astype(dtype or self.dtype, copy=False)
 
 
 def read_params(path: Path, abstract: dict) -> dict:
-    """The float32 NumPy parameters of a safetensors file.
+    """The float32 NumPy parameters of a safetensors file, or of the folder of arrays in its place.
+
+    A leaf of `abstract` with a sharding becomes a jax.Array of its dtype instead, and goes straight to its shards.
 
     Raises:
         ValueError: not such a file, or parameters that are not those of the tree `abstract` (all of them listed).
     """
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
+    tensors = open_weights(path)
     expected = _leaves(abstract)
     problems = [f"missing {name}" for name in expected if name not in tensors]
     problems += [f"unexpected {name}" for name in tensors if name not in expected]
     problems += [
         f"{name} has shape {list(tensors[name].shape)}, expected {list(expected[name].shape)}"
         for name in expected.keys() & tensors.keys()
-        if tensors[name].shape != expected[name].shape
+        if tuple(tensors[name].shape) != expected[name].shape
     ]
     if problems:
         raise ValueError(f"the weights in {path} do not fit the {CONFIG} beside them: " + "; ".join(sorted(problems)))
     params: dict = {}
     for name, value in tensors.items():
         *parents, leaf = name.split("/")
-        functools.reduce(lambda node, part: node.setdefault(part, {}), parents, params)[leaf] = value.astype(np.float32)
+        node = functools.reduce(lambda node, part: node.setdefault(part, {}), parents, params)
+        node[leaf] = _read(value, expected[name])
     return params
 
 
+def _read(value: Any, leaf: Any) -> Any:
+    if (sharding := getattr(leaf, "sharding", None)) is None:
+        return np.asarray(value).astype(np.float32)
+    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: value[index].astype(leaf.dtype))
+
+
+def name(path: tuple) -> str:
+    """The name in a weights file of the leaf at a path of a tree."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
 def _leaves(tree: dict) -> dict[str, Any]:
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from shotverse_jax.config import TEXT_ENCODERS, LoraConfig, UMT5Config, WanDiTConfig, controller_small
 from shotverse_jax.configs.controller import common
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.pretrained import load_expert, load_text
+from shotverse_jax.pretrained import load_adapter, load_expert, load_text
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
@@ -113,6 +113,10 @@ def test_base_then_high_then_low(values, tmp_path):
         assert config.expert(stage).camera == (stage == "high")
         changed = params["blocks"]["ffn_in"]["kernel"] - base["blocks"]["ffn_in"]["kernel"]
         assert np.abs(changed).max() > 1e-3  # the adapter is folded in
+        _, adapter, cameras = load_adapter(tmp_path / "controller" / "adapter", stage)  # and there unmerged
+        entry = adapter["blocks"]["ffn_in"]["adapter"]
+        np.testing.assert_allclose(entry.scale * entry.a @ entry.b, changed, atol=0.02 * np.abs(changed).max())
+        assert bool(cameras) == (stage == "high")
 
 
 def test_experts_without_adapters_are_refused(values, tmp_path):

@@ -13,7 +13,7 @@ from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.models.controller import Controller, controller_loss
 from shotverse_jax.models.wan_dit import add_camera
-from shotverse_jax.pretrained import export_expert, export_text, find_tokenizer, load_expert, load_text
+from shotverse_jax.pretrained import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
 from shotverse_jax.train.task import Task
 
 
@@ -57,7 +57,9 @@ def build(values: dict, folder: Path) -> Task:
             export_text(params["text"], text_config, tokenizer_file, folder / "text")
             export_expert(params["dit"], config, "base", folder)
         else:
-            export_expert(lora.merge(params["dit"], variables["lora"]["dit"]), config, run.stage, folder)
+            adapter = variables["lora"]["dit"]
+            export_expert(lora.merge(params["dit"], adapter), config, run.stage, folder)
+            export_adapter(adapter, _camera(params["dit"]), config, folder / "adapter", run.stage)
 
     return Task(run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file), export)
 
@@ -82,12 +84,16 @@ def _adapted(config: ControllerConfig, controller: Controller, base: dict, text:
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
     dit = add_camera(base) if config.expert(controller.expert).camera else base
     adapter = lora.init(key, dit, config.lora)
-    camera = {path: leaf for path, leaf in flatten_dict(dit).items() if "camera" in path}
-    rest = {path: leaf for path, leaf in flatten_dict(dit).items() if path not in camera}
+    rest = {path: leaf for path, leaf in flatten_dict(dit).items() if "camera" not in path}
     trainable = {"lora": {"dit": adapter}}
-    if camera:
-        trainable["params"] = {"dit": unflatten_dict(camera)}
+    if camera := _camera(dit):
+        trainable["params"] = {"dit": camera}
     return trainable, {"params": {"dit": unflatten_dict(rest), "text": text}}
+
+
+def _camera(dit: dict) -> dict:
+    """The camera encoders alone, where there are any."""
+    return unflatten_dict({path: leaf for path, leaf in flatten_dict(dit).items() if "camera" in path})
 
 
 def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> ControllerSource:

@@ -13,7 +13,7 @@ from shotverse_jax.data.bpe import pin_tokenizer, stage_captions, train_text_tok
 from shotverse_jax.data.planner_source import PlannerSource
 from shotverse_jax.files import replacing
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import export_planner, init_planner
+from shotverse_jax.pretrained import export_adapter, export_planner, init_planner
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
@@ -47,6 +47,8 @@ def build(values: dict, folder: Path) -> Task:
     def export(variables, folder):
         params = dict(variables["params"])
         if config.lora is not None:
+            rest = {name: part for name, part in params.items() if name != "vlm"}
+            export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
             params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
         export_planner(params, config, tokenizer_file, folder)
 

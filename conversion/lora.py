@@ -1,0 +1,415 @@
+"""Adapters (LoRA) of other programs <-> ours: for the experts, in the formats of Wan's ecosystem, and for Qwen3-VL.
+
+A file names each linear as `wan_dit.py` or `qwen3_vl.py` does, under a prefix, with A [rank, in] and B [out, rank].
+What is read needs no hint of the format; what is written is one of `FORMATS`, for a planner "peft". Each expert has a
+file of its own.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
+from shotverse_jax.files import replacing
+from shotverse_jax.nn.linear import Adapter
+from shotverse_jax.pretrained import adapted_experts, find_adapter, load_adapter
+
+from . import qwen3_vl, wan_dit
+from .core import Entry, Table, Tensors, canonical_names, read_safetensors, to_flax, to_torch
+
+LISTED = 20  # names shown per kind of problem
+Config = WanDiTConfig | Qwen3VLTextConfig
+
+
+@dataclass(frozen=True)
+class Format:
+    """A tensor is `{prefix}{linear}.{down or up}.weight`.
+
+    names: how linears are called, as by Wan, the same with "_" for "." ("flat"), or as by diffusers (of a language
+    model: transformers). scale: where alpha / rank is: in a tensor `alpha` beside the two, in adapter_config.json, or
+    nowhere, and then it is part of B. file: the name that the format's own loader looks for.
+    """
+
+    prefix: str
+    names: Literal["wan", "flat", "diffusers"]
+    down: str = "lora_A"
+    up: str = "lora_B"
+    scale: Literal["alpha", "config", "folded"] = "folded"
+    file: str = "lora.safetensors"
+
+
+FORMATS = {
+    "diffsynth": Format("", "wan", "lora_A.default", "lora_B.default"),
+    "comfyui": Format("diffusion_model.", "wan"),
+    "kohya": Format("diffusion_model.", "wan", "lora_down", "lora_up", "alpha"),
+    "musubi": Format("lora_unet_", "flat", "lora_down", "lora_up", "alpha"),
+    "diffusers": Format("transformer.", "diffusers", file="pytorch_lora_weights.safetensors"),
+    "peft": Format("base_model.model.", "diffusers", scale="config", file="adapter_model.safetensors"),
+}
+CAMERA_FILE, QUERY_FILE, PEFT_FILE = "camera.safetensors", "query_embed.safetensors", "adapter_config.json"
+
+_KEY = re.compile(
+    r"(?P<prefix>base_model\.model\.|transformer\.|diffusion_model\.|pipe\.dit\.|lora_unet_)?(?P<name>.+?)\."
+    r"(?:lora_(?P<low>A|B|down|up)(?:\.(?!weight$|bias$)[^.]+)?\.(?P<kind>weight|bias)|(?P<whole>alpha|diff|diff_b|diff_m))"
+)
+_PARTS = {"A": "a", "down": "a", "B": "b", "up": "b", "alpha": "alpha"}  # the rest are deltas
+_TENSORS = {"diff": ".weight", "diff_b": ".bias", "diff_m": ".modulation"}  # the last is lightx2v's, of a block
+# Values of PEFT's LoraConfig with which an adapter is more than A and B, or its base another one than the model's.
+_BEYOND_LORA = (
+    *("use_dora", "use_qalora", "use_bdlora", "layer_replication"),
+    *("alora_invocation_tokens", "arrow_config", "kasa_config"),
+)
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an adapter file does to a network.
+
+    adapter: its `lora` collection, float32 NumPy. deltas: {"blocks/cross_norm/scale": array}, what is added to whole
+    parameters; empty for a plain LoRA.
+    """
+
+    adapter: dict[str, Any]
+    deltas: dict[str, np.ndarray]
+
+
+def add_deltas(params: Mapping[str, Any], deltas: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The parameters with whole deltas added, summed in float32 and rounded to the dtype of the parameter."""
+    leaves = flatten_dict(params, sep="/")
+    for target, delta in deltas.items():
+        leaves[target] = (leaves[target].astype(np.float32) + delta).astype(leaves[target].dtype)
+    return unflatten_dict(leaves, sep="/")
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def read_changes(path: str | Path, config: Config) -> Changes:
+    """An adapter file, or PEFT's folder of one, for an expert or for the language model of a planner.
+
+    Raises:
+        ValueError: no such file, or it does not fit the network; every key that is not used is listed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = next((path / f.file for f in FORMATS.values() if (path / f.file).is_file()), path)
+    tensors = read_safetensors(path)
+    try:
+        return from_tensors(tensors, config, _peft_config(path))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _peft_config(path: Path) -> dict[str, Any] | None:
+    """PEFT's LoraConfig from adapter_config.json beside the file, or from its header, where diffusers writes it."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        if (folder / PEFT_FILE).is_file():
+            return json.loads((folder / PEFT_FILE).read_text(encoding="utf-8"))
+        if not path.is_file():
+            return None
+        with safe_open(path, framework="np") as file:
+            header = (file.metadata() or {}).get("lora_adapter_metadata", "null")
+        config = json.loads(header)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the LoRA config of {path} is not JSON: {error}") from error
+    return config and {name.removeprefix("transformer."): value for name, value in config.items()}
+
+
+def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None) -> Changes:
+    """The changes that the tensors of an adapter file make; peft: the LoraConfig that came with it.
+
+    The scale of a linear is alpha / rank where the file has an alpha, else what `peft` says, else 1 (DiffSynth's and
+    ComfyUI's rule). Layers of one stack get the largest of their ranks, filled up with zeros; where their scales
+    differ, the stack's is 1 and B holds them.
+
+    Raises:
+        ValueError: keys of several formats, of something that is no LoRA or not for this network, half of a pair, a
+            wrong shape: all of it.
+    """
+    _check_peft(peft or {})
+    table, leaves = _table(config), flatten_dict(_abstract(config), sep="/")
+    slots = {
+        entry.name(i): (entry, i)
+        for entry in table.entries
+        for i in (range(leaves[entry.target].shape[0]) if entry.stacked else [...])
+    }
+    problems, deltas, pairs = _Problems(), {}, {}
+    for tensor, (name, keys) in _group(tensors, table, slots, problems).items():
+        entry, i = slots[tensor]
+        values = {part: np.asarray(tensors[key], np.float32) for part, key in keys.items()}
+        if "delta" in keys:
+            delta = entry.transform.to_flax(values.pop("delta"))
+            _add_delta(deltas, leaves, entry.target, i, delta, keys.pop("delta"), problems)
+        if not keys:
+            continue
+        if "a" not in keys or "b" not in keys or not entry.target.endswith("/kernel"):
+            problems.add("not a pair of A and B of a linear", *keys.values())
+            continue
+        low, high = entry.transform.to_flax(values["a"]), values["b"].reshape(len(values["b"]), -1).T
+        shape = leaves[entry.target].shape[-2:]
+        if low.shape != (shape[0], len(high)) or high.shape[1] != shape[1]:
+            wrong = f"{keys['a']} {values['a'].shape} with B {values['b'].shape}, {entry.target} has {shape}"
+            problems.add("wrong shape", wrong)
+            continue
+        scale = _scale(name, len(high), values.get("alpha"), peft)
+        pairs.setdefault(entry.target, {})[i] = low, high, scale
+        if "bias" in keys:
+            target = entry.target.removesuffix("kernel") + "bias"
+            _add_delta(deltas, leaves, target, i, scale * values["bias"], keys["bias"], problems)
+    problems.raise_any()
+    adapters = {target.replace("/kernel", "/adapter"): _stack(pairs[target], leaves[target]) for target in pairs}
+    return Changes(unflatten_dict(adapters, sep="/"), deltas)
+
+
+class _Problems:
+    """Everything wrong with a file, raised together."""
+
+    def __init__(self):
+        self.kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, *names: str) -> None:
+        self.kinds.setdefault(kind, []).extend(names)
+
+    def raise_any(self) -> None:
+        if self.kinds:
+            lines = []
+            for kind, names in self.kinds.items():
+                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+                lines.append(f"{kind} ({len(names)}): {', '.join(sorted(names)[:LISTED])}{more}")
+            raise ValueError("the adapter does not fit the network; " + "; ".join(lines))
+
+
+def _group(tensors: Tensors, table: Table, slots: Mapping, problems: _Problems) -> dict[str, tuple[str, dict]]:
+    """{tensor of the network: (the linear's name in the file, {part: key})}; parts a, b, alpha, bias (B's), delta."""
+    flat = {name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight") for name in slots}
+    keys, prefixes, styles = {}, {}, {}
+    for key, tensor in tensors.items():
+        match = _KEY.fullmatch(key)
+        if match is None or (match["low"] in ("A", "down") and match["kind"] == "bias"):
+            problems.add("not a key of a LoRA", key)
+            continue
+        prefixes.setdefault(match["prefix"], key)
+        if match["low"]:
+            styles.setdefault(match["low"] in "AB", key)
+        if tensor.size != 1 if match["whole"] == "alpha" else tensor.ndim == 0:
+            problems.add("wrong shape", f"{key} {tensor.shape}")
+            continue
+        name = flat.get(match["name"], match["name"]) if match["prefix"] == "lora_unet_" else match["name"]
+        part = "bias" if match["kind"] == "bias" else _PARTS.get(match["low"] or match["whole"], "delta")
+        keys[key] = name, name + _TENSORS.get(match["whole"], ".weight"), part
+    if len(prefixes) > 1 or len(styles) > 1:
+        problems.add("keys of several formats", *{*prefixes.values(), *styles.values()})
+    if not tensors:
+        problems.add("not a key of a LoRA", "the file is empty")
+    canonical = canonical_names(table, dict.fromkeys(tensor for _, tensor, _ in keys.values()))
+    ours = {stored: tensor for tensor, stored in canonical.items() if tensor in slots}
+    found: dict[str, tuple[str, dict]] = {}
+    for key, (name, tensor, part) in keys.items():
+        if tensor not in ours:
+            problems.add("for a parameter that the network lacks", key)
+            continue
+        _, parts = found.setdefault(ours[tensor], (name, {}))
+        if part in parts:
+            problems.add("the same twice", f"{parts[part]} and {key}")
+        parts[part] = key
+    return found
+
+
+def _add_delta(deltas: dict, leaves: Mapping, target: str, i: Any, delta: np.ndarray, key: str, problems: _Problems):
+    whole = deltas.get(target, np.zeros(leaves[target].shape, np.float32)) if target in leaves else None
+    if whole is None or whole[i].shape != delta.shape:
+        wanted = "which the network lacks" if whole is None else f"which has {whole[i].shape}"
+        problems.add("wrong shape", f"{key} {delta.shape} for {target}, {wanted}")
+        return
+    whole[i] += delta
+    deltas[target] = whole
+
+
+def _scale(name: str, rank: int, alpha: np.ndarray | None, peft: Mapping[str, Any] | None) -> float:
+    if alpha is not None:
+        return alpha.item() / rank
+    if not peft:
+        return 1.0
+    patterns = (peft.get("alpha_pattern") or {}).items()
+    value = next((value for key, value in patterns if re.match(rf"(.*\.)?({key})$", name)), peft["lora_alpha"])
+    return value / (rank**0.5 if peft.get("use_rslora") else rank)
+
+
+def _stack(layers: Mapping[Any, tuple], kernel: jax.ShapeDtypeStruct) -> Adapter:
+    """One adapter from {layer: (A, B, scale)}; layers that have none get zeros."""
+    scales = {scale for *_, scale in layers.values()}
+    rank = max(len(high) for _, high, _ in layers.values())
+    *stack, width_in, width_out = kernel.shape
+    a, b = np.zeros((*stack, width_in, rank), np.float32), np.zeros((*stack, rank, width_out), np.float32)
+    for i, (low, high, scale) in layers.items():
+        a[i][:, : len(high)] = low
+        b[i][: len(high)] = high if len(scales) == 1 else high * np.float32(scale)
+    return Adapter(a, b, scales.pop() if len(scales) == 1 else 1.0)
+
+
+def _check_peft(peft: Mapping[str, Any]) -> None:
+    beyond = [name for name in _BEYOND_LORA if peft.get(name)]
+    if peft.get("peft_type", "LORA") != "LORA":
+        beyond.append(f"peft_type {peft['peft_type']}")
+    if str(peft.get("init_lora_weights")).startswith(_CHANGES_BASE):
+        beyond.append(f"init_lora_weights {peft['init_lora_weights']}")
+    if beyond:
+        raise ValueError(
+            f"the adapter is not a plain LoRA ({', '.join(beyond)}); fold it into its model with PEFT first"
+        )
+    if peft and "lora_alpha" not in peft:
+        raise ValueError(f"the LoRA config has no lora_alpha; give the {PEFT_FILE} that PEFT wrote")
+
+
+def _table(config: Config, names: str = "wan") -> Table:
+    if isinstance(config, Qwen3VLTextConfig):
+        return qwen3_vl.TABLE
+    return wan_dit.table(config, "diffusers" if names == "diffusers" else "wan")
+
+
+def _abstract(config: Config) -> dict[str, Any]:
+    return (qwen3_vl if isinstance(config, Qwen3VLTextConfig) else wan_dit).abstract(config)
+
+
+# ---------------------------------------------------------------------------------------------------- writing
+
+
+def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str, np.ndarray]:
+    """The tensors of an adapter file in float32; the scale goes where the format keeps it (`peft_config`)."""
+    form, tensors = _format(fmt, config), {}
+    for entry, leaf in _entries(adapter, config, form):
+        a, b = np.asarray(leaf.a, np.float32), np.asarray(leaf.b, np.float32)
+        if form.scale == "folded":
+            b = b * np.float32(leaf.scale)
+        for i, (low, high) in enumerate(zip(a, b, strict=True) if entry.stacked else [(a, b)]):
+            name = entry.name(i).removesuffix(".weight")
+            stem = form.prefix + (name.replace(".", "_") if form.names == "flat" else name)
+            down = entry.transform.to_torch(low)
+            up = high.T.reshape(*high.T.shape, *(1,) * (down.ndim - 2))  # of a convolution, B is one too
+            tensors[f"{stem}.{form.down}.weight"] = np.ascontiguousarray(down)
+            tensors[f"{stem}.{form.up}.weight"] = np.ascontiguousarray(up)
+            if form.scale == "alpha":
+                tensors[f"{stem}.alpha"] = np.array(leaf.scale * a.shape[-1], np.float32)
+    return tensors
+
+
+def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """PEFT's adapter_config.json for the adapter in the format "peft"."""
+    sizes = {}
+    for entry, leaf in _entries(adapter, config, FORMATS["peft"]):
+        module = entry.source.removesuffix(".weight").split("{i}.")[-1]
+        sizes[module] = leaf.a.shape[-1], leaf.scale * leaf.a.shape[-1], leaf.dropout
+    rank, alpha, dropout = Counter(sizes.values()).most_common(1)[0][0]
+    return {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": dropout,
+        "target_modules": sorted(sizes),
+        "rank_pattern": {name: r for name, (r, *_) in sorted(sizes.items()) if r != rank},
+        "alpha_pattern": {name: a for name, (_, a, _) in sorted(sizes.items()) if a != alpha},
+        "bias": "none",
+        "inference_mode": True,
+    }
+
+
+def write_adapter(
+    adapter: Mapping[str, Any], config: Config, fmt: str, folder: str | Path, dtype: str = "bfloat16"
+) -> list[Path]:
+    """Writes an adapter's file in a format, with its config where the format has one; → the files.
+
+    Raises:
+        ValueError: an unknown format, or an adapter of another network.
+    """
+    form = _format(fmt, config)
+    tensors = to_tensors(adapter, config, fmt)
+    rounded = {name: tensor.astype(jnp.dtype(dtype)) if tensor.ndim else tensor for name, tensor in tensors.items()}
+    paths = [_save(rounded, Path(folder) / form.file)]
+    if form.scale == "config":
+        path = Path(folder) / PEFT_FILE
+        with replacing(path) as place:
+            place.write_text(json.dumps(peft_config(adapter, config), indent=2) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _entries(adapter: Mapping[str, Any], config: Config, form: Format) -> list[tuple[Entry, Adapter]]:
+    entries = {entry.target: entry for entry in _table(config, form.names).entries}
+    leaves = {"/".join((*path[:-1], "kernel")): leaf for path, leaf in flatten_dict(adapter).items()}
+    if unknown := sorted(leaves.keys() - entries.keys()):
+        raise ValueError(f"the adapter is of another network: {', '.join(unknown)} is not in this one")
+    return [(entries[target], leaf) for target, leaf in sorted(leaves.items())]
+
+
+def _format(name: str, config: Config) -> Format:
+    known = ["peft"] if isinstance(config, Qwen3VLTextConfig) else list(FORMATS)
+    if name not in known:
+        whose = "a planner" if len(known) == 1 else "a controller"
+        raise ValueError(f'cannot write the adapter of {whose} as "{name}"; its formats are {", ".join(known)}')
+    return FORMATS[name]
+
+
+def _save(tensors: Tensors, path: Path) -> Path:
+    with replacing(path) as place:
+        save_file(dict(tensors), place, metadata={"format": "pt"})
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------- whole models
+
+
+def write_camera(camera: Mapping[str, Any], config: WanDiTConfig, path: str | Path, dtype: str = "bfloat16") -> Path:
+    """Writes camera encoders {"kernel", "bias"}, which no other program's format has, under Wan-like names."""
+    tensors = to_torch(_camera_table(config), {"blocks": {"camera": camera}})
+    return _save({name: tensor.astype(jnp.dtype(dtype)) for name, tensor in tensors.items()}, Path(path))
+
+
+def read_camera(path: str | Path, config: WanDiTConfig) -> dict[str, np.ndarray]:
+    """Camera encoders as `params["blocks"]["camera"]`, float32. Raises ValueError for a file that does not fit."""
+    camera = _abstract(replace(config, camera=True))["blocks"]["camera"]
+    tensors = to_flax(_camera_table(config), read_safetensors(path), {"blocks": {"camera": camera}}, cast=True)
+    return tensors["blocks"]["camera"]
+
+
+def _camera_table(config: WanDiTConfig) -> Table:
+    entries = wan_dit.table(replace(config, camera=True)).entries
+    return Table(tuple(entry for entry in entries if entry.target.startswith("blocks/camera/")))
+
+
+def export(source: str | Path, fmt: str, out: str | Path) -> list[Path]:
+    """Writes the adapters of a training run, or of its folder `export/adapter`, in another program's format; → files.
+
+    A controller's experts have a folder each, with their camera encoders beside the adapter; a planner's adapter has
+    its query embeddings there. Weights are bfloat16, as in every folder of ours.
+
+    Raises:
+        ValueError: no adapter there, or an unknown format.
+    """
+    folder, out = find_adapter(source), Path(out)
+    paths = []
+    for expert in adapted_experts(folder):
+        config, adapter, params = load_adapter(folder, expert)
+        if isinstance(config, ControllerConfig):
+            dit = config.expert(expert)
+            paths += write_adapter(adapter, dit, fmt, out / expert)
+            if params:
+                paths.append(write_camera(params["blocks"]["camera"], dit, out / expert / CAMERA_FILE))
+        else:
+            paths += write_adapter(adapter, config.text, fmt, out)
+            if "queries" in params:
+                queries = {"query_embed": params["queries"].astype(jnp.bfloat16)}
+                paths.append(_save(queries, out / QUERY_FILE))
+    return paths
