@@ -1,17 +1,20 @@
-"""Qwen3-VL checkpoints (safetensors as on the Hugging Face hub) <-> `models/qwen3_vl.py`; the text tower only."""
+"""Qwen3-VL checkpoints (safetensors as on the Hugging Face hub) <-> `models/qwen3_vl.py`: the text decoder, or all."""
 
+import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from shotverse_jax.config import Execution, Qwen3VLTextConfig
-from shotverse_jax.models.qwen3_vl import Qwen3VLText
+from shotverse_jax.config import Execution, Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
+from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
 
-from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, to_flax
+from .core import COPY, TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, to_flax
 
 _ROOT = "model.language_model."
+_VISION = "model.visual."
 
 
 def _linear(name: str) -> Entry:
@@ -41,9 +44,48 @@ TABLE = Table(
     ties=(("lm_head.weight", f"{_ROOT}embed_tokens.weight"),),
 )
 
+# The stored convolution is [out, channels, frames, y, x].
+_PATCHES = Transform(lambda w: w.transpose(1, 2, 3, 4, 0), lambda w: w.transpose(4, 0, 1, 2, 3))
+
+
+def _seen(source: str, target: str, weight: str = "kernel", transform: Transform = TRANSPOSE) -> tuple[Entry, Entry]:
+    return (
+        Entry(f"{_VISION}{source}.weight", f"vision/{target}/{weight}", transform),
+        Entry(f"{_VISION}{source}.bias", f"vision/{target}/bias"),
+    )
+
+
+def _seen_norm(source: str, target: str) -> tuple[Entry, Entry]:
+    return _seen(source, target, "scale", COPY)
+
+
+def _merger(source: str, target: str) -> tuple[Entry, ...]:
+    linears = [entry for n in ("linear_fc1", "linear_fc2") for entry in _seen(f"{source}.{n}", f"{target}/{n}")]
+    return (*_seen_norm(f"{source}.norm", f"{target}/norm"), *linears)
+
+
+# Both towers: the parameters of `Qwen3VL`, whose `text` is what TABLE makes.
+FULL_TABLE = Table(
+    entries=(
+        *(dataclasses.replace(entry, target=f"text/{entry.target}") for entry in TABLE.entries),
+        *_seen("patch_embed.proj", "patch_embed", transform=_PATCHES),
+        Entry(f"{_VISION}pos_embed.weight", "vision/position"),
+        *_seen_norm("blocks.{i}.norm1", "blocks/norm1"),
+        *_seen("blocks.{i}.attn.qkv", "blocks/qkv"),
+        *_seen("blocks.{i}.attn.proj", "blocks/proj"),
+        *_seen_norm("blocks.{i}.norm2", "blocks/norm2"),
+        *_seen("blocks.{i}.mlp.linear_fc1", "blocks/linear_fc1"),
+        *_seen("blocks.{i}.mlp.linear_fc2", "blocks/linear_fc2"),
+        *_merger("merger", "merger"),
+        *_merger("deepstack_merger_list.{i}", "deepstack_mergers"),
+    ),
+    aliases=(*TABLE.aliases, (r"(model\.)?visual\.", _VISION)),
+    ties=TABLE.ties,
+)
+
 
 def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
-    """The text tower's config from a checkpoint's config.json (or its text_config alone), either spelling of the rope.
+    """The text decoder's config from a checkpoint's config.json or its text_config, either spelling of the rope.
 
     Raises ValueError for a missing key and for what this network does not have: an untied head, attention bias,
     another activation or a scaled rope.
@@ -80,8 +122,51 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
     return Qwen3VLTextConfig(**fields | {"mrope_section": section, "rope_theta": float(fields["rope_theta"])})
 
 
+def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
+    """Both towers' config from a checkpoint's config.json.
+
+    Raises ValueError as `config_from_hf`, for a vision tower that this network does not have, and for towers that do
+    not fit each other.
+    """
+    if "vision_config" not in config:
+        raise ValueError("the Qwen3-VL config lacks vision_config; give the checkpoint's own config.json")
+    text, vision = config_from_hf(config), config["vision_config"]
+    fields = {
+        "hidden_size": vision.get("hidden_size"),
+        "num_layers": vision.get("depth"),
+        "num_heads": vision.get("num_heads"),
+        "mlp_size": vision.get("intermediate_size"),
+        "out_size": vision.get("out_hidden_size"),
+        "in_channels": vision.get("in_channels"),
+        "patch_size": vision.get("patch_size"),
+        "temporal_patch_size": vision.get("temporal_patch_size"),
+        "merge_size": vision.get("spatial_merge_size"),
+        "position_grid": vision.get("num_position_embeddings"),
+        "deepstack_layers": vision.get("deepstack_visual_indexes"),
+    }
+    tokens = {"image_token": config.get("image_token_id"), "video_token": config.get("video_token_id")}
+    if missing := [name for name, value in (fields | tokens).items() if value is None]:
+        raise ValueError(f"the Qwen3-VL config lacks {', '.join(missing)}; give the checkpoint's own config.json")
+    side, layers = math.isqrt(fields["position_grid"]), tuple(fields["deepstack_layers"])
+    wrong = {
+        "hidden_act": vision.get("hidden_act", "gelu_pytorch_tanh") != "gelu_pytorch_tanh",
+        "num_position_embeddings": side**2 != fields["position_grid"],
+        "out_hidden_size": fields["out_size"] != text.hidden_size,
+        "deepstack_visual_indexes": not 0 < len(layers) <= text.num_layers
+        or list(layers) != sorted(set(layers) & set(range(fields["num_layers"]))),
+    }
+    if named := [name for name, bad in wrong.items() if bad]:
+        raise ValueError(
+            f"unsupported Qwen3-VL vision config: {', '.join(named)}; expected are tanh GELU, a square table of "
+            "positions, features as wide as the text, and rising indexes of its blocks, at most one per text layer"
+        )
+    theta = float((vision.get("rope_parameters") or {}).get("rope_theta", Qwen3VLVisionConfig.rope_theta))
+    fields |= {"position_grid": side, "deepstack_layers": layers, "rope_theta": theta}
+    return Qwen3VLConfig(text, Qwen3VLVisionConfig(**fields), **tokens)
+
+
 def abstract(config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the text tower, as shapes."""
+    """The parameter tree of the text decoder, as shapes."""
     x_BTD = jax.ShapeDtypeStruct((1, 1, config.hidden_size), np.float32)
     return abstract_params(Qwen3VLText(config, Execution()), x_BTD, dtype=dtype)
 
@@ -89,3 +174,18 @@ def abstract(config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any
 def from_hf(tensors: Tensors, config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any]:
     """Parameters of `Qwen3VLText` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
     return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)
+
+
+def full_abstract(config: Qwen3VLConfig, dtype: str = "float32") -> dict[str, Any]:
+    """The parameter tree of both towers, as shapes."""
+    ids_BT = jax.ShapeDtypeStruct((1, 1), np.int32)
+    pixels_FSP = jax.ShapeDtypeStruct((1, config.vision.merged_patches, config.vision.patch_values), np.float32)
+    size_F2, positions_3BT = jax.ShapeDtypeStruct((1, 2), np.int32), jax.ShapeDtypeStruct((3, 1, 1), np.int32)
+    return abstract_params(
+        Qwen3VL(config, Execution()), ids_BT, pixels_FSP, size_F2, ids_BT, positions_3BT, dtype=dtype
+    )
+
+
+def full_from_hf(tensors: Tensors, config: Qwen3VLConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Parameters of `Qwen3VL` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
+    return to_flax(FULL_TABLE, tensors, full_abstract(config, dtype), cast=True)

@@ -19,8 +19,9 @@ import numpy as np
 from shotverse_jax.camera.tokenizer import FIRST_BIN
 from shotverse_jax.config import Execution
 from shotverse_jax.data.prompt import window_mask
+from shotverse_jax.data.vision import arrange, pack
 from shotverse_jax.models.opt import OPTDecoder
-from shotverse_jax.models.qwen3_vl import Qwen3VLText
+from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
 from shotverse_jax.models.wan_dit import WanDiT
 
 from . import gendop_opt, qwen3_vl, wan_dit
@@ -145,6 +146,37 @@ def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> 
     return {"last_hidden": hidden_BTD, "logits": model.apply(variables, hidden_BTD, method="logits")}
 
 
+def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
+    """Positions, states and logits of a text with images, and what the vision tower makes of them: rows without the
+    padding, images in the order of the text. `meta["config"]` is the checkpoint's config.json."""
+    config = qwen3_vl.full_config_from_hf(meta["config"])
+    model, variables = Qwen3VL(config, Execution()), {"params": qwen3_vl.full_from_hf(tensors, config)}
+    ids_BT, grids = inputs["input_ids"], inputs["image_grid_thw"]
+    mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
+    pixels_FSP, size_F2 = pack(inputs["pixel_values"], grids, config.vision)
+    places = arrange(ids_BT, grids, config, pixels_FSP.shape[1], mask_BT)
+    hidden_BTD = jax.jit(model.apply)(
+        variables, ids_BT, pixels_FSP, size_F2, places.feature_BT, places.positions_3BT, mask_BT
+    )
+    seen = jax.jit(lambda variables, *images: model.apply(variables, *images, method=lambda m, *x: m.vision(*x)))(
+        variables, pixels_FSP, size_F2
+    )
+
+    def rows(x_FSD, patches=1):
+        return np.concatenate([x[: h * w // patches] for x, (h, w) in zip(np.asarray(x_FSD), size_F2, strict=True)])
+
+    merged = config.vision.merged_patches
+    return {
+        "position_ids": places.positions_3BT,
+        "rope_delta": places.delta_B[:, None],
+        "vision_last_hidden": rows(seen.last_FSD),
+        "vision_merged": rows(seen.merged_FMD, merged),
+        **{f"vision_deepstack_{k}": rows(x_FMD, merged) for k, x_FMD in enumerate(seen.deepstack_KFMD)},
+        "last_hidden": hidden_BTD,
+        "logits": model.apply(variables, hidden_BTD, method="logits"),
+    }
+
+
 def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
     """One forward pass in float32 with the record's shots and text windows."""
     sparse = meta["sparse_inter_shot_attention"]
@@ -188,6 +220,12 @@ REPLAYS = {
     "shotverse_controller": Replay(_wan_dit, inputs=(*_WAN_DIT_INPUTS, "camera_c2w"), meta=(*_WAN_DIT_META, "rope")),
     "gendop_opt": Replay(
         _gendop_opt, inputs=("cond_embeds", "input_ids"), meta=("num_heads", "pose_length", "bos", "pad")
+    ),
+    "qwen3_vl": Replay(
+        _qwen3_vl,
+        inputs=("input_ids", "pixel_values", "image_grid_thw"),
+        meta=("config",),
+        optional=("attention_mask",),
     ),
     "qwen3_vl_text": Replay(
         _qwen3_vl_text, inputs=(), meta=("config",), optional=("input_ids", "inputs_embeds", "attention_mask")

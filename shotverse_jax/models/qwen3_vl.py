@@ -1,13 +1,18 @@
-"""Qwen3-VL's text decoder (transformers `models/qwen3_vl`), used by the planner as an encoder of states.
+"""Qwen3-VL (transformers `models/qwen3_vl`): the text decoder, used by the planner as an encoder of states, and the
+whole model, which reads images too.
 
-Parameters: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`. The output head is the embedding.
+Parameters of the decoder: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`; the output head is the
+embedding. The whole model has `text`, which is these, and `vision` (`qwen3_vl_vision.py`).
 """
+
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax.config import Execution, Qwen3VLTextConfig
+from shotverse_jax.config import Execution, Qwen3VLConfig, Qwen3VLTextConfig
+from shotverse_jax.models.qwen3_vl_vision import Qwen3VLVision
 from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import RMSNorm
@@ -58,21 +63,29 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP; given this layer's keys and values as `layer`, returns (x, the same extended)."""
+    """Pre-norm attention and MLP.
+
+    `layer` holds what this layer alone has: "cache", its keys and values, and "number", from 0, which says what of
+    deepstack_KBTD is added. With it the result is (x, the cache extended).
+    """
 
     config: Qwen3VLTextConfig
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTD, rope, mask_BTS, start=None, *, deterministic, layer=None):
+    def __call__(self, x_BTD, rope, mask_BTS, start=None, deepstack_KBTD=None, *, deterministic, layer=None):
         eps = self.config.rms_norm_eps
         attention = Attention(self.config, self.execution, name="self_attn")
         normed_BTD = RMSNorm(eps, name="input_layernorm")(x_BTD)
-        y_BTD, layer = attention(normed_BTD, rope, mask_BTS, layer, start, deterministic=deterministic)
+        cache = None if layer is None else layer.get("cache")
+        y_BTD, cache = attention(normed_BTD, rope, mask_BTS, cache, start, deterministic=deterministic)
         x_BTD = x_BTD + y_BTD
         normed_BTD = RMSNorm(eps, name="post_attention_layernorm")(x_BTD)
         x_BTD = x_BTD + Mlp(self.config, name="mlp")(normed_BTD, deterministic)
-        return x_BTD if layer is None else (x_BTD, layer)
+        if deepstack_KBTD is not None:
+            number, last = layer["number"], len(deepstack_KBTD) - 1
+            x_BTD = x_BTD + jnp.where(number <= last, deepstack_KBTD[jnp.minimum(number, last)], 0)
+        return x_BTD if layer is None else (x_BTD, cache)
 
 
 class Qwen3VLText(nn.Module):
@@ -102,21 +115,17 @@ class Qwen3VLText(nn.Module):
         positions_3BT: jax.Array | None = None,
         mask_BT: jax.Array | None = None,
         deterministic: bool = True,
+        deepstack_KBTD: jax.Array | None = None,
     ) -> jax.Array:
         """Causal states [B, T, D] of the embeddings x_BTD.
 
         positions_3BT: T, H, W rows; 0..T-1 in every row unless given (padding does not shift them, as in transformers'
         forward). mask_BT: True at real tokens; states at padding are meaningless. `deterministic=False` runs the
-        adapters' dropout and needs an rng named "dropout".
+        adapters' dropout and needs an rng named "dropout". deepstack_KBTD: added after layers 0..K-1 (`Qwen3VL.embed`).
         """
-        x_BTD = x_BTD.astype(self.execution.dtype)
         mask_BTS = None if mask_BT is None else mask_BT[:, None]
         rope = self._rope(x_BTD, positions_3BT, 0)
-        config = self.config
-        x_BTD = run_stack(
-            self.layers, config.num_layers, self.execution, x_BTD, rope, mask_BTS, deterministic=deterministic
-        )
-        return self.norm(x_BTD)
+        return self._run(x_BTD, rope, mask_BTS, None, deepstack_KBTD, deterministic=deterministic)[0]
 
     def empty_cache(self, batch: int, length: int) -> Cache:
         """Keys and values of no token yet: {"k", "v"}, each [L, B, length, N_kv, H]."""
@@ -131,32 +140,85 @@ class Qwen3VLText(nn.Module):
         start: jax.Array | int,
         positions_3BT: jax.Array | None = None,
         mask_BS: jax.Array | None = None,
+        deepstack_KBTD: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache]:
         """States [B, T, D] of T further tokens after the `start` tokens in the cache, and the cache with them in it.
 
         A prompt is start=0, a decoding step is T=1. positions_3BT: start..start+T-1 unless given. mask_BS [B, length of
-        the cache]: False at cached tokens that are padding. start + T must not exceed the length of the cache.
+        the cache]: False at cached tokens that are padding. deepstack_KBTD: as in a whole pass. start + T must not
+        exceed the length of the cache.
         """
-        x_BTD = x_BTD.astype(self.execution.dtype)
         slots = jnp.arange(cache["k"].shape[2])
         mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
         if mask_BS is not None:
             mask_BTS = mask_BTS & mask_BS[:, None]
         rope = self._rope(x_BTD, positions_3BT, start)
-        x_BTD, cache = run_stack(
-            self.layers,
-            self.config.num_layers,
-            self.execution,
-            x_BTD,
-            rope,
-            mask_BTS,
-            jnp.asarray(start),
-            per_layer=cache,
-            deterministic=True,
-        )
+        return self._run(x_BTD, rope, mask_BTS, jnp.asarray(start), deepstack_KBTD, cache=cache, deterministic=True)
+
+    def _run(self, x_BTD, rope, mask_BTS, start, deepstack_KBTD, *, deterministic, cache=None):
+        """Final-normed states and the cache extended (None without one)."""
+        x_BTD, per_layer = x_BTD.astype(self.execution.dtype), {}
+        if cache is not None:
+            per_layer["cache"] = cache
+        if deepstack_KBTD is not None:
+            per_layer["number"] = jnp.arange(self.config.num_layers)
+            deepstack_KBTD = deepstack_KBTD.astype(self.execution.dtype)
+        run = partial(run_stack, self.layers, self.config.num_layers, self.execution, x_BTD, rope, mask_BTS, start)
+        if not per_layer:
+            return self.norm(run(deterministic=deterministic)), None
+        x_BTD, cache = run(deepstack_KBTD, per_layer=per_layer, deterministic=deterministic)
         return self.norm(x_BTD), cache
 
     def _rope(self, x_BTD, positions_3BT, start):
         if positions_3BT is None:
             positions_3BT = jnp.broadcast_to(start + jnp.arange(x_BTD.shape[1]), (3, 1, x_BTD.shape[1]))
         return mrope_table(positions_3BT, self.config.mrope_section, self.config.rope_theta)
+
+
+class Qwen3VL(nn.Module):
+    """Tokens and images in, final-normed states out; `init` through `__call__`.
+
+    The numbers of the host (`data/vision.py`) say where what is: pixels_FSP and size_F2 from `pack`, feature_BT and
+    positions_3BT from `arrange`.
+    """
+
+    config: Qwen3VLConfig
+    execution: Execution = Execution()
+
+    def setup(self):
+        self.text = Qwen3VLText(self.config.text, self.execution)
+        self.vision = Qwen3VLVision(self.config.vision, self.execution)
+
+    def embed(
+        self, ids_BT: jax.Array, pixels_FSP: jax.Array, size_F2: jax.Array, feature_BT: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """What the text decoder reads: embeddings x_BTD with those of the images in place, and deepstack_KBTD.
+
+        feature_BT: which of the F * S / merged_patches features of all frames stands at a token, -1 for none.
+        """
+        seen = self.vision(pixels_FSP, size_F2)
+        here_BT1 = (feature_BT >= 0)[..., None]
+
+        def place(features_FMD, other):
+            rows = features_FMD.reshape(-1, features_FMD.shape[-1])
+            return jnp.where(here_BT1, rows[jnp.maximum(feature_BT, 0)], other)
+
+        return place(seen.merged_FMD, self.text.embed(ids_BT)), jax.vmap(lambda x: place(x, 0))(seen.deepstack_KFMD)
+
+    def logits(self, hidden_BTD: jax.Array) -> jax.Array:
+        """Next-token logits [B, T, V] in float32 from final-normed states."""
+        return self.text.logits(hidden_BTD)
+
+    def __call__(
+        self,
+        ids_BT: jax.Array,
+        pixels_FSP: jax.Array,
+        size_F2: jax.Array,
+        feature_BT: jax.Array,
+        positions_3BT: jax.Array,
+        mask_BT: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        """Causal states [B, T, D] of a text with images; the arguments as in `embed` and in the text decoder."""
+        x_BTD, deepstack_KBTD = self.embed(ids_BT, pixels_FSP, size_F2, feature_BT)
+        return self.text(x_BTD, positions_3BT, mask_BT, deterministic, deepstack_KBTD)

@@ -36,6 +36,15 @@ def rotate_halves(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x_BTNH.dtype)
 
 
+def image_table(row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
+    """cos and sin, each [B, T, 1, H/2], of patches at (row, column), for `rotate_halves`.
+
+    Half of the pairs turn by the row, half by the column, as in transformers' Qwen3VLVisionRotaryEmbedding.
+    Raises ValueError when a head cannot be split that way.
+    """
+    return _axial_table((row_BT, column_BT), (head_dim // 2, head_dim - head_dim // 2), theta)
+
+
 def wan3d_table(frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
     """cos and sin, each [B, T, 1, H/2], of video tokens at (frame, row, column) positions, as in Wan.
 

@@ -1,0 +1,205 @@
+"""What Qwen3-VL sees, made ready on the host: pixels to patches, patches to frames of one length, places of both in the
+text.
+
+A grid is (t, h, w) in patches, as transformers counts: t pairs of frames, h and w multiples of merge_size. An image is
+one pair, itself twice. In the text every pair is a run of its own, h * w / merged_patches image or video tokens long,
+with other tokens between two runs (`<|vision_start|>`, `<|vision_end|>` and, in a video, the time).
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from einops import rearrange
+from PIL import Image
+
+from shotverse_jax.config import Qwen3VLConfig, Qwen3VLVisionConfig
+
+# Least and most pixels, of all frames together in a video: the processors' settings beside the published weights.
+IMAGE_PIXELS = (65_536, 16_777_216)
+VIDEO_PIXELS = (4_096, 25_165_824)
+
+Grid = tuple[int, int, int]
+
+
+def fit_size(
+    height: int, width: int, factor: int, limits: tuple[int, int], frames: int | None = None
+) -> tuple[int, int]:
+    """The multiples of `factor` (patch_size * merge_size) nearest to a size, made smaller or larger to the limits.
+
+    frames: how many a video has; None for an image (transformers' smart_resize of Qwen2-VL and of Qwen3-VL videos).
+    Raises ValueError for a side over 200 times the other.
+    """
+    least, most = limits
+    if frames is not None and min(height, width) < factor:
+        scale = max(factor / height, factor / width)
+        height, width = int(height * scale), int(width * scale)
+    if max(height, width) > 200 * min(height, width):
+        raise ValueError(f"a picture of {height} x {width} is too narrow; one side may be at most 200 times the other")
+    fitted = [round(side / factor) * factor for side in (height, width)]
+    count = 1 if frames is None else frames
+    total = math.prod(fitted) * (1 if frames is None else round(frames / 2) * 2)
+    if total > most:
+        shrink = math.sqrt(count * height * width / most)
+        fitted = [max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width)]
+    elif total < least:
+        grow = math.sqrt(least / (count * height * width))
+        fitted = [math.ceil(side * grow / factor) * factor for side in (height, width)]
+    return fitted[0], fitted[1]
+
+
+def prepare_image(image_HWC: np.ndarray, config: Qwen3VLVisionConfig, limits=IMAGE_PIXELS) -> tuple[np.ndarray, Grid]:
+    """Rows of patches and grid of one uint8 RGB image, resized (bicubic) to fit the limits."""
+    return _prepare(np.asarray(image_HWC)[None], config, limits, None)
+
+
+def prepare_video(frames_THWC: np.ndarray, config: Qwen3VLVisionConfig, limits=VIDEO_PIXELS) -> tuple[np.ndarray, Grid]:
+    """Rows of patches and grid of uint8 RGB frames, as sampled (the published processor takes 2 per second, 4 to 768
+    of them), resized (bicubic) to fit the limits. An odd last frame is shown twice."""
+    return _prepare(np.asarray(frames_THWC), config, limits, len(frames_THWC))
+
+
+def _prepare(frames_THWC, config, limits, frames):
+    if frames_THWC.ndim != 4 or frames_THWC.shape[-1] != 3 or frames_THWC.dtype != np.uint8 or not frames_THWC.size:
+        raise ValueError(
+            "pictures are uint8 RGB arrays, [height, width, 3] for an image, [frames, height, width, 3] for a video; "
+            f"got {frames_THWC.dtype} {frames_THWC.shape[frames is None :]}"
+        )
+    size = fit_size(*frames_THWC.shape[1:3], config.patch_size * config.merge_size, limits, frames)
+    if size != frames_THWC.shape[1:3]:
+        resized = [Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC) for frame in frames_THWC]
+        frames_THWC = np.stack([np.asarray(frame) for frame in resized])
+    return patchify(frames_THWC.astype(np.float32) / 127.5 - 1, config)
+
+
+def patchify(frames_THWC: np.ndarray, config: Qwen3VLVisionConfig) -> tuple[np.ndarray, Grid]:
+    """Rows [t * h * w, channels * temporal_patch_size * patch_size^2] in merge-block order, and the grid.
+
+    The last frame is repeated up to a multiple of temporal_patch_size.
+    Raises ValueError when height or width is not a multiple of patch_size * merge_size.
+    """
+    factor = config.patch_size * config.merge_size
+    height, width = frames_THWC.shape[1:3]
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{height} x {width} pixels cannot be cut into tokens of {factor} x {factor}; resize to a multiple"
+        )
+    missing = -len(frames_THWC) % config.temporal_patch_size
+    frames_THWC = np.concatenate([frames_THWC, *[frames_THWC[-1:]] * missing])
+    rows = rearrange(
+        frames_THWC,
+        "(t f) (h mh y) (w mw x) c -> (t h w mh mw) (c f y x)",
+        f=config.temporal_patch_size,
+        mh=config.merge_size,
+        mw=config.merge_size,
+        y=config.patch_size,
+        x=config.patch_size,
+    )
+    grid = len(frames_THWC) // config.temporal_patch_size, height // config.patch_size, width // config.patch_size
+    return rows, grid
+
+
+def pack(
+    rows_NP: np.ndarray,
+    grids: Sequence[Grid] | np.ndarray,
+    config: Qwen3VLVisionConfig,
+    patches: int | None = None,
+    frames: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """pixels_FSP and size_F2 for the vision tower, from the rows of all images and videos in the order of the text.
+
+    patches: S, frames: F; the longest frame and their number unless given. Give both from a few fixed values, so that
+    the tower is compiled a few times only (and S a multiple of 128 for the splash kernel).
+    Raises ValueError for grids that do not fit the rows, the merging or these numbers.
+    """
+    size_F2 = _frame_sizes(grids, config)
+    lengths = size_F2.prod(axis=1)
+    if rows_NP.shape != (lengths.sum(), config.patch_values):
+        raise ValueError(
+            f"the grids make {lengths.sum()} rows of {config.patch_values} values, got an array {rows_NP.shape}"
+        )
+    patches, frames = patches or int(lengths.max()), frames or len(lengths)
+    if lengths.max() > patches or len(lengths) > frames or patches % config.merged_patches:
+        raise ValueError(
+            f"{len(lengths)} frames of up to {lengths.max()} patches do not fit into {frames} frames of {patches}; "
+            f"give more room, in multiples of {config.merged_patches} patches"
+        )
+    pixels_FSP = np.zeros((frames, patches, config.patch_values), np.float32)
+    for frame, rows in zip(pixels_FSP, np.split(rows_NP, np.cumsum(lengths)[:-1]), strict=False):
+        frame[: len(rows)] = rows
+    return pixels_FSP, np.pad(size_F2, ((0, frames - len(size_F2)), (0, 0))).astype(np.int32)
+
+
+def _frame_sizes(grids, config) -> np.ndarray:
+    """Height and width in patches of every frame, [F, 2]."""
+    grids = np.asarray(grids)
+    if grids.ndim != 2 or grids.shape[1] != 3 or not len(grids) or (grids < 1).any():
+        raise ValueError(f"grids are (t, h, w) in patches, one for each image or video, got {grids.tolist()}")
+    for t, h, w in grids.tolist():
+        if h % config.merge_size or w % config.merge_size:
+            raise ValueError(
+                f"grid {(t, h, w)} is not divisible by the merge size {config.merge_size}; resize the picture so that "
+                f"it has a multiple of {config.patch_size * config.merge_size} pixels each way"
+            )
+    return np.repeat(grids[:, 1:], grids[:, 0], axis=0)
+
+
+class Arrangement(NamedTuple):
+    """positions_3BT: rows T, H, W of M-RoPE. feature_BT: index of the feature that stands at a token, -1 for none.
+    delta_B: what is added to the number of real tokens to get the position of the next one."""
+
+    positions_3BT: np.ndarray
+    feature_BT: np.ndarray
+    delta_B: np.ndarray
+
+
+def arrange(
+    ids_BT: np.ndarray,
+    grids: Sequence[Grid] | np.ndarray,
+    config: Qwen3VLConfig,
+    patches: int,
+    mask_BT: np.ndarray | None = None,
+) -> Arrangement:
+    """Where the frames of `grids`, in order, stand in the texts and at which positions (Qwen3VLModel.get_rope_index).
+
+    patches: S of the packed pixels. mask_BT: False at padding, which gets position 0. Text counts on by one; a frame's
+    tokens share T, have their row and column on H and W, and the text goes on after the larger of its sides.
+    Raises ValueError when the runs of image and video tokens are not as long or as many as the frames.
+    """
+    ids_BT = np.asarray(ids_BT)
+    mask_BT = np.ones(ids_BT.shape, bool) if mask_BT is None else np.asarray(mask_BT, bool)
+    merge, per_frame = config.vision.merge_size, patches // config.vision.merged_patches
+    sizes = _frame_sizes(grids, config.vision) // merge if len(grids) else []
+    frame, sides = 0, [(int(h), int(w)) for h, w in sizes]
+    out = Arrangement(np.zeros((3, *ids_BT.shape), np.int32), np.full(ids_BT.shape, -1, np.int32), [])
+    for b, (ids, mask) in enumerate(zip(ids_BT, mask_BT, strict=True)):
+        (real,) = np.nonzero(mask)
+        start, at = 0, 0
+        for token, run in itertools.groupby(np.where(np.isin(ids[real], _seen_tokens(config)), ids[real], -1)):
+            count = len(list(run))
+            where, at = real[at : at + count], at + count
+            if token < 0:
+                out.positions_3BT[:, b, where] = start + np.arange(count)
+                start += count
+                continue
+            h, w = sides[frame] if frame < len(sides) else (0, 0)
+            if h * w != count:
+                made = f"frame {frame + 1} makes {h * w}" if h else f"there are only {len(sides)} frames"
+                raise ValueError(
+                    f"text {b + 1} has {count} image tokens in a row where {made}; "
+                    "write as many as the picture has merged patches, each frame apart from the next"
+                )
+            place = np.stack([np.zeros(count, int), *np.divmod(np.arange(count), w)])
+            out.positions_3BT[:, b, where] = start + place
+            out.feature_BT[b, where] = frame * per_frame + np.arange(count)
+            start, frame = start + max(h, w), frame + 1
+        out.delta_B.append(start - len(real))
+    if frame < len(sides):
+        raise ValueError(f"the texts have {frame} runs of image tokens for {len(sides)} frames; write one run for each")
+    return out._replace(delta_B=np.asarray(out.delta_B, np.int32))
+
+
+def _seen_tokens(config: Qwen3VLConfig) -> tuple[int, int]:
+    return config.image_token, config.video_token

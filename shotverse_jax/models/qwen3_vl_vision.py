@@ -1,0 +1,159 @@
+"""Qwen3-VL's vision tower (transformers `models/qwen3_vl`, Qwen3VLVisionModel).
+
+A frame is a row of the batch: its patches see one another and nothing else, so frames of all images and videos lie
+side by side, padded to S patches and to F frames, and attention costs no more than the frames themselves. Patches come
+in merge-block order, where the merge_size x merge_size patches of a token are neighbours (`data/vision.py`).
+
+Parameters: `patch_embed`, `position` [G * G, D], `blocks` (every leaf stacked on axis 0), `merger`,
+`deepstack_mergers` (stacked).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.config import Execution, Qwen3VLVisionConfig
+from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+from shotverse_jax.nn.rope import image_table, rotate_halves
+from shotverse_jax.nn.stack import run_stack
+
+
+class Seen(NamedTuple):
+    """States of the patches; tokens of the text decoder, M = S / merged_patches; the same of the K earlier blocks.
+
+    What stands after a frame's own patches is meaningless and finite.
+    """
+
+    last_FSD: jax.Array
+    merged_FMD: jax.Array
+    deepstack_KFMD: jax.Array
+
+
+class PatchEmbed(nn.Module):
+    """A convolution whose stride is its kernel, [channels, frames, y, x, D], on patches already cut out."""
+
+    config: Qwen3VLVisionConfig
+
+    @nn.compact
+    def __call__(self, pixels_FSP):
+        config = self.config
+        shape = (config.in_channels, config.temporal_patch_size, config.patch_size, config.patch_size)
+        kernel = self.param("kernel", nn.initializers.normal(0.02), (*shape, config.hidden_size))
+        bias = self.param("bias", nn.initializers.zeros, (config.hidden_size,))
+        kernel_PD = kernel.reshape(-1, config.hidden_size).astype(pixels_FSP.dtype)
+        return pixels_FSP @ kernel_PD + bias.astype(pixels_FSP.dtype)
+
+
+class Block(nn.Module):
+    """Pre-norm attention among the patches of a frame, and a GELU MLP; the states are also kept as number `layer`."""
+
+    config: Qwen3VLVisionConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, carry, rope, length_F, *, layer):
+        config, (x_FSD, kept_KFSD) = self.config, carry
+        normed_FSD = LayerNorm(config.layer_norm_eps, name="norm1")(x_FSD)
+        qkv = Linear(3 * config.hidden_size, use_bias=True, name="qkv")(normed_FSD)
+        q, k, v = jnp.moveaxis(qkv.reshape(*x_FSD.shape[:2], 3, config.num_heads, -1), 2, 0)  # each [F, S, N, H]
+        q, k = rotate_halves(q, rope), rotate_halves(k, rope)
+        mixed = attend(q, k, v, kernel=self.execution.attention, kv_lengths=length_F).reshape(x_FSD.shape)
+        x_FSD = x_FSD + Linear(config.hidden_size, use_bias=True, name="proj")(mixed)
+        normed_FSD = LayerNorm(config.layer_norm_eps, name="norm2")(x_FSD)
+        wide = nn.gelu(Linear(config.mlp_size, use_bias=True, name="linear_fc1")(normed_FSD), approximate=True)
+        x_FSD = x_FSD + Linear(config.hidden_size, use_bias=True, name="linear_fc2")(wide)
+        return (x_FSD, jax.lax.dynamic_update_index_in_dim(kept_KFSD, x_FSD, layer, 0)), None
+
+
+class Merger(nn.Module):
+    """merged_patches neighbours -> one token, through a normalisation (of each patch, or of all when `norm_merged`)
+    and an MLP with the exact GELU."""
+
+    config: Qwen3VLVisionConfig
+    norm_merged: bool
+
+    @nn.compact
+    def __call__(self, x_FSD):
+        config, norm = self.config, LayerNorm(self.config.layer_norm_eps, name="norm")
+        width = config.hidden_size * config.merged_patches
+        if self.norm_merged:
+            x = norm(x_FSD.reshape(len(x_FSD), -1, width))
+        else:
+            x = norm(x_FSD).reshape(len(x_FSD), -1, width)
+        x = nn.gelu(Linear(width, use_bias=True, name="linear_fc1")(x), approximate=False)
+        return Linear(config.out_size, use_bias=True, name="linear_fc2")(x)
+
+
+class Qwen3VLVision(nn.Module):
+    """Patches of frames in, features for the text decoder out."""
+
+    config: Qwen3VLVisionConfig
+    execution: Execution = Execution()
+
+    @nn.compact
+    def __call__(self, pixels_FSP: jax.Array, size_F2: jax.Array) -> Seen:
+        """Features of F frames of up to S patches of P values, padded at the end of each and with frames of size 0.
+
+        size_F2: height and width of each frame in patches, multiples of merge_size.
+        Raises ValueError for an S that is not made of whole tokens and for patches of another size.
+        """
+        config = self.config
+        frames, patches, values = pixels_FSP.shape
+        if values != config.patch_values or patches % config.merged_patches:
+            raise ValueError(
+                f"the vision tower reads frames of a multiple of {config.merged_patches} patches with "
+                f"{config.patch_values} values each, got {patches} with {values}; make them with data/vision.py"
+            )
+        row_FS, column_FS = patch_places(size_F2, patches, config.merge_size)
+        x_FSD = PatchEmbed(config, name="patch_embed")(pixels_FSP.astype(self.execution.dtype))
+        side = config.position_grid
+        table = self.param("position", nn.initializers.normal(0.02), (side * side, config.hidden_size))
+        x_FSD = x_FSD + interpolate(table, row_FS, column_FS, size_F2).astype(x_FSD.dtype)
+
+        rope = image_table(row_FS, column_FS, config.hidden_size // config.num_heads, config.rope_theta)
+        length_F = jnp.maximum(size_F2[:, 0] * size_F2[:, 1], 1)  # a kernel may make NaN of a frame without patches
+        # The states that DeepStack wants go to their places as they pass; all others overwrite the one place behind.
+        taps = len(config.deepstack_layers)
+        place_L = np.full(config.num_layers, taps)
+        place_L[list(config.deepstack_layers)] = np.arange(taps)
+        carry = x_FSD, jnp.zeros((taps + 1, *x_FSD.shape), x_FSD.dtype)
+        blocks = Block(config, self.execution, name="blocks")
+        (x_FSD, kept_KFSD), _ = run_stack(
+            blocks, config.num_layers, self.execution, carry, rope, length_F, per_layer=jnp.asarray(place_L)
+        )
+        stacked = {"variable_axes": {"params": 0, "lora": 0}, "split_rngs": {"params": True}}
+        deepstack_KFMD = nn.vmap(Merger, **stacked)(config, True, name="deepstack_mergers")(kept_KFSD[:taps])
+        return Seen(x_FSD, Merger(config, False, name="merger")(x_FSD), deepstack_KFMD)
+
+
+def patch_places(size_F2: jax.Array, patches: int, merge_size: int) -> tuple[jax.Array, jax.Array]:
+    """Row and column, each int [F, patches], of the patches of frames of that height and width in merge-block order:
+    by row and column of the block, then by row and column within it. Past the end of a frame the rows go on."""
+    block, inner = np.divmod(np.arange(patches), merge_size**2)
+    blocks_F1 = jnp.maximum(size_F2[:, 1:] // merge_size, 1)  # in a row
+    row_FS = block // blocks_F1 * merge_size + inner // merge_size
+    column_FS = block % blocks_F1 * merge_size + inner % merge_size
+    return row_FS, column_FS
+
+
+def interpolate(table_GD: jax.Array, row_FS: jax.Array, column_FS: jax.Array, size_F2: jax.Array) -> jax.Array:
+    """A square table (G = side * side, by row) stretched on each frame, corner on corner; bilinear, float32, [F, S, D].
+
+    A frame of side x side patches gets the table itself.
+    """
+    side = int(len(table_GD) ** 0.5)
+
+    def taps(index_FS, count_F):
+        span_F1 = jnp.maximum(count_F - 1, 1)[:, None]
+        low = jnp.minimum(index_FS * (side - 1) // span_F1, side - 1)  # padding lies beyond the table
+        share = index_FS * (side - 1) % span_F1 / span_F1
+        return (low, 1 - share), (jnp.minimum(low + 1, side - 1), share)
+
+    table_GD = table_GD.astype(jnp.float32)
+    rows, columns = taps(row_FS, size_F2[:, 0]), taps(column_FS, size_F2[:, 1])
+    return sum((a * b)[..., None] * table_GD[r * side + c] for r, a in rows for c, b in columns)
