@@ -1,20 +1,19 @@
-"""The strict weight converter: one table per network, read in both directions, and safetensors files without torch."""
+"""The strict weight converter: one table per network, read in both directions."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import SafetensorError, safe_open
+
+from .problems import Problems
+from .sources import read_safetensors as read_safetensors
 
 Tensors = Mapping[str, np.ndarray]
-LISTED = 20  # names shown per kind of problem
 
 
 @dataclass(frozen=True)
@@ -60,27 +59,9 @@ class Table:
     ties: tuple[tuple[str, str], ...] = ()
 
 
-class _Problems:
-    """Everything wrong with a checkpoint, raised together."""
-
-    def __init__(self):
-        self.kinds: dict[str, list[str]] = {}
-
-    def add(self, kind: str, name: str) -> None:
-        self.kinds.setdefault(kind, []).append(name)
-
-    def raise_any(self, what: str) -> None:
-        if self.kinds:
-            lines = []
-            for kind, names in self.kinds.items():
-                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-                lines.append(f"{kind} ({len(names)}): {', '.join(sorted(names)[:LISTED])}{more}")
-            raise ValueError(f"{what} does not fit the network; " + "; ".join(lines))
-
-
 def canonical_names(table: Table, names: Any) -> dict[str, str]:
     """{name in the entries: stored name} of all stored names that are not ignored; ValueError when two become one."""
-    found, problems = {}, _Problems()
+    found, problems = {}, Problems()
     for stored in names:
         name = stored
         if any(re.match(pattern, stored) for pattern in table.ignore):
@@ -101,7 +82,7 @@ def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], 
     parameter tree, from `jax.eval_shape` of init. Every stored name is used once or ignored, every leaf is set once,
     shapes and dtypes agree; with `cast` any floating dtype may stand for another.
     """
-    names, leaves, problems = canonical_names(table, stored), flatten_dict(abstract, sep="/"), _Problems()
+    names, leaves, problems = canonical_names(table, stored), flatten_dict(abstract, sep="/"), Problems()
     for target, count in Counter(entry.target for entry in table.entries).items():
         if count > 1:
             problems.add("set by two entries of the table", target)
@@ -147,12 +128,8 @@ def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: b
 
     With `cast`, floats are rounded to the dtype of their leaf: make `abstract` of the dtype that is wanted.
     """
-    plan, names = match(table, tensors, abstract, cast), canonical_names(table, tensors)
-    problems = _Problems()
-    for name, other in table.ties:
-        if name in names and not np.array_equal(tensors[names[name]], tensors[names[other]]):
-            problems.add("must be equal", f"{names[name]} and {names[other]}")
-    problems.raise_any("the checkpoint")
+    plan = match(table, tensors, abstract, cast)
+    check_ties(table, tensors)
     leaves, params = flatten_dict(abstract, sep="/"), {}
     for entry in table.entries:
         leaf = leaves[entry.target]
@@ -163,9 +140,21 @@ def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: b
     return unflatten_dict(params, sep="/")
 
 
+def check_ties(table: Table, tensors: Tensors) -> None:
+    """ValueError naming the tensors that are stored twice and differ; read a few rows at a time."""
+    names, problems = canonical_names(table, tensors), Problems()
+    for name, other in table.ties:
+        if name in names:
+            one, two = (np.atleast_1d(tensors[names[n]]) for n in (name, other))
+            rows = range(0, len(one), 4096)
+            if one.shape != two.shape or any((one[i : i + 4096] != two[i : i + 4096]).any() for i in rows):
+                problems.add("must be equal", f"{names[name]} and {names[other]}")
+    problems.raise_any("the checkpoint")
+
+
 def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The stored tensors, under the names in the entries, of a parameter tree; a leaf left over or missing raises."""
-    leaves, tensors, problems = flatten_dict(params, sep="/"), {}, _Problems()
+    leaves, tensors, problems = flatten_dict(params, sep="/"), {}, Problems()
     for entry in table.entries:
         if entry.target not in leaves:
             problems.add("missing from the parameters", entry.target)
@@ -177,44 +166,6 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
         problems.add("in the parameters but not in the table", target)
     problems.raise_any("the parameter tree")
     return tensors
-
-
-def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """All tensors of one .safetensors file, of a sharded checkpoint (its .index.json) or of a folder with either.
-
-    bfloat16 tensors have ml_dtypes' dtype. Raises ValueError when nothing is there, a shard is missing or unreadable,
-    or the shards do not hold exactly what the index says.
-    """
-    path = Path(path)
-    if path.is_dir():
-        found = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.safetensors"))
-        if len(found) != 1:
-            raise ValueError(f"{path} holds {len(found)} checkpoints (.safetensors or its .index.json), expected one")
-        path = found[0]
-    if not path.name.endswith(".index.json"):
-        return _read_file(path)
-    try:
-        shard_of = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the index of a sharded checkpoint: {error!r}") from error
-    tensors, problems = {}, _Problems()
-    for shard in sorted(set(shard_of.values())):
-        held, wanted = _read_file(path.parent / shard), {name for name, file in shard_of.items() if file == shard}
-        for name in held.keys() ^ wanted:
-            problems.add("in the index or in its shard, not in both", f"{name} ({shard})")
-        tensors.update(held)
-    problems.raise_any(str(path))
-    return tensors
-
-
-def _read_file(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise ValueError(f"{path} does not exist; give a .safetensors file, its .index.json or their folder")
-    try:
-        with safe_open(path, framework="np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file: {error}") from error
 
 
 def abstract_params(module: Any, *inputs: Any, dtype: str = "float32") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and on to transformers' OPT."""
+"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and transformers' OPT."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.models.opt import OPTDecoder
 
-from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, to_flax, to_torch
+from .core import TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, canonical_names, to_flax, to_torch
 
 _ROOT = "mesh_decoder."
 _LAYER = f"{_ROOT}model.layers.{{i}}."
@@ -41,6 +41,18 @@ TABLE = Table(
     # The condition encoders are other networks; old transformers also stored their position_ids.
     ignore=(r"(text|image|depth)_encoder\.", r"proj_cond(_text|_image|_depth)?\.", r"norm_cond\."),
 )
+
+
+def _hf_entry(entry: Entry) -> Entry:
+    name, transform = entry.source, entry.transform
+    for old, new in _HF_NAMES:
+        name = new + name.removeprefix(old) if name.startswith(old) else name
+    if name == _HF_POSITIONS:
+        transform = Transform(lambda w: w[_HF_OFFSET:], lambda w: np.pad(w, ((_HF_OFFSET, 0), (0, 0))))
+    return Entry(name, entry.target, transform)
+
+
+HF_TABLE = Table(tuple(_hf_entry(entry) for entry in TABLE.entries))  # transformers' names, read and written
 
 
 def config_from_tensors(tensors: Tensors, num_heads: int) -> OPTConfig:
@@ -81,13 +93,7 @@ def from_torch(tensors: Tensors, config: OPTConfig, dtype: str = "float32") -> d
 
 def to_hf(params: dict[str, Any]) -> dict[str, np.ndarray]:
     """The tensors of transformers' `OPTForCausalLM` from parameters of `OPTDecoder` (or their gradients)."""
-    tensors = {}
-    for name, array in to_torch(TABLE, params).items():
-        for old, new in _HF_NAMES:
-            name = new + name.removeprefix(old) if name.startswith(old) else name
-        tensors[name] = array
-    tensors[_HF_POSITIONS] = np.pad(tensors[_HF_POSITIONS], ((_HF_OFFSET, 0), (0, 0)))
-    return tensors
+    return to_torch(HF_TABLE, params)
 
 
 def config_to_hf(config: OPTConfig) -> dict[str, Any]:

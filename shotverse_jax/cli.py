@@ -62,12 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to the film")
     sub.add_argument("--seed", type=int, default=0, help="another seed, another film (default 0)")
     sub.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels (default: the model's)")
-    sub.add_argument(
-        "--frames", type=_positive, help="frames of the film, 4t+1 (default: the model's)"
-    )
-    sub.add_argument(
-        "--compare", action="store_true", help="show the stage through the same cameras beside the film"
-    )
+    sub.add_argument("--frames", type=_positive, help="frames of the film, 4t+1 (default: the model's)")
+    sub.add_argument("--compare", action="store_true", help="show the stage through the same cameras beside the film")
     sub.add_argument("--model", default=DEFAULT_CONTROLLER, help="name of a shipped controller, or the folder of one")
     sub.add_argument("--planner", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
 
@@ -113,6 +109,28 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
     sub.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
+
+    sub = command(
+        "convert",
+        _convert,
+        "Convert a published checkpoint to a model folder of ours, or back.",
+        "shotverse convert high_noise.safetensors --as holocine --expert high --out controller",
+    )
+    sub.add_argument("source", metavar="SRC", help=".safetensors, .pth, .pt, .ckpt, an index of shards, or a folder")
+    sub.add_argument("--as", dest="name", metavar="NAME", help="the network: qwen3-vl, wan-dit, holocine, umt5, ...")
+    sub.add_argument("--out", metavar="DIR", help="folder to write; with --to the .safetensors file")
+    sub.add_argument("--expert", choices=("high", "low", "base"), help="which expert of a controller it is")
+    sub.add_argument("--target-dtype", choices=("float32", "bfloat16"), help="default: as stored")
+    sub.add_argument("--shard-for", metavar="MESH", help="store in the parts that devices read, e.g. fsdp=8,tensor=2")
+    sub.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json to keep (default: that beside SRC)")
+    sub.add_argument("--allow-nan", action="store_true", help="convert weights with NaN or infinity all the same")
+    sub.add_argument("--dry-run", action="store_true", help="show names, shapes and sizes, and what is missing")
+    sub.add_argument("--to", metavar="STYLE", help="the way back: SRC is our folder, names of wan, diffusers, ...")
+
+    sub = command(
+        "inspect", _inspect, "Tell what a checkpoint is and holds.", "shotverse inspect high_noise.safetensors"
+    )
+    sub.add_argument("checkpoint", metavar="CHECKPOINT", help="file or folder, of others or ours")
 
     sub = command("eval", _eval, "Score a model on held-out data.", "shotverse eval planner --scenes 300")
     sub.add_argument("what", choices=("planner",), help="what to score")
@@ -402,6 +420,22 @@ def _verify(args) -> int:
         _show(f"{output.name}: max_abs {output.max_abs:.3g}, max_rel_rms {output.max_rel_rms:.3g}")
     _show(f"{report.model}: {'ok' if report.ok else 'FAILED'}, tolerance {args.tol:g}")
     return 0 if report.ok else 1
+
+
+def _convert(args) -> int:
+    from shotverse_jax.conversion.commands import run
+
+    for line in run(args):
+        _show(line)
+    return 0
+
+
+def _inspect(args) -> int:
+    from shotverse_jax.conversion.commands import inspect
+
+    for line in inspect(args.checkpoint):
+        _show(line)
+    return 0
 
 
 def _eval(args) -> int:

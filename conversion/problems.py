@@ -1,0 +1,22 @@
+"""Everything that is wrong with a checkpoint, told in one error."""
+
+LISTED = 20  # names shown per kind of problem
+
+
+class Problems:
+    """Names by kind of problem, raised together."""
+
+    def __init__(self):
+        self.kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, name: str) -> None:
+        self.kinds.setdefault(kind, []).append(name)
+
+    def raise_any(self, what: str) -> None:
+        """ValueError with all of them, when there are any."""
+        if self.kinds:
+            lines = []
+            for kind, names in self.kinds.items():
+                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+                lines.append(f"{kind} ({len(names)}): {', '.join(sorted(names)[:LISTED])}{more}")
+            raise ValueError(f"{what} does not fit the network; " + "; ".join(lines))

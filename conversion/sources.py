@@ -1,0 +1,268 @@
+"""Checkpoints of others, read lazily: names and shapes at once, a tensor when it is asked for, mapped and not copied.
+
+safetensors and PyTorch's .pth, .pt, .ckpt and .bin, in one file or in shards with an index. A mapped tensor costs no
+memory of its own; pages that were read go when the array goes, so what is resident is what is in use.
+"""
+
+import hashlib
+import json
+import math
+import mmap
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from shotverse_jax.files import replacing
+
+from .problems import Problems
+
+TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training programs keep a network's tensors
+DTYPES = {  # safetensors' names
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(bool),
+}
+REMAP = 256 << 20  # bytes handed out before a PyTorch file is mapped anew, which lets its pages go
+BLOCK, BLOCKS = 1 << 20, 64  # what is hashed of a file that is larger than these together
+
+Stored = tuple[jax.ShapeDtypeStruct, Callable[[], np.ndarray]]
+
+
+class Source(Mapping):
+    """The tensors of a checkpoint by name: `shapes` without a value, `source[name]` as a read-only mapped array."""
+
+    def __init__(self, files: Iterable[Path], tensors: Mapping[str, Stored]):
+        self.files = tuple(files)
+        self.shapes = {name: shape for name, (shape, _) in tensors.items()}
+        self._read = {name: read for name, (_, read) in tensors.items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._read[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(nbytes(shape) for shape in self.shapes.values())
+
+
+def nbytes(array: Any) -> int:
+    """Bytes of anything with shape and dtype."""
+    return math.prod(array.shape) * array.dtype.itemsize
+
+
+def open_checkpoint(path: str | Path) -> Source:
+    """A checkpoint by its file, by the index of its shards (.index.json) or by the folder that holds one.
+
+    Raises:
+        ValueError: nothing there, a file that is cut off or of another format, a shard missing, shards that do not
+            hold what the index says, or a PyTorch file that holds more than tensors.
+    """
+    path = Path(path)
+    if path.is_dir():
+        found = next(filter(None, (sorted(path.glob(f"*{end}")) for end in _ENDINGS)), [])
+        if len(found) != 1:
+            kinds = "a .safetensors or PyTorch file, or the .index.json of its shards"
+            raise ValueError(f"{path} holds {len(found)} checkpoints ({kinds}), expected one")
+        path = found[0]
+    if path.name.endswith(".index.json"):
+        return _open_index(path)
+    return Source([path], _open_file(path))
+
+
+_ENDINGS = (".safetensors.index.json", ".safetensors", ".index.json", *TORCH_SUFFIXES)
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """All tensors of a checkpoint (see `open_checkpoint`, which also says what it raises), read into memory.
+
+    bfloat16 tensors have ml_dtypes' dtype.
+    """
+    return {name: np.array(tensor) for name, tensor in open_checkpoint(path).items()}
+
+
+def _open_index(path: Path) -> Source:
+    try:
+        shard_of = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not the index of a sharded checkpoint: {error!r}") from error
+    shards = sorted(set(shard_of.values()))
+    if missing := [shard for shard in shards if not (path.parent / shard).is_file()]:
+        raise ValueError(f"{path} names shards that are missing beside it: {', '.join(missing)} does not exist")
+    tensors, problems = {}, Problems()
+    for shard in shards:
+        held, wanted = _open_file(path.parent / shard), {name for name, file in shard_of.items() if file == shard}
+        for name in held.keys() ^ wanted:
+            problems.add("in the index or in its shard, not in both", f"{name} ({shard})")
+        tensors.update(held)
+    problems.raise_any(str(path))
+    return Source([path.parent / shard for shard in shards], tensors)
+
+
+def _open_file(path: Path) -> dict[str, Stored]:
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; give a .safetensors or PyTorch file, its .index.json or their folder")
+    return _open_torch(path) if path.suffix in TORCH_SUFFIXES else _open_safetensors(path)
+
+
+def _open_safetensors(path: Path) -> dict[str, Stored]:
+    try:
+        with safe_open(path, framework="np"):  # checks the header against the file's size
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file, or is cut off: {error}") from error
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{path}: {name} is stored as {entry['dtype']}; readable are {', '.join(DTYPES)}")
+        shape = jax.ShapeDtypeStruct(tuple(entry["shape"]), DTYPES[entry["dtype"]])
+        tensors[name] = shape, partial(_map, path, shape, 8 + size + entry["data_offsets"][0])
+    return tensors
+
+
+def _map(path: Path, shape: jax.ShapeDtypeStruct, offset: int) -> np.ndarray:
+    if nbytes(shape) == 0:
+        return np.empty(shape.shape, shape.dtype)
+    before = offset % mmap.ALLOCATIONGRANULARITY
+    with path.open("rb") as file:
+        length = before + nbytes(shape)
+        mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset - before)
+    if hasattr(mmap, "MADV_WILLNEED"):
+        mapped.madvise(mmap.MADV_WILLNEED)  # read ahead in one go: transposing touches every page at once
+    return np.frombuffer(mapped, shape.dtype, shape.size, before).reshape(shape.shape)
+
+
+def _open_torch(path: Path) -> dict[str, Stored]:
+    file = _TorchFile(path)
+    return {name: (shape, partial(file.read, name)) for name, shape in file.shapes.items()}
+
+
+class _TorchFile:
+    """A mapped PyTorch file; it is mapped anew now and then, as all its tensors share one mapping."""
+
+    def __init__(self, path: Path):
+        self._path, self._handed_out, self._tensors = path, 0, {}
+        self._tensors = self._load()
+        self.shapes = {}
+        for name, tensor in self._tensors.items():
+            array = self._array(name)
+            self.shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), array.dtype)
+
+    def read(self, name: str) -> np.ndarray:
+        if self._handed_out > REMAP:
+            self._tensors, self._handed_out = self._load(), 0
+        self._handed_out += nbytes(self.shapes[name])
+        return self._array(name)
+
+    def _array(self, name: str) -> np.ndarray:
+        import torch
+
+        tensor = self._tensors[name]
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{self._path}: {name} is sparse or quantized; plain tensors are expected")
+        if tensor.dtype == torch.bfloat16:
+            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        try:
+            return tensor.numpy()
+        except TypeError as error:
+            raise ValueError(f"{self._path}: {name} is stored as {tensor.dtype}, which is not read here") from error
+
+    def _load(self) -> dict[str, Any]:
+        try:
+            import torch
+        except ImportError as error:
+            raise ValueError(
+                f"{self._path} is a PyTorch file: install torch to read it, or give safetensors"
+            ) from error
+        try:
+            held = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
+        except pickle.UnpicklingError as error:
+            reason = str(error).replace("\n", " ").split("Please file")[0][:300]
+            raise ValueError(
+                f"{self._path} holds more than tensors and is not opened, as a pickle may run any program: {reason}"
+            ) from error
+        except (RuntimeError, EOFError, OSError) as error:
+            reason = str(error).split("\n")[0][:300]
+            raise ValueError(
+                f"{self._path} is not a PyTorch file of version 1.6 or later, or is cut off: {reason}"
+            ) from error
+        return _state_dict(held, self._path)
+
+
+def _state_dict(held: Any, path: Path) -> dict[str, Any]:
+    import torch
+
+    while isinstance(held, Mapping):
+        inner = next((held[key] for key in WRAPPERS if isinstance(held.get(key), Mapping)), None)
+        if inner is None:
+            break
+        held = inner
+    if not isinstance(held, Mapping) or not held:
+        raise ValueError(f"{path} holds a {type(held).__name__}, expected tensors by name")
+    if other := [f"{name} ({type(value).__name__})" for name, value in held.items() if not torch.is_tensor(value)]:
+        raise ValueError(f"{path} holds things that are not tensors: {', '.join(map(str, other[:10]))}")
+    return {name: tensor.detach() for name, tensor in held.items()}
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """{file, bytes, sha256, sha256_of}: of the whole file, or of 64 blocks of a file that is larger than they are."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    whole = size <= BLOCK * BLOCKS
+    with path.open("rb") as file:
+        for block in range(BLOCKS):
+            file.seek(block * BLOCK if whole else block * (size - BLOCK) // (BLOCKS - 1))
+            digest.update(file.read(BLOCK))
+    of = (
+        "the whole file"
+        if whole
+        else f"{BLOCKS} blocks of {BLOCK} bytes, evenly spaced, the first and the last among them"
+    )
+    return {"file": path.name, "bytes": size, "sha256": digest.hexdigest(), "sha256_of": of}
+
+
+def write_safetensors(
+    path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
+) -> None:
+    """A .safetensors file of tensors that come one at a time, in the order of `shapes`; it is whole or not there.
+
+    Raises:
+        ValueError: a tensor that is not the next of `shapes` or is not as said there, or a file that cannot be written.
+    """
+    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": metadata}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + nbytes(shape)
+        header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as place, place.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
+            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
+                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
+            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
