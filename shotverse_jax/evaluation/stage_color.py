@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.stage.preview import stage_poses
+from shotverse_jax.evaluation.stage_camera import known_poses
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import COLORS, Scene
 
@@ -38,8 +38,6 @@ def subject_color(video_THWC: np.ndarray, trajectory: Trajectory, scene: Scene) 
     Raises:
         ValueError: a trajectory without a stage, or of another length or size than the video.
     """
-    if trajectory.stage_34 is None:
-        raise ValueError("the trajectory has no stage: the subject's place in its films is unknown")
     expected = (len(trajectory), trajectory.height, trajectory.width, 3)
     if video_THWC.shape != expected:
         raise ValueError(f"the trajectory is of a film of shape {expected}, got {video_THWC.shape}")
@@ -63,7 +61,7 @@ def color_accuracy(
 
 def _candidates(trajectory: Trajectory, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """(renders [colours, T, H, W, 3] in [0, 1], mask [T, H, W] of the pixels that count) of every fourth frame."""
-    pose_T34 = stage_poses(trajectory)[::EVERY]
+    pose_T34 = known_poses(trajectory)[::EVERY]
     time_T = np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
     lens_T4, size = trajectory.intrinsics_T4[::EVERY], (trajectory.width, trajectory.height)
     renders = []

@@ -9,7 +9,7 @@ from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm
 
 OUTPUTS = 11
-"""6 for the rotation (its first two columns, less the identity's), 3 for the position, 2 log-uncertainties (of both)."""
+"""6 for the rotation (its first two columns, less the identity's), 3 for the position, 2 log-uncertainties (both)."""
 
 
 class PoseNet(nn.Module):

@@ -1,0 +1,71 @@
+"""Scores of films of the stage: is the camera where it was asked to be, has the subject its colour, are cuts right."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.evaluation.cuts import cut_f1, find_cuts, shot_cut_accuracy
+from shotverse_jax.evaluation.stage_camera import camera_errors, known_poses
+from shotverse_jax.evaluation.stage_color import color_accuracy
+from shotverse_jax.stage.scene import Scene
+
+
+def score_films(
+    videos: Sequence[np.ndarray],
+    trajectories: Sequence[Trajectory],
+    scenes: Sequence[Scene],
+    estimator: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, float]:
+    """How well films keep to the cameras, the subject and the cuts that were asked for.
+
+    Args:
+        videos: [T, H, W, 3] uint8 each.
+        trajectories: the cameras asked for, of each film's own frames and size, on a known stage; their shots are the
+            cuts asked for.
+        scenes: what stands on each stage.
+        estimator: video → poses [T, 3, 4] in the stage's frame (`StageCamera`).
+
+    Returns:
+        what `camera_errors` and `color_accuracy` return; cut_f1 (2 frames of tolerance), cut_f1_exact (none), sca
+        (`shot_cut_accuracy`), films.
+
+    Raises:
+        ValueError: no films, or films that do not fit their trajectories.
+    """
+    found = [find_cuts(video_THWC) for video_THWC in videos]
+    asked = [[start for start, _ in trajectory.spans[1:]] for trajectory in trajectories]
+    return {
+        **camera_errors([estimator(video_THWC) for video_THWC in videos], trajectories),
+        **color_accuracy(videos, trajectories, scenes),
+        "cut_f1": cut_f1(found, asked),
+        "cut_f1_exact": cut_f1(found, asked, tolerance=0),
+        "sca": shot_cut_accuracy(found, asked, [len(video_THWC) for video_THWC in videos]),
+        "films": float(len(videos)),
+    }
+
+
+def shuffled(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The control: every film with its own shots and the cameras of the next film, shot by shot in the same place.
+
+    A camera that follows what it is asked must be much nearer to its own trajectory than to this one. Cameras keep
+    their poses on the stage; where the other film has fewer shots they are taken in turn.
+
+    Raises:
+        ValueError: fewer than two films, or one without a stage.
+    """
+    if len(trajectories) < 2:
+        raise ValueError(f"to exchange cameras takes at least two films, got {len(trajectories)}")
+    others = [*trajectories[1:], trajectories[0]]
+    return [_with_cameras_of(own, other) for own, other in zip(trajectories, others, strict=True)]
+
+
+def _with_cameras_of(own: Trajectory, other: Trajectory) -> Trajectory:
+    poses = []
+    for index, (start, end) in enumerate(own.spans):
+        shot = other.shot(index % other.num_shots).retimed([(0, end - start)], own.fps)
+        poses.append(known_poses(shot))
+    known_poses(own)
+    return dataclasses.replace(own, pose_T34=se3.compose(own.stage_34, np.concatenate(poses)))
