@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from shotverse_jax.config import Qwen3VLTextConfig, planner_nano
+from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig, planner_nano
 from shotverse_jax.conversion import core, qwen3_vl
 
 BFLOAT16 = jax.dtypes.bfloat16
@@ -24,19 +24,29 @@ LAYER = {
     "input_layernorm": (2048,),
     "post_attention_layernorm": (2048,),
 }
-VISION_BLOCK = ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.linear_fc1", "mlp.linear_fc2")
-MERGER = ("norm", "linear_fc1", "linear_fc2")
+VISION_BLOCK = {
+    "norm1": (1024,),
+    "norm2": (1024,),
+    "attn.qkv": (3072, 1024),
+    "attn.proj": (1024, 1024),
+    "mlp.linear_fc1": (4096, 1024),
+    "mlp.linear_fc2": (1024, 4096),
+}
+MERGER = {"linear_fc1": (4096, 4096), "linear_fc2": (2048, 4096)}
 
 
 def checkpoint_2b():
-    """Every name of the hub's Qwen3-VL-2B file with its shape (vision shapes do not matter here)."""
+    """Every name of the hub's Qwen3-VL-2B file with its shape."""
     text = {"embed_tokens": (151936, 2048), "norm": (2048,)}
     text |= {f"layers.{i}.{name}": shape for i in range(28) for name, shape in LAYER.items()}
     names = {f"model.language_model.{name}.weight": shape for name, shape in text.items()}
-    vision = [f"blocks.{i}.{name}" for i in range(24) for name in VISION_BLOCK]
-    vision += [f"merger.{name}" for name in MERGER] + ["patch_embed.proj"]
-    vision += [f"deepstack_merger_list.{i}.{name}" for i in range(3) for name in MERGER]
-    names |= {f"model.visual.{name}.{kind}": (1,) for name in vision for kind in ("weight", "bias")}
+    vision = {f"blocks.{i}.{name}": shape for i in range(24) for name, shape in VISION_BLOCK.items()}
+    vision |= {f"merger.{name}": shape for name, shape in (MERGER | {"norm": (1024,)}).items()}
+    deepstack = MERGER | {"norm": (4096,)}
+    vision |= {f"deepstack_merger_list.{i}.{name}": shape for i in range(3) for name, shape in deepstack.items()}
+    vision["patch_embed.proj"] = (1024, 3, 2, 16, 16)
+    names |= {f"model.visual.{name}.weight": shape for name, shape in vision.items()}
+    names |= {f"model.visual.{name}.bias": shape[:1] for name, shape in vision.items()}
     names["model.visual.pos_embed.weight"] = (2304, 1024)
     return {name: jax.ShapeDtypeStruct(shape, BFLOAT16) for name, shape in names.items()}
 
@@ -49,6 +59,27 @@ def test_the_2b_checkpoint_is_covered_name_by_name():
     assert len(used) == len(set(used)) == 2 + 11 * 28
     assert set(used) == {name for name in stored if name.startswith("model.language_model.")}
     assert sum(int(np.prod(stored[name].shape)) for name in used) == 1_720_574_976
+
+
+def test_all_of_the_2b_checkpoint_is_covered():
+    stored, abstract = checkpoint_2b(), qwen3_vl.full_abstract(Qwen3VLConfig(), "bfloat16")
+    plan = core.match(qwen3_vl.FULL_TABLE, stored, abstract)
+    used = [name for names in plan.values() for name in names]
+    assert len(used) == 625 and set(used) == set(stored)
+    sizes = {part: sum(leaf.size for leaf in jax.tree.leaves(abstract[part])) for part in abstract}
+    assert sizes == {"text": 1_720_574_976, "vision": 406_957_056}
+    assert sum(int(np.prod(x.shape)) for x in stored.values()) == sum(sizes.values()) == 2_127_532_032
+
+
+def test_another_vision_tower_is_refused():
+    stored = checkpoint_2b()
+    for changes, message in (({"num_layers": 23}, "not in the table"), ({"patch_size": 14}, "wrong shape")):
+        config = Qwen3VLConfig(vision=Qwen3VLVisionConfig(**changes))
+        with pytest.raises(ValueError, match=message):
+            core.match(qwen3_vl.FULL_TABLE, stored, qwen3_vl.full_abstract(config, "bfloat16"))
+    del stored["model.visual.deepstack_merger_list.1.norm.bias"]
+    with pytest.raises(ValueError, match=r"missing from the checkpoint \(1\): model.visual.deepstack_merger_list.1"):
+        core.match(qwen3_vl.FULL_TABLE, stored, qwen3_vl.full_abstract(Qwen3VLConfig(), "bfloat16"))
 
 
 def test_another_size_is_refused():
@@ -72,6 +103,25 @@ def test_every_spelling_of_the_names(nano, prefix):
     renamed["visual.patch_embed.proj.bias"] = np.zeros(1)
     renamed["lm_head.weight"] = tensors["model.language_model.embed_tokens.weight"]
     jax.tree.map(np.testing.assert_array_equal, qwen3_vl.from_hf(renamed, config), params)
+
+
+@pytest.mark.parametrize("text, vision", [("model.", ""), ("language_model.", ""), ("model.language_model.", "model.")])
+def test_every_spelling_of_all_names(text, vision):
+    """ComfyUI, transformers before 4.52, the hub; there and back, bit for bit."""
+    sizes = {"hidden_size": 8, "num_layers": 2, "num_heads": 2, "mlp_size": 12, "patch_size": 2, "position_grid": 3}
+    decoder, rng = planner_nano().text, np.random.default_rng(0)
+    tower = Qwen3VLVisionConfig(**sizes, out_size=decoder.hidden_size, deepstack_layers=(0, 1))
+    config = Qwen3VLConfig(decoder, tower)
+    abstract = qwen3_vl.full_abstract(config)
+    params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), abstract)
+    tensors = core.to_torch(qwen3_vl.FULL_TABLE, params)
+    assert tensors["model.visual.patch_embed.proj.weight"].shape == (8, 3, 2, 2, 2)
+    renamed = {
+        name.replace("model.language_model.", text).replace("model.visual.", f"{vision}visual."): tensor
+        for name, tensor in tensors.items()
+    }
+    assert renamed.keys() == tensors.keys() if vision else not renamed.keys() & tensors.keys()
+    jax.tree.map(np.testing.assert_array_equal, qwen3_vl.full_from_hf(renamed, config), params)
 
 
 def test_an_untied_head_is_refused(nano):
@@ -108,6 +158,7 @@ def test_config_of_the_hub():
 def test_config_as_transformers_5_writes_it(reference):
     text = (reference / "golden" / "qwen3vl_tiny" / "config_2b.json").read_text()
     assert qwen3_vl.config_from_hf(json.loads(text)) == Qwen3VLTextConfig()
+    assert qwen3_vl.full_config_from_hf(json.loads(text)) == Qwen3VLConfig()
 
 
 @pytest.mark.parametrize(
@@ -129,3 +180,46 @@ def test_config_errors(changes, message):
 def test_an_untied_config_is_refused():
     with pytest.raises(ValueError, match="tie_word_embeddings"):
         qwen3_vl.config_from_hf(hub_config() | {"tie_word_embeddings": False})
+
+
+def full_hub_config(**vision):
+    """The vision part of the 2B config.json as on the hub, with the ids of the placeholders."""
+    tower = {
+        "deepstack_visual_indexes": [5, 11, 17],
+        "depth": 24,
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_size": 1024,
+        "in_channels": 3,
+        "intermediate_size": 4096,
+        "model_type": "qwen3_vl",
+        "num_heads": 16,
+        "num_position_embeddings": 2304,
+        "out_hidden_size": 2048,
+        "patch_size": 16,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+    }
+    return hub_config() | {"image_token_id": 151655, "video_token_id": 151656, "vision_config": tower | vision}
+
+
+def test_full_config_of_the_hub():
+    assert qwen3_vl.full_config_from_hf(full_hub_config()) == Qwen3VLConfig()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"depth": None}, "lacks num_layers"),
+        ({"hidden_act": "gelu"}, "hidden_act"),
+        ({"num_position_embeddings": 2300}, "num_position_embeddings"),
+        ({"out_hidden_size": 1024}, "out_hidden_size"),
+        ({"deepstack_visual_indexes": [5, 11, 24]}, "deepstack_visual_indexes"),
+        ({"deepstack_visual_indexes": [11, 5]}, "deepstack_visual_indexes"),
+        ({"deepstack_visual_indexes": []}, "deepstack_visual_indexes"),
+    ],
+)
+def test_vision_config_errors(changes, message):
+    with pytest.raises(ValueError, match=message):
+        qwen3_vl.full_config_from_hf(full_hub_config(**changes))
+    with pytest.raises(ValueError, match="lacks vision_config"):
+        qwen3_vl.full_config_from_hf(hub_config())
