@@ -19,8 +19,14 @@ from shotverse_jax.config import Execution, WanVAEConfig
 from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear
 
-# torch's default for a convolution: uniform in +-1/sqrt(fan in).
+# torch's defaults for a convolution: uniform in +-1/sqrt(fan in). Not zero biases: the norms take away the size of
+# what they see, so without biases a dark frame and a bright one would begin as the same.
 INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def bias_init(fan_in: int) -> nn.initializers.Initializer:
+    """Uniform in +-1/sqrt(fan_in)."""
+    return lambda key, shape: jax.random.uniform(key, shape, minval=-(fan_in**-0.5), maxval=fan_in**-0.5)
 
 
 def space_factor(config: WanVAEConfig) -> int:
@@ -80,7 +86,13 @@ def _convolve_stacked(x_BTHWC, kernel, stride):
 
 
 def convolve_frames(x_BTHWC: jax.Array, kernel: jax.Array, padding: Any = "SAME", stride: int = 1) -> jax.Array:
-    """2D convolution of every frame with a kernel [height, width, in, out]."""
+    """2D convolution of every frame with a kernel [height, width, in, out], both odd where the padding is SAME."""
+    if padding == "SAME" and stride == 1:
+        return _convolve_same(x_BTHWC, kernel)
+    return _convolve_2d(x_BTHWC, kernel, padding, stride)
+
+
+def _convolve_2d(x_BTHWC, kernel, padding="SAME", stride=1):
     y_NHWC = jax.lax.conv_general_dilated(
         x_BTHWC.reshape(-1, *x_BTHWC.shape[2:]),
         kernel,
@@ -89,6 +101,52 @@ def convolve_frames(x_BTHWC: jax.Array, kernel: jax.Array, padding: Any = "SAME"
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y_NHWC.reshape(*x_BTHWC.shape[:2], *y_NHWC.shape[1:])
+
+
+@jax.custom_vjp
+def _convolve_same(x_BTHWC, kernel):
+    return _convolve_2d(x_BTHWC, kernel)
+
+
+def _convolve_same_forward(x_BTHWC, kernel):
+    return _convolve_2d(x_BTHWC, kernel), (x_BTHWC, kernel)
+
+
+def _convolve_same_backward(inputs, slope_BTHWO):
+    _, pull = jax.vjp(_convolve_2d, *inputs)
+    slope_x, slope_kernel = pull(slope_BTHWO)
+    size, dtype = inputs[1].shape[:2], inputs[1].dtype
+    slope_kernel = jax.lax.platform_dependent(
+        cpu=lambda: _kernel_slope(inputs[0], slope_BTHWO, size).astype(dtype), default=lambda: slope_kernel
+    )
+    return slope_x, slope_kernel
+
+
+_convolve_same.defvjp(_convolve_same_forward, _convolve_same_backward)
+
+
+def _kernel_slope(x_BTHWC, slope_BTHWO, size):
+    """The kernel's gradient by matrix products, a frame at a time so that they find it in the cache.
+
+    On a CPU twice as fast as XLA's convolution with a kernel as large as the frame (8 and 16 channels, 64 x 64).
+    """
+    rows, columns = size
+    height, width = slope_BTHWO.shape[2:4]
+
+    def add(total_BCN, frame):
+        x_BHWC, slope_BHWO = frame
+        edges = ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0))
+        padded = jnp.pad(slope_BHWO, edges)
+        places = [(i, j) for i in reversed(range(rows)) for j in reversed(range(columns))]
+        moved_BHWN = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in places], axis=-1)
+        product = jnp.einsum("bhwc,bhwn->bcn", x_BHWC, moved_BHWN, preferred_element_type=jnp.float32)
+        return total_BCN + product, None
+
+    channels, features = x_BTHWC.shape[-1], slope_BTHWO.shape[-1]
+    nothing_BCN = jnp.zeros((len(x_BTHWC), channels, rows * columns * features))
+    frames = jnp.moveaxis(x_BTHWC, 1, 0), jnp.moveaxis(slope_BTHWO, 1, 0)
+    total_CN = jax.lax.scan(add, nothing_BCN, frames)[0].sum(axis=0)
+    return jnp.moveaxis(total_CN.reshape(channels, rows, columns, features), 0, 2)
 
 
 def remembered(module: nn.Module, x_BTHWC: jax.Array, frames: int) -> jax.Array | None:
@@ -117,7 +175,7 @@ class Conv3D(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC):
         kernel = self.param("kernel", INIT, (*self.size, x_BTHWC.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", bias_init(math.prod(kernel.shape[:-1])), (self.features,))
         return convolve(x_BTHWC, kernel.astype(x_BTHWC.dtype), self.stride) + bias.astype(x_BTHWC.dtype)
 
 
@@ -140,7 +198,7 @@ class FrameConv(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC):
         kernel = self.param("kernel", INIT, (3, 3, x_BTHWC.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", bias_init(math.prod(kernel.shape[:-1])), (self.features,))
         y_BTHWC = convolve_frames(x_BTHWC, kernel.astype(x_BTHWC.dtype), self.padding, self.stride)
         return y_BTHWC + bias.astype(x_BTHWC.dtype)
 

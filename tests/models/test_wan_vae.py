@@ -133,6 +133,22 @@ def test_both_forms_of_a_convolution(size, stride):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), grad, grads[0])
 
 
+@pytest.mark.parametrize("size", [(3, 3), (1, 1), (5, 1)])
+def test_gradients_of_a_convolution_of_frames(size):
+    """The hand-written gradient of the kernel against XLA's own."""
+    x_BTHWC, kernel = draw(1, 2, 3, 5, 6, 3), draw(2, *size, 3, 4)
+    loss = {form: jax.grad(lambda x, k, f=form: jnp.sum(jnp.sin(f(x, k))), (0, 1)) for form in FRAME_FORMS}
+    ours, plain = (jax.jit(loss[form])(x_BTHWC, kernel) for form in FRAME_FORMS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, plain)
+    half = [x.astype(jnp.bfloat16) for x in (x_BTHWC, kernel)]
+    rounded = jax.jit(loss[FRAME_FORMS[0]])(*half)
+    assert {x.dtype for x in rounded} == {jnp.dtype(jnp.bfloat16)}
+    np.testing.assert_allclose(rounded[1].astype(jnp.float32), plain[1], atol=0.2)
+
+
+FRAME_FORMS = (wan_vae.convolve_frames, wan_vae._convolve_2d)
+
+
 def test_bfloat16():
     variables = random_variables(TINY)
     video_BTHWC = draw(1, 1, 5, 8, 8, 3)

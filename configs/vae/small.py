@@ -1,0 +1,35 @@
+"""The video VAE that ships, sized for two CPU cores (run with JAX_NUM_CPU_DEVICES=2, one device per core)."""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from shotverse_jax.config import VAES, VAETrainConfig
+
+RECIPE = dict(
+    steps=3000,
+    batch=4,
+    lr=2e-3,
+    warmup=100,
+    final_lr=0.02,
+    ema=0.995,
+    weight_decay=1e-4,
+    frames=9,
+    height=64,
+    width=64,
+    kl_weight=1e-4,
+    eval_every=250,
+    eval_batches=8,
+    checkpoint_every=500,
+)
+
+
+def get_config(preset: str = "vae_small", model: dict | None = None, **training) -> ConfigDict:
+    config = ConfigDict(dataclasses.asdict(VAETrainConfig()), convert_dict=True)
+    config.update(RECIPE | training)
+    config.model = ConfigDict(dataclasses.asdict(VAES[preset]()), convert_dict=True)
+    config.model.update(model or {})
+    config.task = "vae"
+    config.data = ""  # folder of recorded films; empty: clips of the stage, rendered as they are needed
+    config.test_data = ""  # the same, held out
+    return config

@@ -1,0 +1,149 @@
+"""Training a video VAE on crops of films: recorded (`launch/encode.py`), or clips of the stage made when needed."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
+from shotverse_jax.data.film import StageFilms
+from shotverse_jax.data.records import Records
+from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
+from shotverse_jax.pretrained import export_vae, init_vae
+from shotverse_jax.train.task import Task
+
+STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed
+LATENT_FILMS = 256  # whose latents tell the mean and standard deviation that are exported
+
+
+def build(values: dict, folder: Path) -> Task:
+    """The task of a config's values; data and test_data: folders of recorded films, "" to render clips of the stage."""
+    data, test_data = values.pop("data"), values.pop("test_data")
+    config = from_dict(WanVAEConfig, values.pop("model"))
+    run = from_dict(VAETrainConfig, values)
+    channels = config.latent_channels  # are normalised when the run is over: until then their scale moves
+    config = dataclasses.replace(config, latent_mean=(0.0,) * channels, latent_std=(1.0,) * channels)
+    vae = WanVAE(config, run.execution)
+    variables = jax.jit(lambda: init_vae(vae, config, jax.random.key(run.seed)))()
+    films = {"train": data, "test": test_data}
+
+    def source(split: str, steps: int) -> "FilmSource":
+        crop = (run.frames, run.height, run.width) if split == "train" else None
+        return FilmSource(films[split], split, crop, config, run, steps)
+
+    def loss_fn(variables, batch, layout, key):
+        return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, key)
+
+    def export(variables, folder):
+        films = dataclasses.replace(source("train", -(-LATENT_FILMS // run.batch)), crop=None)
+        mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
+        measured = dataclasses.replace(config, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
+        export_vae(variables["params"], measured, folder)
+
+    return Task(run, variables, {}, loss_fn, source, export)
+
+
+def vae_loss(
+    vae: WanVAE, variables: dict, video_BTHWC: jax.Array, kl_weight: float, key: jax.Array | None
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """(L1 + kl_weight * KL, metrics), means over pixels and over latents; video is uint8.
+
+    Latents are drawn from the posterior, or its mean where `key` is None. The metrics are l1, kl (nats per latent) and
+    psnr in dB, the mean over films, of video clipped to its range.
+    """
+    video_BTHWC = video_BTHWC.astype(jnp.float32) / 127.5 - 1
+    mean_BTHWC, logvar_BTHWC = vae.apply(variables, video_BTHWC, method="moments")
+    logvar_BTHWC = jnp.clip(logvar_BTHWC, -30, 20)
+    latents_BTHWC = mean_BTHWC
+    if key is not None:
+        latents_BTHWC += jnp.exp(logvar_BTHWC / 2) * jax.random.normal(key, mean_BTHWC.shape)
+    rebuilt_BTHWC = vae.apply(variables, latents_BTHWC, clip=False, method="decode")
+    l1 = jnp.mean(jnp.abs(rebuilt_BTHWC - video_BTHWC))
+    kl = jnp.mean(mean_BTHWC**2 + jnp.exp(logvar_BTHWC) - 1 - logvar_BTHWC) / 2
+    square_B = jnp.mean((jnp.clip(rebuilt_BTHWC, -1, 1) - video_BTHWC) ** 2, axis=(1, 2, 3, 4))
+    psnr = jnp.mean(10 * jnp.log10(4 / jnp.maximum(square_B, 1e-10)))
+    return l1 + kl_weight * kl, {"l1": l1, "kl": kl, "psnr": psnr}
+
+
+def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of every latent channel over batches of uint8 video; raises ValueError for none."""
+
+    @jax.jit
+    def moments(video_BTHWC):
+        mean_BTHWC, _ = vae.apply(variables, video_BTHWC.astype(jnp.float32) / 127.5 - 1, method="moments")
+        flat_NC = mean_BTHWC.reshape(-1, mean_BTHWC.shape[-1])
+        return jnp.mean(flat_NC, axis=0), jnp.mean(flat_NC**2, axis=0)
+
+    batches = [moments(video_BTHWC) for video_BTHWC in videos]
+    if not batches:
+        raise ValueError("the latents of no film at all have no mean; give some films")
+    mean_C, square_C = np.mean(np.asarray(jax.device_get(batches), np.float64), axis=0)
+    return mean_C.tolist(), np.sqrt(np.maximum(square_C - mean_C**2, 1e-12)).tolist()
+
+
+@dataclasses.dataclass(frozen=True)
+class FilmSource:
+    """Random access over steps: `source[step]` → (None, {"video_BTHWC": uint8}), this host's slice of the batch.
+
+    Films come in an order that depends on (seed, epoch) alone, each once per epoch; where a crop lies depends on (seed,
+    place in the run). A crop may begin at any frame: it is a clip of its own.
+
+    Attributes:
+        folder: records with `video`, all of one size; "" renders clips of the stage.
+        crop: (frames, height, width); None takes whole films, cut to a size that the VAE can encode.
+
+    Raises:
+        ValueError: a batch that does not divide over the hosts; on access, a film smaller than the crop.
+    """
+
+    folder: str
+    split: str
+    crop: tuple[int, int, int] | None
+    config: WanVAEConfig
+    run: VAETrainConfig
+    num_steps: int
+    host: int = dataclasses.field(default_factory=jax.process_index)
+    num_hosts: int = dataclasses.field(default_factory=jax.process_count)
+
+    def __post_init__(self):
+        if self.run.batch % self.num_hosts:
+            raise ValueError(f"a batch of {self.run.batch} does not divide over {self.num_hosts} hosts")
+
+    @functools.cached_property
+    def _films(self) -> Sequence[dict]:
+        return Records(self.folder) if self.folder else StageFilms(STAGE_CLIPS, self.split)
+
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
+        if not 0 <= step < self.num_steps:
+            raise IndexError(f"step {step} of {self.num_steps}")
+        share = self.run.batch // self.num_hosts
+        first = step * self.run.batch + self.host * share
+        return None, {"video_BTHWC": np.stack([self._clip(first + i) for i in range(share)])}
+
+    def _clip(self, index: int) -> np.ndarray:
+        epoch, place = divmod(index, len(self._films))
+        video_THWC = self._films[int(_order(self.run.seed, epoch, len(self._films))[place])]["video"]
+        whole, time, space = video_THWC.shape[:3], time_factor(self.config), space_factor(self.config)
+        if self.crop is None:
+            frames, height, width = whole
+            return video_THWC[: frames - (frames - 1) % time, : height - height % space, : width - width % space]
+        if any(size > there for size, there in zip(self.crop, whole, strict=True)):
+            raise ValueError(f"a film of {whole} frames, height and width is smaller than the crops of {self.crop}")
+        draw = np.random.default_rng((self.run.seed, index))
+        starts = [int(draw.integers(there - size + 1)) for size, there in zip(self.crop, whole, strict=True)]
+        return video_THWC[tuple(slice(start, start + size) for start, size in zip(starts, self.crop, strict=True))]
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
