@@ -27,8 +27,8 @@ from shotverse_jax.pretrained import adapted_experts, find_adapter, load_adapter
 
 from . import qwen3_vl, wan_dit
 from .core import Entry, Table, Tensors, canonical_names, read_safetensors, to_flax, to_torch
+from .problems import Problems
 
-LISTED = 20  # names shown per kind of problem
 Config = WanDiTConfig | Qwen3VLTextConfig
 
 
@@ -146,7 +146,7 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         for entry in table.entries
         for i in (range(leaves[entry.target].shape[0]) if entry.stacked else [...])
     }
-    problems, deltas, pairs = _Problems(), {}, {}
+    problems, deltas, pairs = Problems(), {}, {}
     for tensor, (name, keys) in _group(tensors, table, slots, problems).items():
         entry, i = slots[tensor]
         values = {part: np.asarray(tensors[key], np.float32) for part, key in keys.items()}
@@ -156,7 +156,8 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         if not keys:
             continue
         if "a" not in keys or "b" not in keys or not entry.target.endswith("/kernel"):
-            problems.add("not a pair of A and B of a linear", *keys.values())
+            for key in keys.values():
+                problems.add("not a pair of A and B of a linear", key)
             continue
         low, high = entry.transform.to_flax(values["a"]), values["b"].reshape(len(values["b"]), -1).T
         shape = leaves[entry.target].shape[-2:]
@@ -169,30 +170,12 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         if "bias" in keys:
             target = entry.target.removesuffix("kernel") + "bias"
             _add_delta(deltas, leaves, target, i, scale * values["bias"], keys["bias"], problems)
-    problems.raise_any()
+    problems.raise_any("the adapter")
     adapters = {target.replace("/kernel", "/adapter"): _stack(pairs[target], leaves[target]) for target in pairs}
     return Changes(unflatten_dict(adapters, sep="/"), deltas)
 
 
-class _Problems:
-    """Everything wrong with a file, raised together."""
-
-    def __init__(self):
-        self.kinds: dict[str, list[str]] = {}
-
-    def add(self, kind: str, *names: str) -> None:
-        self.kinds.setdefault(kind, []).extend(names)
-
-    def raise_any(self) -> None:
-        if self.kinds:
-            lines = []
-            for kind, names in self.kinds.items():
-                more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-                lines.append(f"{kind} ({len(names)}): {', '.join(sorted(names)[:LISTED])}{more}")
-            raise ValueError("the adapter does not fit the network; " + "; ".join(lines))
-
-
-def _group(tensors: Tensors, table: Table, slots: Mapping, problems: _Problems) -> dict[str, tuple[str, dict]]:
+def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -> dict[str, tuple[str, dict]]:
     """{tensor of the network: (the linear's name in the file, {part: key})}; parts a, b, alpha, bias (B's), delta."""
     flat = {name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight") for name in slots}
     keys, prefixes, styles = {}, {}, {}
@@ -211,7 +194,8 @@ def _group(tensors: Tensors, table: Table, slots: Mapping, problems: _Problems) 
         part = "bias" if match["kind"] == "bias" else _PARTS.get(match["low"] or match["whole"], "delta")
         keys[key] = name, name + _TENSORS.get(match["whole"], ".weight"), part
     if len(prefixes) > 1 or len(styles) > 1:
-        problems.add("keys of several formats", *{*prefixes.values(), *styles.values()})
+        for key in {*prefixes.values(), *styles.values()}:
+            problems.add("keys of several formats", key)
     if not tensors:
         problems.add("not a key of a LoRA", "the file is empty")
     canonical = canonical_names(table, dict.fromkeys(tensor for _, tensor, _ in keys.values()))
@@ -228,7 +212,7 @@ def _group(tensors: Tensors, table: Table, slots: Mapping, problems: _Problems) 
     return found
 
 
-def _add_delta(deltas: dict, leaves: Mapping, target: str, i: Any, delta: np.ndarray, key: str, problems: _Problems):
+def _add_delta(deltas: dict, leaves: Mapping, target: str, i: Any, delta: np.ndarray, key: str, problems: Problems):
     whole = deltas.get(target, np.zeros(leaves[target].shape, np.float32)) if target in leaves else None
     if whole is None or whole[i].shape != delta.shape:
         wanted = "which the network lacks" if whole is None else f"which has {whole[i].shape}"
