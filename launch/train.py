@@ -16,12 +16,12 @@ from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
-from shotverse_jax.train.tasks import controller, planner, pose_net
+from shotverse_jax.train.tasks import controller, planner, pose_net, vae
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "one of configs/planner/*.py", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, tokenizer, export")
 EXPORT_ONLY = flags.DEFINE_bool("export_only", False, "export the newest checkpoint and stop")
-TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": pose_net.build}
+TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": pose_net.build, "vae": vae.build}
 
 
 def main(_):
