@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shotverse_jax.config import (
@@ -147,27 +147,28 @@ def network(name: str) -> Network:
     return NETWORKS[name]
 
 
-def recognise(names: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
     """(network, style, share of the stored names that it has) of every network that has any, best first.
 
     A style is that of the checkpoint when most names are its own, before any alias.
     """
-    found = []
+    names, found = list(names), []
     for key, candidate in NETWORKS.items():
-        shares = {}
-        for style in candidate.styles:
-            table = candidate.table(candidate.default, style)
-            plain = re.compile("|".join(_pattern(entry.source) for entry in table.entries))
-            own = sum(bool(plain.fullmatch(name)) for name in names)
-            known = sum(
-                bool(plain.fullmatch(_rewritten(table, name))) or any(re.match(p, name) for p in table.ignore)
-                for name in names
-            )
-            shares[style] = own, known / len(names)
-        style = max(shares, key=lambda s: shares[s])
-        if shares[style][1]:
-            found.append((key, style, shares[style][1]))
-    return sorted(found, key=lambda item: -item[2])
+        table = candidate.table(candidate.default)
+        known = [name for name in names if not any(re.match(pattern, name) for pattern in table.ignore)]
+        own = {style: _hits(candidate.table(candidate.default, style), known) for style in candidate.styles}
+        style = max(own, key=lambda s: len(own[s]))
+        hits = own[style] | _hits(table, known, rewrite=True)
+        if hits:
+            share = (len(hits) + len(names) - len(known)) / len(names)
+            # Of two networks that have all names, the one that leaves fewer out, and then the smaller.
+            found.append((share, len(hits), -len(table.entries), key, style))
+    return [(key, style, share) for share, _, _, key, style in sorted(found, reverse=True)]
+
+
+def _hits(table: Table, names: list[str], rewrite: bool = False) -> set[str]:
+    pattern = re.compile("|".join(_pattern(entry.source) for entry in table.entries))
+    return {name for name in names if pattern.fullmatch(_rewritten(table, name) if rewrite else name)}
 
 
 def _pattern(source: str) -> str:
