@@ -129,13 +129,18 @@ def _gendop_opt(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arr
     return {"logits": forward(variables, cond_BPD, ids_BT), "greedy_token_ids": tokens_BT[:, 1:]}
 
 
+def _mask(inputs: Arrays) -> np.ndarray | None:
+    mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
+    if mask_BT is not None and not mask_BT[:, 0].all():
+        raise ValueError("attention_mask pads on the left, where states mean nothing; record it padded on the right")
+    return mask_BT
+
+
 def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
     """States and logits of `inputs_embeds` or `input_ids`; `meta["config"]` is the checkpoint's config.json."""
     config = qwen3_vl.config_from_hf(meta["config"])
     model, variables = Qwen3VLText(config, Execution()), {"params": qwen3_vl.from_hf(tensors, config)}
-    mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
-    if mask_BT is not None and not mask_BT[:, 0].all():
-        raise ValueError("attention_mask pads on the left, where states mean nothing; record it padded on the right")
+    mask_BT = _mask(inputs)
     if "inputs_embeds" in inputs:
         x_BTD = inputs["inputs_embeds"]
     elif "input_ids" in inputs:
@@ -152,7 +157,7 @@ def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Array
     config = qwen3_vl.full_config_from_hf(meta["config"])
     model, variables = Qwen3VL(config, Execution()), {"params": qwen3_vl.full_from_hf(tensors, config)}
     ids_BT, grids = inputs["input_ids"], inputs["image_grid_thw"]
-    mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
+    mask_BT = _mask(inputs)
     pixels_FSP, size_F2 = pack(inputs["pixel_values"], grids, config.vision)
     places = arrange(ids_BT, grids, config, pixels_FSP.shape[1], mask_BT)
     hidden_BTD = jax.jit(model.apply)(
