@@ -133,9 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("checkpoint", metavar="CHECKPOINT", help="file or folder, of others or ours")
 
     sub = command("eval", _eval, "Score a model on held-out data.", "shotverse eval planner --scenes 300")
-    sub.add_argument("what", choices=("planner",), help="what to score")
-    sub.add_argument("--model", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
-    sub.add_argument("--scenes", type=_positive, default=300, help="held-out scenes of the stage (default 300)")
+    sub.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
+    sub.add_argument("--model", help="name of a shipped planner or controller, or the folder of one")
+    sub.add_argument("--scenes", type=_positive, help="held-out scenes of the stage (default 300; of films 64)")
+    sub.add_argument("--steps", type=_positive, help="of films: denoising steps (default: the model's)")
+    sub.add_argument("--cfg", type=float, help="of films: strength of text guidance (default: the model's)")
     sub.add_argument(
         "--prompts", help="YAML file of prompts with the motion each asks for (default: those of the tests)"
     )
@@ -439,29 +441,44 @@ def _inspect(args) -> int:
 
 
 def _eval(args) -> int:
-    prompts_file = args.prompts
     _use_compilation_cache()
-    from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
-    from shotverse_jax.infer.plan import SAMPLERS, Director, plan
-    from shotverse_jax.stage.grammar import sample_example
-
-    prompts = read_prompts(prompts_file)
-    director, sampling = Director.load(args.model), SAMPLERS[args.sampling]
-
-    def planned(screenplays):
-        return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]
-
-    _say(args, f"planning {args.scenes} held-out scenes …")
-    examples = [sample_example(i, "test") for i in range(args.scenes)]
-    scores = score_scenes(planned([e.screenplay for e in examples]), [e.trajectory for e in examples])
-    _say(args, f"planning {len(prompts)} hand-written prompts …")
-    scores |= score_prompts(planned([p.screenplay for p in prompts]), prompts)
+    scores = _eval_planner(args) if args.what == "planner" else _eval_film(args)
     if args.json:
         _show(json.dumps(scores, indent=2))
         return 0
     for name, value in scores.items():
         _show(f"{name:<32} {value:.4f}" if isinstance(value, float) else f"{name:<32} {value}")
     return 0
+
+
+def _eval_film(args) -> dict:
+    from shotverse_jax.evaluation.film import film_held_out
+    from shotverse_jax.evaluation.stage_camera import StageCamera
+    from shotverse_jax.infer.film import Cinematographer
+
+    cinematographer = Cinematographer.load(args.model or DEFAULT_CONTROLLER)
+    options = {"seed": args.seed, "steps": args.steps, "guidance": args.cfg, "progress": not args.quiet}
+    return film_held_out(cinematographer, StageCamera.load(), args.scenes or 64, **options)
+
+
+def _eval_planner(args) -> dict:
+    from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.infer.plan import SAMPLERS, Director, plan
+    from shotverse_jax.stage.grammar import sample_example
+
+    prompts = read_prompts(args.prompts)
+    scenes = args.scenes or 300
+    director, sampling = Director.load(args.model or DEFAULT_PLANNER), SAMPLERS[args.sampling]
+
+    def planned(screenplays):
+        return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]
+
+    _say(args, f"planning {scenes} held-out scenes …")
+    examples = [sample_example(i, "test") for i in range(scenes)]
+    scores = score_scenes(planned([e.screenplay for e in examples]), [e.trajectory for e in examples])
+    _say(args, f"planning {len(prompts)} hand-written prompts …")
+    scores |= score_prompts(planned([p.screenplay for p in prompts]), prompts)
+    return scores
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.data.film import film_clip
 from shotverse_jax.evaluation.cuts import cut_f1, find_cuts, shot_cut_accuracy
 from shotverse_jax.evaluation.stage_camera import camera_errors, known_poses
 from shotverse_jax.evaluation.stage_color import color_accuracy
+from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.stage.scene import Scene
 
 
@@ -44,6 +47,47 @@ def score_films(
         "cut_f1_exact": cut_f1(found, asked, tolerance=0),
         "sca": shot_cut_accuracy(found, asked, [len(video_THWC) for video_THWC in videos]),
         "films": float(len(videos)),
+    }
+
+
+def film_held_out(
+    cinematographer: Cinematographer,
+    estimator: Callable[[np.ndarray], np.ndarray],
+    scenes: int,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int = 8,
+    progress: bool = False,
+) -> dict[str, float]:
+    """Films held-out scenes of the stage with their true cameras and scores them.
+
+    Returns:
+        what `score_films` does, and beside it: control_… the camera errors against the cameras of another film
+        (`shuffled`); rot_ratio, the median rotation error over that of the control; render_… what the estimator makes
+        of the stage's own renders, the least error it can show.
+    """
+    config = cinematographer.config
+    size = config.frames, config.height, config.width, config.fps
+    clips = [film_clip(number, "test", *size) for number in range(scenes)]
+    takes = [prepare(cinematographer, clip.screenplay, clip.trajectory)[0] for clip in clips]
+    videos: list[np.ndarray] = []
+    for start in tqdm(range(0, scenes, batch), "film", disable=not progress, leave=False):
+        part = takes[start : start + batch]
+        part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
+        latents = generate(cinematographer, part, seed=seed + start, steps=steps, guidance=guidance)
+        films = np.concatenate(list(decode(cinematographer, latents)), axis=1)
+        videos.extend(films[: scenes - start])
+    trajectories = [take.trajectory for take in takes]
+    scores = score_films(videos, trajectories, [clip.scene for clip in clips], estimator)
+    control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
+    render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
+    return {
+        **scores,
+        "rot_ratio": scores["rot_deg_median"] / control["rot_deg_median"],
+        **{f"control_{name}": value for name, value in control.items()},
+        **{f"render_{name}": value for name, value in render.items()},
     }
 
 

@@ -9,8 +9,9 @@ import pytest
 from shotverse_jax.camera import se3
 from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.data.film import film_clip
-from shotverse_jax.evaluation.film import score_films, shuffled
+from shotverse_jax.evaluation.film import film_held_out, score_films, shuffled
 from shotverse_jax.evaluation.stage_camera import StageCamera, camera_errors
+from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.pretrained import export_pose_net, init_pose_net
 from shotverse_jax.stage.preview import stage_poses
@@ -95,3 +96,18 @@ def test_the_estimator_reads_frames_one_by_one(tmp_path):
     np.testing.assert_allclose(poses, expected, atol=1e-4)
     with pytest.raises(ValueError, match="frames of shape"):
         camera(video[:, :8])
+
+
+def test_held_out_films_are_made_and_scored(controller_folder):
+    seen = []
+
+    def estimator(video_THWC):
+        seen.append(video_THWC)
+        return np.tile(np.eye(3, 4), (len(video_THWC), 1, 1))
+
+    scores = film_held_out(Cinematographer.load(controller_folder), estimator, scenes=3, batch=2, steps=2)
+    assert scores["films"] == 3 and {video.shape for video in seen} == {(17, 32, 48, 3)}
+    assert scores["rot_ratio"] == scores["rot_deg_median"] / scores["control_rot_deg_median"]
+    assert scores["render_rot_deg_median"] == scores["rot_deg_median"]  # the estimator looks at nothing
+    generated, rendered = seen[:3], seen[-3:]
+    assert all((a != b).any() for a, b in zip(generated, rendered, strict=True))
