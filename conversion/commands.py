@@ -21,7 +21,15 @@ from tqdm import tqdm
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.files import replacing
-from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS, is_arrays, open_weights, read_config
+from shotverse_jax.pretrained.folder import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    is_arrays,
+    open_weights,
+    read_config,
+    read_values,
+)
 
 from .core import Table, check_ties, match
 from .networks import NETWORKS, Network, network, recognise
@@ -30,7 +38,6 @@ from .sources import Source, fingerprint, nbytes, open_checkpoint, write_safeten
 from .stream import Journal, Mesh, parse_mesh, write_arrays
 
 MANIFEST = "manifest.json"
-SHARD = 5 << 30  # nothing is gained by larger files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +176,13 @@ def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any
     """The config of the folder: an expert's is its controller's, which may be there already."""
     config, windows = conversion.config, conversion.network.windows
     if windows is None:
+        if (out / CONFIG).exists() and read_values(out) != json.loads(json.dumps(dataclasses.asdict(config))):
+            raise ValueError(f"{out / CONFIG} is another model's; give another --out")
         return config
+    if config.camera and expert == "base":
+        raise ValueError("the checkpoint has camera encoders, which a base expert has not; it is a high or low one")
     if not (out / CONFIG).exists():
-        camera = {"high": "high", "low": "both", "base": "none"}[expert] if config.camera else "none"
+        camera = {"high": "high", "low": "both"}[expert] if config.camera else "none"
         return ControllerConfig(dit=config, camera=camera, windows=windows, lora=None)
     held = read_config(out, ControllerConfig)
     sized = dataclasses.replace(config, **{name: getattr(held.dit, name) for name in ("rope", "self_attention", "eps")})
@@ -301,12 +312,17 @@ def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tup
 def inspect(path: str | Path) -> Iterator[str]:
     """What a checkpoint is, foreign or a folder of ours: network, spelling, sizes, and its tensors layer by layer."""
     path = Path(path)
-    if is_arrays(path) or (path / CONFIG).is_file() and (path / MANIFEST).is_file():
-        for weights in [path] if is_arrays(path) else sorted(p for p in path.iterdir() if is_arrays(p)):
-            yield f"{weights}: ours, {_known_from(weights)}"
-            yield from _listing(open_weights(weights))
+    ours = [p for p in ([path, *sorted(path.iterdir())] if path.is_dir() else []) if is_arrays(p)]
+    for weights in ours:
+        yield f"{weights}: ours, {_known_from(weights)}"
+        yield from _listing(open_weights(weights))
+    if ours:
         return
     source = open_checkpoint(path)
+    if any("/" in name for name in source.shapes):
+        yield f"{path}: ours, exported by a training run"
+        yield from _listing(source.shapes)
+        return
     found = recognise(source.shapes) if source.shapes else []
     if found and found[0][2] > 0.5:
         name, style, share = found[0]

@@ -30,6 +30,7 @@ from .sources import Source, nbytes
 
 CHUNK = 64 << 20
 WHOLE = 1 << 20  # a layer's tensor below this is not split over a mesh: it is kept by every device
+LARGE = 256 << 20
 IN_FLIGHT = 2
 TILE = 256
 JOURNAL = "journal.json"
@@ -149,15 +150,19 @@ def write_arrays(
 def _write_array(source, entry, stored, leaf, folder, mesh, bar) -> set[str]:
     """Writes one array; the names of its stored tensors that are not finite."""
     chunks = chunk_shape(leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
-    bad, writes = set(), deque()
+    bad, writes, held = set(), deque(), (None, None)
     try:
         array = _create(folder / array_name(entry.target), leaf, chunks)
         for region in _regions(leaf.shape, chunks):
             buffer = np.empty([part.stop - part.start for part in region], leaf.dtype)
             layers, within = (region[0], region[1:]) if entry.stacked else (slice(0, 1), region)
             for place, layer in enumerate(range(layers.start, layers.stop)):
+                # What is large is mapped anew for each chunk, so that the pages of the last one go.
+                if held[0] != layer or held[1].nbytes > LARGE:
+                    held = (None, None)
+                    held = layer, source[stored[layer]]
                 part = buffer[place, ...] if entry.stacked else buffer
-                copy(part, entry.transform.to_flax(source[stored[layer]])[within])
+                copy(part, entry.transform.to_flax(held[1])[within])
                 if not finite(part):
                     bad.add(stored[layer])
             if len(writes) == IN_FLIGHT:

@@ -236,6 +236,57 @@ def test_tied_tensors_must_be_equal(tmp_path, small, capsys):
     assert "must be equal (1): encoder.embed_tokens.weight" in refused(tmp_path, capsys)
 
 
+def test_a_file_that_is_cut_off(tmp_path, capsys):
+    source = write(tmp_path / "source", SMALL, stored(SMALL)[0])
+    source.write_bytes(source.read_bytes()[:-10])
+    assert run("convert", source, "--as", SMALL, "--out", tmp_path / "ours") == 2
+    assert "weights.safetensors is not a safetensors file, or is cut off" in refused(tmp_path, capsys)
+
+
+def test_shards(tmp_path, capsys):
+    tensors, params = stored(SMALL)
+    (tmp_path / "source").mkdir()
+    names = sorted(tensors)
+    for file, part in (("a.safetensors", names[::2]), ("b.safetensors", names[1::2])):
+        save_file({name: tensors[name] for name in part}, tmp_path / "source" / file)
+    weight_map = {name: f"{'ab'[i % 2]}.safetensors" for i, name in enumerate(names)}
+    index = tmp_path / "source" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    assert run("convert", tmp_path / "source", "--as", SMALL, "--out", tmp_path / "ours") == 0
+    for name, leaf in core.flatten_dict(params, sep="/").items():
+        np.testing.assert_array_equal(np.asarray(open_weights(tmp_path / "ours" / "model")[name]), leaf)
+    manifest = json.loads((tmp_path / "ours" / "manifest.json").read_text())["model"]
+    assert [entry["file"] for entry in manifest["sources"]] == ["a.safetensors", "b.safetensors"]
+    (tmp_path / "source" / "b.safetensors").unlink()
+    shutil.rmtree(tmp_path / "ours")
+    assert run("convert", index, "--as", SMALL, "--out", tmp_path / "ours") == 2
+    assert "missing beside it: b.safetensors" in refused(tmp_path, capsys)
+
+
+def test_another_models_config_is_not_overwritten(tmp_path, capsys):
+    source = write(tmp_path / "source", "wan-vae", stored("wan-vae")[0])
+    before = (tmp_path / "source" / "config.json").read_bytes()
+    assert run("convert", source, "--as", "wan-vae", "--out", tmp_path / "source") == 2
+    assert "config.json is another model's" in capsys.readouterr().err
+    assert (tmp_path / "source" / "config.json").read_bytes() == before
+
+
+def test_what_a_run_exported_goes_back(tmp_path, capsys):
+    config = ControllerConfig(dit=CONFIGS["holocine"], camera="none")
+    tensors, params = stored("holocine", "diffusers")
+    pretrained.export_expert(params, config, "low", tmp_path / "run")
+    options = "--expert", "low", "--out", tmp_path / "back.safetensors"
+    assert run("convert", tmp_path / "run", "--to", "diffusers", *options) == 2
+    assert "say it with --as" in capsys.readouterr().err
+    assert run("convert", tmp_path / "run", "--to", "diffusers", "--as", "wan-dit", *options) == 0
+    back = load_file(tmp_path / "back.safetensors")
+    assert back.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        np.testing.assert_array_equal(back[name], tensor.astype(ml_dtypes.bfloat16))
+    assert run("inspect", tmp_path / "run") == 0
+    assert "ours, exported by a training run" in capsys.readouterr().out
+
+
 def test_no_space(tmp_path, small, capsys, monkeypatch):
     tensors, convert = small
     monkeypatch.setattr(commands.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
