@@ -70,7 +70,7 @@ def test_experts_share_a_folder(tmp_path, attention):
     config = dataclasses.replace(CONTROLLER, dit=dataclasses.replace(CONTROLLER.dit, self_attention=attention))
     saved = {}
     for expert in ("high", "low", "base"):
-        dit = WanDiT(pretrained.expert_config(config, expert))
+        dit = WanDiT(config.expert(expert))
         saved[expert] = params_of(pretrained.init_dit, dit)
         pretrained.export_expert(saved[expert], config, expert, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
