@@ -300,13 +300,16 @@ class PoseNetConfig:
 class TrainConfig:
     """Values that every training run has.
 
-    lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on matrices only; ema
-    is the decay of the averaged parameters that evaluation and export use (0: no average). Checkpoints come each
-    `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end the run.
+    optimizer: "muon" orthogonalises the updates of the layers' kernels and scales them as AdamW's, at the same lr; all
+    else takes AdamW. lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on
+    matrices only; ema is the decay of the averaged parameters that evaluation and export use (0: no average).
+    Checkpoints come each `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end
+    the run.
     """
 
     steps: int = 20000
     batch: int = 32
+    optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     warmup: int = 500
     final_lr: float = 0.1

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from shotverse_jax.config import TrainConfig
 
@@ -27,18 +28,42 @@ class TrainState:
 
 
 def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW with global-norm clipping, warmup and cosine; → (optimizer, learning-rate schedule)."""
+    """AdamW, or Muon (arXiv:2502.16982), with global-norm clipping, warmup and cosine; → (optimizer, schedule)."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.lr, config.warmup, max(config.steps, config.warmup + 1), config.lr * config.final_lr
     )
-    adamw = optax.adamw(
-        schedule,
-        b1=config.betas[0],
-        b2=config.betas[1],
-        weight_decay=config.weight_decay,
-        mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
-    )
-    return optax.chain(optax.clip_by_global_norm(config.clip), adamw), schedule
+    if config.optimizer == "muon":
+        optimizer = optax.contrib.muon(
+            schedule,
+            weight_decay=config.weight_decay,
+            adam_b1=config.betas[0],
+            adam_b2=config.betas[1],
+            muon_weight_dimension_numbers=_kernels,
+            consistent_rms=0.2,  # of AdamW's updates, as measured in the paper
+        )
+    else:
+        optimizer = optax.adamw(
+            schedule,
+            b1=config.betas[0],
+            b2=config.betas[1],
+            weight_decay=config.weight_decay,
+            mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
+        )
+    return optax.chain(optax.clip_by_global_norm(config.clip), optimizer), schedule
+
+
+def _kernels(params: dict) -> dict:
+    """How Muon reads each leaf: a kernel [..., in, out] as a matrix to `out`, one per block of a stack; None: AdamW."""
+
+    def dimensions(path, leaf):
+        names = [part.key for part in path]
+        if names[-1] != "kernel":
+            return None
+        stacked = any(name in ("layers", "blocks") for name in names)
+        reduced = tuple(range(stacked, leaf.ndim - 1))
+        return optax.contrib.MuonDimensionNumbers(reduced, leaf.ndim - 1) if reduced else None
+
+    return jax.tree_util.tree_map_with_path(dimensions, params)
 
 
 def init_state(params: dict, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from shotverse_jax.config import TrainConfig
@@ -118,3 +119,20 @@ def test_with_adapters_the_language_model_is_frozen():
     assert frozen == {"params": {"vlm": {"k": 1}}}
     assert merge(trainable, frozen) == variables
     assert split_frozen({"params": variables["params"]}) == ({"params": variables["params"]}, {})
+
+
+def test_muon_turns_each_kernel_of_a_stack_into_an_orthogonal_update_and_leaves_the_rest_to_adamw():
+    shapes = {"layers": {"kernel": (2, 8, 16), "bias": (2, 16)}, "conv": {"kernel": (3, 3, 4, 8), "scale": (8,)}}
+    keys = iter(jax.random.split(jax.random.key(0), 8))
+    draw = lambda: jax.tree.map(lambda s: jax.random.normal(next(keys), s), shapes, is_leaf=lambda s: type(s) is tuple)  # noqa: E731
+    params, grads = draw(), draw()
+    common = dict(steps=10, warmup=0, lr=1.0, clip=1e9, weight_decay=0.0)
+    muon, schedule = make_optimizer(TrainConfig(optimizer="muon", **common))
+    adamw = optax.nadamw(schedule, b1=0.9, b2=0.95, weight_decay=0.0)
+    (updates, _), (expected, _) = (o.update(grads, o.init(params), params) for o in (muon, adamw))
+    for matrix in (*updates["layers"]["kernel"], updates["conv"]["kernel"].reshape(36, 8)):
+        values = np.linalg.svd(matrix, compute_uv=False)
+        # five Newton-Schulz steps bring every singular value near 1; the scale makes the root mean square 0.2
+        np.testing.assert_allclose(values, 0.2 * max(matrix.shape) ** 0.5, rtol=0.35)
+    for layer, name in (("layers", "bias"), ("conv", "scale")):
+        np.testing.assert_allclose(updates[layer][name], expected[layer][name], rtol=1e-5)
