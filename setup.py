@@ -34,6 +34,7 @@ setup(
         "orbax-checkpoint>=0.12.8",
         "transformers>=5.23.0",
         "grain>=0.2.18",
+        "array_record>=0.8.3",
         "einops>=0.8.2",
         "ml_collections>=1.1.0",
         "tensorstore>=0.1.86",

@@ -10,7 +10,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt, window_mask
-from shotverse_jax.data.records import Records
+from shotverse_jax.data.records import Records, shuffled
 
 TEXT_BUCKET = 64
 """Where padding is not attended to, text is padded to multiples of this only."""
@@ -113,14 +113,8 @@ class ControllerSource:
         }
 
     def _film(self, index: int) -> tuple[dict, PromptWindows]:
-        epoch, place = divmod(index, len(self._records))
-        film = self._records[int(_order(self.seed, epoch, len(self._records))[place])]
+        film = self._records[shuffled(index, len(self._records), self.seed)]
         if np.random.default_rng((self.seed, index)).random() < self.text_dropout:
             return film, self._dropped
         shots = int(film["shot_T"][-1]) + 1
         return film, tokenize_prompt(film["prompt"], self._tokenizer, self.config.text_length, shots)
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from shotverse_jax.data.records import Records
+from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.screenplay import LATENT_STRIDE
 
 
@@ -44,18 +44,9 @@ class PoseSource:
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         share = self.global_batch // self.num_hosts
         first = step * self.global_batch + self.host * share
-        films = [self._film(first + i) for i in range(share)]
+        records = self._records
+        films = [records[shuffled(first + i, len(records), self.seed)] for i in range(share)]
         return None, {
             "frames_BHWC": np.concatenate([film["video"][::LATENT_STRIDE] for film in films]),
             "pose_B34": np.concatenate([film["pose_T34"] for film in films]).astype(np.float32),
         }
-
-    def _film(self, index: int) -> dict:
-        count = len(self._records)
-        epoch, place = divmod(index, count)
-        return self._records[int(_order(self.seed, epoch, count)[place])]
-
-
-@functools.lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(count)

@@ -4,6 +4,7 @@ A folder holds shards named `00003-of-00125.arrayrecord` and dataset.json, the s
 the safetensors bytes of its arrays, its texts as their metadata; ArrayRecord compresses it (zstd).
 """
 
+import functools
 import json
 import math
 import sys
@@ -65,6 +66,17 @@ def pack(record: Record) -> bytes:
     arrays = {name: np.asarray(value, order="C") for name, value in record.items() if not isinstance(value, str)}
     texts = {name: value for name, value in record.items() if isinstance(value, str)}
     return safetensors.numpy.save(arrays, metadata=texts)
+
+
+def shuffled(index: int, count: int, seed: int) -> int:
+    """Which of `count` records sample `index` of an endless run is: every epoch has its order, from (seed, epoch)."""
+    epoch, place = divmod(index, count)
+    return int(_order(seed, epoch, count)[place])
+
+
+@functools.lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(count)
 
 
 def unpack(data: bytes) -> Record:

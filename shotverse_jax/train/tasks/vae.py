@@ -11,7 +11,7 @@ import numpy as np
 
 from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.data.film import StageFilms
-from shotverse_jax.data.records import Records
+from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.pretrained import export_vae, init_vae
 from shotverse_jax.train.task import Task
@@ -131,8 +131,7 @@ class FilmSource:
         return None, {"video_BTHWC": np.stack([self._clip(first + i) for i in range(share)])}
 
     def _clip(self, index: int) -> np.ndarray:
-        epoch, place = divmod(index, len(self._films))
-        video_THWC = self._films[int(_order(self.run.seed, epoch, len(self._films))[place])]["video"]
+        video_THWC = self._films[shuffled(index, len(self._films), self.run.seed)]["video"]
         whole, time, space = video_THWC.shape[:3], time_factor(self.config), space_factor(self.config)
         if self.crop is None:
             frames, height, width = whole
@@ -142,8 +141,3 @@ class FilmSource:
         draw = np.random.default_rng((self.run.seed, index))
         starts = [int(draw.integers(there - size + 1)) for size, there in zip(self.crop, whole, strict=True)]
         return video_THWC[tuple(slice(start, start + size) for start, size in zip(starts, self.crop, strict=True))]
-
-
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(count)
