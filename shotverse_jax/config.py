@@ -297,6 +297,20 @@ class PoseNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices lie along each axis of the mesh (`parallel/mesh.py`); one may be -1, the rest of the devices.
+
+    data: the batch is split, parameters are copied. fsdp: the batch is split and so are parameters. sequence: the
+    tokens of the video transformer are split. tensor: heads and hidden layers are split.
+    """
+
+    data: int = -1
+    fsdp: int = 1
+    sequence: int = 1
+    tensor: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Values that every training run has.
 
@@ -325,6 +339,7 @@ class TrainConfig:
     checkpoint_every: int = 1000
     checkpoint_minutes: float = 10.0
     max_bad_steps: int = 10
+    mesh: MeshConfig = MeshConfig()
     execution: Execution = Execution()
 
 
