@@ -7,16 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from shotverse_jax.config import (
+    CLaTrConfig,
     ControllerConfig,
+    GenDoPConfig,
     OPTConfig,
     Qwen3VLConfig,
     Qwen3VLTextConfig,
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
+    clip_text_b32,
+    gendop_text_rgbd,
 )
 
-from . import gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
+from . import clatr, clip, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
 from .core import Table
 from .sources import Source
 
@@ -67,10 +71,10 @@ def _beside(source: Source) -> dict[str, Any] | None:
         raise ValueError(f"{path} is not JSON: {error}") from error
 
 
-def _qwen_values(source: Source) -> dict[str, Any]:
+def _hf_values(source: Source, title: str) -> dict[str, Any]:
     values = _beside(source)
     if values is None:
-        raise ValueError(f"{source.files[0].parent} has no config.json; a Qwen3-VL checkpoint comes with one")
+        raise ValueError(f"{source.files[0].parent} has no config.json; a {title} checkpoint comes with one")
     return values
 
 
@@ -96,10 +100,22 @@ def _expert(title: str, windows: str) -> Network:
     return Network(title, _wan_dit_config, wan_dit.abstract, styles, WanDiTConfig(camera=True), windows=windows)
 
 
+def _gendop(title: str, default: GenDoPConfig) -> Network:
+    vision = default.vision is not None
+    return Network(
+        title,
+        lambda source: gendop.config_from_tensors(source.shapes, vision),
+        gendop.abstract,
+        {"gendop": gendop.table},
+        default,
+        reads_text=True,
+    )
+
+
 NETWORKS = {
     "qwen3-vl": Network(
         "Qwen3-VL",
-        lambda source: qwen3_vl.full_config_from_hf(_qwen_values(source)),
+        lambda source: qwen3_vl.full_config_from_hf(_hf_values(source, "Qwen3-VL")),
         qwen3_vl.full_abstract,
         {"transformers": lambda _: qwen3_vl.FULL_TABLE},
         Qwen3VLConfig(),
@@ -107,7 +123,7 @@ NETWORKS = {
     ),
     "qwen3-vl-text": Network(
         "Qwen3-VL's text decoder",
-        lambda source: qwen3_vl.config_from_hf(_qwen_values(source)),
+        lambda source: qwen3_vl.config_from_hf(_hf_values(source, "Qwen3-VL")),
         qwen3_vl.abstract,
         {"transformers": lambda _: qwen3_vl.TABLE},
         Qwen3VLTextConfig(),
@@ -136,6 +152,24 @@ NETWORKS = {
         gendop_opt.abstract,
         {"gendop": lambda _: gendop_opt.TABLE, "transformers": lambda _: gendop_opt.HF_TABLE},
         OPTConfig(),
+    ),
+    "gendop-text-motion": _gendop("GenDoP for captions of the camera's motion", GenDoPConfig()),
+    "gendop-text-directorial": _gendop("GenDoP for captions of what is shown and why", GenDoPConfig()),
+    "gendop-text-rgbd": _gendop("GenDoP that sees the first frame and its depth", gendop_text_rgbd()),
+    "clip-text": Network(
+        "CLIP's text tower",
+        lambda source: clip.text_config_from_hf(_hf_values(source, "CLIP")),
+        clip.text_abstract,
+        {"transformers": lambda _: clip.TEXT_TABLE},
+        clip_text_b32(),
+        reads_text=True,
+    ),
+    "clatr": Network(
+        "CLaTr",
+        lambda source: clatr.config_from_tensors(source.shapes),
+        clatr.abstract,
+        {"clatr": lambda _: clatr.TABLE},
+        CLaTrConfig(),
     ),
 }
 

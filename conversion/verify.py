@@ -20,11 +20,12 @@ from shotverse_jax.camera.tokenizer import FIRST_BIN
 from shotverse_jax.config import Execution
 from shotverse_jax.data.prompt import window_mask
 from shotverse_jax.data.vision import arrange, pack
+from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
 from shotverse_jax.models.wan_dit import WanDiT
 
-from . import gendop_opt, qwen3_vl, wan_dit
+from . import clatr, gendop_opt, qwen3_vl, wan_dit
 
 Arrays = dict[str, np.ndarray]
 
@@ -129,6 +130,22 @@ def _gendop_opt(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arr
     return {"logits": forward(variables, cond_BPD, ids_BT), "greedy_token_ids": tokens_BT[:, 1:]}
 
 
+def _clatr(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
+    """Latents of trajectories and texts, and what their means are decoded to; masks are True at what is real."""
+    config = clatr.config_from_tensors(tensors, meta["num_heads"])
+    read = jax.jit(CLaTr(config).apply)(
+        {"params": clatr.from_torch(tensors, config)}, *(inputs[name] for name in _CLATR_INPUTS)
+    )
+    return {
+        "traj_mu": read.traj.mu_BD,
+        "traj_logvar": read.traj.logvar_BD,
+        "text_mu": read.text.mu_BD,
+        "text_logvar": read.text.logvar_BD,
+        "traj_recon": read.traj_recon_BTC,
+        "text_recon": read.text_recon_BTC,
+    }
+
+
 def _mask(inputs: Arrays) -> np.ndarray | None:
     mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
     if mask_BT is not None and not mask_BT[:, 0].all():
@@ -217,6 +234,7 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
     return {"output": np.moveaxis(np.asarray(velocity_BTHWC), -1, 1)}
 
 
+_CLATR_INPUTS = ("trajectory_features", "trajectory_mask", "text_features", "text_mask")
 _WAN_DIT_INPUTS = ("latents", "timestep", "context", "shot_indices")
 _WAN_DIT_META = ("num_heads", "eps", "text_global_positions", "text_shot_positions", "sparse_inter_shot_attention")
 
@@ -226,6 +244,7 @@ REPLAYS = {
     "gendop_opt": Replay(
         _gendop_opt, inputs=("cond_embeds", "input_ids"), meta=("num_heads", "pose_length", "bos", "pad")
     ),
+    "clatr": Replay(_clatr, inputs=_CLATR_INPUTS, meta=("num_heads",)),
     "qwen3_vl": Replay(
         _qwen3_vl,
         inputs=("input_ids", "pixel_values", "image_grid_thw"),

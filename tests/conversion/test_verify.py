@@ -57,7 +57,7 @@ META = {"model": "gendop_opt", "inputs": [], "outputs": []}
 @pytest.mark.parametrize(
     "meta, message",
     [
-        (META | {"model": "sora"}, "'sora', which has no replay; known: gendop_opt, "),
+        (META | {"model": "sora"}, "'sora', which has no replay; known: clatr, "),
         (META | {"outputs": ["y"]}, "names y, which the file does not hold"),
         (META, "lacks cond_embeds, input_ids, num_heads"),
         (META | {"inputs": ["x"], "model": "qwen3_vl_text", "config": {}}, "cannot use: x"),

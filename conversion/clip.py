@@ -1,0 +1,125 @@
+"""CLIP's towers under transformers' names <-> `models/clip.py`: the entries that other tables take too, and the text
+tower alone."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
+from shotverse_jax.models.clip import CLIPText
+
+from .core import TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, to_flax
+
+PATCHES = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # [out, in, y, x]
+
+
+def linear(source: str, target: str) -> tuple[Entry, Entry]:
+    return Entry(f"{source}.weight", f"{target}/kernel", TRANSPOSE), Entry(f"{source}.bias", f"{target}/bias")
+
+
+def norm(source: str, target: str) -> tuple[Entry, Entry]:
+    return Entry(f"{source}.weight", f"{target}/scale"), Entry(f"{source}.bias", f"{target}/bias")
+
+
+def _layers(source: str, target: str) -> tuple[Entry, ...]:
+    source, target = f"{source}encoder.layers.{{i}}.", f"{target}layers/"
+    names = ("q_proj", "k_proj", "v_proj", "out_proj")
+    return (
+        *(e for name in names for e in linear(f"{source}self_attn.{name}", f"{target}{name}")),
+        *(e for i in (1, 2) for e in norm(f"{source}layer_norm{i}", f"{target}norm{i}")),
+        *(e for name in ("fc1", "fc2") for e in linear(f"{source}mlp.{name}", f"{target}{name}")),
+    )
+
+
+def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
+    """Entries of a text tower; source and target begin all names, "text_model." and "text_encoder/" for instance."""
+    return (
+        Entry(f"{source}embeddings.token_embedding.weight", f"{target}embedding"),
+        Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
+        *_layers(source, target),
+        *norm(f"{source}final_layer_norm", f"{target}final_norm"),
+    )
+
+
+def vision_entries(source: str, target: str = "") -> tuple[Entry, ...]:
+    """Entries of a vision tower, as `text_entries`; "pre_layrnorm" is transformers' spelling."""
+    return (
+        Entry(f"{source}embeddings.class_embedding", f"{target}class_embedding"),
+        Entry(f"{source}embeddings.patch_embedding.weight", f"{target}patch_kernel", PATCHES),
+        Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
+        *norm(f"{source}pre_layrnorm", f"{target}pre_norm"),
+        *_layers(source, target),
+        *norm(f"{source}post_layernorm", f"{target}post_norm"),
+    )
+
+
+POSITION_IDS = r".*\.position_ids$"  # a buffer that old transformers stored
+
+# A whole CLIP is read too, for its text tower; transformers 5 dropped the level "text_model" of the tower alone.
+TEXT_TABLE = Table(
+    entries=text_entries("text_model."),
+    aliases=((r"(?=embeddings\.|encoder\.|final_layer_norm\.)", "text_model."),),
+    ignore=(r"vision_model\.", r"(text|visual)_projection\.", r"logit_scale$", POSITION_IDS),
+)
+
+
+def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
+    """The text tower's config of a transformers config.json, of a whole CLIP's or of its own; what is missing there is
+    transformers' default."""
+    values = values.get("text_config") or values
+    fields = {
+        "vocab_size": ("vocab_size", 49408),
+        "hidden_size": ("hidden_size", 512),
+        "num_layers": ("num_hidden_layers", 12),
+        "num_heads": ("num_attention_heads", 8),
+        "mlp_size": ("intermediate_size", 2048),
+        "max_positions": ("max_position_embeddings", 77),
+        "activation": ("hidden_act", "quick_gelu"),
+        "layer_norm_eps": ("layer_norm_eps", 1e-5),
+    }
+    return CLIPTextConfig(**{ours: values.get(name, default) for ours, (name, default) in fields.items()})
+
+
+def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPTextConfig:
+    """The config of a tower with the exact GELU; tensors: anything with shape, by its names without what begins them.
+    The number of heads is not among them."""
+    vocab_size, hidden_size = tensors["embeddings.token_embedding.weight"].shape
+    return CLIPTextConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        mlp_size=len_of(tensors, "encoder.layers.0.mlp.fc1.weight"),
+        max_positions=len_of(tensors, "embeddings.position_embedding.weight"),
+    )
+
+
+def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPVisionConfig:
+    """As `text_config_from_shapes`."""
+    hidden_size, _, patch_size, _ = tensors["embeddings.patch_embedding.weight"].shape
+    side = round((len_of(tensors, "embeddings.position_embedding.weight") - 1) ** 0.5)
+    return CLIPVisionConfig(
+        hidden_size=hidden_size,
+        num_layers=num_layers,
+        num_heads=num_heads,
+        mlp_size=len_of(tensors, "encoder.layers.0.mlp.fc1.weight"),
+        patch_size=patch_size,
+        image_size=side * patch_size,
+    )
+
+
+def len_of(tensors: Mapping[str, Any], name: str) -> int:
+    return tensors[name].shape[0]
+
+
+def text_abstract(config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:
+    """The parameter tree of the text tower, as shapes."""
+    ids_BT, mask_BT = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
+    return abstract_params(CLIPText(config, Execution()), ids_BT, mask_BT, dtype=dtype)
+
+
+def text_from_hf(tensors: Tensors, config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Parameters of `CLIPText` in `dtype` from the tensors of a CLIPTextModel or a CLIPModel."""
+    return to_flax(TEXT_TABLE, tensors, text_abstract(config, dtype), cast=True)

@@ -1,0 +1,94 @@
+"""GenDoP's published networks (text_motion, text_directorial, text_rgbd .safetensors) <-> `models/gendop.py`."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from shotverse_jax.config import Execution, GenDoPConfig
+from shotverse_jax.models.gendop import GenDoP
+
+from . import gendop_opt
+from .clip import (
+    POSITION_IDS,
+    linear,
+    norm,
+    text_config_from_shapes,
+    text_entries,
+    vision_config_from_shapes,
+    vision_entries,
+)
+from .core import Table, Tensors, abstract_params, canonical_names, to_flax
+
+TOWER_HEADS, DECODER_HEADS = 16, 8  # of the releases; the numbers are not among the tensors
+_TEXT, _VISION = "text_encoder.text_model.", "{}_encoder.vision_model."
+
+_SHARED = (
+    *text_entries(_TEXT, "text_encoder/"),
+    *norm("norm_cond", "norm"),
+    *(dataclasses.replace(entry, target=f"decoder/{entry.target}") for entry in gendop_opt.TABLE.entries),
+)
+# Written are the names of transformers 4, which the releases have; transformers 5 drops a level of the towers'.
+_SPELLINGS = {
+    "aliases": (
+        (r"text_encoder\.(?!text_model\.)", _TEXT),
+        *((rf"{part}_encoder\.(?!vision_model\.)", _VISION.format(part)) for part in ("image", "depth")),
+    ),
+    "ignore": (POSITION_IDS,),
+}
+TEXT_TABLE = Table((*_SHARED, *linear("proj_cond", "project_text")), **_SPELLINGS)
+RGBD_TABLE = Table(
+    (
+        *_SHARED,
+        *(e for part in ("text", "image", "depth") for e in linear(f"proj_cond_{part}", f"project_{part}")),
+        *(e for part in ("image", "depth") for e in vision_entries(_VISION.format(part), f"{part}_encoder/")),
+    ),
+    **_SPELLINGS,
+)
+
+
+def table(config: GenDoPConfig) -> Table:
+    return TEXT_TABLE if config.vision is None else RGBD_TABLE
+
+
+def config_from_tensors(
+    tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = DECODER_HEADS
+) -> GenDoPConfig:
+    """The sizes of a GenDoP, read from its tensors; `vision` says whether it is to be one that sees image and depth.
+
+    Raises ValueError when the tensors are not such a network's.
+    """
+    names = canonical_names(RGBD_TABLE if vision else TEXT_TABLE, tensors)
+    needed = ["proj_cond_text.weight" if vision else "proj_cond.weight", f"{_TEXT}embeddings.token_embedding.weight"]
+    towers = [(_TEXT, text_config_from_shapes)]
+    if vision:
+        towers.append((_VISION.format("image"), vision_config_from_shapes))
+        needed.append(f"{_VISION.format('image')}embeddings.patch_embedding.weight")
+    for tower, _ in towers:
+        needed += [f"{tower}embeddings.position_embedding.weight", f"{tower}encoder.layers.0.mlp.fc1.weight"]
+    if missing := [name for name in needed if name not in names]:
+        kind = "that sees image and depth" if vision else "of text alone"
+        raise ValueError(f"not a GenDoP {kind}: {', '.join(missing)} missing; give its .safetensors file")
+    configs = []
+    for tower, sizes in towers:
+        own = {name.removeprefix(tower): tensors[names[name]] for name in names if name.startswith(tower)}
+        layers = {name.split(".")[2] for name in own if name.startswith("encoder.layers.")}
+        configs.append(sizes(own, len(layers), tower_heads))
+    decoder = gendop_opt.config_from_tensors(tensors, decoder_heads)
+    return GenDoPConfig(configs[0], configs[1] if vision else None, decoder)
+
+
+def abstract(config: GenDoPConfig, dtype: str = "float32") -> dict[str, Any]:
+    """The parameter tree of the whole network, as shapes."""
+    ids, mask = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
+    pictures = ()
+    if config.vision is not None:
+        side = config.vision.image_size
+        pictures = tuple(jax.ShapeDtypeStruct(shape, np.float32) for shape in ((1, side, side, 3), (1, side, side)))
+    return abstract_params(GenDoP(config, Execution()), ids, ids, mask, *pictures, dtype=dtype)
+
+
+def from_torch(tensors: Tensors, config: GenDoPConfig, dtype: str = "float32") -> dict[str, Any]:
+    """Parameters of `GenDoP` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
+    return to_flax(table(config), tensors, abstract(config, dtype), cast=True)

@@ -1,0 +1,145 @@
+"""CLaTr, as GenDoP trained it (robincourant/CLaTr src/models/actor.py, temos.py): trajectories and texts in one space.
+
+Post-LN transformers of torch's making (attention with q, k and v from one linear, exact GELU, eps 1e-5), sinusoidal
+positions. For inference: there is no dropout. Parameters: traj_encoder, text_encoder (tokens [2, D], project, layers),
+traj_decoder (layers, head); every leaf of `layers` is stacked on axis 0.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.config import CLaTrConfig, Execution
+from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+from shotverse_jax.nn.stack import run_stack
+
+
+class Latent(NamedTuple):
+    """A Gaussian in the latent space, each [B, D]."""
+
+    mu_BD: jax.Array
+    logvar_BD: jax.Array
+
+
+class Reading(NamedTuple):
+    """Latents of the trajectories and of the texts, and the features [B, T, C] that their means are decoded to."""
+
+    traj: Latent
+    text: Latent
+    traj_recon_BTC: jax.Array
+    text_recon_BTC: jax.Array
+
+
+def sinusoids(length: int, width: int) -> np.ndarray:
+    """Positions [length, width], float32: sin and cos of t / 10000^(2k / width) side by side."""
+    angle_TF = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angle_TF), np.cos(angle_TF)], axis=-1).reshape(length, width).astype(np.float32)
+
+
+class Attention(nn.Module):
+    """torch's MultiheadAttention; a mask is True at what may be seen."""
+
+    config: CLaTrConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD, memory_BSD=None, mask_BS=None):
+        width = self.config.hidden_size
+        project = Linear(3 * width, use_bias=True, name="in_proj")
+        q, k, v = jnp.split(project(x_BTD), 3, axis=-1)
+        if memory_BSD is not None:
+            _, k, v = jnp.split(project(memory_BSD), 3, axis=-1)
+        q, k, v = (y.reshape(*y.shape[:2], self.config.num_heads, -1) for y in (q, k, v))
+        mask_B1S = None if mask_BS is None else mask_BS[:, None]
+        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, mask_BTS=mask_B1S)
+        return Linear(width, use_bias=True, name="out_proj")(mixed_BTNH.reshape(x_BTD.shape))
+
+
+class Block(nn.Module):
+    """norm(x + self-attention(x)), with a memory norm(x + attention to it), norm(x + linear2(gelu(linear1(x))))."""
+
+    config: CLaTrConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTD, mask_BT, memory_BSD=None):
+        config = self.config
+        attended_BTD = Attention(config, self.execution, name="self_attn")(x_BTD, mask_BS=mask_BT)
+        x_BTD = LayerNorm(name="self_norm")(x_BTD + attended_BTD)
+        if memory_BSD is not None:
+            attended_BTD = Attention(config, self.execution, name="cross_attn")(x_BTD, memory_BSD)
+            x_BTD = LayerNorm(name="cross_norm")(x_BTD + attended_BTD)
+        wide_BTF = nn.gelu(Linear(config.mlp_size, use_bias=True, name="linear1")(x_BTD), approximate=False)
+        return LayerNorm(name="mlp_norm")(x_BTD + Linear(config.hidden_size, use_bias=True, name="linear2")(wide_BTF))
+
+
+class Encoder(nn.Module):
+    """A sequence after two learned tokens, which become the mean and the log-variance."""
+
+    config: CLaTrConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, x_BTC, mask_BT) -> Latent:
+        config, batch = self.config, len(x_BTC)
+        tokens_2D = self.param("tokens", nn.initializers.normal(1.0), (2, config.hidden_size))
+        x_BTD = Linear(config.hidden_size, use_bias=True, name="project")(x_BTC)
+        x_BTD = jnp.concatenate([jnp.broadcast_to(tokens_2D, (batch, *tokens_2D.shape)), x_BTD], axis=1)
+        x_BTD = (x_BTD + sinusoids(*x_BTD.shape[1:])).astype(self.execution.dtype)
+        mask_BT = jnp.pad(mask_BT, ((0, 0), (2, 0)), constant_values=True)
+        layers = Block(config, self.execution, name="layers")
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT).astype(jnp.float32)
+        return Latent(x_BTD[:, 0], x_BTD[:, 1])
+
+
+class Decoder(nn.Module):
+    """Frames that know their place and look at one latent; features, zero at padding."""
+
+    config: CLaTrConfig
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, latent_BD, mask_BT) -> jax.Array:
+        config, dtype = self.config, self.execution.dtype
+        x_TD = jnp.asarray(sinusoids(mask_BT.shape[1], config.hidden_size), dtype)
+        x_BTD = jnp.broadcast_to(x_TD, (len(mask_BT), *x_TD.shape))
+        layers = Block(config, self.execution, name="layers")
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT, latent_BD[:, None].astype(dtype))
+        features_BTC = Linear(config.feature_size, use_bias=True, name="head")(x_BTD.astype(jnp.float32))
+        return jnp.where(mask_BT[..., None], features_BTC, 0.0)
+
+
+class CLaTr(nn.Module):
+    """Latents of trajectories and of texts, and the way back; float32 in and out.
+
+    A trajectory is `feature_size` numbers a frame (`evaluation/clatr_score.py` makes them), a text the states of CLIP's
+    ViT-B/32 up to the end of the text; masks are True at what is real.
+    """
+
+    config: CLaTrConfig
+    execution: Execution = Execution()
+
+    def setup(self):
+        self.traj_encoder = Encoder(self.config, self.execution)
+        self.text_encoder = Encoder(self.config, self.execution)
+        self.traj_decoder = Decoder(self.config, self.execution)
+
+    def __call__(self, traj_BTC: jax.Array, traj_mask_BT, text_BSC: jax.Array, text_mask_BS) -> Reading:
+        """Both latents and what their means are decoded to, over the frames of the trajectory."""
+        traj, text = self.encode_trajectory(traj_BTC, traj_mask_BT), self.encode_text(text_BSC, text_mask_BS)
+        return Reading(traj, text, self.decode(traj.mu_BD, traj_mask_BT), self.decode(text.mu_BD, traj_mask_BT))
+
+    def encode_trajectory(self, traj_BTC: jax.Array, mask_BT: jax.Array) -> Latent:
+        return self.traj_encoder(traj_BTC, mask_BT)
+
+    def encode_text(self, text_BSC: jax.Array, mask_BS: jax.Array) -> Latent:
+        return self.text_encoder(text_BSC, mask_BS)
+
+    def decode(self, latent_BD: jax.Array, mask_BT: jax.Array) -> jax.Array:
+        """Features [B, T, C] of a latent, zero where mask_BT is False."""
+        return self.traj_decoder(latent_BD, mask_BT)

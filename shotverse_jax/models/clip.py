@@ -1,0 +1,119 @@
+"""CLIP's text and vision towers (transformers `models/clip`): pre-LN blocks, all linears with bias, learned positions.
+
+Parameters of the text tower: `embedding` [V, D], `positions` [P, D], `layers` (every leaf stacked on axis 0),
+`final_norm`; of the vision tower: `patch_kernel` [y, x, 3, D], `class_embedding` [D], `positions`, `pre_norm`,
+`layers`, `post_norm`.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
+from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+from shotverse_jax.nn.stack import run_stack
+
+_init = nn.initializers.normal(0.02)
+
+
+def activate(x: jax.Array, name: str) -> jax.Array:
+    """The exact GELU ("gelu"), or x sigmoid(1.702 x) ("quick_gelu"); ValueError for another name."""
+    if name == "gelu":
+        return nn.gelu(x, approximate=False)
+    if name == "quick_gelu":
+        return x * nn.sigmoid(1.702 * x)
+    raise ValueError(f'CLIP\'s activation is "gelu" or "quick_gelu", got "{name}"')
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + fc2(activation(fc1(norm(x)))); the layer of both towers."""
+
+    config: CLIPTextConfig | CLIPVisionConfig
+    execution: Execution
+    causal: bool
+
+    @nn.compact
+    def __call__(self, x_BTD, mask_BT):
+        config = self.config
+        heads = (*x_BTD.shape[:2], config.num_heads, config.hidden_size // config.num_heads)
+        normed_BTD = LayerNorm(config.layer_norm_eps, name="norm1")(x_BTD)
+        q, k, v = (
+            Linear(config.hidden_size, use_bias=True, name=name)(normed_BTD).reshape(heads)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        mask_B1T = None if mask_BT is None else mask_BT[:, None]
+        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, causal=self.causal, mask_BTS=mask_B1T)
+        x_BTD = x_BTD + Linear(config.hidden_size, use_bias=True, name="out_proj")(mixed_BTNH.reshape(x_BTD.shape))
+        normed_BTD = LayerNorm(config.layer_norm_eps, name="norm2")(x_BTD)
+        wide_BTF = activate(Linear(config.mlp_size, use_bias=True, name="fc1")(normed_BTD), config.activation)
+        return x_BTD + Linear(config.hidden_size, use_bias=True, name="fc2")(wide_BTF)
+
+
+class CLIPText(nn.Module):
+    """Token ids in, final-normed states out (transformers' CLIPTextModel, `last_hidden_state`)."""
+
+    config: CLIPTextConfig
+    execution: Execution = Execution()
+
+    @nn.compact
+    def __call__(self, ids_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:
+        """States [B, T, D], float32, of padding too; mask_BT is True at real tokens, and a token sees those up to it.
+
+        Raises ValueError for more tokens than positions.
+        """
+        config = self.config
+        length = ids_BT.shape[1]
+        if length > config.max_positions:
+            raise ValueError(f"the text tower reads {config.max_positions} tokens, got {length}; cut the text")
+        table_VD = self.param("embedding", _init, (config.vocab_size, config.hidden_size))
+        positions_PD = self.param("positions", _init, (config.max_positions, config.hidden_size))
+        x_BTD = (table_VD[ids_BT] + positions_PD[:length]).astype(self.execution.dtype)
+        layers = Block(config, self.execution, causal=True, name="layers")
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT)
+        return LayerNorm(config.layer_norm_eps, name="final_norm")(x_BTD).astype(jnp.float32)
+
+
+def end_of_text(states_BTD: jax.Array, ids_BT: jax.Array) -> jax.Array:
+    """States [B, D] at the end of each text, the largest id of the vocabulary (`pooler_output`)."""
+    end_B11 = jnp.argmax(ids_BT, axis=1)[:, None, None]
+    return jnp.take_along_axis(states_BTD, end_B11, axis=1)[:, 0]
+
+
+class Seen(NamedTuple):
+    """States [B, P, D] of the class token and the patches, before any final norm, and the normed class token [B, D];
+    float32."""
+
+    last_BPD: jax.Array
+    pooled_BD: jax.Array
+
+
+class CLIPVision(nn.Module):
+    """Pictures in, states out (transformers' CLIPVisionModel, `last_hidden_state` and `pooler_output`)."""
+
+    config: CLIPVisionConfig
+    execution: Execution = Execution()
+
+    @nn.compact
+    def __call__(self, image_BHWC: jax.Array) -> Seen:
+        """image_BHWC: three channels, normalised as the tower was trained; ValueError for another size."""
+        config, size = self.config, self.config.patch_size
+        batch, expected = len(image_BHWC), (config.image_size, config.image_size, 3)
+        if image_BHWC.shape[1:] != expected:
+            raise ValueError(f"the vision tower reads pictures {list(expected)}, got {list(image_BHWC.shape[1:])}")
+        side, width = config.image_size // size, config.hidden_size
+        kernel = self.param("patch_kernel", _init, (size, size, 3, width)).reshape(-1, width)
+        cells = image_BHWC[:, : side * size, : side * size].reshape(batch, side, size, side, size, 3)
+        patches_BPV = cells.swapaxes(2, 3).reshape(batch, side * side, -1).astype(self.execution.dtype)
+        start_D = self.param("class_embedding", _init, (width,))
+        x_BPD = jnp.concatenate(
+            [jnp.broadcast_to(start_D, (batch, 1, width)), patches_BPV @ kernel.astype(patches_BPV.dtype)], axis=1
+        )
+        x_BPD = (x_BPD + self.param("positions", _init, (config.places, width))).astype(self.execution.dtype)
+        x_BPD = LayerNorm(config.layer_norm_eps, name="pre_norm")(x_BPD)
+        layers = Block(config, self.execution, causal=False, name="layers")
+        x_BPD = run_stack(layers, config.num_layers, self.execution, x_BPD, None).astype(jnp.float32)
+        return Seen(x_BPD, LayerNorm(config.layer_norm_eps, name="post_norm")(x_BPD[:, 0]))

@@ -1,0 +1,81 @@
+"""GenDoP (arXiv 2504.07083): conditions through CLIP's towers and a projection, the prefix of a pose decoder.
+
+What it takes from the towers (GenDoP core/models.py): of the text the final-normed states at all 77 places, padding
+too; of the image and of the depth map all states of the last layer, the class token first, without the final norm.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from shotverse_jax.config import Execution, GenDoPConfig
+from shotverse_jax.models.clip import CLIPText, CLIPVision
+from shotverse_jax.models.opt import OPTDecoder
+from shotverse_jax.nn.linear import Linear
+from shotverse_jax.nn.norm import LayerNorm
+
+
+class GenDoP(nn.Module):
+    """P(pose tokens | caption), with `config.vision` P(pose tokens | caption, first frame, its depth).
+
+    Parameters: text_encoder, project_text, with vision image_encoder, project_image, depth_encoder, project_depth;
+    norm, decoder. Inputs are made by `data/clip.py`.
+    """
+
+    config: GenDoPConfig
+    execution: Execution = Execution()
+
+    def setup(self):
+        config, width = self.config, self.config.decoder.hidden_size
+        self.text_encoder = CLIPText(config.text, self.execution)
+        self.project_text = Linear(width, use_bias=True)
+        if config.vision is not None:
+            self.image_encoder = CLIPVision(config.vision, self.execution)
+            self.project_image = Linear(width, use_bias=True)
+            self.depth_encoder = CLIPVision(config.vision, self.execution)
+            self.project_depth = Linear(width, use_bias=True)
+        self.norm = LayerNorm()
+        self.decoder = OPTDecoder(config.decoder, self.execution)
+
+    def __call__(
+        self,
+        pose_ids_BN: jax.Array,
+        text_ids_BT: jax.Array,
+        text_mask_BT: jax.Array,
+        image_BHWC: jax.Array | None = None,
+        depth_BHW: jax.Array | None = None,
+        deterministic: bool = True,
+    ) -> jax.Array:
+        """Logits [B, N, V], float32; those at place j predict pose_ids_BN[:, j + 1] (BOS comes first).
+
+        deterministic=False runs the decoder's dropout and needs an rng named "dropout". Otherwise as `prefix`.
+        """
+        prefix_BPD = self.prefix(text_ids_BT, text_mask_BT, image_BHWC, depth_BHW)
+        return self.decoder(prefix_BPD, pose_ids_BN, deterministic)[:, prefix_BPD.shape[1] :]
+
+    def prefix(
+        self,
+        text_ids_BT: jax.Array,
+        text_mask_BT: jax.Array,
+        image_BHWC: jax.Array | None = None,
+        depth_BHW: jax.Array | None = None,
+    ) -> jax.Array:
+        """What the decoder reads before BOS, [B, P, decoder width]: text, then image, then depth, normed together.
+
+        Raises ValueError when there are pictures and the network has no towers for them, or the reverse.
+        """
+        given = [picture is not None for picture in (image_BHWC, depth_BHW)]
+        if given != [self.config.vision is not None] * 2:
+            raise ValueError(
+                "a GenDoP with vision towers reads an image and its depth, one without reads neither; "
+                f"got image: {given[0]}, depth: {given[1]}, vision towers: {self.config.vision is not None}"
+            )
+        parts = [self.project_text(self._cast(self.text_encoder(text_ids_BT, text_mask_BT)))]
+        if self.config.vision is not None:
+            parts.append(self.project_image(self._cast(self.image_encoder(image_BHWC).last_BPD)))
+            depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
+            parts.append(self.project_depth(self._cast(self.depth_encoder(depth_BHWC).last_BPD)))
+        return self.norm(jnp.concatenate(parts, axis=1))
+
+    def _cast(self, states_BPD):
+        return states_BPD.astype(self.execution.dtype)

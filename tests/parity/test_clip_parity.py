@@ -1,0 +1,114 @@
+"""CLIP's towers against transformers on the same random weights, float32: states, pooled states and all gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
+from shotverse_jax.conversion import clip, core
+from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text
+
+torch = pytest.importorskip("torch")
+modeling = pytest.importorskip("transformers.models.clip.modeling_clip")
+configuration = pytest.importorskip("transformers.models.clip.configuration_clip")
+
+SIZES = {"hidden_size": 24, "num_layers": 3, "num_heads": 4, "mlp_size": 40}
+HF_SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40}
+TEXT = {"vocab_size": 50, "max_positions": 14}
+HF_TEXT = {"vocab_size": 50, "max_position_embeddings": 14, "bos_token_id": 48, "eos_token_id": 49, "pad_token_id": 0}
+VISION = {"patch_size": 5, "image_size": 22}  # the last 2 pixels each way are in no patch
+LENGTHS = (12, 7)
+
+
+def random_weights(model):
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter) + ("norm" in name and "weight" in name))
+    return model.eval()
+
+
+def arrays(model, prefix):
+    """Weights and gradients under the names of transformers 4, which have one level more."""
+    weights = {prefix + name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return weights, {prefix + name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+
+def relative(ours, theirs):
+    return np.max(np.abs(np.asarray(ours, np.float32) - theirs)) / np.max(np.abs(theirs))
+
+
+def text_inputs(vocab):
+    rng = np.random.default_rng(1)
+    mask_BT = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    ids_BT = np.where(mask_BT, rng.integers(1, vocab - 2, mask_BT.shape), 0)
+    ids_BT[[0, 1], np.array(LENGTHS) - 1] = vocab - 1
+    return ids_BT, mask_BT
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+def test_text_states_and_gradients(activation):
+    hf = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT, hidden_act=activation)
+    model, config = random_weights(modeling.CLIPTextModel(hf)), CLIPTextConfig(**SIZES, **TEXT, activation=activation)
+    assert clip.text_config_from_hf(hf.to_dict()) == config
+    ids_BT, mask_BT = text_inputs(50)
+    weights_BTD = np.random.default_rng(2).normal(size=(*ids_BT.shape, 24)).astype(np.float32)
+    theirs = model(input_ids=torch.tensor(ids_BT), attention_mask=torch.tensor(mask_BT, dtype=torch.long))
+    (theirs.last_hidden_state * torch.tensor(weights_BTD)).sum().backward()
+    tensors, their_grads = arrays(model, "")  # the names of transformers 5
+
+    def loss(params):
+        states_BTD = CLIPText(config).apply({"params": params}, ids_BT, mask_BT)
+        return jnp.sum(states_BTD * weights_BTD), states_BTD
+
+    grads, ours = jax.jit(jax.grad(loss, has_aux=True))(clip.text_from_hf(tensors, config))
+    assert relative(ours, theirs.last_hidden_state.detach().numpy()) < 2e-5  # padding too, which GenDoP reads
+    assert relative(end_of_text(ours, ids_BT), theirs.pooler_output.detach().numpy()) < 2e-5
+    expected = clip.text_from_hf(their_grads, config)
+    expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")  # zero: a shift of all scores
+    errors = jax.tree.map(relative, grads, expected)
+    assert max(jax.tree.leaves(errors)) < 1e-4, errors
+
+
+def test_vision_states_and_gradients():
+    hf = configuration.CLIPVisionConfig(**HF_SIZES, **VISION, hidden_act="gelu")
+    model = random_weights(modeling.CLIPVisionModel(hf))
+    config = CLIPVisionConfig(**SIZES, **VISION)
+    rng = np.random.default_rng(1)
+    image_BHWC = rng.normal(size=(2, 22, 22, 3)).astype(np.float32)
+    weights_BPD = rng.normal(size=(2, config.places, 24)).astype(np.float32)
+    theirs = model(pixel_values=torch.tensor(image_BHWC.transpose(0, 3, 1, 2)))
+    their_loss = (theirs.last_hidden_state * torch.tensor(weights_BPD)).sum()
+    (their_loss + (theirs.pooler_output * torch.tensor(weights_BPD[:, 0])).sum()).backward()
+    tensors, their_grads = arrays(model, "")
+    sizes = clip.vision_config_from_shapes(tensors, 3, 4)
+    assert sizes.places == config.places and sizes.mlp_size == 40 and sizes.patch_size == 5
+    table = core.Table(clip.vision_entries(""))
+    abstract = core.abstract_params(CLIPVision(config, Execution()), image_BHWC)
+
+    def loss(params):
+        seen = CLIPVision(config).apply({"params": params}, image_BHWC)
+        return jnp.sum(seen.last_BPD * weights_BPD) + jnp.sum(seen.pooled_BD * weights_BPD[:, 0]), seen
+
+    grads, seen = jax.jit(jax.grad(loss, has_aux=True))(core.to_flax(table, tensors, abstract))
+    assert relative(seen.last_BPD, theirs.last_hidden_state.detach().numpy()) < 2e-5
+    assert relative(seen.pooled_BD, theirs.pooler_output.detach().numpy()) < 2e-5
+    expected = core.to_flax(table, their_grads, abstract)
+    expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")
+    errors = jax.tree.map(relative, grads, expected)
+    assert max(jax.tree.leaves(errors)) < 1e-4, errors
+
+
+def test_a_whole_clip_is_read_for_its_text_tower():
+    text = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT)
+    vision = configuration.CLIPVisionConfig(**HF_SIZES, **VISION)
+    whole = configuration.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
+    model, (ids_BT, mask_BT) = random_weights(modeling.CLIPModel(whole)), text_inputs(50)
+    config = clip.text_config_from_hf(whole.to_dict())
+    assert config == CLIPTextConfig(**SIZES, **TEXT, activation="quick_gelu")
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    ours = CLIPText(config).apply({"params": clip.text_from_hf(tensors, config)}, ids_BT, mask_BT)
+    with torch.no_grad():
+        theirs = model.text_model(torch.tensor(ids_BT), torch.tensor(mask_BT, dtype=torch.long)).last_hidden_state
+    assert relative(ours, theirs.numpy()) < 2e-5
