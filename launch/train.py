@@ -14,6 +14,7 @@ from ml_collections import config_flags
 from shotverse_jax.data.loader import batches
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
+from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller, planner, pose_net, vae
@@ -38,15 +39,17 @@ def main(_):
     if EXPORT_ONLY.value:
         state = Checkpoints(folder / "checkpoints").restore(state)
     else:
+        place = Placement.of(run, state, task.frozen)
         state = train(
             run,
             folder,
             state,
             task.frozen,
-            make_train_step(task.loss_fn, optimizer, schedule, run.ema),
-            make_eval_step(task.loss_fn),
+            make_train_step(task.loss_fn, optimizer, schedule, run.ema, place),
+            make_eval_step(task.loss_fn, place),
             train_batches=lambda start: batches(task.source("train", run.steps), start, run.workers),
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),
+            place=place,
         )
     if jax.process_index() == 0 and (EXPORT_ONLY.value or int(state.step) >= run.steps):
         task.export(merge(state.averaged, task.frozen), folder / "export")

@@ -1,7 +1,6 @@
 """The training loop: the only place with a clock, a disk and a signal handler."""
 
 import contextlib
-import dataclasses
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -10,32 +9,15 @@ from pathlib import Path
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
 from shotverse_jax.train.checkpoint import Checkpoints, flatten
 from shotverse_jax.train.metrics import MetricsWriter
+from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import TrainState
 
 PROGRESS = ("loss", "accuracy", "samples_per_second")
-
-
-@dataclasses.dataclass(frozen=True)
-class Placement:
-    """Data parallelism over all devices: the batch is split on its first axis, everything else is replicated."""
-
-    batch: NamedSharding
-    replicated: NamedSharding
-
-    @classmethod
-    def over_all_devices(cls) -> "Placement":
-        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-        return cls(NamedSharding(mesh, PartitionSpec("data")), NamedSharding(mesh, PartitionSpec()))
-
-    def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This host's slice of the global batch → global arrays."""
-        return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
 
 
 def train(
@@ -47,19 +29,22 @@ def train(
     eval_step: Callable,
     train_batches: Callable[[int], Iterator],
     eval_batches: Callable[[], Iterator],
+    place: Placement | None = None,
 ) -> TrainState:
     """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one; → last state.
 
     train_batches(start) yields (layout, batch) from that step on; eval_batches() yields the held-out batches. A layout
     is what of a batch is compiled in (the number of shots of the planner's), hashable; None where there is nothing.
-    `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells).
+    `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells). `place`
+    is what the steps were made with: where everything lies on the mesh of the run.
 
     Raises:
+        ValueError: a mesh that is not of all devices, or a batch that does not divide over it.
         FloatingPointError: `config.max_bad_steps` steps in a row were not finite; nothing of them was saved.
     """
     folder = Path(folder)
-    place = Placement.over_all_devices()
-    state, frozen = jax.device_put((state, frozen), place.replicated)
+    place = place or Placement.of(config, state, frozen)
+    state, frozen = place.put(state, frozen)
     key = jax.device_put(jax.random.key(config.seed), place.replicated)
     checkpoints = Checkpoints(folder / "checkpoints")
     log = _Log(config, folder / "metrics.jsonl")
@@ -76,7 +61,7 @@ def train(
             layout, batch = next(batches)
             batch = place.put_batch(batch)
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, frozen, batch, key, layout=layout)
+                state, metrics = train_step(state, frozen, batch, key, layout)
             step += 1
             log.step(step, metrics, state)
             stop = _agreed(stopped, step % config.log_every == 0)
@@ -100,7 +85,7 @@ def evaluate(eval_step: Callable, state: TrainState, frozen: dict, batches: Iter
     """Mean metrics of the averaged parameters over `batches`, with the loss for each layout."""
     records = []
     for layout, batch in batches:
-        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), layout=layout)
+        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), layout)
         part = {} if layout is None else {"loss_" + "-".join(map(str, np.atleast_1d(layout))): metrics["loss"]}
         records.append({**metrics, **part})
     return _mean(jax.device_get(records))

@@ -56,7 +56,7 @@ def _kernels(params: dict) -> dict:
     """How Muon reads each leaf: a kernel [..., in, out] as a matrix to `out`, one per block of a stack; None: AdamW."""
 
     def dimensions(path, leaf):
-        names = [part.key for part in path]
+        names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
         if names[-1] != "kernel":
             return None
         stacked = any(name in ("layers", "blocks") for name in names)

@@ -6,13 +6,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import TrainState, merge
 
 
 def make_train_step(
-    loss_fn: Callable, optimizer: optax.GradientTransformation, schedule: optax.Schedule, ema: float
+    loss_fn: Callable,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    ema: float,
+    place: Placement | None = None,
 ) -> Callable:
     """→ jitted step(state, frozen, batch, key, layout) → (state, metrics); `state` is donated, `layout` static.
+
+    With a `place` everything comes and stays as it says; `layout` is then a positional argument.
 
     loss_fn(variables, batch, layout, key) → (loss, metrics), `key` None for a deterministic pass. A step whose loss
     or gradient is not finite leaves parameters, optimizer and average as they were and counts in `bad_steps`;
@@ -51,14 +58,14 @@ def make_train_step(
         }
         return TrainState(state.step + 1, params, opt_state, average, bad_steps), metrics
 
-    return jax.jit(step, static_argnames="layout", donate_argnames="state")
+    return jax.jit(step, static_argnums=4, donate_argnums=0, **(place.train_step if place else {}))
 
 
-def make_eval_step(loss_fn: Callable) -> Callable:
+def make_eval_step(loss_fn: Callable, place: Placement | None = None) -> Callable:
     """→ jitted eval_step(params, frozen, batch, layout) → metrics of a deterministic pass."""
 
     def step(params: dict, frozen: dict, batch: dict, layout: Hashable):
         loss, metrics = loss_fn(merge(params, frozen), batch, layout, None)
         return {**metrics, "loss": loss}
 
-    return jax.jit(step, static_argnames="layout")
+    return jax.jit(step, static_argnums=3, **(place.eval_step if place else {}))

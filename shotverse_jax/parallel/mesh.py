@@ -1,0 +1,72 @@
+"""The mesh of a run: its devices along the axes data, fsdp, sequence and tensor."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from shotverse_jax.config import MeshConfig
+
+AXES = ("data", "fsdp", "sequence", "tensor")
+BATCH = ("data", "fsdp")
+"""The axes that the samples of a batch are split over."""
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of `config` over `devices` (all of them, of all processes).
+
+    Raises:
+        ValueError: sizes that do not multiply to the number of devices.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    sizes = axis_sizes(config, len(devices))
+    kinds = (AxisType.Auto,) * len(AXES)  # the default is Explicit, another way to write programs
+    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=kinds, devices=devices)
+
+
+def axis_sizes(config: MeshConfig, devices: int) -> dict[str, int]:
+    """Devices along each axis, with -1 filled in. Raises ValueError as `make_mesh`."""
+    sizes = {axis: getattr(config, axis) for axis in AXES}
+    shown = ", ".join(f"{axis}={size}" for axis, size in sizes.items())
+    open_axes = [axis for axis, size in sizes.items() if size == -1]
+    if len(open_axes) > 1 or any(size < 1 and size != -1 for size in sizes.values()):
+        raise ValueError(f"a mesh has positive sizes, and one of them may be -1 for the rest; got {shown}")
+    told = math.prod(size for size in sizes.values() if size != -1)
+    if open_axes and devices % told == 0:
+        sizes[open_axes[0]] = devices // told
+    if math.prod(sizes.values()) != devices:
+        raise ValueError(f"a mesh of {shown} does not use all devices, of which there are {devices}; change one axis")
+    return sizes
+
+
+def batch_sharding(mesh: Mesh, size: int | None = None) -> NamedSharding:
+    """Samples, the first axis, over data and fsdp.
+
+    Raises:
+        ValueError: a batch of `size` samples that does not divide over them.
+    """
+    parts = math.prod(mesh.shape[axis] for axis in BATCH)
+    if size is not None and size % parts:
+        raise ValueError(
+            f"a batch of {size} does not divide over data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']} devices"
+        )
+    return NamedSharding(mesh, PartitionSpec(BATCH))
+
+
+def batch_share(mesh: Mesh) -> tuple[int, int]:
+    """(index, count): which of `count` equal parts of every batch this process reads.
+
+    Processes whose devices differ only along sequence and tensor read the same part.
+
+    Raises:
+        ValueError: devices of this process that hold no such part.
+    """
+    rows = mesh.devices.reshape(math.prod(mesh.devices.shape[:2]), -1)
+    own = [i for i, row in enumerate(rows) if any(device.process_index == jax.process_index() for device in row)]
+    if own != list(range(own[0], own[0] + len(own))) or len(rows) % len(own) or own[0] % len(own):
+        raise ValueError(
+            f"the devices of process {jax.process_index()} hold the samples {own} of {len(rows)}, which is not one "
+            "of several equal parts; make data x fsdp a multiple or a divisor of the number of processes"
+        )
+    return own[0] // len(own), len(rows) // len(own)
