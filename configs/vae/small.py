@@ -9,10 +9,11 @@ from shotverse_jax.config import VAES, VAETrainConfig
 RECIPE = dict(
     steps=3000,
     batch=4,
-    lr=2e-3,
+    optimizer="muon",
+    lr=3e-3,
     warmup=100,
     final_lr=0.02,
-    ema=0.995,
+    ema=0.99,
     weight_decay=1e-4,
     frames=9,
     height=64,

@@ -19,9 +19,10 @@ from shotverse_jax.config import Execution, WanVAEConfig
 from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear
 
-# torch's defaults for a convolution: uniform in +-1/sqrt(fan in). Not zero biases: the norms take away the size of
-# what they see, so without biases a dark frame and a bright one would begin as the same.
-INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+# Kernels keep the size of what passes. Biases are torch's, not zero: the norms take away the size of what they see, so
+# without biases a dark frame and a bright one would begin as the same.
+INIT = nn.initializers.lecun_normal()
+QUIET = -6.0  # the log-variance of latents to begin with: noise as strong as they are would teach to ignore them
 
 
 def bias_init(fan_in: int) -> nn.initializers.Initializer:
@@ -166,16 +167,22 @@ def _zeros_before(x_BTHWC, frames):
 
 
 class Conv3D(nn.Module):
-    """Convolution over (time, height, width) of what it is given, no padding in time; parameters kernel and bias."""
+    """Convolution over (time, height, width) of what it is given, no padding in time; parameters kernel and bias.
+
+    With `zero` it begins as zero.
+    """
 
     features: int
     size: tuple[int, int, int] = (3, 3, 3)
     stride: int = 1
+    zero: bool = False
 
     @nn.compact
     def __call__(self, x_BTHWC):
-        kernel = self.param("kernel", INIT, (*self.size, x_BTHWC.shape[-1], self.features))
-        bias = self.param("bias", bias_init(math.prod(kernel.shape[:-1])), (self.features,))
+        shape = (*self.size, x_BTHWC.shape[-1], self.features)
+        init, init_bias = (nn.initializers.zeros,) * 2 if self.zero else (INIT, bias_init(math.prod(shape[:-1])))
+        kernel = self.param("kernel", init, shape)
+        bias = self.param("bias", init_bias, (self.features,))
         return convolve(x_BTHWC, kernel.astype(x_BTHWC.dtype), self.stride) + bias.astype(x_BTHWC.dtype)
 
 
@@ -216,14 +223,17 @@ class ChannelNorm(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """x + conv(silu(norm(conv(silu(norm(x)))))), with a linear shortcut where the number of channels changes."""
+    """x + conv(silu(norm(conv(silu(norm(x)))))), with a linear shortcut where the number of channels changes.
+
+    It begins as the shortcut alone: a few hundred steps of training then get twice as far.
+    """
 
     features: int
 
     @nn.compact
     def __call__(self, x_BTHWC):
         y_BTHWC = CausalConv(self.features, name="conv1")(nn.silu(ChannelNorm(name="norm1")(x_BTHWC)))
-        y_BTHWC = CausalConv(self.features, name="conv2")(nn.silu(ChannelNorm(name="norm2")(y_BTHWC)))
+        y_BTHWC = CausalConv(self.features, zero=True, name="conv2")(nn.silu(ChannelNorm(name="norm2")(y_BTHWC)))
         if x_BTHWC.shape[-1] != self.features:
             x_BTHWC = Linear(self.features, use_bias=True, kernel_init=INIT, name="shortcut")(x_BTHWC)
         return x_BTHWC + y_BTHWC
@@ -361,7 +371,8 @@ class WanVAE(nn.Module):
         channels = self.config.latent_channels
         self.encoder = Encoder(self.config, self.execution)
         self.decoder = Decoder(self.config, self.execution)
-        self.quant = Linear(2 * channels, use_bias=True, kernel_init=INIT)
+        quiet = lambda _, shape: jnp.where(jnp.arange(shape[0]) < channels, 0.0, QUIET)  # noqa: E731
+        self.quant = Linear(2 * channels, use_bias=True, kernel_init=INIT, bias_init=quiet)
         self.post_quant = Linear(channels, use_bias=True, kernel_init=INIT)
 
     def __call__(self, video_BTHWC: jax.Array) -> jax.Array:

@@ -30,6 +30,7 @@ class Linear(nn.Module):
     features: int
     use_bias: bool = False
     kernel_init: Callable = nn.initializers.normal(0.02)
+    bias_init: Callable = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
@@ -40,5 +41,5 @@ class Linear(nn.Module):
             low = nn.Dropout(adapter.dropout)(x, deterministic=deterministic) @ adapter.a.astype(x.dtype)
             y = y + adapter.scale * (low @ adapter.b.astype(x.dtype))
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
         return y
