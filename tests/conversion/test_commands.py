@@ -11,7 +11,17 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from shotverse_jax import cli, pretrained
-from shotverse_jax.config import ControllerConfig, OPTConfig, UMT5Config, WanDiTConfig, WanVAEConfig
+from shotverse_jax.config import (
+    CLaTrConfig,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    ControllerConfig,
+    GenDoPConfig,
+    OPTConfig,
+    UMT5Config,
+    WanDiTConfig,
+    WanVAEConfig,
+)
 from shotverse_jax.conversion import commands, core, qwen3_vl, stream
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
@@ -46,6 +56,8 @@ QWEN = {
     "image_token_id": 18,
     "video_token_id": 19,
 }
+CLIP = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12}
+CLIP_TEXT = CLIPTextConfig(20, 8, 2, 2, 12, 77, "quick_gelu")
 VAE = {"latents_mean": [0.1] * 4, "latents_std": [0.9] * 4}
 CONFIGS = {
     "wan-dit": WanDiTConfig(12, 40, 1, 20, 8, 10, 4, rope="wan3d", camera=False),  # all of Wan's names
@@ -53,10 +65,16 @@ CONFIGS = {
     "umt5": UMT5Config(vocab_size=20, hidden_size=8, num_layers=3, num_heads=2, head_dim=3, mlp_size=12, buckets=8),
     "wan-vae": WanVAEConfig(4, 4, (1, 2), 1, (True,), latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4),
     "gendop-opt": OPTConfig(vocab_size=20, hidden_size=8, num_layers=3, max_positions=9),
+    "gendop-text-motion": GenDoPConfig(CLIPTextConfig(20, 16, 2, 16, 12, 5), None, OPTConfig(20, 8, 2, 8)),
+    "gendop-text-rgbd": GenDoPConfig(
+        CLIPTextConfig(20, 16, 2, 16, 12, 5), CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8)
+    ),
+    "clip-text": CLIP_TEXT,
+    "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),
     "qwen3-vl": qwen3_vl.full_config_from_hf(QWEN),
     "qwen3-vl-text": qwen3_vl.config_from_hf(QWEN),
 }
-BESIDE = {"wan-vae": VAE, "qwen3-vl": QWEN, "qwen3-vl-text": QWEN}
+BESIDE = {"wan-vae": VAE, "clip-text": CLIP, "qwen3-vl": QWEN, "qwen3-vl-text": QWEN}
 STYLES = [(name, style) for name in CONFIGS if name != "holocine" for style in NETWORKS[name].styles]
 SMALL = "umt5"
 

@@ -1,0 +1,68 @@
+"""GenDoP as published: a caption, and a first frame and its depth where the network sees them, to pose tokens."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from tokenizers import Tokenizer
+
+from shotverse_jax.camera.gendop_tokenizer import NUM_POSES
+from shotverse_jax.camera.tokenizer import BOS, EOS
+from shotverse_jax.config import Execution, GenDoPConfig
+from shotverse_jax.data.clip import load_clip_tokenizer
+from shotverse_jax.infer.decode import Grammar, Sampling, decode_opt
+from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.pretrained import folder as files
+
+GENDOP_SAMPLING = Sampling(temperature=1.0, top_k=10, top_p=1.0)
+
+
+def load_gendop(folder: str | Path) -> tuple[GenDoPConfig, dict, Tokenizer]:
+    """A folder that `shotverse convert --as gendop-…` wrote → (config, float32 NumPy params, CLIP's tokenizer).
+
+    Raises:
+        ValueError: no such folder, a file missing or broken, or parameters that do not fit the config (all listed).
+    """
+    folder = files.find("GenDoP", folder, (files.CONFIG, files.TOKENIZER, files.WEIGHTS))
+    config = files.read_config(folder, GenDoPConfig)
+    params = files.read_params(folder / files.WEIGHTS, jax.eval_shape(lambda: init_gendop(config))["params"])
+    return config, params, load_clip_tokenizer(folder / files.TOKENIZER)
+
+
+def init_gendop(config: GenDoPConfig, key: jax.Array | None = None) -> dict:
+    """Random variables of a GenDoP, from one token and blank pictures."""
+    ids, pictures = jnp.zeros((1, 1), jnp.int32), ()
+    if config.vision is not None:
+        side = config.vision.image_size
+        pictures = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side))
+    return GenDoP(config).init(jax.random.key(0) if key is None else key, ids, ids, ids == 0, *pictures)
+
+
+def generate(
+    params: Mapping[str, Any],
+    config: GenDoPConfig,
+    execution: Execution,
+    key: jax.Array,
+    text_ids_BT: Any,
+    text_mask_BT: Any,
+    image_BHWC: Any = None,
+    depth_BHW: Any = None,
+    sampling: Sampling = GENDOP_SAMPLING,
+) -> jax.Array:
+    """Pose tokens [B, 302] of 30 poses, BOS … EOS, as `camera.gendop_tokenizer.GenDoPTokenizer.decode` takes a row.
+
+    Inputs are made by `data/clip.py`. key: as of `infer.decode.decode`. Every token is a value, so that a sequence is
+    always whole; the original draws a 301st token that it drops. Raises ValueError as `GenDoP.prefix`.
+    """
+    prefix_BPD = _prefix(params, config, execution, text_ids_BT, text_mask_BT, image_BHWC, depth_BHW)
+    grammar = Grammar.of_gendop(NUM_POSES)
+    ids_BN = decode_opt(params["decoder"], config.decoder, prefix_BPD, grammar, key, sampling, dtype=execution.dtype)
+    return jnp.pad(jnp.pad(ids_BN, ((0, 0), (1, 0)), constant_values=BOS), ((0, 0), (0, 1)), constant_values=EOS)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "execution"))
+def _prefix(params, config, execution, *inputs):
+    return GenDoP(config, execution).apply({"params": params}, *inputs, method="prefix")
