@@ -14,7 +14,7 @@ from ml_collections import config_flags
 from shotverse_jax.data.loader import batches
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
-from shotverse_jax.train.placement import Placement
+from shotverse_jax.train.placement import Placement, together
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller, planner, pose_net, vae
@@ -51,9 +51,11 @@ def main(_):
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),
             place=place,
         )
-    if jax.process_index() == 0 and (EXPORT_ONLY.value or int(state.step) >= run.steps):
-        task.export(merge(state.averaged, task.frozen), folder / "export")
-        print(f"exported step {int(state.step)} to {folder / 'export'}")
+    if EXPORT_ONLY.value or int(state.step) >= run.steps:
+        variables = together(merge(state.averaged, task.frozen))
+        if jax.process_index() == 0:
+            task.export(variables, folder / "export")
+            print(f"exported step {int(state.step)} to {folder / 'export'}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from typing import Literal
+from typing import Any, Literal
 
 # What guidance steers away from, the default of Wan2.2 (wan/configs/shared_config.py) and HoloCine.
 NEGATIVE_PROMPT = (
@@ -20,12 +20,14 @@ class Execution:
     attention: kernel of `nn/attention.py`. remat: what the backward pass recomputes of each block.
     dtype: activations and matmuls ("float32" or "bfloat16"); parameters keep their own dtype.
     unroll: run a stack of blocks as a Python loop instead of a scan (faster on CPU forward, never for deep backward).
+    spread: how the video transformer's tokens lie on a mesh (`parallel/sequence.py` makes it); None: nothing is said.
     """
 
     attention: Literal["xla", "cudnn", "splash"] = "xla"
     remat: Literal["none", "full", "save_attention"] = "none"
     dtype: Literal["float32", "bfloat16"] = "float32"
     unroll: bool = False
+    spread: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

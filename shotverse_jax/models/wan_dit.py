@@ -8,6 +8,7 @@ axis 0), `head_modulation`, `head`. In a block: `modulation`, `self_attn`, `cros
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -88,26 +89,37 @@ class Block(nn.Module):
         return gated(x_BND, y_BND, mlp_gate)
 
     def _self_mixer(self, shot_tokens):
-        kernel = self.execution.attention
+        kernel, mix = self.execution.attention, _mixing(self.execution)
         if self.config.self_attention == "full":
-            return lambda q, k, v: attend(q, k, v, kernel=kernel)
-        return lambda q, k, v: sparse_attend(q, k, v, *shot_tokens, kernel=kernel)
+            return lambda *qkv: mix(partial(attend, kernel=kernel), qkv)
+        return lambda *qkv: mix(lambda q, k, v: sparse_attend(q, k, v, *shot_tokens, kernel=kernel), qkv)
 
     def _cross_mixer(self, text_mask, shot_tokens):
         """text_mask: [B, K, S] when the shots' lengths are known (queries then go shot by shot), else [B, N, S]."""
-        kernel = self.execution.attention
-        if text_mask is None or shot_tokens is None:
-            return lambda q, k, v: attend(q, k, v, kernel=kernel, mask_BTS=text_mask)
+        kernel, mix = self.execution.attention, _mixing(self.execution)
+        masks = () if text_mask is None else (text_mask,)
 
-        def mix(q_BNAH, k_BSAH, v_BSAH):
+        def by_token(q, k, v, mask=None):
+            return attend(q, k, v, kernel=kernel, mask_BTS=mask)
+
+        def by_shot(q_BNAH, k_BSAH, v_BSAH, mask_BKS):
             def window(shots, q):
                 keys, values = (jnp.repeat(x, len(shots), axis=0) for x in (k_BSAH, v_BSAH))
-                seen = text_mask[:, np.array(shots)].reshape(len(q), 1, -1)
+                seen = mask_BKS[:, np.array(shots)].reshape(len(q), 1, -1)
                 return attend(q, keys, values, kernel=kernel, mask_BTS=seen)
 
             return _by_shot(window, shot_tokens[0], q_BNAH)
 
-        return mix
+        if text_mask is None or shot_tokens is None:
+            return lambda q, k, v: mix(by_token, (q,), (k, v), masks, exchange=False)
+        return lambda q, k, v: mix(by_shot, (q,), (k, v), masks)
+
+
+def _mixing(execution: Execution) -> Callable[..., jax.Array]:
+    """`mix` of `execution.spread` (`parallel/sequence.py`); without one, all tokens are together."""
+    if execution.spread is not None:
+        return execution.spread.mix
+    return lambda mixer, split, whole=(), masks=(), *, exchange=True: mixer(*split, *whole, *masks)
 
 
 def sparse_attend(
@@ -200,8 +212,9 @@ class WanDiT(nn.Module):
         context_BSD = self._linear("text_out")(context_BSD)
         pt, ph, pw = config.patch
         pixels_BNP = rearrange(latents_BTHWC, "b (t p) (h q) (w r) c -> b (t h w) (c p q r)", p=pt, q=ph, r=pw)
-        x_BND = self._linear("patch_embed")(pixels_BNP.astype(execution.dtype))
-        x_BND = jnp.where(wrong_BT.any(axis=1)[:, None, None], jnp.nan, x_BND)
+        tokens = execution.spread.tokens if execution.spread is not None else lambda x_BNP: x_BNP
+        x_BND = self._linear("patch_embed")(tokens(pixels_BNP.astype(execution.dtype)))
+        x_BND = tokens(jnp.where(wrong_BT.any(axis=1)[:, None, None], jnp.nan, x_BND))
 
         shot_tokens = None if shot_lengths is None else (tuple(n * summary for n in shot_lengths), summary)
         text_mask = text_mask_BKS
@@ -228,7 +241,9 @@ class WanDiT(nn.Module):
             y_BNP = self._linear("head", pt * ph * pw * config.latent_channels)(
                 _modulate(x_BND, shift, scale, config.eps)
             )
-        y_BTHWC = rearrange(y_BNP, "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", h=rows, w=columns, p=pt, q=ph, r=pw)
+        y_BTHWC = rearrange(
+            tokens(y_BNP), "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", h=rows, w=columns, p=pt, q=ph, r=pw
+        )
         return y_BTHWC.astype(jnp.float32)
 
     def _linear(self, name: str, features: int = 0) -> Linear:

@@ -91,6 +91,12 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
+def placed(tree: Any, mesh: Mesh, dtype: str) -> Any:
+    """The leaves of a tree as shapes of `dtype` that say where they lie, for whoever reads them from disk."""
+    places = shardings(tree, mesh)
+    return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place), tree, places)
+
+
 def create(make: Callable[[], Any], mesh: Mesh) -> Any:
     """The tree that `make` returns, every leaf made where it lies; what it holds does not depend on the mesh."""
     return jax.jit(make, out_shardings=shardings(jax.eval_shape(make), mesh))()

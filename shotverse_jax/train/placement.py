@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 
 from shotverse_jax.config import TrainConfig
@@ -50,3 +51,8 @@ class Placement:
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """This process's part of the batch (`parallel.mesh.batch_share`) → global arrays."""
         return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
+
+
+def together(tree: dict) -> dict:
+    """A tree whose every leaf this process can read: of several processes, each gets the others' shards too."""
+    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

@@ -1,5 +1,6 @@
 """Training a controller on encoded films: the base model, then each of its two experts (ShotVerse §5.1)."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.models.controller import Controller, controller_loss
 from shotverse_jax.models.wan_dit import add_camera
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
+from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
 from shotverse_jax.train.task import Task
 
@@ -27,18 +31,20 @@ def build(values: dict, folder: Path) -> Task:
     base_weights, tokenizer = values.pop("base_weights"), values.pop("text_tokenizer")
     config = from_dict(ControllerConfig, values.pop("model"))
     run = from_dict(ControllerTrainConfig, values)
-    key = jax.random.key(run.seed)
+    key, mesh = jax.random.key(run.seed), make_mesh(run.mesh)
     if run.stage == "base":
         text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
         controller = Controller(config, text_config, "base", run.execution)
-        trainable, frozen = jax.jit(lambda: init_controller(controller, key))(), {}
+        trainable, frozen = create(lambda: init_controller(controller, key), mesh), {}
     else:
-        text_config, text_params, _ = load_text(config.text)
+        place = {"mesh": mesh, "dtype": run.execution.dtype}  # frozen weights need no float32 copy
+        text_config, text_params, _ = load_text(config.text, **place)
         tokenizer_file = find_tokenizer(config.text)
         controller = Controller(config, text_config, run.stage, run.execution)
-        _, base = load_expert(base_weights, "base")
-        trainable, frozen = _adapted(config, controller, base, text_params, key)
+        _, base = load_expert(base_weights, "base", **place)
+        trainable, frozen = _adapted(config, controller, base, text_params, key, mesh)
     pin_tokenizer(tokenizer_file, folder)
+    controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
 
     def loss_fn(variables, batch, layout, key):
         evaluation = key is None
@@ -78,12 +84,12 @@ def init_controller(controller: Controller, key: jax.Array) -> dict:
     return controller.init(key, noisy_BTHWC, jnp.ones(1), batch)
 
 
-def _adapted(config: ControllerConfig, controller: Controller, base: dict, text: dict, key) -> tuple[dict, dict]:
+def _adapted(config: ControllerConfig, controller: Controller, base: dict, text: dict, key, mesh) -> tuple[dict, dict]:
     """(trainable, frozen): adapters and camera encoders; the base model and the text encoder."""
     if config.lora is None:
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
     dit = add_camera(base) if config.expert(controller.expert).camera else base
-    adapter = lora.init(key, dit, config.lora)
+    adapter = create(lambda: lora.init(key, dit, config.lora), mesh)
     rest = {path: leaf for path, leaf in flatten_dict(dit).items() if "camera" not in path}
     trainable = {"lora": {"dit": adapter}}
     if camera := _camera(dit):
@@ -98,6 +104,7 @@ def _camera(dit: dict) -> dict:
 
 def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> ControllerSource:
     """Training batches, or for the test split as many of held-out films, whose prompts all stay."""
+    host, num_hosts = batch_share(make_mesh(run.mesh))
     return ControllerSource(
         config=config,
         folder=run.data if split == "train" else run.test_data,
@@ -106,6 +113,6 @@ def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> Co
         global_batch=run.batch,
         num_steps=num_steps,
         text_dropout=run.text_dropout if split == "train" else 0.0,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
+        host=host,
+        num_hosts=num_hosts,
     )

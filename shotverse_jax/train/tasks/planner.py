@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import jax
+from jax.sharding import Mesh
 
 from shotverse_jax import lora
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
@@ -13,7 +14,10 @@ from shotverse_jax.data.bpe import pin_tokenizer, stage_captions, train_text_tok
 from shotverse_jax.data.planner_source import PlannerSource
 from shotverse_jax.files import replacing
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import export_adapter, export_planner, init_planner
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
+from shotverse_jax.pretrained import export_adapter, export_planner, init_planner, load_language_model
+from shotverse_jax.pretrained.folder import is_arrays
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
@@ -71,20 +75,40 @@ def _prepare_tokenizer(planner: PlannerConfig, run: PlannerTrainConfig, folder: 
 def _make_variables(planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str) -> dict:
     """Random variables, with the language model's pre-trained weights and fresh adapters where the config has them."""
     key = jax.random.key(run.seed)
-    variables = jax.jit(lambda: init_planner(planner, config, key))()
+    mesh = make_mesh(run.mesh)
+
+    def fresh():
+        variables = init_planner(planner, config, key)
+        if base_weights:
+            del variables["params"]["vlm"]
+        return variables
+
+    variables = create(fresh, mesh)
     if base_weights:
         dtype = "float32" if config.lora is None else run.execution.dtype  # frozen weights need no float32 copy
-        variables["params"]["vlm"] = qwen3_vl.from_hf(read_safetensors(base_weights), config.text, dtype)
+        variables["params"]["vlm"] = _language_model(Path(base_weights), config, mesh, dtype)
     if config.lora is not None:
-        adapter = lora.init(jax.random.fold_in(key, 1), variables["params"]["vlm"], config.lora)
+        vlm = variables["params"]["vlm"]
+        adapter = create(lambda: lora.init(jax.random.fold_in(key, 1), vlm, config.lora), mesh)
         variables["lora"] = {"vlm": adapter}
     if run.path_weight:
         variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), config)
     return variables
 
 
+def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str) -> dict:
+    """Parameters of a folder as it was published, or as `shotverse convert` wrote it, read shard by shard."""
+    if not is_arrays(folder / "model"):
+        return qwen3_vl.from_hf(read_safetensors(folder), config.text, dtype)
+    text_config, params = load_language_model(folder, mesh, dtype)
+    if text_config != config.text:
+        raise ValueError(f"the language model in {folder} is another than the config's: {text_config}")
+    return params
+
+
 def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> PlannerSource:
     """Training batches, or for the test split as many held-out ones of all shot counts."""
+    host, num_hosts = batch_share(make_mesh(run.mesh))
     return PlannerSource(
         config=config,
         tokenizer_file=str(tokenizer_file),
@@ -96,6 +120,6 @@ def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> Pl
         shot_weights=run.shot_weights,
         text_lengths=run.text_lengths,
         single_shot_steps=run.single_shot_steps if split == "train" else 0,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
+        host=host,
+        num_hosts=num_hosts,
     )

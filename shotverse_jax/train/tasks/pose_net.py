@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from shotverse_jax.config import PoseNetConfig, PoseNetTrainConfig, from_dict
 from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.models.pose_net import PoseNet, pose_loss
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
 from shotverse_jax.pretrained import export_pose_net, init_pose_net
 from shotverse_jax.train.task import Task
 
@@ -18,7 +20,7 @@ def build(values: dict, folder: Path) -> Task:
     config = from_dict(PoseNetConfig, values.pop("model"))
     run = from_dict(PoseNetTrainConfig, values)
     network = PoseNet(config, run.execution)
-    variables = jax.jit(lambda: init_pose_net(network, config, jax.random.key(run.seed)))()
+    variables = create(lambda: init_pose_net(network, config, jax.random.key(run.seed)), make_mesh(run.mesh))
 
     def loss_fn(variables, batch, layout, key):
         frames_BHWC = batch["frames_BHWC"] / 127.5 - 1
@@ -63,11 +65,12 @@ def _binomial(x: jax.Array) -> jax.Array:
 
 
 def _source(run: PoseNetTrainConfig, split: str, num_steps: int) -> PoseSource:
+    host, num_hosts = batch_share(make_mesh(run.mesh))
     return PoseSource(
         folder=run.data if split == "train" else run.test_data,
         seed=run.seed,
         global_batch=run.batch,
         num_steps=num_steps,
-        host=jax.process_index(),
-        num_hosts=jax.process_count(),
+        host=host,
+        num_hosts=num_hosts,
     )

@@ -13,6 +13,8 @@ from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.data.film import StageFilms
 from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
 from shotverse_jax.pretrained import export_vae, init_vae
 from shotverse_jax.train.task import Task
 
@@ -28,12 +30,13 @@ def build(values: dict, folder: Path) -> Task:
     channels = config.latent_channels  # are normalised when the run is over: until then their scale moves
     config = dataclasses.replace(config, latent_mean=(0.0,) * channels, latent_std=(1.0,) * channels)
     vae = WanVAE(config, run.execution)
-    variables = jax.jit(lambda: init_vae(vae, config, jax.random.key(run.seed)))()
+    mesh = make_mesh(run.mesh)
+    variables = create(lambda: init_vae(vae, config, jax.random.key(run.seed)), mesh)
     films = {"train": data, "test": test_data}
 
     def source(split: str, steps: int) -> "FilmSource":
         crop = (run.frames, run.height, run.width) if split == "train" else None
-        return FilmSource(films[split], split, crop, config, run, steps)
+        return FilmSource(films[split], split, crop, config, run, steps, *batch_share(mesh))
 
     def loss_fn(variables, batch, layout, key):
         return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, key)

@@ -1,0 +1,258 @@
+"""Loss and every gradient are those of one device on any mesh; eight devices are eight threads of a child process."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLANNER_MESHES = [{"data": 2, "fsdp": 4}, {"data": 4, "fsdp": 2}, {"data": 2, "tensor": 4}]
+SEQUENCE_MESHES = [{"data": 2, "sequence": 4}, {"fsdp": 2, "sequence": 2, "tensor": 2}]
+FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+TOKENS = 56  # of the transformer: a number that nothing else here is
+
+
+def child(name):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8", "XLA_FLAGS": FAST_COMPILE}
+    command = [sys.executable, __file__, name]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["planner", "controller", "full", "windows", "sparse"])
+def test_loss_and_gradients_equal_those_of_one_device(name):
+    found = child(name)
+    assert len(found) == (3 if name in ("planner", "controller") else 2)
+    for mesh, result in found.items():
+        assert result["error"] < 1e-5 and result["loss"] > 0.1, (name, mesh, result)
+        if "fsdp" in mesh or "tensor" in mesh:
+            assert result["split"] > 10, (name, mesh)  # parameters do lie in parts
+        if "sequence" in mesh:
+            # q, k, v of self-attention there and its output back, in the forward and in the backward pass
+            assert result["all_to_all"] >= 8, (name, mesh, result)
+            # Of what has tokens, none but the velocity's pixels (4 channels of a 2x2 patch) is ever gathered.
+            assert all(shape.split("{")[0].endswith("16]") for shape in result["gathered_tokens"]), (name, mesh, result)
+
+
+def test_the_training_step_on_a_mesh_learns_what_one_device_learns():
+    found = child("step")
+    assert found["loss"] < 1e-5 and found["params"] < 1e-4
+    assert found["donated"] and found["stays"] and found["moments"]
+
+
+def test_heads_and_tokens_that_do_not_divide_are_refused():
+    found = child("refused")
+    assert found["heads"] == "8 heads do not divide over tensor=4 x sequence=4 devices; choose a mesh that divides them"
+    assert found["tokens"] == "54 tokens do not divide over sequence=4 devices; choose a mesh that divides them"
+
+
+# ------------------------------------------------------------------------------------------------ in the child process
+
+
+def planner_setup():
+    import jax
+    import numpy as np
+
+    from shotverse_jax import lora
+    from shotverse_jax.config import Execution, LoraConfig, planner_nano
+    from shotverse_jax.models.planner import Planner, planner_loss
+    from shotverse_jax.pretrained import init_planner
+
+    config = planner_nano()
+    planner = Planner(config, Execution())
+    rng = np.random.default_rng(0)
+    batch = {
+        "text_ids_BS": rng.integers(9, 200, (8, 12)).astype(np.int32),
+        "slot_BS": np.tile(np.array([-1] * 8 + [0, 1, 2, 3], np.int32), (8, 1)),
+        "text_mask_BS": np.ones((8, 12), bool),
+        "pose_ids_BN": rng.integers(3, 200, (8, 20)).astype(np.int32),
+    }
+
+    def make():
+        variables = init_planner(planner, config, jax.random.key(0))
+        vlm = variables["params"]["vlm"]
+        return variables | {"lora": {"vlm": lora.init(jax.random.key(1), vlm, LoraConfig(rank=4, alpha=4.0))}}
+
+    def loss(variables, batch, mesh=None):
+        logits, codes = planner.apply(variables, batch, 2)
+        return planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)[0]
+
+    return shaken(make), batch, loss
+
+
+def controller_setup(self_attention="full", known_shots=False):
+    import jax
+    import numpy as np
+
+    from shotverse_jax import lora
+    from shotverse_jax.config import Execution, LoraConfig, UMT5Config, WanDiTConfig, controller_small
+    from shotverse_jax.models.controller import Controller, controller_loss
+    from shotverse_jax.models.wan_dit import WanDiT
+    from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks.controller import init_controller
+
+    text = UMT5Config(vocab_size=64, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+    dit = WanDiTConfig(64, 2, 8, 96, 16, 16, 4, self_attention="full")
+    config = dataclasses.replace(controller_small(), dit=dit)
+    adapters = LoraConfig(rank=4, alpha=4.0, targets=("q_proj", "o_proj", "ffn_in"))
+    controller = Controller(config, text, "high")
+    rng = np.random.default_rng(0)
+    shots = np.array([0, 0, 0, 1, 1, 2, 2], np.int32)
+    batch = {
+        "latents_BTHWC": rng.normal(size=(8, 7, 4, 8, 4)).astype(np.float32),
+        "shot_BT": np.tile(shots, (8, 1)),
+        "camera_BTP": rng.normal(size=(8, 7, 12)).astype(np.float32),
+        "ids_BS": rng.integers(0, 64, (8, 10)).astype(np.int32),
+        "real_BS": np.ones((8, 10), bool),
+        "window_BKS": rng.random((8, 3, 10)) < 0.7,
+    }
+
+    def make():
+        variables = init_controller(controller, jax.random.key(0))
+        return variables | {"lora": {"dit": lora.init(jax.random.key(1), variables["params"]["dit"], adapters)}}
+
+    def loss(variables, batch, mesh=None):
+        execution = Execution(remat="full") if mesh is None else spread(Execution(remat="full"), mesh)
+        if not known_shots:
+            run = Controller(config, text, "high", execution)
+            return controller_loss(run, variables, batch, jax.random.key(2), deterministic=True)[0]
+        network = WanDiT(dataclasses.replace(dit, self_attention=self_attention), execution)
+        context = jax.random.normal(jax.random.key(3), (8, 10, 16))
+        inputs = batch["latents_BTHWC"], jax.numpy.full(8, 500.0), context, batch["shot_BT"], batch["window_BKS"]
+        parts = {"params": variables["params"]["dit"], "lora": variables["lora"]["dit"]}
+        velocity = network.apply(parts, *inputs, batch["camera_BTP"], shot_lengths=(3, 2, 2))
+        return jax.numpy.mean((velocity - 1) ** 2)
+
+    return shaken(make), batch, loss
+
+
+def shaken(make):
+    """The tree of `make` with random values everywhere, so that no gradient is zero; NumPy."""
+    import jax
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: np.asarray(x + rng.normal(size=x.shape) * 0.05, np.float32), jax.jit(make)())
+
+
+SETUPS = {
+    "planner": (planner_setup, PLANNER_MESHES),
+    "controller": (controller_setup, PLANNER_MESHES),
+    "full": (controller_setup, SEQUENCE_MESHES),
+    "windows": (lambda: controller_setup("full", True), SEQUENCE_MESHES),
+    "sparse": (lambda: controller_setup("sparse", True), SEQUENCE_MESHES),
+}
+
+
+def compare(name):
+    import jax
+    import numpy as np
+
+    from shotverse_jax.config import MeshConfig
+    from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
+    from shotverse_jax.parallel.rules import shardings
+
+    setup, meshes = SETUPS[name]
+    variables, batch, loss_of = setup()
+    loss, grads = jax.device_get(jax.jit(jax.value_and_grad(loss_of))(variables, batch))
+    found = {}
+    for sizes in meshes:
+        mesh = make_mesh(MeshConfig(**{"data": 1} | sizes))
+        places = shardings(variables, mesh)
+        inputs = jax.device_put((variables, batch), (places, batch_sharding(mesh, 8)))
+        step = jax.jit(
+            jax.value_and_grad(lambda variables, batch, mesh=mesh: loss_of(variables, batch, mesh)),
+            in_shardings=(places, batch_sharding(mesh)),
+            out_shardings=(None, places),
+        )
+        program = step.lower(*inputs).compile()
+        ours, there = program(*inputs)
+        errors = jax.tree.map(lambda a, b: np.abs(np.asarray(a) - b).max() / (np.abs(b).max() + 1e-3), there, grads)
+        text = program.as_text()
+        gathered = re.findall(r"= (\S+) all-gather(?:-start)?\(", text)
+        found[json.dumps(sizes)] = {
+            "loss": float(loss),
+            "error": float(max(abs(ours - loss) / abs(loss), *jax.tree.leaves(errors))),
+            "split": sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(there)),
+            "all_to_all": len(re.findall(r" all-to-all(?:-start)?\(", text)),
+            "gathered_tokens": [shape for shape in gathered if re.search(rf"[\[,]{TOKENS}[\],]", shape)],
+        }
+    return found
+
+
+def train_steps():
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from shotverse_jax.config import MeshConfig, TrainConfig
+    from shotverse_jax.train.placement import Placement
+    from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
+    from shotverse_jax.train.step import make_train_step
+
+    variables, batch, loss_of = planner_setup()
+    run = TrainConfig(steps=9, batch=8, warmup=0, optimizer="muon", mesh=MeshConfig(data=2, fsdp=2, tensor=2))
+    optimizer, schedule = make_optimizer(run)
+    loss_fn = lambda variables, batch, layout, key: (loss_of(variables, batch), {})  # noqa: E731
+
+    def steps(place):
+        trainable, frozen = split_frozen(jax.tree.map(jnp.asarray, variables))
+        state = init_state(trainable, optimizer, ema=True)
+        state, frozen = place.put(state, frozen) if place else (state, frozen)
+        step = make_train_step(loss_fn, optimizer, schedule, 0.9, place)
+        data = place.put_batch(batch) if place else batch
+        losses = []
+        for _ in range(2):
+            before = jax.tree.leaves(state.params)[0]
+            state, metrics = step(state, frozen, data, jax.random.key(0), None)
+            losses.append(float(metrics["loss"]))
+        return state, losses, before.is_deleted()
+
+    one, expected, _ = steps(None)
+    place = Placement.of(run, one, split_frozen(variables)[1])
+    state, losses, donated = steps(place)
+    pairs = zip(jax.tree.leaves(state.params), jax.tree.leaves(one.params), strict=True)
+    stays = jax.tree.map(lambda leaf, sharding: leaf.sharding == sharding, state, place.state)
+    split = [leaf for leaf in jax.tree.leaves(state.opt_state) if not leaf.sharding.is_fully_replicated]
+    return {
+        "loss": float(np.abs(np.array(losses) / expected - 1).max()),
+        "params": max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs),
+        "donated": donated,
+        "stays": all(jax.tree.leaves(stays)),
+        "moments": len(split) > 10,
+    }
+
+
+def refused():
+    import jax.numpy as jnp
+
+    from shotverse_jax.config import MeshConfig
+    from shotverse_jax.parallel.mesh import make_mesh
+    from shotverse_jax.parallel.sequence import Ulysses
+
+    found = {}
+    mesh = make_mesh(MeshConfig(data=1, sequence=4, tensor=2))
+    try:
+        Ulysses(mesh).tokens(jnp.zeros((1, 54, 8)))
+    except ValueError as error:
+        found["tokens"] = str(error)
+    import jax
+
+    mesh = jax.sharding.AbstractMesh((1, 1, 4, 4), ("data", "fsdp", "sequence", "tensor"))
+    try:
+        Ulysses(mesh).mix(lambda q: q, (jnp.zeros((1, 56, 8, 8)),))
+    except ValueError as error:
+        found["heads"] = str(error)
+    return found
+
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    run = {"step": train_steps, "refused": refused}.get(name, lambda: compare(name))
+    sys.path.insert(0, str(Path(__file__).parent))
+    print(json.dumps(run()))
