@@ -3,10 +3,12 @@
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.camera.trajectory import Trajectory
@@ -18,6 +20,7 @@ from shotverse_jax.flow.schedule import sigmas
 from shotverse_jax.flow.solver import sample
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, decode_chunks, space_factor, time_factor
+from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import load_expert, load_text, load_vae
 from shotverse_jax.screenplay import Layout, Screenplay
 from shotverse_jax.stage.preview import stage_poses
@@ -38,11 +41,25 @@ class Cinematographer:
     execution: Execution = Execution()
 
     @classmethod
-    def load(cls, name_or_folder: str = "controller_small") -> "Cinematographer":
-        """By the name of a shipped controller or by folder; raises ValueError when it is not there or does not fit."""
-        config, high = load_expert(name_or_folder, "high")
-        _, low = load_expert(name_or_folder, "low")
-        return cls(config, high, low, *load_text(config.text), *load_vae(config.vae))
+    def load(
+        cls,
+        name_or_folder: str = "controller_small",
+        mesh: Mesh | None = None,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> "Cinematographer":
+        """By the name of a shipped controller or by folder, one that `shotverse convert` wrote too.
+
+        mesh: the devices that experts and text encoder are split over; with an axis `sequence`, the film's tokens too.
+        dtype: of activations, and with a mesh of the weights.
+
+        Raises:
+            ValueError: it is not there or does not fit.
+        """
+        place, execution = {"mesh": mesh, "dtype": dtype}, Execution(dtype=dtype)
+        config, high = load_expert(name_or_folder, "high", **place)
+        _, low = load_expert(name_or_folder, "low", **place)
+        execution = execution if mesh is None else spread(execution, mesh)
+        return cls(config, high, low, *load_text(config.text, **place), *load_vae(config.vae), execution)
 
     @property
     def block(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.camera.tokenizer import PoseTokenizer, sequence_length
@@ -38,9 +39,13 @@ class Director:
     execution: Execution = Execution(unroll=True)
 
     @classmethod
-    def load(cls, name_or_folder: str = "planner_small") -> "Director":
-        """By the name of a shipped planner or by folder; raises ValueError when it is not there or does not fit."""
-        return cls(*load_planner(name_or_folder))
+    def load(cls, name_or_folder: str = "planner_small", mesh: Mesh | None = None) -> "Director":
+        """By the name of a shipped planner or by folder, whose weights may be arrays; split over `mesh` if it is given.
+
+        Raises:
+            ValueError: it is not there or does not fit.
+        """
+        return cls(*load_planner(name_or_folder, mesh=mesh))
 
 
 def plan(

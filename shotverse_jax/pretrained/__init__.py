@@ -3,6 +3,8 @@
 Every model is a folder with config.json (every field of its config) and model.safetensors; a controller has one file
 per expert instead, and a planner and a text encoder have a tokenizer.json. Weights are bfloat16 there and float32 NumPy
 arrays here. A run that trained adapters leaves them unmerged too, in a folder `adapter` below the model's.
+A loader that is given a mesh returns jax arrays of `dtype` instead: every device reads its part of each parameter
+(`parallel/rules.py`), from a safetensors file or from the arrays that `shotverse convert` writes.
 The networks are imported where they are needed: flax is slow to import.
 """
 
@@ -13,6 +15,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.config import (
@@ -20,15 +23,22 @@ from shotverse_jax.config import (
     Execution,
     PlannerConfig,
     PoseNetConfig,
+    Qwen3VLTextConfig,
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
 )
 from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.parallel.rules import placed
 from shotverse_jax.pretrained import folder as files
 from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS
 
 Expert = Literal["high", "low", "base"]
+
+
+def _read(path: Path, abstract: dict, mesh: Mesh | None, dtype: str) -> dict:
+    return files.read_params(path, abstract if mesh is None else placed(abstract, mesh, dtype))
+
 
 # ---------------------------------------------------------------------------------------------------- planner
 
@@ -43,8 +53,10 @@ def export_planner(params: dict, config: PlannerConfig, tokenizer_file: str | Pa
     files.write("planner", folder, config, params, tokenizer_file=tokenizer_file)
 
 
-def load_planner(folder_or_name: str | Path) -> tuple[PlannerConfig, dict, Tokenizer]:
-    """A planner by folder or by shipped name ("planner_small") → (config, float32 NumPy params, text tokenizer).
+def load_planner(
+    folder_or_name: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[PlannerConfig, dict, Tokenizer]:
+    """A planner by folder or by shipped name ("planner_small") → (config, params, text tokenizer).
 
     Raises:
         ValueError: no such planner, a file missing or broken, or parameters that do not fit the config (all listed).
@@ -54,7 +66,7 @@ def load_planner(folder_or_name: str | Path) -> tuple[PlannerConfig, dict, Token
     folder = find_planner(folder_or_name)
     config = files.read_config(folder, PlannerConfig)
     abstract = jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, jax.random.key(0)))["params"]
-    return config, files.read_params(folder / WEIGHTS, abstract), load_text_tokenizer(folder / TOKENIZER)
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_text_tokenizer(folder / TOKENIZER)
 
 
 def find_planner(folder_or_name: str | Path) -> Path:
@@ -75,6 +87,21 @@ def init_planner(planner, config: PlannerConfig, key: jax.Array) -> dict:
     return planner.init(key, batch, num_shots=1, deterministic=True)
 
 
+def load_language_model(folder: str | Path, mesh: Mesh, dtype: str) -> tuple[Qwen3VLTextConfig, dict]:
+    """A converted text decoder of Qwen3-VL, which a planner starts from → (config, params on the mesh).
+
+    Raises as `load_planner`.
+    """
+    from shotverse_jax.models.qwen3_vl import Qwen3VLText
+
+    folder = files.find("language model", folder, (CONFIG, WEIGHTS))
+    config = files.read_config(folder, Qwen3VLTextConfig)
+    abstract = jax.eval_shape(
+        lambda: Qwen3VLText(config, Execution()).init(jax.random.key(0), jnp.zeros((1, 1, config.hidden_size)))
+    )
+    return config, _read(folder / WEIGHTS, abstract["params"], mesh, dtype)
+
+
 # ---------------------------------------------------------------------------------------------------- VAE
 
 
@@ -83,8 +110,10 @@ def export_vae(params: dict, config: WanVAEConfig, folder: str | Path) -> None:
     files.write("VAE", folder, config, params)
 
 
-def load_vae(folder_or_name: str | Path) -> tuple[WanVAEConfig, dict]:
-    """A video VAE by folder or by shipped name ("vae_small") → (config, float32 NumPy params).
+def load_vae(
+    folder_or_name: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[WanVAEConfig, dict]:
+    """A video VAE by folder or by shipped name ("vae_small") → (config, params).
 
     Raises as `load_planner`.
     """
@@ -93,7 +122,7 @@ def load_vae(folder_or_name: str | Path) -> tuple[WanVAEConfig, dict]:
     folder = files.find("VAE", folder_or_name, (CONFIG, WEIGHTS))
     config = files.read_config(folder, WanVAEConfig)
     abstract = jax.eval_shape(lambda: init_vae(WanVAE(config), config, jax.random.key(0)))["params"]
-    return config, files.read_params(folder / WEIGHTS, abstract)
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype)
 
 
 def init_vae(vae, config: WanVAEConfig, key: jax.Array) -> dict:
@@ -110,8 +139,10 @@ def export_text(params: dict, config: UMT5Config, tokenizer_file: str | Path, fo
     files.write("text encoder", folder, config, params, tokenizer_file=tokenizer_file)
 
 
-def load_text(folder_or_name: str | Path) -> tuple[UMT5Config, dict, Tokenizer]:
-    """A text encoder by folder or by shipped name ("text_small") → (config, float32 NumPy params, tokenizer).
+def load_text(
+    folder_or_name: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[UMT5Config, dict, Tokenizer]:
+    """A text encoder by folder or by shipped name ("text_small") → (config, params, tokenizer).
 
     Raises as `load_planner`.
     """
@@ -120,7 +151,7 @@ def load_text(folder_or_name: str | Path) -> tuple[UMT5Config, dict, Tokenizer]:
     folder = files.find("text encoder", folder_or_name, (CONFIG, TOKENIZER, WEIGHTS))
     config = files.read_config(folder, UMT5Config)
     abstract = jax.eval_shape(lambda: init_text(UMT5Encoder(config), config, jax.random.key(0)))["params"]
-    return config, files.read_params(folder / WEIGHTS, abstract), load_text_tokenizer(folder / TOKENIZER)
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_text_tokenizer(folder / TOKENIZER)
 
 
 def find_tokenizer(folder_or_name: str | Path) -> Path:
@@ -150,8 +181,10 @@ def export_expert(params: dict, config: ControllerConfig, expert: Expert, folder
     files.write("controller", folder, config, params, weights=f"{expert}.safetensors")
 
 
-def load_expert(folder_or_name: str | Path, expert: Expert) -> tuple[ControllerConfig, dict]:
-    """One expert of a controller by folder or shipped name ("controller_small") → (config, float32 NumPy params).
+def load_expert(
+    folder_or_name: str | Path, expert: Expert, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[ControllerConfig, dict]:
+    """One expert of a controller by folder or shipped name ("controller_small") → (config, params).
 
     Raises as `load_planner`.
     """
@@ -162,7 +195,7 @@ def load_expert(folder_or_name: str | Path, expert: Expert) -> tuple[ControllerC
     config = files.read_config(folder, ControllerConfig)
     dit = config.expert(expert)
     abstract = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, jax.random.key(0)))["params"]
-    return config, files.read_params(folder / weights, abstract)
+    return config, _read(folder / weights, abstract, mesh, dtype)
 
 
 def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:

@@ -7,15 +7,15 @@ as `shotverse convert` writes it and Orbax restores it; each parameter can be re
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from shotverse_jax.config import from_dict
 
@@ -94,10 +94,25 @@ def _arrays(path: Path) -> Path:
     return path.with_suffix("") if path.suffix == ".safetensors" else path
 
 
-def open_weights(path: Path) -> Mapping[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """An array on disk with `shape` and `dtype`; an index reads that part of it, `np.asarray` all."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[Any], np.ndarray]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        return self.read(index)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self.read(...).astype(dtype or self.dtype, copy=False)
+
+
+def open_weights(path: Path) -> Mapping[str, Stored]:
     """Parameters by name, of a safetensors file or in its place a folder of arrays (so "model" is good for both).
 
-    Each has shape and dtype; of arrays nothing is read before `np.asarray(value[index])`.
+    No value is read yet.
 
     Raises:
         ValueError: there are none, or they are damaged.
@@ -105,38 +120,46 @@ def open_weights(path: Path) -> Mapping[str, Any]:
     folder = _arrays(path)
     file = folder.with_name(f"{folder.name}.safetensors")
     if file.is_file():
-        try:
-            return load_file(file)
-        except SafetensorError as error:
-            raise ValueError(f"{file} is not a safetensors file: {error}") from error
+        return _open_safetensors(file)
     if not is_arrays(folder):
         raise ValueError(f"{folder.parent} has no weights {file.name}, nor a folder {folder.name} of arrays")
-    return {p.name.replace(".", "/"): StoredArray(p) for p in sorted(folder.iterdir()) if p.is_dir()}
+    return {p.name.replace(".", "/"): _open_array(p) for p in sorted(folder.iterdir()) if p.is_dir()}
 
 
-class StoredArray:
-    """A zarr array on disk with `shape` and `dtype`; an index or `np.asarray` reads it."""
+def _open_safetensors(file: Path) -> dict[str, Stored]:
+    try:
+        tensors = safe_open(file, framework="numpy")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is not a safetensors file: {error}") from error
+    parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118, it is no dict
+    return {
+        name: Stored(tuple(part.get_shape()), _DTYPES[part.get_dtype()], part.__getitem__)
+        for name, part in parts.items()
+    }
 
-    def __init__(self, path: Path):
-        import tensorstore
 
-        if not (path / ".zarray").is_file():
-            raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
-        spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
-        self._store = tensorstore.open(spec, open=True, read=True).result()
-        self.shape, self.dtype = self._store.shape, self._store.dtype.numpy_dtype
+_DTYPES = {
+    "BF16": np.dtype(jnp.bfloat16),
+    **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
+}
 
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self._store[index].read().result()
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self[...].astype(dtype or self.dtype, copy=False)
+def _open_array(path: Path) -> Stored:
+    import tensorstore
+
+    if not (path / ".zarray").is_file():
+        raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+    array = tensorstore.open(spec, open=True, read=True).result()
+    return Stored(array.shape, array.dtype.numpy_dtype, lambda index: array[index].read().result())
 
 
 def read_params(path: Path, abstract: dict) -> dict:
     """The float32 NumPy parameters of a safetensors file, or of the folder of arrays in its place.
 
-    A leaf of `abstract` with a sharding becomes a jax.Array of its dtype instead, and goes straight to its shards.
+    A leaf of `abstract` with a sharding becomes a jax.Array of its dtype instead: each of its shards is read by itself,
+    and no parameter is ever whole on the host (`parallel.rules.placed` makes such leaves).
 
     Raises:
         ValueError: not such a file, or parameters that are not those of the tree `abstract` (all of them listed).
@@ -163,7 +186,7 @@ def read_params(path: Path, abstract: dict) -> dict:
 def _read(value: Any, leaf: Any) -> Any:
     if (sharding := getattr(leaf, "sharding", None)) is None:
         return np.asarray(value).astype(np.float32)
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: value[index].astype(leaf.dtype))
+    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: value[index].astype(leaf.dtype, copy=False))
 
 
 def name(path: tuple) -> str:
