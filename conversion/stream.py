@@ -25,11 +25,13 @@ import numpy as np
 import tensorstore as ts
 from tqdm import tqdm
 
+from shotverse_jax.parallel.rules import spec
+
 from .core import Entry
 from .sources import Source, nbytes
 
 CHUNK = 64 << 20
-WHOLE = 1 << 20  # a layer's tensor below this is not split over a mesh: it is kept by every device
+WHOLE = 1 << 20  # a layer's tensor below this is stored in one piece
 LARGE = 256 << 20
 IN_FLIGHT = 2
 TILE = 256
@@ -53,28 +55,21 @@ def parse_mesh(text: str) -> dict[str, int]:
     return mesh
 
 
-def shard_shape(shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
-    """The part of an array that one device of a mesh holds.
+def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
+    """The part of an array that one device of a mesh holds by `parallel/rules.py`; all of it, on no mesh, and where a
+    layer has less than `WHOLE` bytes, as reading parts of so little would be no faster.
 
-    fsdp splits the longest axis that it divides, tensor the longest of the others; never the axis of layers, and no
-    tensor of less than `WHOLE` bytes per layer. Other shardings can be read too, only not chunk by chunk.
+    Other shardings can be read too, only not chunk by chunk. Raises ValueError as `parallel.rules.spec`.
     """
-    sizes = list(shape)
-    free = list(range(1 if stacked else 0, len(sizes)))
-    if math.prod(sizes[axis] for axis in free) * itemsize < WHOLE:
-        return tuple(sizes)
-    for name in AXES:
-        parts = mesh.get(name, 1)
-        axis = max((axis for axis in free if sizes[axis] % parts == 0), key=lambda a: sizes[a], default=None)
-        if parts > 1 and axis is not None:
-            sizes[axis] //= parts
-            free.remove(axis)
-    return tuple(sizes)
+    if not mesh or math.prod(shape[1:] if stacked else shape) * itemsize < WHOLE:
+        return tuple(shape)
+    axes = spec(path, tuple(shape), mesh)
+    return tuple(size // mesh.get(axis, 1) for size, axis in itertools.zip_longest(shape, axes))
 
 
-def chunk_shape(shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
+def chunk_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
     """The chunks an array is stored in: a device's part, split further from the first axis on to at most `CHUNK`."""
-    sizes = list(shard_shape(shape, stacked, mesh, itemsize))
+    sizes = list(shard_shape(path, shape, stacked, mesh, itemsize))
     for axis in range(len(sizes)):
         rest = math.prod(sizes[axis + 1 :]) * itemsize
         if sizes[axis] * rest > CHUNK:
@@ -149,7 +144,7 @@ def write_arrays(
 
 def _write_array(source, entry, stored, leaf, folder, mesh, bar) -> set[str]:
     """Writes one array; the names of its stored tensors that are not finite."""
-    chunks = chunk_shape(leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
+    chunks = chunk_shape(entry.target, leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
     bad, writes, held = set(), deque(), (None, None)
     try:
         array = _create(folder / array_name(entry.target), leaf, chunks)

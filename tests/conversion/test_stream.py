@@ -23,29 +23,31 @@ CONFIG = UMT5Config(vocab_size=20, hidden_size=8, num_layers=3, num_heads=2, hea
 
 
 @pytest.mark.parametrize(
-    ("shape", "stacked", "mesh", "expected"),
+    ("path", "shape", "mesh", "expected"),
     [
-        ((40, 5120, 13824), True, {"fsdp": 8}, (40, 5120, 1728)),
-        ((40, 5120, 13824), True, {"fsdp": 8, "tensor": 4}, (40, 1280, 1728)),
-        ((40, 5120, 5120), True, {"fsdp": 8, "tensor": 2}, (40, 640, 2560)),
-        ((256384, 4096), False, {"fsdp": 8}, (32048, 4096)),
-        ((9001, 4096), False, {"fsdp": 8}, (9001, 512)),  # the longest that can be divided
-        ((40, 5120), True, {"fsdp": 8}, (40, 5120)),  # too small
-        ((), False, {"fsdp": 8}, ()),
+        ("blocks/ffn_in/kernel", (40, 5120, 13824), {"fsdp": 8}, (40, 640, 13824)),
+        ("blocks/ffn_in/kernel", (40, 5120, 13824), {"fsdp": 8, "tensor": 4}, (40, 640, 3456)),
+        ("blocks/ffn_out/kernel", (40, 13824, 5120), {"fsdp": 8, "tensor": 2}, (40, 6912, 640)),
+        ("blocks/ffn_in/kernel", (40, 5120, 13824), {}, (40, 5120, 13824)),
+        ("embedding", (256384, 4096), {"fsdp": 8}, (256384, 512)),
+        ("embedding", (256384, 4090), {"fsdp": 8}, (32048, 4090)),  # the axis that can be divided
+        ("blocks/modulation", (40, 6, 5120), {"fsdp": 8}, (40, 6, 5120)),
+        ("blocks/ffn_in/kernel", (40, 64, 64), {"fsdp": 8}, (40, 64, 64)),  # too small
     ],
 )
-def test_what_a_device_holds(shape, stacked, mesh, expected):
-    assert stream.shard_shape(shape, stacked, mesh, 2) == expected
+def test_what_a_device_holds(path, shape, mesh, expected):
+    assert stream.shard_shape(path, shape, len(shape) > 2, mesh, 2) == expected
 
 
 @pytest.mark.parametrize("shape", [(40, 5120, 13824), (40, 5120), (256384, 4096), (7,), (), (3, 5, 7, 200, 300, 400)])
 @pytest.mark.parametrize("mesh", [{}, {"fsdp": 8}])
 def test_chunks_tile_the_parts_and_are_bounded(shape, mesh):
-    chunks, part = stream.chunk_shape(shape, True, mesh, 2), stream.shard_shape(shape, True, mesh, 2)
+    path = "conv/kernel" if len(shape) > 3 else "blocks/ffn_in/kernel" if len(shape) > 1 else "norm/scale"
+    chunks, part = (fit(path, shape, len(shape) > 2, mesh, 2) for fit in (stream.chunk_shape, stream.shard_shape))
     assert math.prod(chunks) * 2 <= stream.CHUNK
     assert all(chunk <= size for chunk, size in zip(chunks, part, strict=True))
     if mesh and shape == (40, 5120, 13824):
-        assert chunks == (3, 5120, 1728)  # a chunk never lies in the parts of two devices
+        assert chunks == (3, 640, 13824)  # a chunk never lies in the parts of two devices
 
 
 @pytest.mark.parametrize(
