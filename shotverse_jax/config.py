@@ -20,7 +20,7 @@ class Execution:
     attention: kernel of `nn/attention.py`. remat: what the backward pass recomputes of each block.
     dtype: activations and matmuls ("float32" or "bfloat16"); parameters keep their own dtype.
     unroll: run a stack of blocks as a Python loop instead of a scan (faster on CPU forward, never for deep backward).
-    spread: how the video transformer's tokens lie on a mesh (`parallel/sequence.py` makes it); None: nothing is said.
+    spread: how activations lie on a mesh (`parallel/sequence.py` makes it); None: the compiler decides.
     """
 
     attention: Literal["xla", "cudnn", "splash"] = "xla"

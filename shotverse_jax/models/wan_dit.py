@@ -59,7 +59,7 @@ class Block(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BND, time_B6D, context_BSD, rope, text_mask, camera_BTP, *, shot_tokens, deterministic):
+    def __call__(self, x_BND, time_B6D, context_BSD, rope, text_mask, camera_BNP, *, shot_tokens, deterministic):
         """time_B6D has the dtype that modulation and gates run in; text_mask and shot_tokens: see `_cross_mixer`."""
         config, island = self.config, time_B6D.dtype
         init = nn.initializers.normal(config.hidden_size**-0.5)
@@ -72,8 +72,7 @@ class Block(nn.Module):
         y_BND = _modulate(x_BND, shift, scale, config.eps)
         if config.camera:
             init = nn.initializers.zeros
-            camera_BTD = Linear(config.hidden_size, use_bias=True, kernel_init=init, name="camera")(camera_BTP)
-            y_BND += jnp.repeat(camera_BTD, x_BND.shape[1] // camera_BTP.shape[1], axis=1)
+            y_BND += Linear(config.hidden_size, use_bias=True, kernel_init=init, name="camera")(camera_BNP)
         y_BND = y_BND.astype(x_BND.dtype)
         mix = self._self_mixer(shot_tokens)
         y_BND = Attention(config, self.execution, name="self_attn")(y_BND, y_BND, rope, mix, deterministic)
@@ -229,7 +228,8 @@ class WanDiT(nn.Module):
             context_BSD,
             self._rope(shot_BT, rows, columns),
             text_mask,
-            None if camera_BTP is None else camera_BTP.astype(island),
+            # Repeated here, not after its encoder: the sum over a frame's tokens would gather those of all devices.
+            None if camera_BTP is None else jnp.repeat(camera_BTP.astype(island), summary, axis=1),
             shot_tokens=shot_tokens,
             deterministic=deterministic,
         )

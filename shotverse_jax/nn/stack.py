@@ -22,6 +22,8 @@ def run_stack(
     """
 
     def body(block, x, layer, *args):
+        if execution.spread is not None:
+            x = execution.spread.samples(x)
         if per_layer is None:
             return block(x, *args, **static), None
         return block(x, *args, layer=layer, **static)

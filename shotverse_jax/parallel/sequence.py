@@ -1,4 +1,4 @@
-"""Attention over tokens that are split over devices: DeepSpeed-Ulysses' exchange (arXiv 2309.14509).
+"""How activations lie on a mesh, and attention over split tokens: DeepSpeed-Ulysses' exchange (arXiv 2309.14509).
 
 Between attentions every device has some tokens and all of their channels. For attention the devices of the axis
 `sequence` exchange them (all-to-all), so that each has all tokens of some heads; the result is exchanged back. What
@@ -21,9 +21,20 @@ Arrays = tuple[jax.Array, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Ulysses:
-    """How the activations of a transformer lie on `mesh`; the value of `Execution.spread`."""
+    """How the activations of a transformer lie on `mesh`; the value of `Execution.spread`.
+
+    by_hand: attention runs device by device also where no tokens are exchanged, for kernels that the compiler cannot
+    split.
+    """
 
     mesh: Mesh
+    by_hand: bool = False
+
+    def samples(self, x_B: jax.Array) -> jax.Array:
+        """Samples over data and fsdp, the rest as it is. Where nobody says so, the compiler may split states the way
+        parameters are and gather them, instead of the parameters, at every layer."""
+        rest = (P.UNCONSTRAINED,) * (x_B.ndim - 1)
+        return jax.lax.with_sharding_constraint(x_B, NamedSharding(self.mesh, P(self._batch(x_B), *rest)))
 
     def tokens(self, x_BND: jax.Array) -> jax.Array:
         """Samples over data and fsdp, tokens over sequence.
@@ -52,6 +63,8 @@ class Ulysses:
         Raises:
             ValueError: heads or tokens that do not divide over the mesh.
         """
+        if self.mesh.shape["sequence"] == 1 and not self.by_hand:
+            return mixer(*split_BNAH, *whole_BSAH, *masks_B)
         tokens, heads = split_BNAH[0].shape[1:3]
         self._check("tokens", tokens, "sequence")
         self._check("heads", heads, *(("tensor", "sequence") if exchange else ("tensor",)))
@@ -83,8 +96,8 @@ class Ulysses:
 
 
 def spread(execution: Execution, mesh: Mesh) -> Execution:
-    """The execution of a transformer on `mesh`: its attention by `Ulysses` where tokens are split, and where the kernel
-    is one that the compiler cannot split."""
-    if mesh.size == 1 or (mesh.shape["sequence"] == 1 and execution.attention == "xla"):
+    """The execution of a network on `mesh`; where samples alone are split, nothing need be said."""
+    by_hand = execution.attention != "xla"
+    if mesh.size == 1 or (mesh.shape["data"] == mesh.size and not by_hand):
         return execution
-    return dataclasses.replace(execution, spread=Ulysses(mesh))
+    return dataclasses.replace(execution, spread=Ulysses(mesh, by_hand))

@@ -35,7 +35,8 @@ def test_loss_and_gradients_equal_those_of_one_device(name):
         if "sequence" in mesh:
             # q, k, v of self-attention there and its output back, in the forward and in the backward pass
             assert result["all_to_all"] >= 8, (name, mesh, result)
-            # Of what has tokens, none but the velocity's pixels (4 channels of a 2x2 patch) is ever gathered.
+        if "sequence" in mesh or ("fsdp" in mesh and name == "controller"):
+            # Parameters are gathered, and of what has tokens nothing but pixels (4 channels of a 2x2 patch).
             assert all(shape.split("{")[0].endswith("16]") for shape in result["gathered_tokens"]), (name, mesh, result)
 
 
@@ -61,10 +62,10 @@ def planner_setup():
     from shotverse_jax import lora
     from shotverse_jax.config import Execution, LoraConfig, planner_nano
     from shotverse_jax.models.planner import Planner, planner_loss
+    from shotverse_jax.parallel.sequence import spread
     from shotverse_jax.pretrained import init_planner
 
     config = planner_nano()
-    planner = Planner(config, Execution())
     rng = np.random.default_rng(0)
     batch = {
         "text_ids_BS": rng.integers(9, 200, (8, 12)).astype(np.int32),
@@ -74,12 +75,13 @@ def planner_setup():
     }
 
     def make():
-        variables = init_planner(planner, config, jax.random.key(0))
+        variables = init_planner(Planner(config, Execution()), config, jax.random.key(0))
         vlm = variables["params"]["vlm"]
         return variables | {"lora": {"vlm": lora.init(jax.random.key(1), vlm, LoraConfig(rank=4, alpha=4.0))}}
 
     def loss(variables, batch, mesh=None):
-        logits, codes = planner.apply(variables, batch, 2)
+        execution = Execution() if mesh is None else spread(Execution(), mesh)
+        logits, codes = Planner(config, execution).apply(variables, batch, 2)
         return planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)[0]
 
     return shaken(make), batch, loss

@@ -18,7 +18,14 @@ from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.pretrained import export_planner, folder, init_planner, load_expert, load_planner
+from shotverse_jax.pretrained import (
+    export_planner,
+    folder,
+    init_planner,
+    load_expert,
+    load_language_model,
+    load_planner,
+)
 from shotverse_jax.train.checkpoint import flatten
 
 
@@ -101,6 +108,16 @@ def test_a_director_and_a_cinematographer_from_folders_of_arrays(planner, contro
     assert here.execution.dtype == "bfloat16" and here.config == there.config
     for a, b in zip(jax.tree.leaves((there.high, there.text)), jax.tree.leaves((here.high, here.text)), strict=True):
         assert b.dtype == jnp.bfloat16 and (a == np.asarray(b, np.float32)).all()
+
+
+def test_the_language_model_that_a_planner_starts_from(planner, tmp_path):
+    config, params, _ = load_planner(planner / "file")
+    folder.write("language model", tmp_path / "text", config.text, params["vlm"])
+    as_arrays(tmp_path / "text" / "model.safetensors")
+    text_config, vlm = load_language_model(tmp_path / "text", make_mesh(MeshConfig()), "bfloat16")
+    assert text_config == config.text and jax.tree.structure(vlm) == jax.tree.structure(params["vlm"])
+    for ours, theirs in zip(jax.tree.leaves(vlm), jax.tree.leaves(params["vlm"]), strict=True):
+        assert ours.dtype == jnp.bfloat16 and (np.asarray(ours, np.float32) == theirs).all()
 
 
 def test_arrays_that_do_not_fit_are_all_listed(planner, tmp_path):

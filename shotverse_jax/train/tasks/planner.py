@@ -16,6 +16,7 @@ from shotverse_jax.files import replacing
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
+from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import export_adapter, export_planner, init_planner, load_language_model
 from shotverse_jax.pretrained.folder import is_arrays
 from shotverse_jax.stage.grammar import sample_example
@@ -35,7 +36,7 @@ def build(values: dict, folder: Path) -> Task:
     run = from_dict(PlannerTrainConfig, values)
     tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights)
     pin_tokenizer(tokenizer_file, folder)
-    planner = Planner(config, run.execution)
+    planner = Planner(config, spread(run.execution, make_mesh(run.mesh)))
     trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
 
     def loss_fn(variables, batch, num_shots, key):
