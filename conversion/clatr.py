@@ -16,8 +16,8 @@ NUM_HEADS = 4  # of GenDoP's releases; the number is not among the tensors
 
 def _attention(source: str, target: str) -> tuple[Entry, ...]:
     return (
-        Entry(f"{source}.in_proj_weight", f"{target}/in_proj/kernel", TRANSPOSE),  # q, k and v, one below the other
-        Entry(f"{source}.in_proj_bias", f"{target}/in_proj/bias"),
+        Entry(f"{source}.in_proj_weight", f"{target}/qkv/kernel", TRANSPOSE),  # q, k and v, one below the other
+        Entry(f"{source}.in_proj_bias", f"{target}/qkv/bias"),
         *linear(f"{source}.out_proj", f"{target}/out_proj"),
     )
 
@@ -27,14 +27,14 @@ def _layers(source: str, target: str, norms: tuple[str, ...]) -> tuple[Entry, ..
     return (
         *_attention(f"{source}self_attn", f"{target}self_attn"),
         *(_attention(f"{source}multihead_attn", f"{target}cross_attn") if "cross_norm" in norms else ()),
-        *(e for name in ("linear1", "linear2") for e in linear(f"{source}{name}", f"{target}{name}")),
+        *(e for i in (1, 2) for e in linear(f"{source}linear{i}", f"{target}fc{i}")),
         *(e for i, name in enumerate(norms, 1) for e in norm(f"{source}norm{i}", f"{target}{name}")),
     )
 
 
 def _encoder(name: str) -> tuple[Entry, ...]:
     return (
-        Entry(f"{name}.tokens", f"{name}/tokens"),
+        Entry(f"{name}.tokens", f"{name}/queries"),
         *linear(f"{name}.projection", f"{name}/project"),
         *_layers(f"{name}.seqTransEncoder", name, ("self_norm", "mlp_norm")),
     )

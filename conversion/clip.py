@@ -13,6 +13,7 @@ from shotverse_jax.models.clip import CLIPText
 from .core import TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, to_flax
 
 PATCHES = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # [out, in, y, x]
+ROW = Transform(lambda w: w[None], lambda w: w[0])
 
 
 def linear(source: str, target: str) -> tuple[Entry, Entry]:
@@ -34,7 +35,7 @@ def _layers(source: str, target: str) -> tuple[Entry, ...]:
 
 
 def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
-    """Entries of a text tower; source and target begin all names, "text_model." and "text_encoder/" for instance."""
+    """Entries of a text tower; source and target begin all names, "text_model." and "text/tower/" for instance."""
     return (
         Entry(f"{source}embeddings.token_embedding.weight", f"{target}embedding"),
         Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
@@ -46,8 +47,8 @@ def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
 def vision_entries(source: str, target: str = "") -> tuple[Entry, ...]:
     """Entries of a vision tower, as `text_entries`; "pre_layrnorm" is transformers' spelling."""
     return (
-        Entry(f"{source}embeddings.class_embedding", f"{target}class_embedding"),
-        Entry(f"{source}embeddings.patch_embedding.weight", f"{target}patch_kernel", PATCHES),
+        Entry(f"{source}embeddings.class_embedding", f"{target}embedding", ROW),
+        Entry(f"{source}embeddings.patch_embedding.weight", f"{target}patch_embed/kernel", PATCHES),
         Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
         *norm(f"{source}pre_layrnorm", f"{target}pre_norm"),
         *_layers(source, target),

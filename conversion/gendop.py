@@ -25,7 +25,7 @@ TOWER_HEADS, DECODER_HEADS = 16, 8  # of the releases; the numbers are not among
 _TEXT, _VISION = "text_encoder.text_model.", "{}_encoder.vision_model."
 
 _SHARED = (
-    *text_entries(_TEXT, "text_encoder/"),
+    *text_entries(_TEXT, "text/tower/"),
     *norm("norm_cond", "norm"),
     *(dataclasses.replace(entry, target=f"decoder/{entry.target}") for entry in gendop_opt.TABLE.entries),
 )
@@ -37,12 +37,12 @@ _SPELLINGS = {
     ),
     "ignore": (POSITION_IDS,),
 }
-TEXT_TABLE = Table((*_SHARED, *linear("proj_cond", "project_text")), **_SPELLINGS)
+TEXT_TABLE = Table((*_SHARED, *linear("proj_cond", "text/project")), **_SPELLINGS)
 RGBD_TABLE = Table(
     (
         *_SHARED,
-        *(e for part in ("text", "image", "depth") for e in linear(f"proj_cond_{part}", f"project_{part}")),
-        *(e for part in ("image", "depth") for e in vision_entries(_VISION.format(part), f"{part}_encoder/")),
+        *(e for part in ("text", "image", "depth") for e in linear(f"proj_cond_{part}", f"{part}/project")),
+        *(e for part in ("image", "depth") for e in vision_entries(_VISION.format(part), f"{part}/tower/")),
     ),
     **_SPELLINGS,
 )

@@ -1,7 +1,7 @@
 """CLaTr, as GenDoP trained it (robincourant/CLaTr src/models/actor.py, temos.py): trajectories and texts in one space.
 
 Post-LN transformers of torch's making (attention with q, k and v from one linear, exact GELU, eps 1e-5), sinusoidal
-positions. For inference: there is no dropout. Parameters: traj_encoder, text_encoder (tokens [2, D], project, layers),
+positions. For inference: there is no dropout. Parameters: traj_encoder, text_encoder (queries [2, D], project, layers),
 traj_decoder (layers, head); every leaf of `layers` is stacked on axis 0.
 """
 
@@ -50,7 +50,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x_BTD, memory_BSD=None, mask_BS=None):
         width = self.config.hidden_size
-        project = Linear(3 * width, use_bias=True, name="in_proj")
+        project = Linear(3 * width, use_bias=True, name="qkv")
         q, k, v = jnp.split(project(x_BTD), 3, axis=-1)
         if memory_BSD is not None:
             _, k, v = jnp.split(project(memory_BSD), 3, axis=-1)
@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """norm(x + self-attention(x)), with a memory norm(x + attention to it), norm(x + linear2(gelu(linear1(x))))."""
+    """norm(x + self-attention(x)), with a memory norm(x + attention to it), norm(x + fc2(gelu(fc1(x))))."""
 
     config: CLaTrConfig
     execution: Execution
@@ -74,8 +74,8 @@ class Block(nn.Module):
         if memory_BSD is not None:
             attended_BTD = Attention(config, self.execution, name="cross_attn")(x_BTD, memory_BSD)
             x_BTD = LayerNorm(name="cross_norm")(x_BTD + attended_BTD)
-        wide_BTF = nn.gelu(Linear(config.mlp_size, use_bias=True, name="linear1")(x_BTD), approximate=False)
-        return LayerNorm(name="mlp_norm")(x_BTD + Linear(config.hidden_size, use_bias=True, name="linear2")(wide_BTF))
+        wide_BTF = nn.gelu(Linear(config.mlp_size, use_bias=True, name="fc1")(x_BTD), approximate=False)
+        return LayerNorm(name="mlp_norm")(x_BTD + Linear(config.hidden_size, use_bias=True, name="fc2")(wide_BTF))
 
 
 class Encoder(nn.Module):
@@ -87,9 +87,9 @@ class Encoder(nn.Module):
     @nn.compact
     def __call__(self, x_BTC, mask_BT) -> Latent:
         config, batch = self.config, len(x_BTC)
-        tokens_2D = self.param("tokens", nn.initializers.normal(1.0), (2, config.hidden_size))
+        queries_2D = self.param("queries", nn.initializers.normal(1.0), (2, config.hidden_size))
         x_BTD = Linear(config.hidden_size, use_bias=True, name="project")(x_BTC)
-        x_BTD = jnp.concatenate([jnp.broadcast_to(tokens_2D, (batch, *tokens_2D.shape)), x_BTD], axis=1)
+        x_BTD = jnp.concatenate([jnp.broadcast_to(queries_2D, (batch, *queries_2D.shape)), x_BTD], axis=1)
         x_BTD = (x_BTD + sinusoids(*x_BTD.shape[1:])).astype(self.execution.dtype)
         mask_BT = jnp.pad(mask_BT, ((0, 0), (2, 0)), constant_values=True)
         layers = Block(config, self.execution, name="layers")

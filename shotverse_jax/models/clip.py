@@ -1,7 +1,7 @@
 """CLIP's text and vision towers (transformers `models/clip`): pre-LN blocks, all linears with bias, learned positions.
 
 Parameters of the text tower: `embedding` [V, D], `positions` [P, D], `layers` (every leaf stacked on axis 0),
-`final_norm`; of the vision tower: `patch_kernel` [y, x, 3, D], `class_embedding` [D], `positions`, `pre_norm`,
+`final_norm`; of the vision tower: `patch_embed`, `embedding` [1, D] of the class token, `positions`, `pre_norm`,
 `layers`, `post_norm`.
 """
 
@@ -91,6 +91,20 @@ class Seen(NamedTuple):
     pooled_BD: jax.Array
 
 
+class PatchEmbed(nn.Module):
+    """A convolution without bias whose stride is its kernel, [y, x, 3, D]; patches by rows."""
+
+    config: CLIPVisionConfig
+
+    @nn.compact
+    def __call__(self, image_BHWC):
+        size, width = self.config.patch_size, self.config.hidden_size
+        side = self.config.image_size // size
+        kernel = self.param("kernel", _init, (size, size, 3, width)).reshape(-1, width).astype(image_BHWC.dtype)
+        cells = image_BHWC[:, : side * size, : side * size].reshape(-1, side, size, side, size, 3)
+        return cells.swapaxes(2, 3).reshape(len(image_BHWC), side * side, -1) @ kernel
+
+
 class CLIPVision(nn.Module):
     """Pictures in, states out (transformers' CLIPVisionModel, `last_hidden_state` and `pooler_output`)."""
 
@@ -100,18 +114,13 @@ class CLIPVision(nn.Module):
     @nn.compact
     def __call__(self, image_BHWC: jax.Array) -> Seen:
         """image_BHWC: three channels, normalised as the tower was trained; ValueError for another size."""
-        config, size = self.config, self.config.patch_size
-        batch, expected = len(image_BHWC), (config.image_size, config.image_size, 3)
+        config, batch, width = self.config, len(image_BHWC), self.config.hidden_size
+        expected = config.image_size, config.image_size, 3
         if image_BHWC.shape[1:] != expected:
             raise ValueError(f"the vision tower reads pictures {list(expected)}, got {list(image_BHWC.shape[1:])}")
-        side, width = config.image_size // size, config.hidden_size
-        kernel = self.param("patch_kernel", _init, (size, size, 3, width)).reshape(-1, width)
-        cells = image_BHWC[:, : side * size, : side * size].reshape(batch, side, size, side, size, 3)
-        patches_BPV = cells.swapaxes(2, 3).reshape(batch, side * side, -1).astype(self.execution.dtype)
-        start_D = self.param("class_embedding", _init, (width,))
-        x_BPD = jnp.concatenate(
-            [jnp.broadcast_to(start_D, (batch, 1, width)), patches_BPV @ kernel.astype(patches_BPV.dtype)], axis=1
-        )
+        x_BPD = PatchEmbed(config, name="patch_embed")(image_BHWC.astype(self.execution.dtype))
+        class_1D = self.param("embedding", _init, (1, width))
+        x_BPD = jnp.concatenate([jnp.broadcast_to(class_1D, (batch, 1, width)), x_BPD], axis=1)
         x_BPD = (x_BPD + self.param("positions", _init, (config.places, width))).astype(self.execution.dtype)
         x_BPD = LayerNorm(config.layer_norm_eps, name="pre_norm")(x_BPD)
         layers = Block(config, self.execution, causal=False, name="layers")

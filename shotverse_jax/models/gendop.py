@@ -9,31 +9,42 @@ import jax
 import jax.numpy as jnp
 
 from shotverse_jax.config import Execution, GenDoPConfig
-from shotverse_jax.models.clip import CLIPText, CLIPVision
+from shotverse_jax.models.clip import CLIPText, CLIPVision, Seen
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm
 
 
+class Condition(nn.Module):
+    """States of a tower, projected to the decoder's width."""
+
+    tower: CLIPText | CLIPVision
+    width: int
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, *inputs):
+        states = self.tower(*inputs)
+        states_BPD = states.last_BPD if isinstance(states, Seen) else states
+        return Linear(self.width, use_bias=True, name="project")(states_BPD.astype(self.execution.dtype))
+
+
 class GenDoP(nn.Module):
     """P(pose tokens | caption), with `config.vision` P(pose tokens | caption, first frame, its depth).
 
-    Parameters: text_encoder, project_text, with vision image_encoder, project_image, depth_encoder, project_depth;
-    norm, decoder. Inputs are made by `data/clip.py`.
+    Parameters: text, with vision image and depth, each with a tower and its projection; norm, decoder. Inputs are made
+    by `data/clip.py`.
     """
 
     config: GenDoPConfig
     execution: Execution = Execution()
 
     def setup(self):
-        config, width = self.config, self.config.decoder.hidden_size
-        self.text_encoder = CLIPText(config.text, self.execution)
-        self.project_text = Linear(width, use_bias=True)
+        config, width, execution = self.config, self.config.decoder.hidden_size, self.execution
+        self.text = Condition(CLIPText(config.text, execution), width, execution)
         if config.vision is not None:
-            self.image_encoder = CLIPVision(config.vision, self.execution)
-            self.project_image = Linear(width, use_bias=True)
-            self.depth_encoder = CLIPVision(config.vision, self.execution)
-            self.project_depth = Linear(width, use_bias=True)
+            self.image = Condition(CLIPVision(config.vision, execution), width, execution)
+            self.depth = Condition(CLIPVision(config.vision, execution), width, execution)
         self.norm = LayerNorm()
         self.decoder = OPTDecoder(config.decoder, self.execution)
 
@@ -70,12 +81,8 @@ class GenDoP(nn.Module):
                 "a GenDoP with vision towers reads an image and its depth, one without reads neither; "
                 f"got image: {given[0]}, depth: {given[1]}, vision towers: {self.config.vision is not None}"
             )
-        parts = [self.project_text(self._cast(self.text_encoder(text_ids_BT, text_mask_BT)))]
+        parts = [self.text(text_ids_BT, text_mask_BT)]
         if self.config.vision is not None:
-            parts.append(self.project_image(self._cast(self.image_encoder(image_BHWC).last_BPD)))
             depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
-            parts.append(self.project_depth(self._cast(self.depth_encoder(depth_BHWC).last_BPD)))
+            parts += [self.image(image_BHWC), self.depth(depth_BHWC)]
         return self.norm(jnp.concatenate(parts, axis=1))
-
-    def _cast(self, states_BPD):
-        return states_BPD.astype(self.execution.dtype)

@@ -52,7 +52,7 @@ def test_a_lightning_checkpoint_there_and_back_byte_for_byte(tmp_path):
     ours, back = tmp_path / "ours", tmp_path / "back.safetensors"
     assert cli.main(["convert", str(tmp_path / "epoch99.ckpt"), "--as", "clatr", "--out", str(ours), "--quiet"]) == 0
     assert from_dict(CLaTrConfig, json.loads((ours / "config.json").read_text())) == CLaTrConfig()
-    q_k_v = np.asarray(open_weights(ours / "model")["traj_encoder/layers/self_attn/in_proj/kernel"])
+    q_k_v = np.asarray(open_weights(ours / "model")["traj_encoder/layers/self_attn/qkv/kernel"])
     stored = tensors["traj_encoder.seqTransEncoder.layers.4.self_attn.in_proj_weight"]
     np.testing.assert_array_equal(q_k_v[4], stored.T)
     assert cli.main(["convert", str(ours), "--to", "clatr", "--out", str(back), "--quiet"]) == 0

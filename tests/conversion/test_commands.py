@@ -25,6 +25,7 @@ from shotverse_jax.config import (
 from shotverse_jax.conversion import commands, core, qwen3_vl, stream
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
+from shotverse_jax.parallel.rules import rule
 from shotverse_jax.pretrained.folder import open_weights
 
 ROPE = {"rope_theta": 5e6, "mrope_section": [1, 1, 0], "rope_type": "default"}
@@ -121,6 +122,12 @@ def test_there_and_back_byte_for_byte(tmp_path, name, style):
         assert back[tensor_name].tobytes() == tensor.tobytes()
     assert commands.MANIFEST in {path.name for path in (tmp_path / "ours").iterdir()}
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_parameter_has_a_sharding_rule(name):
+    for path in core.flatten_dict(NETWORKS[name].abstract(CONFIGS[name], "float32"), sep="/"):
+        rule(path)
 
 
 def test_parameters_are_those_of_the_path_in_memory(tmp_path):

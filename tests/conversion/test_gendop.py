@@ -85,10 +85,10 @@ def test_there_and_back_byte_for_byte(tmp_path, kind, count):
     config, params, _ = load_gendop(ours)
     assert config == GenDoPConfig(TEXT, VISION if rgbd else None, DECODER)
     kernel = stored["text_encoder.text_model.encoder.layers.10.self_attn.k_proj.weight"].T
-    np.testing.assert_array_equal(params["text_encoder"]["layers"]["k_proj"]["kernel"][10], kernel)
+    np.testing.assert_array_equal(params["text"]["tower"]["layers"]["k_proj"]["kernel"][10], kernel)
     if rgbd:
         patches = stored["depth_encoder.vision_model.embeddings.patch_embedding.weight"].transpose(2, 3, 1, 0)
-        np.testing.assert_array_equal(params["depth_encoder"]["patch_kernel"], patches)
+        np.testing.assert_array_equal(params["depth"]["tower"]["patch_embed"]["kernel"], patches)
     assert run("convert", ours, "--to", "gendop", "--out", back) == 0
     written = load_file(back)
     assert written.keys() == stored.keys()
