@@ -105,7 +105,7 @@ class OPTConfig:
     """GenDoP's OPT-style decoder: learned positions from index 0, post-LN blocks, ReLU, untied head without bias.
 
     `vocab_size` 260: PAD 0, BOS 1, EOS 2, then bins; ShotVerse has 256 bins and SEP 259, GenDoP 257 bins.
-    `ffn_size` 0 means 4 * hidden_size. `cond_size` is the width of what `project` maps to the prefix.
+    `ffn_size` 0 means 4 * hidden_size.
     """
 
     vocab_size: int = 260
