@@ -15,7 +15,7 @@ LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
 RANKS = {
     0: ("config", "files", "screenplay", "camera", "nn", "video"),
     1: ("data", "stage", "models", "flow", "parallel", "lora", "pretrained"),
-    2: ("train", "infer", "evaluation", "conversion", "calibration", "preference", "cinematic"),
+    2: ("train", "infer", "evaluation", "conversion", "calibration", "preference", "cinematic", "fit"),
     3: ("launch", "configs", "cli"),
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}

@@ -1,0 +1,204 @@
+"""Floating-point operations of the networks, from their configs: what a run costs, said before it runs.
+
+Matrix products and convolutions only, two operations per multiply-add; all else is below a percent of them at the sizes
+where it matters. Attention counts every pair of query and key that a shape lets see each other, masked ones too.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from shotverse_jax.config import (
+    LoraConfig,
+    OPTConfig,
+    PlannerConfig,
+    Qwen3VLTextConfig,
+    UMT5Config,
+    WanDiTConfig,
+    WanVAEConfig,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Operations of one forward pass through a part of a network, by what training does with them.
+
+    linear: products with weights. attention: of queries with keys, and of their scores with values. adapter: the side
+    paths of LoRA. last: those of `linear` whose result is only added to the residual stream, so that a block which is
+    computed again for its gradient leaves them out. trained: whether the weights of `linear` learn; where they do not,
+    their gradient costs nothing. gradient: whether any passes through; none does before the first thing that learns.
+    """
+
+    linear: float
+    attention: float = 0.0
+    adapter: float = 0.0
+    last: float = 0.0
+    trained: bool = False
+    gradient: bool = True
+
+    @property
+    def forward(self) -> float:
+        """All of them."""
+        return self.linear + self.attention + self.adapter
+
+    def step(self) -> float:
+        """What the mathematics of a training step needs: MFU counts these."""
+        if not self.gradient:
+            return self.forward
+        return (3 if self.trained else 2) * self.linear + 3 * (self.attention + self.adapter)
+
+    def executed(self, remat: str, flash: bool) -> float:
+        """What a training step runs: `step`, what `Execution.remat` computes again, and the scores that a kernel which
+        does not store them (`flash`) computes again in its gradient: five products for the four."""
+        if not self.gradient:
+            return self.forward
+        total = self.step() + (self.attention / 2 if flash else 0)
+        if remat != "none":
+            total += self.linear - (0 if self.trained else self.last) + self.adapter
+        if remat == "full" or (remat == "save_attention" and not flash):
+            total += self.attention
+        return total
+
+
+def forward(parts: Iterable[Work]) -> float:
+    """Operations of a forward pass."""
+    return sum(part.forward for part in parts)
+
+
+def dit(
+    config: WanDiTConfig,
+    frames: int,
+    height: int,
+    width: int,
+    text: int = 512,
+    *,
+    shots: Sequence[int] | None = None,
+    lora: LoraConfig | None = None,
+    trained: bool = False,
+) -> tuple[Work, Work]:
+    """One sample of the video transformer: (its blocks and head, the embeddings before them).
+
+    frames, height, width: of the latents. text: tokens. shots: latent frames of each, for sparse attention. lora: the
+    adapters that are trained on it. trained: whether the network itself is.
+    """
+    wide, deep = config.hidden_size, config.num_layers
+    frame = (height // config.patch[1]) * (width // config.patch[2])
+    tokens = frames * frame
+    pixels = config.latent_channels * config.patch[0] * config.patch[1] * config.patch[2]
+    pairs = tokens**2
+    if config.self_attention == "sparse":
+        lengths = [count * frame for count in (shots or (frames,))]
+        pairs = sum(length * (length + len(lengths) * frame) for length in lengths)
+    widths = {
+        "q_proj": (2 * tokens, wide, wide),  # of self-attention and of cross-attention
+        "k_proj": (tokens + text, wide, wide),
+        "v_proj": (tokens + text, wide, wide),
+        "o_proj": (2 * tokens, wide, wide),
+        "ffn_in": (tokens, wide, config.mlp_size),
+        "ffn_out": (tokens, config.mlp_size, wide),
+    }
+    linear = sum(rows * inside * out for rows, inside, out in widths.values())
+    camera = tokens * 12 * wide if config.camera else 0
+    blocks = Work(
+        linear=2.0 * deep * (linear + camera) + 2.0 * tokens * wide * pixels,
+        attention=4.0 * deep * wide * (pairs + tokens * text),
+        adapter=2.0 * deep * _adapters(widths, lora),
+        last=2.0 * deep * tokens * config.mlp_size * wide + 2.0 * tokens * wide * pixels,
+        trained=trained,
+    )
+    time = config.frequency_size * wide + 7 * wide**2
+    before = 2.0 * (tokens * pixels * wide + text * (config.text_size * wide + wide**2) + time)
+    return blocks, Work(before, trained=trained, gradient=trained)
+
+
+def umt5(config: UMT5Config, text: int = 512, *, trained: bool = False) -> Work:
+    """One prompt through UMT5's encoder."""
+    inner = config.num_heads * config.head_dim
+    matrices = 4 * config.hidden_size * inner + 3 * config.hidden_size * config.mlp_size
+    linear = 2.0 * config.num_layers * text * matrices
+    return Work(linear, 4.0 * config.num_layers * text**2 * inner, trained=trained, gradient=trained)
+
+
+def qwen3_vl(config: Qwen3VLTextConfig, tokens: int, *, lora: LoraConfig | None = None, trained: bool = False) -> Work:
+    """One sequence through Qwen3-VL's text decoder, without its head."""
+    wide, inner, mlp = config.hidden_size, config.num_heads * config.head_dim, config.mlp_size
+    keys = config.num_kv_heads * config.head_dim
+    widths = {
+        "q_proj": (tokens, wide, inner),
+        "k_proj": (tokens, wide, keys),
+        "v_proj": (tokens, wide, keys),
+        "o_proj": (tokens, inner, wide),
+        "gate_proj": (tokens, wide, mlp),
+        "up_proj": (tokens, wide, mlp),
+        "down_proj": (tokens, mlp, wide),
+    }
+    deep = config.num_layers
+    return Work(
+        linear=2.0 * deep * sum(rows * inside * out for rows, inside, out in widths.values()),
+        attention=4.0 * deep * inner * tokens**2,
+        adapter=2.0 * deep * _adapters(widths, lora),
+        last=2.0 * deep * tokens * mlp * wide,
+        trained=trained,
+    )
+
+
+def opt(config: OPTConfig, prefix: int, tokens: int, prefix_size: int) -> Work:
+    """One sequence of pose tokens after the projection of a prefix of `prefix_size` channels, all of it trained."""
+    wide, places = config.hidden_size, prefix + tokens
+    blocks = config.num_layers * places * (4 * wide**2 + 2 * wide * config.mlp_size)
+    ends = prefix * prefix_size * wide + places * wide * config.vocab_size
+    return Work(2.0 * (blocks + ends), 4.0 * config.num_layers * wide * places**2, trained=True)
+
+
+def planner(config: PlannerConfig, text: int, poses: int, shots: int) -> tuple[Work, ...]:
+    """One screenplay of `text` places (tokens and queries) and `poses` pose tokens: language model and decoder."""
+    size, decoder = config.text.hidden_size, config.decoder
+    options = {"lora": config.lora, "trained": config.lora is None}
+    if config.decoder_kind == "native":
+        head = Work(2.0 * poses * size * decoder.vocab_size, trained=True)
+        return qwen3_vl(config.text, text + poses, **options), head
+    codes = shots * config.num_queries + shots - 1 if config.encoder == "queries" else text
+    pose_decoder = opt(decoder, codes, poses, size)
+    return (pose_decoder,) if config.encoder == "none" else (qwen3_vl(config.text, text, **options), pose_decoder)
+
+
+def vae(config: WanVAEConfig, frames: int, height: int, width: int) -> tuple[Work, Work]:
+    """One clip through the video VAE: (encoder, decoder); frames, height and width of the video."""
+    channels = [multiplier * config.base_size for multiplier in config.multipliers]
+    seen = [frames]  # at every resolution
+    for halved in config.temporal:
+        seen.append((seen[-1] - 1) // 2 + 1 if halved else seen[-1])
+    area = [(height >> i) * (width >> i) for i in range(len(channels))]
+    size = [count * pixels for count, pixels in zip(seen, area, strict=True)]
+    top, latent = channels[-1], config.latent_channels
+    middle = size[-1] * (4 * 27 + 4) * top**2  # two residual blocks and the projections of attention
+    attention = 4.0 * top * size[-1] * area[-1]
+
+    def blocks(count, inside, out, pixels):
+        return pixels * (27 * (inside + out) * out + (inside * out if inside != out else 0) + (count - 1) * 54 * out**2)
+
+    encoder = size[0] * 27 * 3 * channels[0] + middle + size[-1] * (27 * top * 2 * latent + (2 * latent) ** 2)
+    inside = channels[0]
+    for i, out in enumerate(channels):
+        encoder += blocks(config.res_blocks, inside, out, size[i])
+        inside = out
+        if i < len(config.temporal):
+            encoder += seen[i] * area[i + 1] * 9 * out**2
+            encoder += config.temporal[i] * (seen[i + 1] - 1) * area[i + 1] * 3 * out**2
+
+    decoder = size[-1] * (latent**2 + 27 * latent * top) + middle + size[0] * 27 * channels[0] * 3
+    inside = top
+    for i in reversed(range(len(channels))):
+        decoder += blocks(config.res_blocks + 1, inside, channels[i], size[i])
+        inside = channels[i]
+        if i:
+            decoder += config.temporal[i - 1] * (seen[i] - 1) * area[i] * 6 * inside**2
+            inside //= 2
+            decoder += size[i - 1] * 18 * inside**2
+    return Work(2.0 * encoder, attention, trained=True), Work(2.0 * decoder, attention, trained=True)
+
+
+def _adapters(widths: dict[str, tuple[int, int, int]], lora: LoraConfig | None) -> int:
+    """Multiply-adds of the side paths of one block."""
+    if lora is None:
+        return 0
+    return sum(widths[name][0] * lora.rank * (widths[name][1] + widths[name][2]) for name in lora.targets)
