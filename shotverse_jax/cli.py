@@ -14,7 +14,10 @@ DEFAULT_PLANNER, DEFAULT_CONTROLLER = "planner_small", "controller_small"
 
 def main(argv: list[str] | None = None) -> int:
     """Entry point; returns the exit code (0 done, 1 a check failed, 2 bad input)."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args, args.overrides = parser.parse_known_args(argv)
+    if wrong := [text for text in args.overrides if args.command != "fit" or not text.startswith("--config.")]:
+        parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     try:
         return args.run(args) or 0
     except (ValueError, OSError) as error:
@@ -131,6 +134,20 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", _inspect, "Tell what a checkpoint is and holds.", "shotverse inspect high_noise.safetensors"
     )
     sub.add_argument("checkpoint", metavar="CHECKPOINT", help="file or folder, of others or ours")
+
+    sub = command(
+        "fit",
+        _fit,
+        "Compile a training run for a cluster that need not be there: memory, traffic, time.",
+        "shotverse fit configs/controller/pod.py --topology cpu:96 --device h100 --config.batch=12",
+    )
+    sub.add_argument(
+        "config", metavar="CONFIG", help="config file of launch.train; values change by --config.NAME=VALUE"
+    )
+    sub.add_argument("--topology", required=True, help="a TPU slice like v5p:4x4x4, or cpu:<devices> for GPUs")
+    sub.add_argument("--device", help="what the devices of cpu:… stand for, e.g. h100, h200, h20")
+    sub.add_argument("--mfu", type=float, default=0.4, help="share of the peak for the predicted time (default 0.4)")
+    sub.add_argument("--json", action="store_true", help="machine-readable output")
 
     sub = command("eval", _eval, "Score a model on held-out data.", "shotverse eval planner --scenes 300")
     sub.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
@@ -438,6 +455,21 @@ def _inspect(args) -> int:
     for line in inspect(args.checkpoint):
         _show(line)
     return 0
+
+
+def _fit(args) -> int:
+    import dataclasses
+
+    from shotverse_jax.fit.config_file import read
+    from shotverse_jax.fit.report import fit, lines
+
+    report = fit(read(args.config, args.overrides), args.topology, args.device, args.mfu)
+    if args.json:
+        _show(json.dumps({**dataclasses.asdict(report), "seconds": report.seconds}, indent=2))
+    else:
+        for line in lines(report):
+            _show(line)
+    return 1 if report.problem else 0
 
 
 def _eval(args) -> int:

@@ -137,3 +137,20 @@ def test_a_run_that_stays_non_finite_stops_and_saves_nothing_of_it(bench, tmp_pa
     with pytest.raises(FloatingPointError, match=message):
         bench.run(tmp_path, dataclasses.replace(RUN, max_bad_steps=3), variables=poisoned)
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+def test_nothing_is_compiled_after_the_second_step(bench, tmp_path, caplog):
+    """A recompilation within a run costs minutes at scale, and nothing tells of it."""
+    compiled = []
+
+    def counted(start):
+        for batch in batches(bench.source, start):
+            compiled.append(sum(record.getMessage().startswith("Compiling") for record in caplog.records))
+            yield batch
+
+    jax.clear_caches()
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
+        bench.run(tmp_path, dataclasses.replace(RUN, steps=6, eval_every=2, checkpoint_every=2), counted)
+    # When step n is asked for, all that steps before it needed is compiled: those of steps 3 to 6 nothing more.
+    assert len(compiled) == 6 and compiled[1] > 0
+    assert compiled[2:] == [compiled[2]] * 4

@@ -1,0 +1,25 @@
+"""A training config from its file and the changes on a command line, read as `launch.train` reads them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+
+def read(path: str, overrides: Sequence[str] = ()) -> dict:
+    """Values of a config file with changes such as "--config.batch=8".
+
+    Raises:
+        ValueError: there is no such file, or it has no value of that name or type.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"there is no config file {path}")
+    arguments = ["fit", f"--config={path}", *overrides]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=arguments)
+    try:
+        values(arguments)
+        return values.config.to_dict()
+    except (flags.Error, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} with {' '.join(overrides) or 'no changes'}: {error}") from error

@@ -1,0 +1,168 @@
+"""Training runs as shapes: what `train/tasks/` builds, without a weight, a tokenizer or a data set."""
+
+import dataclasses
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from shotverse_jax import lora
+from shotverse_jax.camera.tokenizer import sequence_length
+from shotverse_jax.config import (
+    TEXT_ENCODERS,
+    VAES,
+    ControllerConfig,
+    ControllerTrainConfig,
+    PlannerConfig,
+    PlannerTrainConfig,
+    TrainConfig,
+    UMT5Config,
+    WanVAEConfig,
+    from_dict,
+)
+from shotverse_jax.data.controller_source import ControllerSource
+from shotverse_jax.fit import flops
+from shotverse_jax.models.controller import Controller, controller_loss
+from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.models.wan_vae import space_factor, time_factor
+from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.pretrained import init_planner
+from shotverse_jax.pretrained.folder import CONFIG, read_config
+from shotverse_jax.train import path_probe
+from shotverse_jax.train.state import split_frozen
+from shotverse_jax.train.tasks.controller import _adapted, init_controller
+
+FILM = 249
+"""Frames of the films that a planner is asked for (ShotVerse §4.1)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """A run: `train.task.Task` with shapes for arrays, a batch of it, and the work that one sample is."""
+
+    run: TrainConfig
+    trainable: dict
+    frozen: dict
+    loss_fn: Callable
+    batch: dict[str, jax.ShapeDtypeStruct]
+    layout: Hashable
+    work: tuple[flops.Work, ...]
+
+
+def outline(values: dict, mesh: Mesh, kernel: str | None = None) -> Outline:
+    """The run of a config's values on a mesh, with another attention kernel than the config's if one is given.
+
+    Raises:
+        ValueError: a task other than controller and planner, an unknown value, or a text encoder of unknown size.
+    """
+    values = dict(values)
+    task = values.pop("task")
+    if task not in OUTLINES:
+        raise ValueError(f"the runs that can be fitted are those of {' and '.join(OUTLINES)}; this config's is {task}")
+    if kernel is not None:
+        values["execution"] = {**values["execution"], "attention": kernel}
+    return OUTLINES[task](values, mesh)
+
+
+def _controller(values: dict, mesh: Mesh) -> Outline:
+    del values["base_weights"], values["text_tokenizer"]
+    config = from_dict(ControllerConfig, values.pop("model"))
+    run = from_dict(ControllerTrainConfig, values)
+    text = _text_config(config.text)
+    controller = Controller(config, text, run.stage, run.execution)
+    before = Controller(config, text, "base", run.execution)
+    trainable, frozen = jax.eval_shape(lambda: init_controller(before, jax.random.key(0))), {}
+    if run.stage != "base":
+
+        def adapted(params):
+            return _adapted(config, controller, params["dit"], params["text"], jax.random.key(0), mesh)
+
+        trainable, frozen = jax.eval_shape(adapted, _cast(trainable["params"], run.execution.dtype))
+    controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
+
+    def loss_fn(variables, batch, layout, key):
+        return controller_loss(controller, variables, batch, key, run.loss_weight, deterministic=False)
+
+    vae = VAES.get(config.vae, WanVAEConfig)()
+    latents = (
+        (config.frames - 1) // time_factor(vae) + 1,
+        *(n // space_factor(vae) for n in (config.height, config.width)),
+    )
+    batch = {
+        "latents_BTHWC": (*latents, config.dit.latent_channels, "float16"),
+        "shot_BT": (latents[0], "int32"),
+        "camera_BTP": (latents[0], 12, "float32"),
+        "ids_BS": (config.text_length, "int32"),
+        "real_BS": (config.text_length, "bool"),
+        "window_BKS": (ControllerSource.rows, config.text_length, "bool"),
+    }
+    base = run.stage == "base"
+    adapters = None if base else config.lora
+    work = flops.dit(config.expert(run.stage), *latents, config.text_length, lora=adapters, trained=base)
+    work = *work, flops.umt5(text, config.text_length, trained=base)
+    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), None, work)
+
+
+def _text_config(name: str) -> UMT5Config:
+    if name in TEXT_ENCODERS:
+        return TEXT_ENCODERS[name]()
+    if (Path(name) / CONFIG).is_file():
+        return read_config(Path(name), UMT5Config)
+    raise ValueError(f"model.text is {name}: give the folder of a text encoder, or one of {', '.join(TEXT_ENCODERS)}")
+
+
+def _planner(values: dict, mesh: Mesh) -> Outline:
+    """With the most shots that the run has."""
+    del values["base_weights"]
+    config = from_dict(PlannerConfig, values.pop("model"))
+    run = from_dict(PlannerTrainConfig, values)
+    planner = Planner(config, spread(run.execution, mesh))
+
+    def make():
+        key = jax.random.key(run.seed)
+        variables = init_planner(planner, config, key)
+        if config.lora is not None:
+            variables["lora"] = {"vlm": lora.init(key, variables["params"]["vlm"], config.lora)}
+        if run.path_weight:
+            variables[path_probe.COLLECTION] = path_probe.init_probe(key, config)
+        return variables
+
+    trainable, frozen = split_frozen(jax.eval_shape(make))
+
+    def loss_fn(variables, batch, num_shots, key):
+        logits, codes = planner.apply(variables, batch, num_shots, deterministic=False, rngs={"dropout": key})
+        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
+        if run.path_weight:
+            probe = variables[path_probe.COLLECTION]
+            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
+            loss += run.path_weight * metrics["path"]
+        return loss, metrics
+
+    shots = max(number for number, weight in enumerate(run.shot_weights, 1) if weight)
+    text, tokens = run.text_lengths[shots - 1], config.tokens
+    poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
+    length = sequence_length(tokens, [poses // shots] * (shots - 1) + [poses - poses // shots * (shots - 1)])
+    batch = {
+        "text_ids_BS": (text, "int32"),
+        "slot_BS": (text, "int32"),
+        "text_mask_BS": (text, "bool"),
+        "pose_ids_BN": (length, "int32"),
+    }
+    work = flops.planner(config, text, length, shots)
+    frozen = _cast(frozen, run.execution.dtype)
+    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), shots, work)
+
+
+OUTLINES: dict[str, Callable[[dict, Mesh], Outline]] = {"controller": _controller, "planner": _planner}
+
+
+def _batch(size: int, arrays: dict[str, tuple]) -> dict[str, jax.ShapeDtypeStruct]:
+    return {name: jax.ShapeDtypeStruct((size, *shape), dtype) for name, (*shape, dtype) in arrays.items()}
+
+
+def _cast(tree: Any, dtype: str) -> Any:
+    """Frozen weights are read in the dtype that they are used in."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(dtype)), tree)

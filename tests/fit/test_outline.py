@@ -1,0 +1,152 @@
+"""An outline is the run: the same program, the same batch; and what the program of a step holds."""
+
+import collections
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+from jax._src.cudnn import fused_attention_stablehlo
+from jax.interpreters.partial_eval import dce_jaxpr
+from ml_collections import ConfigDict
+
+from shotverse_jax.config import (
+    TEXT_ENCODERS,
+    Execution,
+    LoraConfig,
+    MeshConfig,
+    UMT5Config,
+    WanDiTConfig,
+    controller_small,
+)
+from shotverse_jax.configs.controller import common
+from shotverse_jax.configs.planner import nano
+from shotverse_jax.data.records import write_dataset
+from shotverse_jax.fit.outline import outline
+from shotverse_jax.fit.report import _step
+from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train.placement import Placement
+from shotverse_jax.train.state import init_state, make_optimizer
+from shotverse_jax.train.step import make_train_step
+from shotverse_jax.train.tasks import controller, planner
+
+PROMPT = (
+    "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
+)
+TEXT = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+
+
+def controller_values(stage, **training):
+    config = common.get_config(stage=stage, batch=2, ema=0.0, **training)
+    dit = WanDiTConfig(24, 2, 3, 32, 16, 16, 4)
+    lora = LoraConfig(4, 4.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out"))
+    model = dataclasses.replace(
+        controller_small(), dit=dit, lora=lora, frames=9, height=16, width=32, see_padding=True, text_length=64
+    )
+    config.model = ConfigDict(json.loads(json.dumps(dataclasses.asdict(model))))
+    return config.to_dict()
+
+
+def program(task, folder):
+    """The operations of the training step of a task, and its first batch's shapes."""
+    optimizer, schedule = make_optimizer(task.run)
+    state = init_state(task.trainable, optimizer, ema=task.run.ema > 0)
+    place = Placement.of(task.run, state, task.frozen)
+    step = make_train_step(task.loss_fn, optimizer, schedule, task.run.ema, place)
+    layout, batch = task.source("train", 1)[0]
+    shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
+    return operations(step.trace(state, task.frozen, batch, jax.random.key(0), layout)), shapes
+
+
+def outlined(values):
+    mesh = make_mesh(MeshConfig())
+    plan = outline(values, mesh)
+    step, _, arguments = _step(plan, mesh)
+    shapes = {name: (value.shape, str(value.dtype)) for name, value in plan.batch.items()}
+    return operations(step.trace(*arguments)), shapes
+
+
+def operations(trace):
+    """How often a program has every operation, by name and results, without those that nothing reads."""
+    found = collections.Counter()
+
+    def visit(jaxpr):
+        jaxpr = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
+        for eqn in jaxpr.eqns:
+            inner = list(jax.core.jaxprs_in_params(eqn.params))
+            if eqn.primitive.name not in ("jit", "reshard"):  # which depend on what was traced before
+                found[eqn.primitive.name, *(str(out.aval) for out in eqn.outvars)] += 1
+            for sub in inner:
+                visit(sub)
+
+    visit(trace.jaxpr.jaxpr)
+    return found
+
+
+def test_a_controllers_outline_is_its_run(monkeypatch, tmp_path):
+    monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: TEXT)
+    pose_T34 = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
+    film = {"latents": np.zeros((3, 2, 4, 4), np.float16), "pose_T34": pose_T34, "prompt": PROMPT}
+    write_dataset(tmp_path / "films", [{**film, "shot_T": np.array([0, 0, 1], np.int32)}] * 2, {})
+    data = {"data": str(tmp_path / "films"), "test_data": str(tmp_path / "films")}
+
+    def run(stage, **options):
+        values = controller_values(stage, **data)
+        values["base_weights"] = options.get("base_weights", "")
+        values["model"]["text"] = options.get("text", "text_small")
+        expected = outlined(values)
+        values.pop("task")
+        task = controller.build(values, tmp_path)
+        assert program(task, tmp_path) == expected
+        return task
+
+    task = run("base")
+    base = tmp_path / "base"
+    task.export(jax.device_get(task.trainable), base)
+    for stage in ("high", "low"):
+        run(stage, base_weights=str(base), text=str(base / "text"))
+
+
+@pytest.mark.parametrize("adapted", [True, False])
+def test_a_planners_outline_is_its_run(adapted, tmp_path):
+    adapters = dataclasses.asdict(LoraConfig(4, 4.0)) if adapted else None
+    values = nano.get_config(shot_weights=(0.0, 1.0), text_lengths=(80, 128), bpe_examples=20).to_dict()
+    values["model"]["lora"] = adapters
+    expected = outlined(values)
+    values.pop("task")
+    assert program(planner.build(values, tmp_path), tmp_path) == expected
+
+
+@pytest.mark.parametrize(("remat", "forwards"), [("full", 2), ("save_attention", 1)])
+def test_a_step_runs_every_attention_kernel_once(monkeypatch, remat, forwards):
+    """A block has two, of itself and of the text; full remat runs them again in the backward pass."""
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda *_: True)
+    monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: TEXT)
+    execution = dataclasses.asdict(Execution(attention="cudnn", remat=remat, dtype="bfloat16"))
+    values = controller_values("high", execution=execution)
+    values["model"]["dit"] |= {"hidden_size": 48}  # heads of 16
+    mesh = make_mesh(MeshConfig())
+    step, _, arguments = _step(outline(values, mesh), mesh)
+    jaxpr = step.trace(*arguments).jaxpr.jaxpr
+    jaxpr = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
+    assert count(jaxpr, "dot_product_attention_bwd") == 2
+    assert count(jaxpr, "dot_product_attention_fwd") == 2 * forwards
+
+
+def count(jaxpr, wanted):
+    inner = (sub for eqn in jaxpr.eqns for sub in jax.core.jaxprs_in_params(eqn.params))
+    return sum(eqn.primitive.name.startswith(wanted) for eqn in jaxpr.eqns) + sum(count(sub, wanted) for sub in inner)
+
+
+def test_what_cannot_be_outlined_is_refused():
+    mesh = make_mesh(MeshConfig())
+    with pytest.raises(ValueError, match="those of controller and planner; this config's is vae"):
+        outline({"task": "vae"}, mesh)
+    values = controller_values("high")
+    values["model"]["text"] = "nowhere"
+    with pytest.raises(
+        ValueError, match="model.text is nowhere: give the folder of a text encoder, or one of umt5_xxl"
+    ):
+        outline(values, mesh)
