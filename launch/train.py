@@ -1,10 +1,12 @@
 """Train a network: python -m launch.train --config=configs/planner/small.py --workdir=runs/small
 
 A run that was stopped goes on from its newest checkpoint when started again with the same --workdir. At the end, and
-with --export_only at any time, the averaged parameters are exported to <workdir>/export.
+with --export_only at any time, the averaged parameters are exported to <workdir>/export. A run that is stopped by a
+signal saves and exits with code 75. On several hosts every process is started alike; see docs/pods.md.
 """
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -12,6 +14,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from shotverse_jax.data.loader import batches
+from shotverse_jax.launch import distributed
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.placement import Placement, together
@@ -19,17 +22,21 @@ from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller, planner, pose_net, vae
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "one of configs/planner/*.py", lock_config=True)
+CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, tokenizer, export")
 EXPORT_ONLY = flags.DEFINE_bool("export_only", False, "export the newest checkpoint and stop")
+DISTRIBUTED = flags.DEFINE_bool("distributed", None, "one of several processes (default: as the environment says)")
+STOPPED = 75  # "temporary failure": start it again
 TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": pose_net.build, "vae": vae.build}
 
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it touches
+    distributed.join(DISTRIBUTED.value)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_text(json.dumps(CONFIG.value.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if jax.process_index() == 0:
+        (folder / "run.json").write_text(json.dumps(CONFIG.value.to_dict(), indent=2) + "\n", encoding="utf-8")
 
     values = CONFIG.value.to_dict()
     task = TASKS[values.pop("task")](values, folder)
@@ -56,6 +63,9 @@ def main(_):
         if jax.process_index() == 0:
             task.export(variables, folder / "export")
             print(f"exported step {int(state.step)} to {folder / 'export'}")
+        return 0
+    print(f"stopped at step {int(state.step)} of {run.steps}; start again to go on", file=sys.stderr)
+    return STOPPED
 
 
 if __name__ == "__main__":

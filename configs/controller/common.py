@@ -7,10 +7,11 @@ from ml_collections import ConfigDict
 from shotverse_jax.config import CONTROLLERS, ControllerTrainConfig
 
 
-def get_config(preset: str = "controller_small", **training) -> ConfigDict:
+def get_config(preset: str = "controller_small", model: dict | None = None, **training) -> ConfigDict:
     config = ConfigDict(dataclasses.asdict(ControllerTrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(CONTROLLERS[preset]()), convert_dict=True)
+    config.model.update(model or {})
     config.task = "controller"
     config.text_tokenizer = "planner_small"  # stage "base" learns a text encoder: folder of its tokenizer.json
     config.base_weights = ""  # stages "high" and "low": folder with base.safetensors

@@ -1,0 +1,26 @@
+"""The paper's controller, stage 1: camera encoders and LoRA r=128 on HoloCine's high-noise expert (ShotVerse §5.1).
+
+Films of 249 frames at 480 x 832 (98,280 tokens). The learning rate is the paper's; steps, warmup, batch and weight decay
+it does not tell. One sample for each eight devices, whose sequence axis its tokens are split over.
+"""
+
+from functools import partial
+
+from shotverse_jax.configs.controller import common
+
+get_config = partial(
+    common.get_config,
+    "controller_14b",
+    stage="high",
+    steps=1000,
+    batch=12,
+    lr=1e-4,
+    warmup=100,
+    ema=0.0,
+    log_every=1,  # several hosts agree on stopping where they log
+    eval_every=100,
+    eval_batches=1,
+    checkpoint_every=25,
+    mesh=dict(data=1, fsdp=-1, sequence=8, tensor=1),
+    execution=dict(attention="cudnn", remat="save_attention", dtype="bfloat16", unroll=False),
+)
