@@ -88,4 +88,6 @@ def _slice(topology):
     try:
         return list(topologies.get_topology_desc(topology_name=topology, platform="tpu").devices)
     except jax.errors.JaxRuntimeError as error:
+        if "lockfile" in str(error):
+            raise ValueError("libtpu serves one process of a machine at a time; another has it") from error
         raise ValueError(f"libtpu has no topology {topology}: {error}") from error

@@ -61,7 +61,7 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
         ValueError: a config, topology, device, mesh or batch that cannot be.
     """
     kind = accelerator(topology, device)
-    mesh = make_mesh(from_dict(MeshConfig, values["mesh"]), devices(topology))
+    mesh = _mesh(from_dict(MeshConfig, values["mesh"]), topology)
     kernel, notes = _kernel(values["execution"]["attention"], kind, topology)
     plan = outline(values, mesh, kernel)
     step, place, arguments = _step(plan, mesh)
@@ -85,6 +85,13 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
         notes,
         problem,
     )
+
+
+def _mesh(config: MeshConfig, topology: str) -> Mesh:
+    try:
+        return make_mesh(config, devices(topology))
+    except NotImplementedError as error:  # of a slice, whose links are a grid
+        raise ValueError(f"the mesh cannot be laid on {topology}: {error}") from error
 
 
 def _kernel(wanted: str, kind: Accelerator, topology: str) -> tuple[str | None, tuple[str, ...]]:
