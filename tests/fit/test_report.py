@@ -90,3 +90,12 @@ def test_what_the_compiler_refuses_for_its_memory_does_not_fit():
         report._compile(Step("INTERNAL: no"), ())
     text = list(lines(make(problem, memory=None)))
     assert not any("temporaries" in line for line in text) and text[-1] == f"does not fit: {problem}"
+
+
+def test_the_kernel_is_one_that_the_compiler_has():
+    assert report._kernel("splash", "v5p:4x4x4") == (None, ())
+    assert report._kernel("xla", "cpu:8")[0] == "xla"
+    kernel, notes = report._kernel("splash", "cpu:64")
+    assert kernel == "xla" and "splash attention is not on a CPU" in notes[-1]
+    with pytest.raises(ValueError, match="cudnn does not run on v6e:4x4; set execution.attention to splash, or to xla"):
+        report._kernel("cudnn", "v6e:4x4")
