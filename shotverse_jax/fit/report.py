@@ -29,8 +29,8 @@ class Report:
     """What a training step needs of each device of a topology; sizes are bytes.
 
     held: what lies there between steps, by kind. memory, collectives: of the compiled step, None where the compiler
-    refused it for its memory, or does not show it. useful, executed: operations of a step on all devices (`fit/flops.py`). seconds: of a
-    step, at the utilisation asked for. problem: why it does not fit, "" if it does.
+    refused it for its memory, or does not show it. useful, executed: operations of a step on all devices
+    (`fit/flops.py`). seconds: of a step, at the utilisation asked for. problem: why it does not fit, "" if it does.
     """
 
     topology: str
