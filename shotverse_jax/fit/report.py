@@ -134,9 +134,9 @@ def _compile(step: Any, arguments: tuple) -> tuple[Any, str]:
         text = str(error)
         if "RESOURCE_EXHAUSTED" not in text:
             raise
-        used = re.search(r"Used (\S+) of (\S+) (\w+)", text)
-        needs = f"{used[1]}iB of the {used[2]}iB of each device" if used else text.splitlines()[0]
-        return None, f"the compiler refuses the step: it needs {needs}"
+        if used := re.search(r"Used (\S+) of (\S+) \w+", text):
+            return None, f"the compiler refuses the step: it needs {used[1]} of the {used[2]} of each device"
+        return None, f"the compiler refuses the step: {text.partition(': ')[2].splitlines()[0]}"
 
 
 def _exchanged(compiled: Any) -> dict[str, Collective] | None:

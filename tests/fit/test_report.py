@@ -84,8 +84,10 @@ def test_what_the_compiler_refuses_for_its_memory_does_not_fit():
         def lower(self):
             raise jax.errors.JaxRuntimeError(self.message)
 
-    problem = "the compiler refuses the step: it needs 20.89GiB of the 15.75GiB of each device"
+    problem = "the compiler refuses the step: it needs 20.89G of the 15.75G of each device"
     assert report._compile(Step(REFUSED), ()) == (None, problem)
+    other = "RESOURCE_EXHAUSTED: Ran out of memory on HBM, temporaries (36.88G) exceed available HBM (15.75G).\nMore"
+    assert report._compile(Step(other), ())[1].endswith("the step: " + other.splitlines()[0].partition(": ")[2])
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         report._compile(Step("INTERNAL: no"), ())
     text = list(lines(make(problem, memory=None)))
