@@ -1,58 +1,85 @@
-"""Make a data set of clips: python -m launch.encode --out=data/videos --clips=8000 --split=train
+"""Make a data set: python -m launch.encode --out=data/videos --clips=8000 --split=train
 
-Renders clips of the stage into records of video. With --videos it reads such a data set instead, and with --vae it
-writes latents in place of video: python -m launch.encode --out=data/latents --videos=data/videos --vae=vae_small
+Renders clips of the stage into records of video. Other sources take their place: --source=scenes.csv, a folder of
+videos with screenplays and camera paths, or DataDoP's folder (docs/data.md); --videos=data/videos, a data set made
+before. With --vae latents are written in place of video, with --text the text encoder's states beside the prompt:
+python -m launch.encode --out=data/films --source=scenes.csv --frames=249 --height=480 --width=832 --fps=16
+    --vae=weights/wan2.1_vae --text=weights/umt5_xxl --batch=1
+--no_video leaves out the pictures: camera paths and captions, all that a planner learns from.
 
-A run that was stopped goes on when started again. Several processes share the work with --host and --num_hosts.
+Items that cannot be used are left out and listed in skipped.jsonl with the reason; changed.jsonl lists what was
+resized, resampled or cut. A run that was stopped goes on when started again. Several processes share the work with
+--process and --processes, or as JAX counts them when it runs on several. The exit code is 1 when nothing could be used.
 """
 
+import collections
 import dataclasses
-import hashlib
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import app, flags
 
+from shotverse_jax.config import NEGATIVE_PROMPT
 from shotverse_jax.data.film import StageFilms
-from shotverse_jax.data.records import Record, Records, write_dataset
+from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
+from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
+from shotverse_jax.infer.encode import PromptRecords, chained, to_latents, to_states, write_negative
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")
 CLIPS = flags.DEFINE_integer("clips", 8000, "how many clips of the stage to render")
-SPLIT = flags.DEFINE_enum("split", "train", ["train", "test"], "the split of the film grammar")
-FRAMES = flags.DEFINE_integer("frames", 33, "frames of a clip, 4t+1")
+SPLIT = flags.DEFINE_enum("split", "train", ["train", "test"], "the split of the film grammar, or of DataDoP's folder")
+FRAMES = flags.DEFINE_integer("frames", 33, "frames of a film, 4t+1; longer videos are cut, shorter ones left out")
 HEIGHT = flags.DEFINE_integer("height", 64, "pixels")
 WIDTH = flags.DEFINE_integer("width", 96, "pixels")
-FPS = flags.DEFINE_float("fps", 8.0, "frames per second of a clip")
-VIDEOS = flags.DEFINE_string(
-    "videos", None, "a data set of videos to read; without it, clips of the stage are rendered"
-)
+FPS = flags.DEFINE_float("fps", 8.0, "frames per second of a film")
+SOURCE = flags.DEFINE_string("source", None, "scenes of your own: a table (.csv, .jsonl) or a folder")
+CAPTION = flags.DEFINE_enum("caption", "concise", list(CAPTIONS), "which of a DataDoP shot's captions")
+NO_VIDEO = flags.DEFINE_bool("no_video", False, "leave out the pictures of --source, as planners do not see them")
+VIDEOS = flags.DEFINE_string("videos", None, "a data set of videos to read")
 VAE = flags.DEFINE_string("vae", None, "name or folder of a video VAE; with it, latents are written in place of video")
-BATCH = flags.DEFINE_integer("batch", 16, "videos encoded at once")
-HOST = flags.DEFINE_integer("host", 0, "number of this process")
-NUM_HOSTS = flags.DEFINE_integer("num_hosts", 1, "processes that share the work")
+TEXT = flags.DEFINE_string("text", None, "name or folder of a text encoder; with it, its states are written too")
+TEXT_LENGTH = flags.DEFINE_integer("text_length", 512, "most tokens of a prompt that has states")
+NEGATIVE = flags.DEFINE_string("negative", NEGATIVE_PROMPT, "the prompt of guidance, whose states are written once")
+BATCH = flags.DEFINE_integer("batch", 16, "films encoded at once")
+PROCESS = flags.DEFINE_integer("process", None, "number of this process; JAX's unless given")
+PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the work; JAX's unless given")
 
 
 def main(_):
     try:
         source, settings = _source()
-        transform = None
+        steps = []
         if VAE.value:
-            transform, more = to_latents(VAE.value, BATCH.value)
-            settings |= more
-        skipped = write_dataset(OUT.value, source, settings, transform, HOST.value, NUM_HOSTS.value, progress=True)
+            step, more = to_latents(VAE.value, BATCH.value)
+            steps, settings = [*steps, step], settings | more
+        if TEXT.value:
+            step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
+            steps, settings = [*steps, step], settings | more
+            source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
+        process = jax.process_index() if PROCESS.value is None else PROCESS.value
+        processes = jax.process_count() if PROCESSES.value is None else PROCESSES.value
+        written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
+        if TEXT.value:
+            write_negative(OUT.value, negative)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{OUT.value}: this process's shards are there" + (f"; {skipped} clips were skipped" if skipped else ""))
-    return 0
+    print(f"{OUT.value}: {_summary(written)}")
+    return 1 if written.empty else 0
 
 
 def _source() -> tuple[Sequence[Record], dict]:
-    """Where records of video come from, and the settings that decide about them."""
+    """Where records come from, and the settings that decide about them."""
+    if SOURCE.value and VIDEOS.value:
+        raise ValueError("--source and --videos are two sources; give one")
+    if NO_VIDEO.value and (VAE.value or not SOURCE.value):
+        raise ValueError("--no_video is for planners: it goes with --source, and without --vae")
+    if SOURCE.value:
+        scenes = find_scenes(SOURCE.value, SPLIT.value, CAPTION.value)
+        films = SceneRecords(scenes, FRAMES.value, HEIGHT.value, WIDTH.value, FPS.value, not NO_VIDEO.value)
+        settings = {name: value for name, value in vars(films).items() if name != "scenes"}
+        return films, {"source": SOURCE.value, "split": SPLIT.value, "scenes": len(scenes), **settings}
     if VIDEOS.value:
         records = Records(VIDEOS.value)
         if "video" not in records[0]:
@@ -62,41 +89,16 @@ def _source() -> tuple[Sequence[Record], dict]:
     return films, {"source": "stage", **dataclasses.asdict(films)}
 
 
-def to_latents(name: str, batch: int) -> tuple[Callable[[list[Record]], list[Record]], dict]:
-    """A function that puts `latents`, float16 [T', H', W', C], normalised means, in the place of each record's `video`;
-    and the settings that say which VAE made them. All videos have one shape.
-
-    Raises:
-        ValueError: there is no such VAE. The function: videos that it cannot encode.
-    """
-    from shotverse_jax.models.wan_vae import WanVAE
-    from shotverse_jax.pretrained import load_vae
-
-    config, params = load_vae(name)
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        digest.update(np.ascontiguousarray(leaf))
-    params = jax.device_put(params)
-
-    @jax.jit
-    def encode(params, video_BTHWC):
-        latents = WanVAE(config).apply({"params": params}, video_BTHWC / jnp.float32(127.5) - 1, method="encode")
-        return latents.astype(jnp.float16)
-
-    def transform(records: list[Record]) -> list[Record]:
-        done = []
-        for start in range(0, len(records), batch):
-            part = records[start : start + batch]
-            video_BTHWC = np.stack([record["video"] for record in part])
-            fill = [(0, batch - len(part)), *[(0, 0)] * 4]  # one compiled program for all batches
-            latents = np.asarray(encode(params, np.pad(video_BTHWC, fill)))
-            done += [
-                {"latents": latents[i], **{key: value for key, value in record.items() if key != "video"}}
-                for i, record in enumerate(part)
-            ]
-        return done
-
-    return transform, {"vae": Path(name).name, "vae_sha256": digest.hexdigest()[:16]}
+def _summary(written: Written) -> str:
+    """What this process's shards hold, the reasons for what they lack, and what was changed how often."""
+    words = [f"this process's shards are there, {written.records} records"]
+    if written.skipped:
+        words.append(f"{len(written.skipped)} skipped, as {SKIPPED} says; the first: {written.skipped[0]['reason']}")
+    changes = [change for note in written.changed for change in note["changes"].split("; ")]
+    kinds = collections.Counter(next(kind for kind in CHANGES if change.startswith(kind)) for change in changes)
+    if kinds:
+        words.append(", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) + f" ({CHANGED} says how)")
+    return "; ".join(words)
 
 
 if __name__ == "__main__":

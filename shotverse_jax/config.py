@@ -411,9 +411,13 @@ class PlannerTrainConfig(TrainConfig):
     """A planner's run: shot_weights and text_lengths have one entry per shot count (text_lengths: padded length).
 
     The first `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no
-    probe). bpe_examples: screenplays whose captions the text tokenizer is learned from.
+    probe). bpe_examples: screenplays whose captions the text tokenizer is learned from. data, test_data: recorded
+    scenes (`launch/encode.py`), or a table or folder of scenes or DataDoP's as that takes them, in place of the stage;
+    they come as often as they are, whatever shot_weights says.
     """
 
+    data: str = ""
+    test_data: str = ""
     path_weight: float = 0.0
     single_shot_steps: int = 0
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
@@ -453,13 +457,15 @@ class ControllerTrainConfig(TrainConfig):
     stage: "base" trains the whole network without camera and with Wan's 3D RoPE, and the text encoder, at all noise
     levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data, test_data: folders of
     encoded films (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance.
-    loss_weight: of each noise level in the loss, none (the paper's Eq. 5) or DiffSynth's.
+    max_shots: the most that a film has; its prompt gets so many windows. loss_weight: of each noise level in the loss,
+    none (the paper's Eq. 5) or DiffSynth's.
     """
 
     stage: Literal["base", "high", "low"] = "high"
     data: str = ""
     test_data: str = ""
     text_dropout: float = 0.1
+    max_shots: int = 4
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
 
 

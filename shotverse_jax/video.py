@@ -1,17 +1,81 @@
-"""Video files: H.264 in mp4, by the encoder that comes with imageio-ffmpeg."""
+"""Video files, by the FFmpeg that comes with imageio-ffmpeg: H.264 in mp4 is written, whatever it knows is read."""
 
 import contextlib
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
 from shotverse_jax.files import replacing
+
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
+
+
+class VideoInfo(NamedTuple):
+    """What a video file says of itself: frames, frames per second (on average), size in pixels as it is shown."""
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Reads a file's header and counts its frames without decoding them.
+
+    Raises:
+        ValueError: no such file, or none with video in it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    count = ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", str(path), *count]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    words = done.stderr.decode(errors="replace")
+    stream = re.search(r"Stream #0.*Video:.* (\d+)x(\d+)[ ,].*", words)
+    rate = stream and re.search(r"([\d.]+) fps", stream[0])
+    frames = re.findall(r"frame=\s*(\d+)", words)
+    if done.returncode or not rate or not frames or not int(frames[-1]) or not float(rate[1]):
+        raise ValueError(f"{path}: no video that can be read ({(words.strip().splitlines() or ['empty'])[-1]})")
+    width, height = int(stream[1]), int(stream[2])
+    if re.search(r"rotation of -?(90|270)\b", words):
+        width, height = height, width
+    return VideoInfo(int(frames[-1]), float(rate[1]), width, height)
+
+
+def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Frames `index_T` (not decreasing; a frame may come twice) of a video, [T, height, width, 3] uint8.
+
+    They are made as large as covers width x height (Lanczos) and cut to it about their centre.
+
+    Raises:
+        ValueError: frames that the file does not have or that cannot be decoded.
+    """
+    last, size = int(index_T[-1]), width * height * 3
+    cover = f"scale={width}:{height}:flags=lanczos+accurate_rnd:force_original_aspect_ratio=increase"
+    frames = ["-vf", f"{cover},crop={width}:{height}", "-fps_mode", "passthrough", "-frames:v", str(last + 1)]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-map", "0:v:0"]
+    video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
+    with tempfile.TemporaryFile() as words:
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": words}
+        with subprocess.Popen([*command, *frames, *raw], **pipes) as process:
+            for number in range(last + 1):
+                data = process.stdout.read(size)
+                if len(data) < size:
+                    break
+                video_THWC[index_T == number] = np.frombuffer(data, np.uint8).reshape(height, width, 3)
+        if len(data) < size:
+            words.seek(0)
+            said = words.read().decode(errors="replace").strip().splitlines()
+            raise ValueError(f"{path}: frame {number} of {last + 1} cannot be read ({(said or ['the end'])[-1]})")
+    return video_THWC
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enlarge: int = 1) -> None:

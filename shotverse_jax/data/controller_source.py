@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt, window_mask
-from shotverse_jax.data.records import Records, shuffled
+from shotverse_jax.data.records import NEGATIVE, Records, shuffled, unpack
 
 TEXT_BUCKET = 64
 """Where padding is not attended to, text is padded to multiples of this only."""
@@ -66,6 +67,12 @@ class ControllerSource:
     Attributes:
         folder: records of `launch/encode.py` with latents, pose_T34, shot_T and the prompt.
         rows: windows per prompt; the most shots a film may have.
+        states: batches have the text states that were recorded (`--text`), context_BSD float16, in place of ids_BS;
+            no tokenizer is needed.
+
+    Raises:
+        ValueError: a batch that does not divide over the hosts; on access, films of several shapes or without a stage
+            where the camera is told on it, and a prompt that does not fit.
     """
 
     config: ControllerConfig
@@ -78,6 +85,7 @@ class ControllerSource:
     rows: int = 4
     host: int = 0
     num_hosts: int = 1
+    states: bool = False
 
     def __post_init__(self):
         if self.global_batch % self.num_hosts:
@@ -92,8 +100,10 @@ class ControllerSource:
         return Records(self.folder)
 
     @functools.cached_property
-    def _dropped(self):
-        return tokenize_prompt(self.config.negative, self._tokenizer, self.config.text_length)
+    def _negative(self) -> dict:
+        if not self.states:
+            return {"prompt": self.config.negative}
+        return unpack((Path(self.folder) / NEGATIVE).read_bytes())
 
     def __getstate__(self):
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -104,17 +114,39 @@ class ControllerSource:
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         share = self.global_batch // self.num_hosts
         first = step * self.global_batch + self.host * share
-        films, prompts = zip(*(self._film(first + i) for i in range(share)), strict=True)
-        return None, {
-            "latents_BTHWC": np.stack([film["latents"] for film in films]),
-            "shot_BT": np.stack([film["shot_T"] for film in films]),
-            "camera_BTP": np.stack([camera_rows(self.config, film["pose_T34"]) for film in films]),
-            **collate_prompts(self.config, prompts, self.rows),
+        films = [self._film(first + i) for i in range(share)]
+        if len(shapes := {film["latents"].shape for film, _ in films}) > 1:
+            raise ValueError(f"{self.folder} has films of several shapes, {sorted(shapes)}; a batch needs one")
+        batch = {
+            "latents_BTHWC": np.stack([film["latents"] for film, _ in films]),
+            "shot_BT": np.stack([film["shot_T"] for film, _ in films]),
+            "camera_BTP": np.stack([camera_rows(self.config, film["pose_T34"]) for film, _ in films]),
+            **collate_prompts(self.config, [self._windows(text) for _, text in films], self.rows),
         }
+        if self.states:
+            length = batch.pop("ids_BS").shape[1]
+            states = [text["text_SD"] for _, text in films]
+            batch["context_BSD"] = np.stack([np.pad(s_SD, ((0, length - len(s_SD)), (0, 0))) for s_SD in states])
+        return None, batch
 
-    def _film(self, index: int) -> tuple[dict, PromptWindows]:
+    def _film(self, index: int) -> tuple[dict, dict]:
+        """A film's record, and the record that its text is taken from: itself, or the negative prompt's."""
         film = self._records[shuffled(index, len(self._records), self.seed)]
-        if np.random.default_rng((self.seed, index)).random() < self.text_dropout:
-            return film, self._dropped
-        shots = int(film["shot_T"][-1]) + 1
-        return film, tokenize_prompt(film["prompt"], self._tokenizer, self.config.text_length, shots)
+        if self.config.camera_frame == "stage" and film.get("world", "stage") != "stage":
+            raise ValueError(
+                f"{film['name']}: this controller is told where the camera is on the stage, and the path has no stage; "
+                'train with model.camera_frame="scene"'
+            )
+        dropped = np.random.default_rng((self.seed, index)).random() < self.text_dropout
+        return film, self._negative if dropped else film
+
+    def _windows(self, text: dict) -> PromptWindows:
+        length = self.config.text_length
+        if not self.states:
+            shots = int(text["shot_T"][-1]) + 1 if "shot_T" in text else 0
+            return tokenize_prompt(text["prompt"], self._tokenizer, length, shots)
+        if len(text["text_SD"]) > length:
+            raise ValueError(f"recorded text states of {len(text['text_SD'])} tokens; this controller reads {length}")
+        spans = [tuple(span) for span in text["spans"].tolist()]
+        blank_S = np.zeros(length, np.int32)  # the ids are in the states
+        return PromptWindows(blank_S, len(text["text_SD"]), spans[0] if spans else None, tuple(spans[1:]))

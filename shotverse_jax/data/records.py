@@ -4,15 +4,19 @@ A folder holds shards named `00003-of-00125.arrayrecord` and dataset.json, the s
 the safetensors bytes of its arrays, its texts as their metadata; ArrayRecord compresses it (zstd).
 """
 
+import contextlib
 import functools
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import grain
 import numpy as np
+import safetensors
 import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
@@ -21,7 +25,8 @@ from shotverse_jax.files import replacing
 
 Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64
-SETTINGS = "dataset.json"
+SETTINGS, SKIPPED, CHANGED = "dataset.json", "skipped.jsonl", "changed.jsonl"
+NEGATIVE = "negative.safetensors"
 
 
 class Records:
@@ -38,10 +43,7 @@ class Records:
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        try:
-            self.settings = json.loads((self.folder / SETTINGS).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
-            raise ValueError(f"{folder} is no data set: {SETTINGS} cannot be read ({error})") from error
+        self.settings = read_settings(folder)
         shards = sorted(self.folder.glob("*-of-*.arrayrecord"))
         expected = int(shards[0].stem.split("-of-")[1]) if shards else 1
         if len(shards) != expected:
@@ -49,7 +51,9 @@ class Records:
         try:
             self._source = grain.sources.ArrayRecordDataSource([str(shard) for shard in shards])
         except RuntimeError as error:
-            raise ValueError(f"a shard in {folder} cannot be read: {error}") from error
+            raise _broken(next((shard for shard in shards if not _opens(shard)), self.folder), error) from error
+        if not len(self._source):
+            raise ValueError(f"{folder} holds no records; {SKIPPED} there says why items were left out")
 
     def __len__(self) -> int:
         return len(self._source)
@@ -57,7 +61,32 @@ class Records:
     def __getitem__(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
-        return unpack(self._source[index])
+        try:
+            return unpack(self._source[index])
+        except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+            shards = self._source.paths
+            ends = itertools.accumulate(len(grain.sources.ArrayRecordDataSource(shard)) for shard in shards)
+            shard = next(shard for shard, end in zip(shards, ends, strict=True) if index < end)
+            raise _broken(shard, error) from error
+
+
+def _opens(shard: Path) -> bool:
+    try:
+        return len(grain.sources.ArrayRecordDataSource(str(shard))) >= 0
+    except RuntimeError:
+        return False
+
+
+def _broken(shard: str | Path, error: Exception) -> ValueError:
+    return ValueError(f"{shard} cannot be read: it is damaged; delete it and run launch/encode.py again ({error})")
+
+
+def read_settings(folder: str | Path) -> dict:
+    """The settings that a data set was made with; raises ValueError for a folder that is none."""
+    try:
+        return json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{folder} is no data set: {SETTINGS} cannot be read ({error})") from error
 
 
 def pack(record: Record) -> bytes:
@@ -87,36 +116,56 @@ def unpack(data: bytes) -> Record:
 
 def write_shard(path: str | Path, records: Iterable[Record]) -> None:
     """Writes records to one ArrayRecord file, whole or not at all. Raises ValueError when it cannot be written."""
+    with _writing(Path(path)) as write:
+        for record in records:
+            write(record)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Callable[[Record], None]]:
     with replacing(path) as scratch:
         writer = ArrayRecordWriter(str(scratch), "group_size:1")  # one record per block: random access
         try:
-            for record in records:
-                writer.write(pack(record))
+            yield lambda record: writer.write(pack(record))
         finally:
             writer.close()
+
+
+class Written(NamedTuple):
+    """What a process's shards hold: how many records, and what is said of items left out and of items changed.
+
+    empty: the whole data set is finished and has no record.
+    """
+
+    records: int
+    skipped: list[dict]
+    changed: list[dict]
+    empty: bool
 
 
 def write_dataset(
     folder: str | Path,
     source: Sequence[Record],
     settings: dict,
-    transform: Callable[[list[Record]], list[Record]] | None = None,
+    transform: Callable[[Iterable[Record]], Iterable[Record]] | None = None,
     host: int = 0,
     num_hosts: int = 1,
     progress: bool = False,
-) -> int:
+) -> Written:
     """Writes the records of a source, `SHARD_RECORDS` to a shard; shards that exist stay, so a run can be resumed.
 
-    Items for which the source raises ValueError are left out and listed with the reason in skipped-<host>.jsonl.
+    Items for which the source raises ValueError are left out. Beside each shard lies a report of them, and of items
+    whose record has a text `changes` that is not empty; once all shards are there, skipped.jsonl and changed.jsonl
+    list them all, by index.
 
     Args:
         source: `source[i]` is record i; a pure function of i, so that what is resumed is what was begun.
         settings: everything that decides about the records, as JSON values.
-        transform: applied to the records of each shard.
+        transform: applied to the stream of the records of each shard.
         host, num_hosts: this process writes the shards whose number is `host` modulo `num_hosts`.
 
     Returns:
-        how many items this call left out.
+        what this process's shards hold, those included that were there before.
 
     Raises:
         ValueError: the folder has a data set with other settings, or cannot be written.
@@ -125,29 +174,61 @@ def write_dataset(
         raise ValueError(f"host {host} of {num_hosts}: hosts are numbered from 0")
     folder = Path(folder)
     _agree(folder / SETTINGS, json.loads(json.dumps(settings)))
-    count, skipped = math.ceil(len(source) / SHARD_RECORDS), 0
-    shards = range(host, count, num_hosts)
-    total = sum(len(_items(source, shard)) for shard in shards)
+    count = math.ceil(len(source) / SHARD_RECORDS)
+    shards = [folder / f"{shard:05d}-of-{count:05d}.arrayrecord" for shard in range(count)]
+    total = sum(len(_items(source, shard)) for shard in range(host, count, num_hosts))
     pace = 0.5 if sys.stderr.isatty() else 60  # seconds between two states of the bar; a log file needs few
+    notes = []
     with tqdm(total=total, unit="record", mininterval=pace, disable=not progress) as bar:
-        for shard in shards:
-            path, items = folder / f"{shard:05d}-of-{count:05d}.arrayrecord", _items(source, shard)
-            if path.exists():
+        for shard in range(host, count, num_hosts):
+            items, report = _items(source, shard), shards[shard].with_suffix(".jsonl")
+            if shards[shard].exists():
                 bar.total -= len(items)
-                continue
-            records, bad = [], []
-            for index in items:
-                try:
-                    records.append(source[index])
-                except ValueError as error:
-                    bad.append({"index": index, "reason": str(error)})
-                bar.update()
-            write_shard(path, transform(records) if transform else records)
-            if bad:
-                with open(folder / f"skipped-{host}.jsonl", "a", encoding="utf-8") as file:
-                    file.writelines(json.dumps(entry) + "\n" for entry in bad)
-            skipped += len(bad)
-    return skipped
+            else:
+                said = []
+                stream = _readable(source, items, said, bar)
+                with _writing(shards[shard]) as write:
+                    for record in transform(stream) if transform else stream:
+                        write(record)
+                    _write_lines(report, said)  # before the shard is there, so that a shard always has its report
+            notes += _read_lines(report)
+    empty = False
+    if all(shard.exists() for shard in shards):
+        said = [note for shard in shards for note in _read_lines(shard.with_suffix(".jsonl"))]
+        for name, key in ((SKIPPED, "reason"), (CHANGED, "changes")):
+            _write_lines(folder / name, [note for note in said if key in note])
+        empty = sum("reason" in note for note in said) == len(source)
+    skipped, changed = ([note for note in notes if key in note] for key in ("reason", "changes"))
+    return Written(total - len(skipped), skipped, changed, empty)
+
+
+def _readable(source: Sequence[Record], items: range, said: list[dict], bar: tqdm) -> Iterator[Record]:
+    """The records of the items that can be read; what there is to say of items is noted in `said`."""
+    for index in items:
+        try:
+            record = source[index]
+        except ValueError as error:
+            said.append({"index": index, "reason": str(error)})
+        else:
+            if changes := record.get("changes"):
+                said.append({"index": index, "name": record.get("name", ""), "changes": changes})
+            yield record
+        bar.update()
+
+
+def _write_lines(path: Path, notes: list[dict]) -> None:
+    """Writes notes as JSON lines; no file for none."""
+    if not notes:
+        path.unlink(missing_ok=True)
+    else:
+        with replacing(path) as scratch:
+            scratch.write_text("".join(json.dumps(note, ensure_ascii=False) + "\n" for note in notes), encoding="utf-8")
+
+
+def _read_lines(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _items(source: Sequence, shard: int) -> range:

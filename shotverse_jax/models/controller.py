@@ -13,7 +13,8 @@ from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 
 Batch = dict[str, jax.Array]
-"""`data/controller_source.py`: latents_BTHWC, shot_BT, camera_BTP and the prompt's ids_BS, real_BS, window_BKS."""
+"""`data/controller_source.py`: latents_BTHWC, shot_BT, camera_BTP and the prompt's ids_BS (or its states context_BSD,
+made before), real_BS, window_BKS."""
 
 
 class Controller(nn.Module):
@@ -33,7 +34,8 @@ class Controller(nn.Module):
 
     def __call__(self, noisy_BTHWC: jax.Array, sigma_B: jax.Array, batch: Batch, deterministic: bool = True):
         """velocity_BTHWC of noisy latents, float32."""
-        context_BSD = self.context(batch["ids_BS"], batch["real_BS"])
+        stored = batch.get("context_BSD")
+        context_BSD = self.context(batch["ids_BS"], batch["real_BS"]) if stored is None else stored
         return self.velocity(noisy_BTHWC, sigma_B, context_BSD, batch, deterministic=deterministic)
 
     def context(self, ids_BS: jax.Array, real_BS: jax.Array) -> jax.Array:

@@ -5,6 +5,8 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shotverse_jax.config import controller_14b, controller_small
 from shotverse_jax.data.bpe import load_text_tokenizer
@@ -115,3 +117,22 @@ def test_dropped_prompts_are_the_negative_one(folder, tokenizer_file):
 def test_batches_divide_over_hosts(folder, tokenizer_file):
     with pytest.raises(ValueError, match="batch of 4 does not divide over 3 hosts"):
         source(folder, tokenizer_file, num_hosts=3)
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**31), step=st.integers(0, 10**6), hosts=st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_a_step_is_the_same_films_for_any_number_of_hosts(folder, tokenizer_file, seed, step, hosts):
+    options = {"seed": seed, "global_batch": 12, "num_steps": step + 1, "text_dropout": 0.3}
+    parts = [source(folder, tokenizer_file, host=host, num_hosts=hosts, **options)[step][1] for host in range(hosts)]
+    whole = source(folder, tokenizer_file, **options)[step][1]
+    for name in ("latents_BTHWC", "shot_BT", "camera_BTP"):
+        np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
+    tokens = [row[real].tolist() for part in parts for row, real in zip(part["ids_BS"], part["real_BS"], strict=True)]
+    assert tokens == [row[real].tolist() for row, real in zip(whole["ids_BS"], whole["real_BS"], strict=True)]
+
+
+def test_films_of_several_shapes_are_refused(tokenizer_file, tmp_path):
+    film = {"pose_T34": np.eye(3, 4)[None], "shot_T": np.zeros(1, np.int32), "prompt": PROMPTS[1]}
+    write_dataset(tmp_path, [film | {"latents": np.zeros((1, 2, w, 4), np.float16)} for w in (2, 3)], {})
+    with pytest.raises(ValueError, match="several shapes"):
+        source(tmp_path, tokenizer_file)[0]

@@ -1,6 +1,7 @@
 """The program that makes data sets: clips of the stage, and their latents."""
 
 import dataclasses
+import json
 
 import jax
 import numpy as np
@@ -8,16 +9,20 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from shotverse_jax.config import vae_small
+from shotverse_jax.config import UMT5Config, controller_small, vae_small
 from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.film import StageFilms, film_clip
 from shotverse_jax.data.prompt import tokenize_prompt
 from shotverse_jax.data.records import Records
+from shotverse_jax.infer import encode as encoding
 from shotverse_jax.launch import encode
+from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.pretrained import export_vae, init_vae, load_vae
-from shotverse_jax.screenplay import parse_text
+from shotverse_jax.pretrained import export_text, export_vae, find_tokenizer, init_text, init_vae, load_text, load_vae
+from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text
 from shotverse_jax.stage.preview import stage_poses
+from shotverse_jax.video import write_video
 
 FRAMES, HEIGHT, WIDTH, CLIPS = 17, 16, 24, 5
 SIZE = dict(clips=CLIPS, frames=FRAMES, height=HEIGHT, width=WIDTH)
@@ -89,6 +94,10 @@ def test_wrong_wishes_end_in_one_line_and_exit_code_2(videos, vae, tmp_path, cap
         "4t\\+1 frames": dict(out=tmp_path / "a", **SIZE | {"frames": 16}),
         "no data set": dict(out=tmp_path / "a", videos=tmp_path / "nowhere"),
         "tiny-vae": dict(out=tmp_path / "a", vae=tmp_path / "tiny-vae", **SIZE),
+        "two sources": dict(out=tmp_path / "a", videos=videos, source=tmp_path),
+        "is for planners": dict(out=tmp_path / "a", no_video=True),
+        "holds no scenes": dict(out=tmp_path / "a", source=tmp_path),
+        "no such file or folder": dict(out=tmp_path / "a", source=tmp_path / "none.csv"),
     }
     for words, values in wishes.items():
         assert run(**values) == 2
@@ -112,3 +121,90 @@ def test_prompts_split_into_as_many_windows_as_shots(videos):
     for i, prompt in enumerate(prompts):
         shots = int(records[i]["shot_T"][-1]) + 1
         assert len(tokenize_prompt(prompt, tokenizer, 512, shots).shot_spans) == shots
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Three scenes, the second of a video that cannot be read; 20 frames of 16x24 at 8 fps, with a camera path."""
+    folder, rng = tmp_path_factory.mktemp("scenes"), np.random.default_rng(0)
+    rows = []
+    for i in range(3):
+        shots = [Shot(f"Take {k} of {i}.") for k in range(1 + (i == 2))]
+        if i == 1:
+            (folder / "1.mp4").write_bytes(b"not a video")
+        else:
+            write_video(folder / f"{i}.mp4", rng.integers(0, 256, (20, 16, 24, 3), np.uint8), 8.0)
+        matrices = [np.eye(4).tolist() for _ in range(20)]
+        (folder / f"{i}.json").write_text(
+            json.dumps({"w": 24, "h": 16, "fl_x": 20, "frames": [{"transform_matrix": matrix} for matrix in matrices]})
+        )
+        prompt = to_text(Screenplay(f"Scene {i}.", tuple(shots)), "holocine")
+        rows.append({"video": f"{i}.mp4", "screenplay": prompt, "trajectory": f"{i}.json", "cuts": [9] * (i == 2)})
+    (folder / "scenes.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "scenes.jsonl"
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("encoder") / "text"
+    config = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+    params = init_text(UMT5Encoder(config), config, jax.random.key(0))["params"]
+    export_text(params, config, find_tokenizer("planner_small"), folder)
+    return folder
+
+
+def test_scenes_of_ones_own_with_latents_and_text_states(table, text, vae, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "films"
+    wish = dict(out=out, source=table, vae=vae, text=text, text_length=64, negative="ugly", batch=2, **SIZE)
+    assert run(**wish) == 0
+    said = capsys.readouterr().out
+    assert "2 records; 1 skipped" in said and "2 cut short" in said
+    skipped = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    assert [note["index"] for note in skipped] == [1] and "row 2, 1.mp4" in skipped[0]["reason"]
+    records = Records(out)
+    assert len(records) == 2 and "video" not in records[0] and "ids" not in records[0]
+    assert records.settings["text"] == "text" and records.settings["negative"] == "ugly"
+
+    config = dataclasses.replace(controller_small(), text_length=64, negative="ugly", camera_frame="scene")
+    tokenizer_file = str(find_tokenizer("planner_small"))
+    tokens, states = (
+        ControllerSource(config, str(out), tokenizer_file if not kept else "", 0, 2, 9, 0.5, states=kept)
+        for kept in (False, True)
+    )
+    text_config, params, _ = load_text(text)
+    for step in range(4):
+        _, told = tokens[step]
+        _, kept = states[step]
+        assert told.keys() - kept.keys() == {"ids_BS"} and kept.keys() - told.keys() == {"context_BSD"}
+        for name in told.keys() & kept.keys():
+            np.testing.assert_array_equal(told[name], kept[name])
+        expected = UMT5Encoder(text_config).apply({"params": params}, told["ids_BS"], told["real_BS"])
+        np.testing.assert_allclose(kept["context_BSD"], expected, atol=5e-3, rtol=2e-3)
+    with pytest.raises(ValueError, match="no stage"):
+        dataclasses.replace(tokens, config=dataclasses.replace(config, camera_frame="stage"))[0]
+
+    monkeypatch.setattr(encoding, "WHOLE", 0)  # in chunks of time
+    assert run(**wish | {"out": tmp_path / "chunked"}) == 0
+    np.testing.assert_allclose(Records(tmp_path / "chunked")[1]["latents"], records[1]["latents"], atol=5e-3)
+    assert run(**wish | {"text_length": 9, "out": tmp_path / "long"}) == 1  # no prompt fits: all are bad
+
+
+def test_two_processes_write_what_one_does(table, tmp_path, monkeypatch):
+    monkeypatch.setattr("shotverse_jax.data.records.SHARD_RECORDS", 1)
+    assert run(out=tmp_path / "one", source=table, **SIZE) == 0
+    results = [run(out=tmp_path / "two", source=table, process=i, processes=2, **SIZE) for i in (0, 1)]
+    assert results == [0, 0]  # though the second had the bad scene alone
+    one, two = Records(tmp_path / "one"), Records(tmp_path / "two")
+    assert len(one) == len(two) == 2
+    for i in range(2):
+        assert one[i].keys() == two[i].keys()
+        assert all(np.array_equal(one[i][name], two[i][name]) for name in one[i])
+    texts = [{p.name: p.read_text() for p in (tmp_path / name).glob("*.json*")} for name in ("one", "two")]
+    assert texts[0] == texts[1] and len(texts[0]) == 3 + 1 + 2  # reports of the shards, settings, lists of all
+
+
+def test_paths_and_captions_alone(table, tmp_path):
+    assert run(out=tmp_path / "paths", source=table, no_video=True, frames=81) == 0
+    records = Records(tmp_path / "paths")
+    assert len(records) == 3 and records[2]["pose_T34"].shape == (21, 3, 4) and "video" not in records[2]
+    assert records[2]["shot_T"].tolist().count(0) == 10  # the cut at frame 9 of 20 is the film's frame 37

@@ -55,7 +55,7 @@ def test_a_record_comes_back_as_it_was():
 
 
 def test_what_is_written_is_read_in_order(tmp_path):
-    assert write_dataset(tmp_path / "new" / "set", Counting(), SETTINGS) == 0
+    assert write_dataset(tmp_path / "new" / "set", Counting(), SETTINGS) == (COUNT, [], [], False)
     records = Records(tmp_path / "new" / "set")
     assert numbers(records) == list(range(COUNT))
     assert records[7]["text"] == "record 7 – é\n"
@@ -80,9 +80,10 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
         pass
 
     def breaks_in_the_second_shard(records):
-        if int(records[0]["array"][0, 0]) >= SHARD_RECORDS:
-            raise Broken
-        return records
+        for record in records:
+            if int(record["array"][0, 0]) >= SHARD_RECORDS + 3:
+                raise Broken
+            yield record
 
     with pytest.raises(Broken):
         write_dataset(tmp_path, Counting(), SETTINGS, breaks_in_the_second_shard)
@@ -120,10 +121,35 @@ def test_hosts_share_the_shards(tmp_path):
 
 def test_bad_items_are_left_out_and_listed(tmp_path):
     bad = {3, *range(SHARD_RECORDS, 2 * SHARD_RECORDS)}  # one, and a whole shard
-    assert write_dataset(tmp_path, Counting(bad=bad), SETTINGS) == len(bad)
+    for again in range(2):  # what was there before is counted too
+        written = write_dataset(tmp_path, Counting(bad=bad), SETTINGS)
+        assert (written.records, len(written.skipped), written.changed) == (COUNT - len(bad), len(bad), []), again
     assert numbers(Records(tmp_path)) == sorted(set(range(COUNT)) - bad)
-    listed = [json.loads(line) for line in (tmp_path / "skipped-0.jsonl").read_text().splitlines()]
-    assert {entry["index"] for entry in listed} == bad and listed[0]["reason"] == "item 3 is bad"
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert [entry["index"] for entry in listed] == sorted(bad) and listed[0]["reason"] == "item 3 is bad"
+
+
+def test_what_several_processes_leave_out_is_one_list(tmp_path):
+    bad = {3, SHARD_RECORDS + 1}
+    first = write_dataset(tmp_path, Counting(bad=bad), SETTINGS, host=1, num_hosts=2)
+    assert [note["index"] for note in first.skipped] == [SHARD_RECORDS + 1] and first.records == SHARD_RECORDS - 1
+    assert not (tmp_path / "skipped.jsonl").exists()  # another process is not done
+    write_dataset(tmp_path, Counting(bad=bad), SETTINGS, host=0, num_hosts=2)
+    listed = [json.loads(line) for line in (tmp_path / "skipped.jsonl").read_text().splitlines()]
+    assert [entry["index"] for entry in listed] == sorted(bad)
+
+
+def test_a_data_set_without_records_says_where_the_reasons_are(tmp_path):
+    assert write_dataset(tmp_path, Counting(3, bad={0, 1, 2}), SETTINGS).empty
+    with pytest.raises(ValueError, match="no records; skipped.jsonl"):
+        Records(tmp_path)
+
+
+def test_changes_are_listed(tmp_path):
+    source = [{"name": f"scene {i}", "changes": "resized" if i else "", "array": np.zeros(2)} for i in range(2)]
+    changed = [{"index": 1, "name": "scene 1", "changes": "resized"}]
+    assert write_dataset(tmp_path, source, SETTINGS).changed == changed
+    assert [json.loads(line) for line in (tmp_path / "changed.jsonl").read_text().splitlines()] == changed
 
 
 def test_other_settings_are_refused(tmp_path):
@@ -142,7 +168,17 @@ def test_a_folder_that_is_no_data_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no data set"):
         Records(tmp_path)
     write_dataset(tmp_path, Counting(3), SETTINGS)
-    shard = tmp_path / "00000-of-00001.arrayrecord"
-    shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(ValueError, match="cannot be read"):
-        Records(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["cut off", "within"])
+def test_a_damaged_shard_is_refused_by_name(tmp_path, place):
+    write_dataset(tmp_path, Counting(), SETTINGS)
+    shard = tmp_path / "00001-of-00003.arrayrecord"
+    data = bytearray(shard.read_bytes())
+    if place == "cut off":
+        data = data[:100]
+    else:
+        data[1000:1200] = bytes(byte ^ 255 for byte in data[1000:1200])
+    shard.write_bytes(data)
+    with pytest.raises(ValueError, match=r"00001-of-00003\.arrayrecord cannot be read: it is damaged"):
+        numbers(Records(tmp_path))

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from shotverse_jax.config import TEXT_ENCODERS, LoraConfig, UMT5Config, WanDiTConfig, controller_small
 from shotverse_jax.configs.controller import common
-from shotverse_jax.data.records import write_dataset
+from shotverse_jax.data.records import Records, write_dataset
+from shotverse_jax.infer.encode import PromptRecords, to_states, write_negative
 from shotverse_jax.pretrained import load_adapter, load_expert, load_text
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
@@ -127,3 +128,25 @@ def test_experts_without_adapters_are_refused(values, tmp_path):
     wrong.pop("task")
     with pytest.raises(ValueError, match="give config.lora a rank"):
         controller.build(wrong, tmp_path)
+
+
+def test_recorded_text_states_train_as_the_encoder_does(values, films, tmp_path):
+    task, state, *_ = run(values("base"), tmp_path, steps=1)
+    task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
+    text = tmp_path / "base" / "text"
+    transform, settings, tokenizer, negative = to_states(str(text), 2, 128, "")
+    stored = tmp_path / "states"
+    write_dataset(stored, PromptRecords(Records(films), tokenizer, 128), settings, transform)
+    write_negative(stored, negative)
+
+    options = {"base_weights": str(tmp_path / "base"), "text": str(text), "text_dropout": 0.5}
+    _, _, _, expected = run(values("high", **options), tmp_path, steps=4)
+    (tmp_path / "moved").mkdir()
+    options |= {"text": str(tmp_path / "nowhere" / "text"), "data": str(stored), "test_data": str(stored)}
+    task, _, _, losses = run(values("high", **options), tmp_path / "moved", steps=4)
+    np.testing.assert_allclose(losses, expected, rtol=2e-3)
+    assert not any(name.startswith("params/text") for name in flatten(task.frozen))
+    assert not list((tmp_path / "moved").iterdir())  # no tokenizer to pin
+    for wrong, change in (("text states", {"text": "umt5_xxl"}), ("text states", {"test_data": str(films)})):
+        with pytest.raises(ValueError, match=wrong):
+            run(values("high", **options | change), tmp_path / "moved", steps=1)

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax import lora
-from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, from_dict
+from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, UMT5Config, from_dict
 from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
+from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.models.controller import Controller, controller_loss
 from shotverse_jax.models.wan_dit import add_camera
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
@@ -26,24 +27,33 @@ def build(values: dict, folder: Path) -> Task:
 
     Stage "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
     tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model in the folder `base_weights` and read
-    with the encoder `model.text`.
+    with the encoder `model.text`; where the films were recorded with its states (`launch/encode.py --text`), these take
+    its place and it is not loaded.
+
+    Raises:
+        ValueError: an unknown value, or states of another encoder or for another negative prompt.
     """
     base_weights, tokenizer = values.pop("base_weights"), values.pop("text_tokenizer")
     config = from_dict(ControllerConfig, values.pop("model"))
     run = from_dict(ControllerTrainConfig, values)
     key, mesh = jax.random.key(run.seed), make_mesh(run.mesh)
+    states = run.stage != "base" and _has_states(config, run)
     if run.stage == "base":
         text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
         controller = Controller(config, text_config, "base", run.execution)
         trainable, frozen = create(lambda: init_controller(controller, key), mesh), {}
     else:
         place = {"mesh": mesh, "dtype": run.execution.dtype}  # frozen weights need no float32 copy
-        text_config, text_params, _ = load_text(config.text, **place)
-        tokenizer_file = find_tokenizer(config.text)
+        if states:
+            text_config, text_params, tokenizer_file = UMT5Config(), None, None
+        else:
+            text_config, text_params, _ = load_text(config.text, **place)
+            tokenizer_file = find_tokenizer(config.text)
         controller = Controller(config, text_config, run.stage, run.execution)
         _, base = load_expert(base_weights, "base", **place)
         trainable, frozen = _adapted(config, controller, base, text_params, key, mesh)
-    pin_tokenizer(tokenizer_file, folder)
+    if tokenizer_file is not None:
+        pin_tokenizer(tokenizer_file, folder)
     controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
 
     def loss_fn(variables, batch, layout, key):
@@ -67,7 +77,9 @@ def build(values: dict, folder: Path) -> Task:
             export_expert(lora.merge(params["dit"], adapter), config, run.stage, folder)
             export_adapter(adapter, _camera(params["dit"]), config, folder / "adapter", run.stage)
 
-    return Task(run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file), export)
+    return Task(
+        run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file, states), export
+    )
 
 
 def init_controller(controller: Controller, key: jax.Array) -> dict:
@@ -84,8 +96,22 @@ def init_controller(controller: Controller, key: jax.Array) -> dict:
     return controller.init(key, noisy_BTHWC, jnp.ones(1), batch)
 
 
-def _adapted(config: ControllerConfig, controller: Controller, base: dict, text: dict, key, mesh) -> tuple[dict, dict]:
-    """(trainable, frozen): adapters and camera encoders; the base model and the text encoder."""
+def _has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
+    """Whether the films of a run were recorded with text states, and with the right ones."""
+    made = [read_settings(folder) for folder in (run.data, run.test_data) if (Path(folder) / SETTINGS).is_file()]
+    if not any("text" in settings for settings in made):
+        return False
+    wanted = {"text": Path(config.text).name, "negative": config.negative}
+    for settings in made:
+        if (there := {name: settings.get(name) for name in wanted}) != wanted:
+            raise ValueError(f"films were recorded with the text states of {there}, and the controller has {wanted}")
+    return True
+
+
+def _adapted(
+    config: ControllerConfig, controller: Controller, base: dict, text: dict | None, key, mesh
+) -> tuple[dict, dict]:
+    """(trainable, frozen): adapters and camera encoders; the base model and the text encoder, if it is needed."""
     if config.lora is None:
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
     dit = add_camera(base) if config.expert(controller.expert).camera else base
@@ -94,7 +120,8 @@ def _adapted(config: ControllerConfig, controller: Controller, base: dict, text:
     trainable = {"lora": {"dit": adapter}}
     if camera := _camera(dit):
         trainable["params"] = {"dit": camera}
-    return trainable, {"params": {"dit": unflatten_dict(rest), "text": text}}
+    frozen = {"dit": unflatten_dict(rest)} | ({} if text is None else {"text": text})
+    return trainable, {"params": frozen}
 
 
 def _camera(dit: dict) -> dict:
@@ -102,7 +129,7 @@ def _camera(dit: dict) -> dict:
     return unflatten_dict({path: leaf for path, leaf in flatten_dict(dit).items() if "camera" in path})
 
 
-def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> ControllerSource:
+def _source(config, run, tokenizer_file: Path | None, states: bool, split: str, num_steps: int) -> ControllerSource:
     """Training batches, or for the test split as many of held-out films, whose prompts all stay."""
     host, num_hosts = batch_share(make_mesh(run.mesh))
     return ControllerSource(
@@ -113,6 +140,8 @@ def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> Co
         global_batch=run.batch,
         num_steps=num_steps,
         text_dropout=run.text_dropout if split == "train" else 0.0,
+        rows=run.max_shots,
         host=host,
         num_hosts=num_hosts,
+        states=states,
     )
