@@ -1,15 +1,23 @@
-"""Training batches of the planner, drawn from the stage: batch `step` is a pure function of (seed, step)."""
+"""Training batches of the planner, of the stage or recorded: batch `step` is a pure function of (seed, step)."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from shotverse_jax.camera import se3
 from shotverse_jax.camera.tokenizer import PoseTokenizer
+from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PlannerConfig
 from shotverse_jax.data.batching import PlannerExample, collate, encode_text
 from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.data.records import SETTINGS, Record, Records
+from shotverse_jax.data.scenes import SceneRecords, find_scenes
+from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, parse_text
 
 _SHOTS, _EXAMPLE = 0, 1  # the two uses of randomness in a batch
 _ATTEMPTS = 100
@@ -85,3 +93,107 @@ class PlannerSource:
             f"{_ATTEMPTS} screenplays of {num_shots} shots in a row exceed {self.text_lengths[num_shots - 1]} text "
             "tokens: raise text_lengths"
         )
+
+
+class RecordedExample(NamedTuple):
+    """A screenplay and its trajectory."""
+
+    screenplay: Screenplay
+    trajectory: Trajectory
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedScenes:
+    """Scenes in place of the stage's grammar, as `sample` of `PlannerSource`: example `seed` is one of the scenes that
+    have so many shots.
+
+    Of every scene the screenplay and the poses of the latent frames are kept in memory. Records with latents or video
+    are read whole for that; those of `launch/encode.py --no_video` are small.
+
+    Attributes:
+        folder: a data set of `launch/encode.py`; or a table or folder of scenes, or DataDoP's with its `split`
+            (`data/scenes.py`), of which bad ones are left out with a warning.
+
+    Raises:
+        ValueError: when the scenes are read: none that can be used.
+    """
+
+    folder: str
+    split: str = "train"
+
+    @functools.cached_property
+    def _scenes(self) -> dict[int, list[Record]]:
+        """Prompt, poses, shots and lens of every scene, by number of shots."""
+        scenes: dict[int, list[Record]] = {}
+        for record in self._records():
+            parts = ("prompt", "pose_T34", "path_F34", "shot_T", "intrinsics", "world")
+            kept = {name: record[name] for name in parts if name in record}
+            scenes.setdefault(int(kept["shot_T"][-1]) + 1, []).append(kept)
+        if not scenes:
+            raise ValueError(f"{self.folder}: none of the scenes can be used")
+        return scenes
+
+    def _records(self) -> Iterator[Record]:
+        if (Path(self.folder) / SETTINGS).is_file():
+            records = Records(self.folder)
+            yield from ({"world": "stage"} | records[i] for i in range(len(records)))
+            return
+        records = SceneRecords(find_scenes(self.folder, self.split), videos=False)
+        for i in range(len(records)):
+            try:
+                yield records[i]
+            except ValueError as error:
+                logging.getLogger(__name__).warning("left out: %s", error)
+
+    def __getstate__(self):
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def counts(self, most: int) -> tuple[int, ...]:
+        """How many scenes have 1, 2, … `most` shots. Raises ValueError when some have more."""
+        if max(self._scenes) > most:
+            raise ValueError(
+                f"{self.folder} has scenes of {max(self._scenes)} shots, and {most} is the most: give text_lengths an "
+                "entry for each number of shots, and model.max_shots as many"
+            )
+        return tuple(len(self._scenes.get(shots, ())) for shots in range(1, most + 1))
+
+    def has_stage(self) -> bool:
+        """Whether every path knows its stage."""
+        return all(record["world"] == "stage" for records in self._scenes.values() for record in records)
+
+    def captions(self) -> Iterator[str]:
+        """All captions, for a text tokenizer to learn from."""
+        for _, records in sorted(self._scenes.items()):
+            for record in records:
+                play = parse_text(record["prompt"], "holocine")
+                yield from (play.caption, *(shot.caption for shot in play.shots))
+
+    def __call__(self, seed: int, split: str = "train", num_shots: int = 1) -> RecordedExample:
+        """Example `seed` of `num_shots` shots; the split is the folder's."""
+        records = self._scenes[num_shots]
+        record = records[seed % len(records)]
+        return RecordedExample(parse_text(record["prompt"], "holocine"), _trajectory(record))
+
+
+def _trajectory(record: Record) -> Trajectory:
+    """The path of a record at every frame: as recorded, or between the latent frames of a shot interpolated and before
+    its first held."""
+    latent_T = record["shot_T"]
+    frames = LATENT_STRIDE * (len(latent_T) - 1) + 1
+    index_F = -(-np.arange(frames) // LATENT_STRIDE)  # latent i >= 1 is frames 4i-3 .. 4i
+    poses, place_F = record.get("path_F34"), np.arange(frames)
+    if poses is None:
+        first_F = np.searchsorted(latent_T, latent_T[index_F])
+        poses, place_F = record["pose_T34"], np.maximum(place_F / LATENT_STRIDE, first_F)
+    poses = se3.make(se3.project_to_so3(poses[:, :, :3].astype(np.float64)), poses[:, :, 3].astype(np.float64))
+    fx, fy, cx, cy = record["intrinsics"].astype(np.float64)
+    on_stage = record["world"] == "stage"
+    path = Trajectory(
+        pose_T34=se3.resample(poses, place_F),
+        intrinsics_T4=np.array([fx, fy, cx, cy]),
+        width=max(1, round(2 * cx)),
+        height=max(1, round(2 * cy)),
+        shot_T=latent_T[index_F],
+        stage_34=np.eye(3, 4) if on_stage else None,
+    )
+    return path.from_first_camera()

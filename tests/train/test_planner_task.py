@@ -5,8 +5,11 @@ import functools
 
 import pytest
 
+from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.config import PlannerTrainConfig, planner_nano
 from shotverse_jax.data.bpe import PIN, load_text_tokenizer
+from shotverse_jax.screenplay import Screenplay, Shot, write_screenplay
+from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.tasks import planner
 
 
@@ -60,3 +63,25 @@ def test_a_run_from_before_the_note_goes_on_and_gets_one(start):
     (folder / PIN).unlink()
     build()
     assert (folder / PIN).read_bytes() == note
+
+
+def test_scenes_of_ones_own(start, tmp_path):
+    build, folder = start
+    example = sample_example(0, num_shots=2)
+    play = Screenplay("A man in a red coat.", (Shot("The camera pushes in."), Shot("The camera pans left.")))
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        write_screenplay(play, tmp_path / split / "a.yaml")
+        write_trajectory(example.trajectory, tmp_path / split / "a.trajectory.json")
+    data = {"data": str(tmp_path / "train"), "test_data": str(tmp_path / "test")}
+    task = build(single_shot_steps=3, text_lengths=(80, 250), shot_weights=(1.0, 1.0), **data)
+    tokenizer = load_text_tokenizer(folder / "tokenizer.json")
+    assert tokenizer.get_vocab_size() < planner_nano().text.vocab_size  # learned from these few captions
+    for split in ("train", "test"):
+        shots, batch = task.source(split, 1)[0]
+        assert shots == 2 and batch["text_ids_BS"].shape == (32, 250)  # there are no single shots to begin with
+    with pytest.raises(ValueError, match="data and test_data go together"):
+        build(data=data["data"])
+    write_trajectory(dataclasses.replace(example.trajectory, stage_34=None), tmp_path / "test" / "a.trajectory.json")
+    with pytest.raises(ValueError, match='model.tokens.stage="none"'):
+        build(**data)

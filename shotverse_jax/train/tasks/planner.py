@@ -11,7 +11,7 @@ from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
 from shotverse_jax.data.bpe import pin_tokenizer, stage_captions, train_text_tokenizer
-from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
 from shotverse_jax.files import replacing
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
@@ -29,12 +29,14 @@ def build(values: dict, folder: Path) -> Task:
     """The task of a config's values; `folder` gets the text tokenizer when one is learned, and a note which it is.
 
     Raises:
-        ValueError: an unknown value, or a run in `folder` that was started with another text tokenizer.
+        ValueError: an unknown value, a run in `folder` that was started with another text tokenizer, or scenes that
+            cannot be used (`data`, `test_data`).
     """
     base_weights = values.pop("base_weights")
     config = from_dict(PlannerConfig, values.pop("model"))
     run = from_dict(PlannerTrainConfig, values)
-    tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights)
+    scenes = _recorded(config, run)
+    tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights, scenes)
     pin_tokenizer(tokenizer_file, folder)
     planner = Planner(config, spread(run.execution, make_mesh(run.mesh)))
     trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
@@ -57,16 +59,35 @@ def build(values: dict, folder: Path) -> Task:
             params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
         export_planner(params, config, tokenizer_file, folder)
 
-    return Task(run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file), export)
+    return Task(
+        run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file, scenes), export
+    )
 
 
-def _prepare_tokenizer(planner: PlannerConfig, run: PlannerTrainConfig, folder: Path, base_weights: str) -> Path:
-    """The pre-trained language model's tokenizer, or one learned from the stage's captions on the first start."""
+def _recorded(config: PlannerConfig, run: PlannerTrainConfig) -> dict[str, RecordedScenes]:
+    """The scenes of a run by split; none when it is of the stage."""
+    if not run.data and not run.test_data:
+        return {}
+    if not (run.data and run.test_data):
+        raise ValueError("data and test_data go together: give the scenes to train on and the held-out ones")
+    scenes = {"train": RecordedScenes(run.data, "train"), "test": RecordedScenes(run.test_data, "test")}
+    if config.tokens.stage != "none" and not all(part.has_stage() for part in scenes.values()):
+        raise ValueError(
+            f'model.tokens.stage is "{config.tokens.stage}", but not all of these camera paths know the stage; '
+            'train with model.tokens.stage="none"'
+        )
+    return scenes
+
+
+def _prepare_tokenizer(
+    planner: PlannerConfig, run: PlannerTrainConfig, folder: Path, base_weights: str, scenes: dict[str, RecordedScenes]
+) -> Path:
+    """The pre-trained language model's tokenizer, or one learned from the training captions on the first start."""
     if base_weights:
         return Path(base_weights) / "tokenizer.json"
     path = folder / "tokenizer.json"
     if not path.exists():
-        captions = stage_captions(sample_example, run.bpe_examples)
+        captions = scenes["train"].captions() if scenes else stage_captions(sample_example, run.bpe_examples)
         tokenizer = train_text_tokenizer(captions, planner.text.vocab_size)
         with replacing(path) as place:
             tokenizer.save(str(place))
@@ -107,20 +128,24 @@ def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str)
     return params
 
 
-def _source(config, run, tokenizer_file: Path, split: str, num_steps: int) -> PlannerSource:
+def _source(config, run, tokenizer_file: Path, scenes: dict, split: str, num_steps: int) -> PlannerSource:
     """Training batches, or for the test split as many held-out ones of all shot counts."""
     host, num_hosts = batch_share(make_mesh(run.mesh))
+    weights, singles = run.shot_weights, run.single_shot_steps if split == "train" else 0
+    if scenes:
+        weights = scenes[split].counts(len(run.text_lengths))
+        singles = singles if weights[0] else 0
     return PlannerSource(
         config=config,
         tokenizer_file=str(tokenizer_file),
-        sample=sample_example,
+        sample=scenes[split] if scenes else sample_example,
         split=split,
         seed=run.seed,
         global_batch=run.batch,
         num_steps=num_steps,
-        shot_weights=run.shot_weights,
+        shot_weights=weights,
         text_lengths=run.text_lengths,
-        single_shot_steps=run.single_shot_steps if split == "train" else 0,
+        single_shot_steps=singles,
         host=host,
         num_hosts=num_hosts,
     )
