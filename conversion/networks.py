@@ -32,8 +32,7 @@ class Network:
     """styles: {name of a spelling: the table that writes it}; the first is the one that reads, by its aliases.
 
     config: the network's config of a checkpoint, ValueError when it is another network's. abstract: its parameter tree
-    as shapes. folder_config: the config that our folder has (a controller's for an expert), of which `part` takes the
-    network's own; windows: of a controller. default: a config, to know the names by.
+    as shapes. default: a config, to know the names by. windows: of the controller that an expert is of.
     """
 
     title: str

@@ -225,7 +225,7 @@ class ChannelNorm(nn.Module):
 class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))), with a linear shortcut where the number of channels changes.
 
-    It begins as the shortcut alone: a few hundred steps of training then get twice as far.
+    It begins as the shortcut alone: training then gets further in its first steps.
     """
 
     features: int
