@@ -12,6 +12,7 @@ from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt, window_mask
 from shotverse_jax.data.records import NEGATIVE, Records, shuffled, unpack
+from shotverse_jax.data.steps import StepSource
 
 TEXT_BUCKET = 64
 """Where padding is not attended to, text is padded to multiples of this only."""
@@ -58,7 +59,7 @@ def camera_rows(config: ControllerConfig, pose_T34: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
-class ControllerSource:
+class ControllerSource(StepSource):
     """Random access over steps: `source[step]` → (None, this host's slice of the global batch).
 
     Films come in an order that depends on (seed, epoch) alone, each once per epoch. With `text_dropout` a film's prompt
@@ -87,10 +88,6 @@ class ControllerSource:
     num_hosts: int = 1
     states: bool = False
 
-    def __post_init__(self):
-        if self.global_batch % self.num_hosts:
-            raise ValueError(f"a batch of {self.global_batch} does not divide over {self.num_hosts} hosts")
-
     @functools.cached_property
     def _tokenizer(self):
         return load_text_tokenizer(self.tokenizer_file)
@@ -105,16 +102,8 @@ class ControllerSource:
             return {"prompt": self.config.negative}
         return unpack((Path(self.folder) / NEGATIVE).read_bytes())
 
-    def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def __len__(self) -> int:
-        return self.num_steps
-
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
-        share = self.global_batch // self.num_hosts
-        first = step * self.global_batch + self.host * share
-        films = [self._film(first + i) for i in range(share)]
+        films = [self._film(i) for i in self.samples(step)]
         if len(shapes := {film["latents"].shape for film, _ in films}) > 1:
             raise ValueError(f"{self.folder} has films of several shapes, {sorted(shapes)}; a batch needs one")
         batch = {

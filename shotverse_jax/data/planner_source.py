@@ -17,6 +17,7 @@ from shotverse_jax.data.batching import PlannerExample, collate, encode_text
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.data.records import SETTINGS, Record, Records
 from shotverse_jax.data.scenes import SceneRecords, find_scenes
+from shotverse_jax.data.steps import FieldsOnly, StepSource
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, parse_text
 
 _SHOTS, _EXAMPLE = 0, 1  # the two uses of randomness in a batch
@@ -24,7 +25,7 @@ _ATTEMPTS = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannerSource:
+class PlannerSource(StepSource):
     """Random access over steps: `source[step]` → (number of shots K, this host's slice of the global batch).
 
     Element i of step s depends on (seed, s, i) alone, so the order of examples does not depend on the number of hosts
@@ -51,8 +52,7 @@ class PlannerSource:
     num_hosts: int = 1
 
     def __post_init__(self):
-        if self.global_batch % self.num_hosts:
-            raise ValueError(f"a batch of {self.global_batch} does not divide over {self.num_hosts} hosts")
+        super().__post_init__()
         if len(self.shot_weights) != len(self.text_lengths):
             raise ValueError(f"{len(self.shot_weights)} shot weights but {len(self.text_lengths)} text lengths")
 
@@ -60,16 +60,9 @@ class PlannerSource:
     def _tokenizers(self):
         return load_text_tokenizer(self.tokenizer_file), PoseTokenizer(self.config.tokens)
 
-    def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def __len__(self) -> int:
-        return self.num_steps
-
     def __getitem__(self, step: int) -> tuple[int, dict[str, np.ndarray]]:
         num_shots = self.num_shots(step)
-        share = self.global_batch // self.num_hosts
-        examples = [self.example(step, i, num_shots) for i in range(self.host * share, (self.host + 1) * share)]
+        examples = [self.example(step, i, num_shots) for i in self.places]
         return num_shots, collate(examples, text_lengths=(self.text_lengths[num_shots - 1],), pose_lengths=1)
 
     def num_shots(self, step: int) -> int:
@@ -103,7 +96,7 @@ class RecordedExample(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class RecordedScenes:
+class RecordedScenes(FieldsOnly):
     """Scenes in place of the stage's grammar, as `sample` of `PlannerSource`: example `seed` is one of the scenes that
     have so many shots.
 
@@ -144,9 +137,6 @@ class RecordedScenes:
                 yield records[i]
             except ValueError as error:
                 logging.getLogger(__name__).warning("left out: %s", error)
-
-    def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def counts(self, most: int) -> tuple[int, ...]:
         """How many scenes have 1, 2, … `most` shots. Raises ValueError when some have more."""

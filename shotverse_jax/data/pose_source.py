@@ -6,11 +6,12 @@ import functools
 import numpy as np
 
 from shotverse_jax.data.records import Records, shuffled
+from shotverse_jax.data.steps import StepSource
 from shotverse_jax.screenplay import LATENT_STRIDE
 
 
 @dataclasses.dataclass(frozen=True)
-class PoseSource:
+class PoseSource(StepSource):
     """Random access over steps: `source[step]` → (None, {"frames_BHWC" uint8, "pose_B34" float32}), this host's slice.
 
     A batch has the latent frames (0, 4, 8, …) of `global_batch` films, poses in the stage's frame. Films come in an
@@ -27,25 +28,13 @@ class PoseSource:
     host: int = 0
     num_hosts: int = 1
 
-    def __post_init__(self):
-        if self.global_batch % self.num_hosts:
-            raise ValueError(f"a batch of {self.global_batch} does not divide over {self.num_hosts} hosts")
-
     @functools.cached_property
     def _records(self):
         return Records(self.folder)
 
-    def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def __len__(self) -> int:
-        return self.num_steps
-
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
-        share = self.global_batch // self.num_hosts
-        first = step * self.global_batch + self.host * share
         records = self._records
-        films = [records[shuffled(first + i, len(records), self.seed)] for i in range(share)]
+        films = [records[shuffled(i, len(records), self.seed)] for i in self.samples(step)]
         return None, {
             "frames_BHWC": np.concatenate([film["video"][::LATENT_STRIDE] for film in films]),
             "pose_B34": np.concatenate([film["pose_T34"] for film in films]).astype(np.float32),

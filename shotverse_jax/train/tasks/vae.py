@@ -12,6 +12,7 @@ import numpy as np
 from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.data.film import StageFilms
 from shotverse_jax.data.records import Records, shuffled
+from shotverse_jax.data.steps import StepSource
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
@@ -89,7 +90,7 @@ def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -
 
 
 @dataclasses.dataclass(frozen=True)
-class FilmSource:
+class FilmSource(StepSource):
     """Random access over steps: `source[step]` → (None, {"video_BTHWC": uint8}), this host's slice of the batch.
 
     Films come in an order that depends on (seed, epoch) alone, each once per epoch; where a crop lies depends on (seed,
@@ -112,26 +113,18 @@ class FilmSource:
     host: int = dataclasses.field(default_factory=jax.process_index)
     num_hosts: int = dataclasses.field(default_factory=jax.process_count)
 
-    def __post_init__(self):
-        if self.run.batch % self.num_hosts:
-            raise ValueError(f"a batch of {self.run.batch} does not divide over {self.num_hosts} hosts")
+    @property
+    def global_batch(self) -> int:
+        return self.run.batch
 
     @functools.cached_property
     def _films(self) -> Sequence[dict]:
         return Records(self.folder) if self.folder else StageFilms(STAGE_CLIPS, self.split)
 
-    def __getstate__(self):
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-
-    def __len__(self) -> int:
-        return self.num_steps
-
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         if not 0 <= step < self.num_steps:
             raise IndexError(f"step {step} of {self.num_steps}")
-        share = self.run.batch // self.num_hosts
-        first = step * self.run.batch + self.host * share
-        return None, {"video_BTHWC": np.stack([self._clip(first + i) for i in range(share)])}
+        return None, {"video_BTHWC": np.stack([self._clip(i) for i in self.samples(step)])}
 
     def _clip(self, index: int) -> np.ndarray:
         video_THWC = self._films[shuffled(index, len(self._films), self.run.seed)]["video"]
