@@ -8,8 +8,7 @@ import numpy as np
 from shotverse_jax.config import CLaTrConfig, Execution
 from shotverse_jax.models.clatr import CLaTr
 
-from .clip import linear, norm
-from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, to_flax
+from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, linear, norm, to_flax
 
 NUM_HEADS = 4  # of GenDoP's releases; the number is not among the tensors
 

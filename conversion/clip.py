@@ -10,18 +10,10 @@ import numpy as np
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
 from shotverse_jax.models.clip import CLIPText
 
-from .core import TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, to_flax
+from .core import Entry, Table, Tensors, Transform, abstract_params, linear, norm, to_flax
 
 PATCHES = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # [out, in, y, x]
 ROW = Transform(lambda w: w[None], lambda w: w[0])
-
-
-def linear(source: str, target: str) -> tuple[Entry, Entry]:
-    return Entry(f"{source}.weight", f"{target}/kernel", TRANSPOSE), Entry(f"{source}.bias", f"{target}/bias")
-
-
-def norm(source: str, target: str) -> tuple[Entry, Entry]:
-    return Entry(f"{source}.weight", f"{target}/scale"), Entry(f"{source}.bias", f"{target}/bias")
 
 
 def _layers(source: str, target: str) -> tuple[Entry, ...]:

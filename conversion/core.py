@@ -59,6 +59,16 @@ class Table:
     ties: tuple[tuple[str, str], ...] = ()
 
 
+def linear(source: str, target: str, transform: Transform = TRANSPOSE) -> tuple[Entry, Entry]:
+    """The weight and bias of a torch Linear (or, by `transform`, a convolution) and the module they become here."""
+    return Entry(f"{source}.weight", f"{target}/kernel", transform), Entry(f"{source}.bias", f"{target}/bias")
+
+
+def norm(source: str, target: str) -> tuple[Entry, Entry]:
+    """The weight and bias of a torch LayerNorm and the module they become here."""
+    return Entry(f"{source}.weight", f"{target}/scale"), Entry(f"{source}.bias", f"{target}/bias")
+
+
 def canonical_names(table: Table, names: Any) -> dict[str, str]:
     """{name in the entries: stored name} of all stored names that are not ignored; ValueError when two become one."""
     found, problems = {}, Problems()

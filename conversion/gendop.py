@@ -12,16 +12,14 @@ from shotverse_jax.models.gendop import GenDoP
 from . import gendop_opt
 from .clip import (
     POSITION_IDS,
-    linear,
-    norm,
     text_config_from_shapes,
     text_entries,
     vision_config_from_shapes,
     vision_entries,
 )
-from .core import Table, Tensors, abstract_params, canonical_names, to_flax
+from .core import Table, Tensors, abstract_params, canonical_names, linear, norm, to_flax
 
-TOWER_HEADS, DECODER_HEADS = 16, 8  # of the releases; the numbers are not among the tensors
+TOWER_HEADS = 16  # of the releases; the number is not among the tensors
 _TEXT, _VISION = "text_encoder.text_model.", "{}_encoder.vision_model."
 
 _SHARED = (
@@ -53,7 +51,7 @@ def table(config: GenDoPConfig) -> Table:
 
 
 def config_from_tensors(
-    tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = DECODER_HEADS
+    tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = gendop_opt.NUM_HEADS
 ) -> GenDoPConfig:
     """The sizes of a GenDoP, read from its tensors; `vision` says whether it is to be one that sees image and depth.
 

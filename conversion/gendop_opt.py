@@ -8,7 +8,21 @@ import numpy as np
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.models.opt import OPTDecoder
 
-from .core import TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, canonical_names, to_flax, to_torch
+from .core import (
+    TRANSPOSE,
+    Entry,
+    Table,
+    Tensors,
+    Transform,
+    abstract_params,
+    canonical_names,
+    linear,
+    norm,
+    to_flax,
+    to_torch,
+)
+
+NUM_HEADS = 8  # of the releases; the number is not among the tensors
 
 _ROOT = "mesh_decoder."
 _LAYER = f"{_ROOT}model.layers.{{i}}."
@@ -16,25 +30,19 @@ _HF_NAMES = ((f"{_ROOT}model.embd.", f"{_ROOT}model.embed_tokens."), (f"{_ROOT}m
 _HF_POSITIONS, _HF_OFFSET = "model.decoder.embed_positions.weight", 2  # rows that transformers has before position 0
 
 
-def _linear(source: str, target: str) -> tuple[Entry, Entry]:
-    weight, bias = f"{_LAYER}{source}.weight", f"{_LAYER}{source}.bias"
-    return Entry(weight, f"layers/{target}/kernel", TRANSPOSE), Entry(bias, f"layers/{target}/bias")
-
-
-def _norm(source: str, target: str) -> tuple[Entry, Entry]:
-    weight, bias = f"{_LAYER}{source}.weight", f"{_LAYER}{source}.bias"
-    return Entry(weight, f"layers/{target}/scale"), Entry(bias, f"layers/{target}/bias")
-
-
 TABLE = Table(
     entries=(
         Entry(f"{_ROOT}model.embd.weight", "embed"),
         Entry(f"{_ROOT}model.embed_positions.weight", "positions"),
-        *(e for name in ("q_proj", "k_proj", "v_proj", "out_proj") for e in _linear(f"self_attn.{name}", name)),
-        *_norm("self_attn_layer_norm", "attn_norm"),
-        *_linear("fc1", "fc1"),
-        *_linear("fc2", "fc2"),
-        *_norm("final_layer_norm", "final_norm"),
+        *(
+            e
+            for name in ("q_proj", "k_proj", "v_proj", "out_proj")
+            for e in linear(f"{_LAYER}self_attn.{name}", f"layers/{name}")
+        ),
+        *norm(f"{_LAYER}self_attn_layer_norm", "layers/attn_norm"),
+        *linear(f"{_LAYER}fc1", "layers/fc1"),
+        *linear(f"{_LAYER}fc2", "layers/fc2"),
+        *norm(f"{_LAYER}final_layer_norm", "layers/final_norm"),
         Entry(f"{_ROOT}lm_head.weight", "lm_head/kernel", TRANSPOSE),
     ),
     aliases=((r"(w\.)?(?=(model|lm_head)\.)", _ROOT),),  # the decoder alone, as its own state_dict or a record of it

@@ -24,8 +24,6 @@ from . import clatr, clip, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
 from .core import Table
 from .sources import Source
 
-GENDOP_HEADS = 8  # of its releases; the number is not among the tensors
-
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -147,7 +145,7 @@ NETWORKS = {
     ),
     "gendop-opt": Network(
         "GenDoP's decoder",
-        lambda source: gendop_opt.config_from_tensors(source.shapes, GENDOP_HEADS),
+        lambda source: gendop_opt.config_from_tensors(source.shapes, gendop_opt.NUM_HEADS),
         gendop_opt.abstract,
         {"gendop": lambda _: gendop_opt.TABLE, "transformers": lambda _: gendop_opt.HF_TABLE},
         OPTConfig(),

@@ -14,7 +14,19 @@ import numpy as np
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.models.wan_dit import CAMERA_SIZE, WanDiT
 
-from .core import COPY, TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, canonical_names, to_flax, to_torch
+from .core import (
+    COPY,
+    Entry,
+    Table,
+    Tensors,
+    Transform,
+    abstract_params,
+    canonical_names,
+    linear,
+    norm,
+    to_flax,
+    to_torch,
+)
 
 WAN_HEAD_DIM = 128  # of every released size
 
@@ -59,14 +71,10 @@ def table(config: WanDiTConfig, names: str = "wan") -> Table:
         lambda w: w.T.reshape(-1, config.latent_channels, *config.patch),
     )
 
-    def linear(source, target, transform=TRANSPOSE):
-        return Entry(f"{source}.weight", f"{target}/kernel", transform), Entry(f"{source}.bias", f"{target}/bias")
-
     entries = [*linear(_PATCH, "patch_embed", patch)]
     entries += [e for row in _LINEARS for e in linear(row[column], row[2])]
     entries += [Entry(f"{row[column]}.weight", f"{row[2]}/scale", COPY) for row in _QK_NORMS]
-    norm, target = _CROSS_NORM[column], _CROSS_NORM[2]
-    entries += [Entry(f"{norm}.weight", f"{target}/scale"), Entry(f"{norm}.bias", f"{target}/bias")]
+    entries += norm(_CROSS_NORM[column], _CROSS_NORM[2])
     entries += [Entry(row[column], row[2], _FIRST_AXIS) for row in _MODULATIONS]
     if config.camera:
         entries += linear(_CAMERA, "blocks/camera")
