@@ -5,8 +5,7 @@
 
 First the network forward and forward with the gradients of all weights, in float32 on CPU and bfloat16 on a GPU; the
 outputs are compared too. Then HoloCine's sparse inter-shot attention against full attention on films of more and more
-shots: medians, and the work that the formula gives, L (N (12 d^2 + 4 d f) + attention + text) with attention
-4 d N^2 or 4 d sum_s N_s (N_s + K g).
+shots: medians, and the ratio of their operations as `shotverse_jax/fit/flops.py` counts them.
 """
 
 import argparse
@@ -23,6 +22,7 @@ import numpy as np
 
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.conversion import wan_dit
+from shotverse_jax.fit import flops
 from shotverse_jax.models.wan_dit import WanDiT
 
 Programs = dict[str, Callable[[], object]]
@@ -58,16 +58,7 @@ def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
     import torch
     from diffusers import WanTransformer3DModel
 
-    model = WanTransformer3DModel(
-        num_attention_heads=config.num_heads,
-        attention_head_dim=config.head_dim,
-        in_channels=config.latent_channels,
-        out_channels=config.latent_channels,
-        text_dim=config.text_size,
-        freq_dim=config.frequency_size,
-        ffn_dim=config.mlp_size,
-        num_layers=config.num_layers,
-    )
+    model = WanTransformer3DModel(**wan_dit.diffusers_config(config))
     tensors = wan_dit.to_diffusers(jax.tree.map(np.asarray, params), config)
     model.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
@@ -104,16 +95,6 @@ def medians(programs: Programs, rounds: int) -> dict[str, float]:
             run()
             taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
-
-
-def work(config: WanDiTConfig, lengths: tuple[int, ...], frame: int, text: int) -> float:
-    """FLOPs of a forward pass through the blocks; lengths: tokens of each shot, frame: of a latent frame."""
-    tokens, d = sum(lengths), config.hidden_size
-    pairs = tokens**2
-    if config.self_attention == "sparse":
-        pairs = sum(n * (n + len(lengths) * frame) for n in lengths)
-    linear = tokens * (12 * d * d + 4 * d * config.mlp_size) + 4 * text * d * d
-    return config.num_layers * (linear + 4 * d * (pairs + text * tokens))
 
 
 def compare(config: WanDiTConfig, execution: Execution, args) -> dict:
@@ -154,14 +135,15 @@ def sparse_curve(config: WanDiTConfig, execution: Execution, args) -> list[dict]
         for run in runs.values():
             run()
         seconds = medians(runs, args.rounds)
-        tokens = tuple(n * frame for n in lengths)
-        formula = work(full, tokens, frame, args.text) / work(sparse, tokens, frame, args.text)
+        latents, tokens = inputs[0].shape[1:4], shots * args.shot * frame
+        works = (flops.dit(c, *latents, args.text, shots=lengths)[0].forward for c in (full, sparse))
+        formula = next(works) / next(works)
         rows.append(
-            {"shots": shots, "tokens": sum(tokens), **seconds, "ratio": seconds["full"] / seconds["sparse"]}
+            {"shots": shots, "tokens": tokens, **seconds, "ratio": seconds["full"] / seconds["sparse"]}
             | {"formula": formula}
         )
         print(
-            f"{shots:5} {sum(tokens):7} {1e3 * seconds['full']:8.0f} {1e3 * seconds['sparse']:9.0f} "
+            f"{shots:5} {tokens:7} {1e3 * seconds['full']:8.0f} {1e3 * seconds['sparse']:9.0f} "
             f"{rows[-1]['ratio']:5.2f}x {formula:7.2f}x"
         )
     return rows

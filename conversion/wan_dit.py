@@ -141,3 +141,19 @@ def to_wan(params: Mapping[str, Any], config: WanDiTConfig) -> dict[str, np.ndar
 def to_diffusers(params: Mapping[str, Any], config: WanDiTConfig) -> dict[str, np.ndarray]:
     """The tensors under the names of diffusers' `WanTransformer3DModel`."""
     return to_torch(table(config, "diffusers"), params)
+
+
+def diffusers_config(config: WanDiTConfig) -> dict[str, Any]:
+    """Arguments of diffusers' `WanTransformer3DModel` for a network of these sizes; it has Wan's 3D RoPE, no camera."""
+    return {
+        "patch_size": config.patch,
+        "num_attention_heads": config.num_heads,
+        "attention_head_dim": config.head_dim,
+        "in_channels": config.latent_channels,
+        "out_channels": config.latent_channels,
+        "text_dim": config.text_size,
+        "freq_dim": config.frequency_size,
+        "ffn_dim": config.mlp_size,
+        "num_layers": config.num_layers,
+        "eps": config.eps,
+    }

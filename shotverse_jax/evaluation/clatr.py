@@ -6,7 +6,6 @@ mean; GenDoP's own numbers are of one latent drawn for each sample.
 
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,35 +16,14 @@ from tokenizers import Tokenizer
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
-from shotverse_jax.data.clip import load_clip_tokenizer, tokenize
+from shotverse_jax.data.clip import tokenize
 from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.clip import CLIPText
-from shotverse_jax.pretrained import folder as files
 
 FRAMES = 120
 BATCH = 32
 
 Params = Mapping[str, Any]
-
-
-def load_clatr(folder: str | Path) -> tuple[CLaTrConfig, dict]:
-    """A folder that `shotverse convert --as clatr` wrote → (config, float32 NumPy params); ValueError if it is none."""
-    folder = files.find("CLaTr", folder, (files.CONFIG, files.WEIGHTS))
-    config, mask = files.read_config(folder, CLaTrConfig), jnp.ones((1, 1), bool)
-    features = (jnp.zeros((1, 1, size)) for size in (config.feature_size, config.text_size))
-    inputs = [x for feature in features for x in (feature, mask)]
-    abstract = jax.eval_shape(lambda: CLaTr(config).init(jax.random.key(0), *inputs))["params"]
-    return config, files.read_params(folder / files.WEIGHTS, abstract)
-
-
-def load_clip_text(folder: str | Path) -> tuple[CLIPTextConfig, dict, Tokenizer]:
-    """A folder that `shotverse convert --as clip-text` wrote → (config, float32 NumPy params, tokenizer); ValueError if
-    it is none. CLaTr reads OpenAI's ViT-B/32."""
-    folder = files.find("CLIP text tower", folder, (files.CONFIG, files.TOKENIZER, files.WEIGHTS))
-    config, ids = files.read_config(folder, CLIPTextConfig), jnp.zeros((1, 1), jnp.int32)
-    abstract = jax.eval_shape(lambda: CLIPText(config).init(jax.random.key(0), ids, ids == 0))["params"]
-    params = files.read_params(folder / files.WEIGHTS, abstract)
-    return config, params, load_clip_tokenizer(folder / files.TOKENIZER)
 
 
 def trajectory_features(trajectory: Trajectory) -> np.ndarray:
@@ -74,7 +52,7 @@ def trajectory_latents(config: CLaTrConfig, params: Params, trajectories: Sequen
 def text_latents(
     config: CLaTrConfig, params: Params, tower: tuple[CLIPTextConfig, Params, Tokenizer], captions: Sequence[str]
 ) -> np.ndarray:
-    """Latents [N, D] of captions; tower: what `load_clip_text` returned.
+    """Latents [N, D] of captions; tower: what `pretrained.load_clip_text` returned.
 
     Raises ValueError when the tower's states are not as wide as CLaTr's texts.
     """

@@ -2,43 +2,18 @@
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from tokenizers import Tokenizer
 
 from shotverse_jax.camera.gendop_tokenizer import NUM_POSES
 from shotverse_jax.camera.tokenizer import BOS, EOS
 from shotverse_jax.config import Execution, GenDoPConfig
-from shotverse_jax.data.clip import load_clip_tokenizer
 from shotverse_jax.infer.decode import Grammar, Sampling, decode_opt
 from shotverse_jax.models.gendop import GenDoP
-from shotverse_jax.pretrained import folder as files
 
 GENDOP_SAMPLING = Sampling(temperature=1.0, top_k=10, top_p=1.0)
-
-
-def load_gendop(folder: str | Path) -> tuple[GenDoPConfig, dict, Tokenizer]:
-    """A folder that `shotverse convert --as gendop-…` wrote → (config, float32 NumPy params, CLIP's tokenizer).
-
-    Raises:
-        ValueError: no such folder, a file missing or broken, or parameters that do not fit the config (all listed).
-    """
-    folder = files.find("GenDoP", folder, (files.CONFIG, files.TOKENIZER, files.WEIGHTS))
-    config = files.read_config(folder, GenDoPConfig)
-    params = files.read_params(folder / files.WEIGHTS, jax.eval_shape(lambda: init_gendop(config))["params"])
-    return config, params, load_clip_tokenizer(folder / files.TOKENIZER)
-
-
-def init_gendop(config: GenDoPConfig, key: jax.Array | None = None) -> dict:
-    """Random variables of a GenDoP, from one token and blank pictures."""
-    ids, pictures = jnp.zeros((1, 1), jnp.int32), ()
-    if config.vision is not None:
-        side = config.vision.image_size
-        pictures = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side))
-    return GenDoP(config).init(jax.random.key(0) if key is None else key, ids, ids, ids == 0, *pictures)
 
 
 def generate(

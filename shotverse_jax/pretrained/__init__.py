@@ -19,8 +19,11 @@ from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.config import (
+    CLaTrConfig,
+    CLIPTextConfig,
     ControllerConfig,
     Execution,
+    GenDoPConfig,
     PlannerConfig,
     PoseNetConfig,
     Qwen3VLTextConfig,
@@ -29,6 +32,7 @@ from shotverse_jax.config import (
     WanVAEConfig,
 )
 from shotverse_jax.data.bpe import load_text_tokenizer
+from shotverse_jax.data.clip import load_clip_tokenizer
 from shotverse_jax.parallel.rules import placed
 from shotverse_jax.pretrained import folder as files
 from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS
@@ -305,3 +309,57 @@ def load_pose_net(folder_or_name: str | Path) -> tuple[PoseNetConfig, dict]:
 def init_pose_net(network, config: PoseNetConfig, key: jax.Array) -> dict:
     """Random variables of a `PoseNet`, from one frame."""
     return network.init(key, jnp.zeros((1, config.height, config.width, 3)))
+
+
+# ---------------------------------------------------------------------------------------------------- GenDoP, CLaTr
+
+
+def load_gendop(
+    folder: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[GenDoPConfig, dict, Tokenizer]:
+    """A folder that `shotverse convert --as gendop-…` wrote → (config, params, CLIP's tokenizer).
+
+    Raises as `load_planner`.
+    """
+    folder = files.find("GenDoP", folder, (CONFIG, TOKENIZER, WEIGHTS))
+    config = files.read_config(folder, GenDoPConfig)
+    abstract = jax.eval_shape(lambda: init_gendop(config, jax.random.key(0)))["params"]
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_clip_tokenizer(folder / TOKENIZER)
+
+
+def init_gendop(config: GenDoPConfig, key: jax.Array) -> dict:
+    """Random variables of a GenDoP, from one token and blank pictures."""
+    from shotverse_jax.models.gendop import GenDoP
+
+    ids, pictures = jnp.zeros((1, 1), jnp.int32), ()
+    if config.vision is not None:
+        side = config.vision.image_size
+        pictures = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side))
+    return GenDoP(config).init(key, ids, ids, ids == 0, *pictures)
+
+
+def load_clatr(folder: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32") -> tuple[CLaTrConfig, dict]:
+    """A folder that `shotverse convert --as clatr` wrote → (config, params). Raises as `load_planner`."""
+    from shotverse_jax.models.clatr import CLaTr
+
+    folder = files.find("CLaTr", folder, (CONFIG, WEIGHTS))
+    config, mask = files.read_config(folder, CLaTrConfig), jnp.ones((1, 1), bool)
+    features = (jnp.zeros((1, 1, size)) for size in (config.feature_size, config.text_size))
+    inputs = [x for feature in features for x in (feature, mask)]
+    abstract = jax.eval_shape(lambda: CLaTr(config).init(jax.random.key(0), *inputs))["params"]
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype)
+
+
+def load_clip_text(
+    folder: str | Path, *, mesh: Mesh | None = None, dtype: str = "float32"
+) -> tuple[CLIPTextConfig, dict, Tokenizer]:
+    """A folder that `shotverse convert --as clip-text` wrote → (config, params, tokenizer).
+
+    CLaTr reads OpenAI's ViT-B/32. Raises as `load_planner`.
+    """
+    from shotverse_jax.models.clip import CLIPText
+
+    folder = files.find("CLIP text tower", folder, (CONFIG, TOKENIZER, WEIGHTS))
+    config, ids = files.read_config(folder, CLIPTextConfig), jnp.zeros((1, 1), jnp.int32)
+    abstract = jax.eval_shape(lambda: CLIPText(config).init(jax.random.key(0), ids, ids == 0))["params"]
+    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_clip_tokenizer(folder / TOKENIZER)

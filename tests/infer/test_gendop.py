@@ -10,8 +10,9 @@ from shotverse_jax.camera.gendop_tokenizer import GenDoPTokenizer
 from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution, GenDoPConfig, OPTConfig
 from shotverse_jax.infer.decode import GREEDY
-from shotverse_jax.infer.gendop import generate, init_gendop
+from shotverse_jax.infer.gendop import generate
 from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.pretrained import init_gendop
 
 CONFIG = GenDoPConfig(
     CLIPTextConfig(vocab_size=40, hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, max_positions=6),
@@ -25,7 +26,7 @@ EXECUTION = Execution()
 def params():
     """Weights so large that the next token depends on all that came before."""
     rng = np.random.default_rng(0)
-    abstract = jax.eval_shape(lambda: init_gendop(CONFIG))["params"]
+    abstract = jax.eval_shape(lambda: init_gendop(CONFIG, jax.random.key(0)))["params"]
 
     def draw(path, leaf):
         known = {"scale": np.ones, "bias": np.zeros}.get(path[-1].key)

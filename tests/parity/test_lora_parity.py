@@ -77,20 +77,7 @@ def assert_close(ours, theirs, base):
 
 @pytest.fixture(scope="module")
 def transformer():
-    return shake(
-        diffusers.WanTransformer3DModel(
-            patch_size=(1, 2, 2),
-            num_attention_heads=2,
-            attention_head_dim=12,
-            in_channels=4,
-            out_channels=4,
-            text_dim=10,
-            freq_dim=8,
-            ffn_dim=40,
-            num_layers=2,
-            rope_max_seq_len=32,
-        )
-    )
+    return shake(diffusers.WanTransformer3DModel(**wan_dit.diffusers_config(CONFIG), rope_max_seq_len=32))
 
 
 @pytest.fixture(scope="module")

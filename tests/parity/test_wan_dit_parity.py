@@ -30,16 +30,7 @@ CONFIG = WanDiTConfig(
 def model():
     """Spread so that every part of a block matters, the norms' scales and the modulations too."""
     torch.manual_seed(0)
-    model = diffusers.WanTransformer3DModel(
-        num_attention_heads=CONFIG.num_heads,
-        attention_head_dim=CONFIG.head_dim,
-        in_channels=CONFIG.latent_channels,
-        out_channels=CONFIG.latent_channels,
-        text_dim=CONFIG.text_size,
-        freq_dim=CONFIG.frequency_size,
-        ffn_dim=CONFIG.mlp_size,
-        num_layers=CONFIG.num_layers,
-    ).eval()
+    model = diffusers.WanTransformer3DModel(**wan_dit.diffusers_config(CONFIG)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             spread = 0.5 if "scale_shift" in name else parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2
