@@ -23,17 +23,17 @@ from shotverse_jax.config import (
     WanVAEConfig,
     from_dict,
 )
-from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.fit import flops
-from shotverse_jax.models.controller import Controller, controller_loss
-from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import init_planner
 from shotverse_jax.pretrained.folder import CONFIG, read_config
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
-from shotverse_jax.train.tasks.controller import _adapted, init_controller
+from shotverse_jax.train.tasks import controller as controller_run
+from shotverse_jax.train.tasks import planner as planner_run
 
 FILM = 249
 """Frames of the films that a planner is asked for (ShotVerse §4.1)."""
@@ -74,18 +74,14 @@ def _controller(values: dict, mesh: Mesh) -> Outline:
     text = _text_config(config.text)
     controller = Controller(config, text, run.stage, run.execution)
     before = Controller(config, text, "base", run.execution)
-    trainable, frozen = jax.eval_shape(lambda: init_controller(before, jax.random.key(0))), {}
+    trainable, frozen = jax.eval_shape(lambda: controller_run.init_controller(before, jax.random.key(0))), {}
     if run.stage != "base":
 
         def adapted(params):
-            return _adapted(config, controller, params["dit"], params["text"], jax.random.key(0), mesh)
+            return controller_run.adapt(config, controller, params["dit"], params["text"], jax.random.key(0), mesh)
 
         trainable, frozen = jax.eval_shape(adapted, _cast(trainable["params"], run.execution.dtype))
     controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
-
-    def loss_fn(variables, batch, layout, key):
-        return controller_loss(controller, variables, batch, key, run.loss_weight, deterministic=False)
-
     vae = VAES.get(config.vae, WanVAEConfig)()
     latents = (
         (config.frames - 1) // time_factor(vae) + 1,
@@ -97,13 +93,15 @@ def _controller(values: dict, mesh: Mesh) -> Outline:
         "camera_BTP": (latents[0], 12, "float32"),
         "ids_BS": (config.text_length, "int32"),
         "real_BS": (config.text_length, "bool"),
-        "window_BKS": (ControllerSource.rows, config.text_length, "bool"),
+        "window_BKS": (run.max_shots, config.text_length, "bool"),
     }
     base = run.stage == "base"
     adapters = None if base else config.lora
     work = flops.dit(config.expert(run.stage), *latents, config.text_length, lora=adapters, trained=base)
     work = *work, flops.umt5(text, config.text_length, trained=base)
-    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), None, work)
+    return Outline(
+        run, trainable, frozen, controller_run.make_loss(controller, run), _batch(run.batch, batch), None, work
+    )
 
 
 def _text_config(name: str) -> UMT5Config:
@@ -131,16 +129,6 @@ def _planner(values: dict, mesh: Mesh) -> Outline:
         return variables
 
     trainable, frozen = split_frozen(jax.eval_shape(make))
-
-    def loss_fn(variables, batch, num_shots, key):
-        logits, codes = planner.apply(variables, batch, num_shots, deterministic=False, rngs={"dropout": key})
-        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
-        if run.path_weight:
-            probe = variables[path_probe.COLLECTION]
-            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
-            loss += run.path_weight * metrics["path"]
-        return loss, metrics
-
     shots = max(number for number, weight in enumerate(run.shot_weights, 1) if weight)
     text, tokens = run.text_lengths[shots - 1], config.tokens
     poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
@@ -153,7 +141,7 @@ def _planner(values: dict, mesh: Mesh) -> Outline:
     }
     work = flops.planner(config, text, length, shots)
     frozen = _cast(frozen, run.execution.dtype)
-    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), shots, work)
+    return Outline(run, trainable, frozen, planner_run.make_loss(planner, run), _batch(run.batch, batch), shots, work)
 
 
 OUTLINES: dict[str, Callable[[dict, Mesh], Outline]] = {"controller": _controller, "planner": _planner}

@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from shotverse_jax.config import MeshConfig, from_dict
 from shotverse_jax.fit.devices import Accelerator, accelerator, devices
 from shotverse_jax.fit.outline import Outline, outline
 from shotverse_jax.fit.program import Collective, Memory, collectives
-from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
-from shotverse_jax.parallel.rules import shardings
+from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
@@ -115,12 +114,7 @@ def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:
     """The run's training step, where its arguments lie, and their shapes."""
     optimizer, schedule = make_optimizer(plan.run)
     state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.run.ema > 0), plan.trainable)
-    place = Placement(
-        shardings(state, mesh),
-        shardings(plan.frozen, mesh),
-        batch_sharding(mesh, plan.run.batch),
-        NamedSharding(mesh, PartitionSpec()),
-    )
+    place = Placement.of(plan.run, state, plan.frozen, mesh)
     step = make_train_step(plan.loss_fn, optimizer, schedule, plan.run.ema, place)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step, place, (state, plan.frozen, plan.batch, key, plan.layout)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotverse_jax.config import TrainConfig
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
@@ -24,9 +24,13 @@ class Placement:
     replicated: NamedSharding
 
     @classmethod
-    def of(cls, run: TrainConfig, state: TrainState, frozen: dict) -> "Placement":
-        """Raises ValueError for a mesh or a batch that does not fit the devices, and for a parameter without rule."""
-        mesh = make_mesh(run.mesh)
+    def of(cls, run: TrainConfig, state: TrainState, frozen: dict, mesh: Mesh | None = None) -> "Placement":
+        """On `mesh`, or on the run's own mesh of this machine's devices.
+
+        Raises:
+            ValueError: a mesh or a batch that does not fit the devices, or a parameter without rule.
+        """
+        mesh = make_mesh(run.mesh) if mesh is None else mesh
         replicated = NamedSharding(mesh, PartitionSpec())
         return cls(shardings(state, mesh), shardings(frozen, mesh), batch_sharding(mesh, run.batch), replicated)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -51,21 +52,10 @@ def build(values: dict, folder: Path) -> Task:
             tokenizer_file = find_tokenizer(config.text)
         controller = Controller(config, text_config, run.stage, run.execution)
         _, base = load_expert(base_weights, "base", **place)
-        trainable, frozen = _adapted(config, controller, base, text_params, key, mesh)
+        trainable, frozen = adapt(config, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
         pin_tokenizer(tokenizer_file, folder)
     controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
-
-    def loss_fn(variables, batch, layout, key):
-        evaluation = key is None
-        return controller_loss(
-            controller,
-            variables,
-            batch,
-            jax.random.key(run.seed) if evaluation else key,
-            run.loss_weight,
-            deterministic=evaluation,
-        )
 
     def export(variables, folder):
         params = variables["params"]
@@ -77,9 +67,18 @@ def build(values: dict, folder: Path) -> Task:
             export_expert(lora.merge(params["dit"], adapter), config, run.stage, folder)
             export_adapter(adapter, _camera(params["dit"]), config, folder / "adapter", run.stage)
 
-    return Task(
-        run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file, states), export
-    )
+    source = functools.partial(_source, config, run, tokenizer_file, states)
+    return Task(run, trainable, frozen, make_loss(controller, run), source, export)
+
+
+def make_loss(controller: Controller, run: ControllerTrainConfig) -> Callable:
+    """The loss of a run, as `Task` has it; without a key every batch draws the same noise."""
+
+    def loss_fn(variables, batch, layout, key):
+        drawn = jax.random.key(run.seed) if key is None else key
+        return controller_loss(controller, variables, batch, drawn, run.loss_weight, deterministic=key is None)
+
+    return loss_fn
 
 
 def init_controller(controller: Controller, key: jax.Array) -> dict:
@@ -108,7 +107,7 @@ def _has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
     return True
 
 
-def _adapted(
+def adapt(
     config: ControllerConfig, controller: Controller, base: dict, text: dict | None, key, mesh
 ) -> tuple[dict, dict]:
     """(trainable, frozen): adapters and camera encoders; the base model and the text encoder, if it is needed."""

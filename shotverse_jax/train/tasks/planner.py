@@ -1,6 +1,7 @@
 """Training a planner on the stage: screenplays and trajectories of the film grammar, made as they are needed."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -41,6 +42,22 @@ def build(values: dict, folder: Path) -> Task:
     planner = Planner(config, spread(run.execution, make_mesh(run.mesh)))
     trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
 
+    def export(variables, folder):
+        params = dict(variables["params"])
+        if config.lora is not None:
+            rest = {name: part for name, part in params.items() if name != "vlm"}
+            export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
+            params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
+        export_planner(params, config, tokenizer_file, folder)
+
+    source = functools.partial(_source, config, run, tokenizer_file, scenes)
+    return Task(run, trainable, frozen, make_loss(planner, run), source, export)
+
+
+def make_loss(planner: Planner, run: PlannerTrainConfig) -> Callable:
+    """The loss of a run, as `Task` has it."""
+    config = planner.config
+
     def loss_fn(variables, batch, num_shots, key):
         rngs = None if key is None else {"dropout": key}
         logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
@@ -51,17 +68,7 @@ def build(values: dict, folder: Path) -> Task:
             loss += run.path_weight * metrics["path"]
         return loss, metrics
 
-    def export(variables, folder):
-        params = dict(variables["params"])
-        if config.lora is not None:
-            rest = {name: part for name, part in params.items() if name != "vlm"}
-            export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
-            params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
-        export_planner(params, config, tokenizer_file, folder)
-
-    return Task(
-        run, trainable, frozen, loss_fn, functools.partial(_source, config, run, tokenizer_file, scenes), export
-    )
+    return loss_fn
 
 
 def _recorded(config: PlannerConfig, run: PlannerTrainConfig) -> dict[str, RecordedScenes]:
