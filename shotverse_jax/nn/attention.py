@@ -133,17 +133,22 @@ def _both(a, b):
 
 
 def _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale, interpret=False):
-    """Pallas splash attention on TPU; sequence lengths are multiples of 128, masks are causal, by length or by key."""
+    """Pallas splash attention on TPU; masks are causal, by length or by key. The kernel takes multiples of 128, to
+    which shorter inputs are filled up. Masks that differ by query, the text windows of shots, go to the xla kernel:
+    their keys are few."""
+    if mask_BTS is not None and mask_BTS.shape[1] != 1:
+        return _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale)
+    asked, given = q_BTNH.shape[1], k_BSNH.shape[1]
+    q_BTNH = _filled(q_BTNH, asked)
+    k_BSNH, v_BSNH = _filled(k_BSNH, given), _filled(v_BSNH, given)
     queries, keys, heads = q_BTNH.shape[1], k_BSNH.shape[1], q_BTNH.shape[2]
-    if queries % 128 or keys % 128:
-        raise ValueError(f"attend: splash needs lengths in multiples of 128, got {queries} and {keys}; pad them")
     seen_BS = None
     if mask_BTS is not None:
-        if mask_BTS.shape[1] != 1:
-            raise ValueError("attend: splash takes a mask of keys only, [B, 1, S]; use the xla kernel for other masks")
-        seen_BS = mask_BTS[:, 0]
+        seen_BS = jnp.pad(mask_BTS[:, 0], ((0, 0), (0, keys - given)))
     if kv_lengths is not None:
         seen_BS = _both(seen_BS, jnp.arange(keys) < kv_lengths[:, None])
+    elif keys > given and seen_BS is None:
+        seen_BS = (jnp.arange(keys) < given)[None]
     head_mask = splash.CausalMask((queries, keys)) if causal else splash.FullMask((queries, keys))
     block_q, block_kv = math.gcd(queries, SPLASH_BLOCK), math.gcd(keys, SPLASH_BLOCK)
     run = splash.make_splash_mha(
@@ -170,4 +175,9 @@ def _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale, 
         seen_BS = jnp.broadcast_to(seen_BS, (q_BTNH.shape[0], keys))
         segments = splash.SegmentIds(q=jnp.ones((len(seen_BS), queries), jnp.int32), kv=seen_BS.astype(jnp.int32))
         out_BNTH = jax.vmap(run)(q_BNTH, k_BNSH, v_BNSH, segments)
-    return out_BNTH.swapaxes(1, 2).astype(q_BTNH.dtype)
+    return out_BNTH.swapaxes(1, 2)[:, :asked].astype(q_BTNH.dtype)
+
+
+def _filled(x_BTNH, length):
+    """Zeros after the last token, up to the next multiple of 128."""
+    return jnp.pad(x_BTNH, ((0, 0), (0, -length % 128), (0, 0), (0, 0)))

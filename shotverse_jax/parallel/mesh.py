@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from shotverse_jax.config import MeshConfig
@@ -22,7 +23,9 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     devices = jax.devices() if devices is None else list(devices)
     sizes = axis_sizes(config, len(devices))
     kinds = (AxisType.Auto,) * len(AXES)  # the default is Explicit, another way to write programs
-    return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=kinds, devices=devices)
+    # An axis of the mesh may be a part of an axis of a TPU slice: 8 of the 16 in a 16x16, 2 x 4 of a 4x4x4.
+    grid = mesh_utils.create_device_mesh(tuple(sizes.values()), devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=kinds)
 
 
 def axis_sizes(config: MeshConfig, devices: int) -> dict[str, int]:
