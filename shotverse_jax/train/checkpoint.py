@@ -4,13 +4,18 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
+
+DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
+"""What reading a checkpoint raises whose files are not as they were written."""
 
 
 class Checkpoints:
     """Numbered checkpoints of one tree in a folder; unfinished ones left by a killed run are swept at start.
 
-    A tree is stored as a flat {path: array} mapping, so that a restore can be checked leaf by leaf.
+    A tree is stored as a flat {path: array} mapping, so that a restore can be checked leaf by leaf, and with a checksum
+    of every leaf: tensorstore has none of the arrays themselves.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2):
@@ -23,6 +28,7 @@ class Checkpoints:
             self._folder,
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
         )
+        self._pending = None  # the save under way: its step and Orbax's response
 
     @property
     def latest(self) -> int | None:
@@ -31,43 +37,96 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, step: int, tree, wait: bool = False) -> None:
-        """Writes `tree`; without `wait` the writing goes on in the background.
+        """Writes `tree`; without `wait` the writing goes on in the background, and is seen to at the next call.
 
         Raises:
-            RuntimeError: the checkpoint was not written.
+            RuntimeError: this checkpoint was not written, or the one before.
         """
-        self._checkpointer.wait()
-        response = self._checkpointer.save_async(step, flatten(tree), force=True)
+        self._finish()
+        flat = flatten(tree)
+        response = self._checkpointer.save_async(step, flat, force=True, custom_metadata={"checksums": checksums(flat)})
         if response is None:
             raise RuntimeError(f"checkpoint {step} was refused; is {self._folder} written by another run?")
+        self._pending = step, response
         # On CPU the arrays are written from the buffers that the next step is given to overwrite.
-        if (wait or jax.default_backend() == "cpu") and response.result() is False:
+        if wait or jax.default_backend() == "cpu":
+            self._finish()
+
+    def _finish(self) -> None:
+        """Waits for the save under way and looks whether it was one."""
+        if self._pending is None:
+            return
+        (step, response), self._pending = self._pending, None
+        if response.result() is False:
             raise RuntimeError(f"checkpoint {step} was not written in {self._folder}")
 
     def restore(self, like, step: int | None = None):
         """The tree of `step` (newest by default), laid out as `like` (arrays or shapes with shardings).
 
         Raises:
-            ValueError: no checkpoint, or leaves missing, extra, or of another shape or dtype; all are listed.
+            ValueError: no checkpoint; leaves missing, extra, or of another shape or dtype, all listed; or a checkpoint
+                that is damaged.
         """
         step = self.latest if step is None else step
         if step is None:
             raise ValueError(f"no checkpoint in {self._folder}")
         target = flatten(jax.tree.map(_abstract, like))
-        stored = self._checkpointer.metadata(step).metadata
-        check_same(stored, target, f"checkpoint {step} in {self._folder}")
-        loaded = self._checkpointer.load(step, target)
+        try:
+            info = self._checkpointer.metadata(step)
+        except DAMAGE as error:
+            raise self._damaged(step, _first_line(error)) from error
+        if info.metadata is None or info.init_timestamp_nsecs is None:
+            raise self._damaged(step, "what it says of itself cannot be read")
+        check_same(info.metadata, target, f"checkpoint {step} in {self._folder}")
+        try:
+            loaded = self._checkpointer.load(step, target)
+        except DAMAGE as error:
+            raise self._damaged(step, _first_line(error)) from error
+        wanted = info.custom_metadata.get("checksums")  # None: of a run before there were any
+        if wanted is not None and (found := checksums(loaded)) != wanted:
+            bad = [path for path in found if found[path] != wanted.get(path)]
+            raise self._damaged(step, f"not what was saved: {', '.join(bad)}")
         return jax.tree.unflatten(jax.tree.structure(like), [loaded[path] for path in target])
 
+    def _damaged(self, step: int, why: str) -> ValueError:
+        earlier = [each.step for each in self._checkpointer.checkpoints if each.step < step]
+        then = f"to go on from step {max(earlier)}" if earlier else "to begin anew"
+        return ValueError(f"checkpoint {self._folder / str(step)} is damaged ({why}); delete it {then}")
+
     def close(self) -> None:
-        """Waits for a save under way."""
-        self._checkpointer.close()
+        """Waits for a save under way; raises RuntimeError as `save`."""
+        try:
+            self._finish()
+        finally:
+            self._checkpointer.close()
 
 
 def flatten(tree) -> dict:
     """{"a/b/0": leaf} in `jax.tree.leaves` order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def checksums(flat: dict) -> dict[str, int]:
+    """A number for each array of a flat mapping, which any one changed bit changes; the same on every mesh."""
+    return {path: int(value) for path, value in jax.device_get(_checksums(flat)).items()}
+
+
+@jax.jit
+def _checksums(flat: dict) -> dict:
+    return {path: _checksum(leaf) for path, leaf in flat.items()}
+
+
+def _checksum(x: jax.Array) -> jax.Array:
+    """Sum of the bits of every element, modulo 2^32, times an odd number that says where it is."""
+    if x.dtype == bool:
+        bits = x.astype(jnp.uint32)
+    else:
+        size = min(x.dtype.itemsize, 4)  # an element of 8 bytes becomes two of 4
+        bits = jax.lax.bitcast_convert_type(x, f"uint{8 * size}").astype(jnp.uint32)
+    places = [jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) for axis in range(bits.ndim)]
+    place = sum((place * jnp.uint32(31**axis) for axis, place in enumerate(places)), jnp.uint32(0))
+    return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
 def check_same(stored: dict, target: dict, what: str) -> None:
@@ -84,6 +143,10 @@ def check_same(stored: dict, target: dict, what: str) -> None:
             problems.append(f"{path} is {theirs.dtype}{list(theirs.shape)}, expected {ours.dtype}{list(ours.shape)}")
     if problems:
         raise ValueError(f"{what} does not fit the model: " + "; ".join(sorted(problems)))
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else repr(error)
 
 
 def _abstract(leaf):

@@ -1,10 +1,13 @@
 """Checkpoints are whole, strict and swept."""
 
+import types
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotverse_jax.train.checkpoint import Checkpoints
+from shotverse_jax.train.checkpoint import Checkpoints, checksums
 
 TREE = {"a": {"w": jnp.arange(6.0).reshape(2, 3)}, "n": None, "step": jnp.asarray(7, jnp.int32)}
 
@@ -66,3 +69,59 @@ def test_what_a_killed_run_left_is_swept(saved, tmp_path):
     assert again.latest == 7 and not orphan.exists()
     assert int(again.restore(TREE)["step"]) == 7
     again.close()
+
+
+def test_a_save_that_fails_is_told_at_the_next_call(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    failing = types.SimpleNamespace(result=lambda: False)
+    monkeypatch.setattr(checkpoints._checkpointer, "save_async", lambda *_, **__: failing)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # where saves go on in the background
+    checkpoints.save(1, TREE)
+    with pytest.raises(RuntimeError, match="checkpoint 1 was not written"):
+        checkpoints.save(2, TREE)
+    with pytest.raises(RuntimeError, match="checkpoint 2 was not written"):
+        checkpoints.save(2, TREE, wait=True)
+    checkpoints.save(3, TREE)
+    with pytest.raises(RuntimeError, match="checkpoint 3 was not written"):
+        checkpoints.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of Orbax, of reads it gave up
+def test_no_file_can_be_changed_without_notice(tmp_path):
+    """A bit of any file, or half of it, or the file: the checkpoint is refused by name, or what it says is right."""
+    noise = np.random.default_rng(0).normal(size=(60, 60)).astype(np.float32)
+    checkpoints, refused, tree = Checkpoints(tmp_path), set(), {"w": jnp.asarray(noise), "n": jnp.arange(9)}
+    for step in (1, 2):
+        checkpoints.save(step, tree, wait=True)
+    for path in [path for path in (tmp_path / "2").rglob("*") if path.is_file() and path.stat().st_size]:
+        whole = path.read_bytes()
+        for wrong in (flipped(whole, 0.3), flipped(whole, 0.6), whole[: len(whole) // 2], None):
+            path.unlink() if wrong is None else path.write_bytes(wrong)
+            try:
+                found = checkpoints.restore(tree, 2)
+            except ValueError as error:
+                assert str(error).startswith(f"checkpoint {tmp_path / '2'} is damaged (")
+                assert str(error).endswith("delete it to go on from step 1")
+                refused.add(path.parent.name)
+            else:
+                assert all((found[name] == tree[name]).all() for name in tree), path
+        path.write_bytes(whole)
+    assert {"2", "state", "d"} <= refused  # what it is, where arrays are, and arrays
+    checkpoints.close()
+
+
+def flipped(data, where):
+    content = bytearray(data)
+    content[int(where * len(content))] ^= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32", "uint8", "bool", "float16"])
+def test_a_checksum_sees_every_change(dtype):
+    array = np.random.default_rng(0).integers(0, 2, (3, 4)).astype(jnp.dtype(dtype))
+    found = {checksums({"a": jnp.asarray(array)})["a"]}
+    for place in np.ndindex(array.shape):
+        other = array.copy()
+        other[place] = 1 - other[place]
+        found.add(checksums({"a": jnp.asarray(other)})["a"])
+    assert len(found) == 13
