@@ -381,11 +381,13 @@ class TrainConfig:
     else takes AdamW. lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on
     matrices only; ema is the decay of the averaged parameters that evaluation and export use (0: no average).
     Checkpoints come each `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end
-    the run.
+    the run. accumulate: so many parts of a batch are taken one after the other and their gradients averaged, where a
+    batch does not fit into memory.
     """
 
     steps: int = 20000
     batch: int = 32
+    accumulate: int = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
     lr: float = 1e-3
     warmup: int = 500

@@ -136,3 +136,48 @@ def test_muon_turns_each_kernel_of_a_stack_into_an_orthogonal_update_and_leaves_
         np.testing.assert_allclose(values, 0.2 * max(matrix.shape) ** 0.5, rtol=0.35)
     for layer, name in (("layers", "bias"), ("conv", "scale")):
         np.testing.assert_allclose(updates[layer][name], expected[layer][name], rtol=1e-5)
+
+
+def accumulated(parts, size=12, samples=None, steps=5):
+    """(losses, parameters) of some steps on batches of `size` samples."""
+
+    def quiet(variables, batch, layout, key):
+        squares = jnp.square(batch["x"] @ variables["params"]["w"])[:, 0]
+        known = batch["known"]
+        return jnp.mean(squares), {"known": jnp.sum(jnp.where(known, squares, 0)) / known.sum()}
+
+    optimizer, schedule = make_optimizer(RUN)
+    step = make_train_step(quiet, optimizer, schedule, RUN.ema, accumulate=parts)
+    state = init_state({"params": {"w": jnp.ones((3, 1))}}, optimizer, ema=True)
+    rng, found = np.random.default_rng(0), []
+    for _ in range(steps):
+        x = rng.normal(size=(size, 3)).astype(np.float32)
+        inputs = {"x": x, "known": np.arange(size) % 4 == 1}
+        state, metrics = step(state, {}, inputs, jax.random.key(KEY), layout=None)
+        found.append(jax.device_get(metrics))
+    return found, values((state.params, state.ema, state.opt_state))
+
+
+def test_accumulated_parts_are_one_large_batch():
+    whole, split = accumulated(1), accumulated(4)
+    for one, other in zip(whole[0], split[0], strict=True):
+        for name in ("loss", "grad_norm", "known"):  # "known" is NaN, nothing to say, in three parts of four
+            np.testing.assert_allclose(other[name], one[name], rtol=1e-6)
+    for one, other in zip(whole[1], split[1], strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_that_does_not_divide_into_parts_is_refused():
+    with pytest.raises(ValueError, match="a batch of 12 does not divide into accumulate=5 parts"):
+        accumulated(5)
+
+
+def test_a_bad_part_makes_a_bad_step(setup):
+    state, frozen, _ = setup
+    optimizer, schedule = make_optimizer(RUN)
+    step = make_train_step(loss_fn, optimizer, schedule, RUN.ema, accumulate=2)
+    before = values(state.params)
+    inputs = {"x": np.ones((4, 3), np.float32), "bad": np.array([0, 0, 0, np.nan], np.float32)}
+    state, metrics = step(state, frozen, inputs, jax.random.key(KEY), layout=2)
+    assert int(metrics["bad_steps"]) == 1
+    assert all((a == b).all() for a, b in zip(before, values(state.params), strict=True))
