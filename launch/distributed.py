@@ -3,6 +3,9 @@
 import os
 
 import jax
+from absl import flags
+
+DISTRIBUTED = flags.DEFINE_bool("distributed", None, "one of several processes (default: as the environment says)")
 
 
 def join(wanted: bool | None = None) -> None:

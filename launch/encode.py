@@ -9,7 +9,8 @@ python -m launch.encode --out=data/films --source=scenes.csv --frames=249 --heig
 
 Items that cannot be used are left out and listed in skipped.jsonl with the reason; changed.jsonl lists what was
 resized, resampled or cut. A run that was stopped goes on when started again. Several processes share the work with
---process and --processes, or as JAX counts them when it runs on several. The exit code is 1 when nothing could be used.
+--process and --processes, or as their launcher counts them (docs/pods.md): no process waits for another, and one that
+dies leaves its shards to the next start. The exit code is 1 when nothing could be used.
 """
 
 import collections
@@ -25,6 +26,7 @@ from shotverse_jax.data.film import StageFilms
 from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
 from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
 from shotverse_jax.infer.encode import PromptRecords, chained, to_latents, to_states, write_negative
+from shotverse_jax.launch import distributed
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")
 CLIPS = flags.DEFINE_integer("clips", 8000, "how many clips of the stage to render")
@@ -48,6 +50,7 @@ PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the wo
 
 def main(_):
     try:
+        process, processes = _place()
         source, settings = _source()
         steps = []
         if VAE.value:
@@ -57,8 +60,6 @@ def main(_):
             step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
             steps, settings = [*steps, step], settings | more
             source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
-        process = jax.process_index() if PROCESS.value is None else PROCESS.value
-        processes = jax.process_count() if PROCESSES.value is None else PROCESSES.value
         written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
         if TEXT.value:
             write_negative(OUT.value, negative)
@@ -67,6 +68,19 @@ def main(_):
         return 2
     print(f"{OUT.value}: {_summary(written)}")
     return 1 if written.empty else 0
+
+
+def _place() -> tuple[int, int]:
+    """(process, processes), as told or else as JAX counts them."""
+    if PROCESS.value is not None and PROCESSES.value is not None:
+        return PROCESS.value, PROCESSES.value
+    distributed.join(distributed.DISTRIBUTED.value)
+    process, processes = jax.process_index(), jax.process_count()
+    jax.distributed.shutdown()  # they share nothing from here on: none ends because another does
+    return (
+        process if PROCESS.value is None else PROCESS.value,
+        processes if PROCESSES.value is None else PROCESSES.value,
+    )
 
 
 def _source() -> tuple[Sequence[Record], dict]:

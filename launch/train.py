@@ -15,6 +15,7 @@ from ml_collections import config_flags
 
 from shotverse_jax.data.loader import batches
 from shotverse_jax.launch import distributed
+from shotverse_jax.launch.peak import ideal_seconds
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.placement import Placement, together
@@ -25,14 +26,13 @@ from shotverse_jax.train.tasks import controller, planner, pose_net, vae
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, tokenizer, export")
 EXPORT_ONLY = flags.DEFINE_bool("export_only", False, "export the newest checkpoint and stop")
-DISTRIBUTED = flags.DEFINE_bool("distributed", None, "one of several processes (default: as the environment says)")
 STOPPED = 75  # "temporary failure": start it again
 TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": pose_net.build, "vae": vae.build}
 
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it touches
-    distributed.join(DISTRIBUTED.value)
+    distributed.join(distributed.DISTRIBUTED.value)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
     if jax.process_index() == 0:
@@ -52,11 +52,12 @@ def main(_):
             folder,
             state,
             task.frozen,
-            make_train_step(task.loss_fn, optimizer, schedule, run.ema, place),
+            make_train_step(task.loss_fn, optimizer, schedule, run.ema, place, run.accumulate),
             make_eval_step(task.loss_fn, place),
             train_batches=lambda start: batches(task.source("train", run.steps), start, run.workers),
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),
             place=place,
+            ideal=ideal_seconds(CONFIG.value.to_dict(), place.replicated.mesh),
         )
     if EXPORT_ONLY.value or int(state.step) >= run.steps:
         variables = together(merge(state.averaged, task.frozen))
@@ -64,7 +65,8 @@ def main(_):
             task.export(variables, folder / "export")
             print(f"exported step {int(state.step)} to {folder / 'export'}")
         return 0
-    print(f"stopped at step {int(state.step)} of {run.steps}; start again to go on", file=sys.stderr)
+    if jax.process_index() == 0:
+        print(f"stopped at step {int(state.step)} of {run.steps}; start again to go on", file=sys.stderr)
     return STOPPED
 
 

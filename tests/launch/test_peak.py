@@ -1,0 +1,45 @@
+"""The time of a step at the peak of the devices, that MFU is measured by."""
+
+import types
+
+import jax
+import pytest
+
+from shotverse_jax.config import MeshConfig
+from shotverse_jax.fit import flops
+from shotverse_jax.fit.config_file import read
+from shotverse_jax.fit.outline import outline
+from shotverse_jax.launch import peak
+from shotverse_jax.parallel.mesh import make_mesh
+
+KINDS = {
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA H200": 989e12,
+    "NVIDIA H20": 148e12,
+    "NVIDIA B200": 2250e12,
+    "TPU v5 lite": 197e12,
+    "TPU v5": 459e12,
+    "TPU v5p": 459e12,
+    "TPU v6 lite": 918e12,
+    "cpu": None,
+    "TPU v4": None,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_devices_are_known_by_the_names_that_jax_has_for_them(kind):
+    assert peak.peak(kind) == KINDS[kind]
+
+
+def test_a_step_takes_its_work_over_the_peak_of_all_devices(monkeypatch):
+    values, mesh = read("configs/planner/nano.py", ()), make_mesh(MeshConfig(), jax.devices()[:1])
+    assert peak.ideal_seconds(values, mesh) is None  # nobody knows the peak of this CPU
+    monkeypatch.setattr(peak, "peak", lambda kind: 1e12)
+    ideal, plan = peak.ideal_seconds(values, mesh), outline(values, mesh)
+    most = len(values["shot_weights"])
+    assert ideal(most) == pytest.approx(values["batch"] * sum(part.step() for part in plan.work) / 1e12)
+    assert 0 < ideal(1) < ideal(2) < ideal(most)
+    two = types.SimpleNamespace(devices=mesh.devices, size=2, shape=mesh.shape)
+    assert peak.ideal_seconds(values | {"task": "vae"}, two) is None
+    assert flops.forward(plan.work) > 0
