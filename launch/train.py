@@ -44,7 +44,7 @@ def main(_):
     optimizer, schedule = make_optimizer(run)
     state = init_state(task.trainable, optimizer, ema=run.ema > 0)
     if EXPORT_ONLY.value:
-        state = Checkpoints(folder / "checkpoints").restore(state)
+        state = Checkpoints(folder / "checkpoints", writes=False).restore(state)
     else:
         place = Placement.of(run, state, task.frozen)
         state = train(

@@ -7,27 +7,29 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+UNFINISHED = ".orbax-checkpoint-tmp"
+"""How the folder of a checkpoint ends that is being written, or deleted."""
+
 DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
 """What reading a checkpoint raises whose files are not as they were written."""
 
 
 class Checkpoints:
-    """Numbered checkpoints of one tree in a folder; unfinished ones left by a killed run are swept at start.
+    """The newest `keep` numbered checkpoints of one tree in a folder, each there whole or not at all.
+
+    What a killed run left unfinished is swept at start, unless `writes` is False: another run may write there now.
 
     A tree is stored as a flat {path: array} mapping, so that a restore can be checked leaf by leaf, and with a checksum
     of every leaf: tensorstore has none of the arrays themselves.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2):
-        self._folder = Path(folder).absolute()
+    def __init__(self, folder: str | Path, keep: int = 2, writes: bool = True):
+        self._folder, self._keep = Path(folder).absolute(), keep
         self._folder.mkdir(parents=True, exist_ok=True)
-        if jax.process_index() == 0:  # Orbax has an option for this, but sweeps in the background
-            for orphan in self._folder.glob("*.orbax-checkpoint-tmp"):
+        if writes and jax.process_index() == 0:  # Orbax has an option for this, but sweeps in the background
+            for orphan in self._folder.glob(f"*{UNFINISHED}"):
                 shutil.rmtree(orphan, ignore_errors=True)
-        self._checkpointer = ocp.training.Checkpointer(
-            self._folder,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-        )
+        self._checkpointer = ocp.training.Checkpointer(self._folder)
         self._pending = None  # the save under way: its step and Orbax's response
 
     @property
@@ -59,6 +61,14 @@ class Checkpoints:
         (step, response), self._pending = self._pending, None
         if response.result() is False:
             raise RuntimeError(f"checkpoint {step} was not written in {self._folder}")
+        if jax.process_index() == 0:
+            for old in self._steps()[: -self._keep]:
+                # Renamed first: Orbax deletes file by file, and a run killed then leaves half a checkpoint.
+                gone = (self._folder / str(old)).rename(self._folder / f"{old}{UNFINISHED}")
+                shutil.rmtree(gone, ignore_errors=True)
+
+    def _steps(self) -> list[int]:
+        return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
     def restore(self, like, step: int | None = None):
         """The tree of `step` (newest by default), laid out as `like` (arrays or shapes with shardings).
@@ -89,7 +99,7 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), [loaded[path] for path in target])
 
     def _damaged(self, step: int, why: str) -> ValueError:
-        earlier = [each.step for each in self._checkpointer.checkpoints if each.step < step]
+        earlier = [each for each in self._steps() if each < step]
         then = f"to go on from step {max(earlier)}" if earlier else "to begin anew"
         return ValueError(f"checkpoint {self._folder / str(step)} is damaged ({why}); delete it {then}")
 
