@@ -1,0 +1,69 @@
+"""Runs of several processes: what they learn is what one learns, they stop together, and any number goes on."""
+
+import numpy as np
+import pytest
+
+from shotverse_jax.train.metrics import JSONL, read_metrics
+
+pytestmark = pytest.mark.slow
+STEPS, SAMPLES, BATCH = 20, 40, 8
+CLOSE = 1e-6  # of a loss: sums of samples are taken in another order
+
+
+@pytest.fixture(scope="module")
+def alone(toy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert toy.run(folder, devices=8, steps=STEPS)[0] == [0]
+    return toy.records(folder)
+
+
+def ids(record):
+    return [int(record[f"id_{i}"]) for i in range(BATCH)]
+
+
+def same_run(found, expected):
+    """Every step once, with the samples and the loss of the other run; → the largest relative difference."""
+    assert list(found) == list(range(1, STEPS + 1)) and all(len(records) == 1 for records in found.values())
+    assert all(ids(found[step][0]) == ids(expected[step][0]) for step in found)
+    epoch = SAMPLES // BATCH
+    for first in range(1, STEPS + 1, epoch):  # no sample is lost or comes twice
+        assert sorted(sum((ids(found[step][0]) for step in range(first, first + epoch)), [])) == list(range(SAMPLES))
+    return max(abs(found[step][0]["loss"] / expected[step][0]["loss"] - 1) for step in found)
+
+
+def stopped(toy, folder, processes, devices, **config):
+    """The step at which a run of some processes stopped, after one of them had a signal."""
+    codes, said = toy.run(folder, processes, devices, steps=STEPS, **config)
+    assert codes == [75] * processes, said
+    assert sum("start again to go on" in each for each in said) == 1  # the first alone speaks
+    [step] = [max(int(path.name) for path in (folder / "checkpoints").iterdir())]
+    assert 0 < step < STEPS and max(toy.records(folder)) == step
+    return step
+
+
+def test_a_signal_to_one_of_two_stops_both_and_one_goes_on(toy, alone, tmp_path):
+    folder = tmp_path / "run"
+    step = stopped(toy, folder, 2, 4, stop_at=9, stop_host=1, mesh__data=2, mesh__fsdp=4)
+    assert step % 5  # saved for the signal, not because it was time
+    assert toy.run(folder, devices=2, steps=STEPS)[0] == [0]
+    difference = same_run(toy.records(folder), alone)
+    assert difference < CLOSE
+    assert [r["step"] for r in read_metrics(folder / JSONL) if r["kind"] == "resume"] == [step]
+    base, exported = (np.load(folder / name) for name in ("base.npy", "export/base.npy"))
+    assert base.any() and base.tobytes() == exported.tobytes()  # adapters learned; what they adapt did not move
+    print(f"2 processes to step {step}, then 1: losses within {difference:.1e}")
+
+
+def test_four_processes_stop_and_two_go_on_with_another_mesh(toy, alone, tmp_path):
+    folder = tmp_path / "run"
+    step = stopped(toy, folder, 4, 2, stop_at=9, stop_host=2)
+    codes, said = toy.run(folder, 2, 4, steps=STEPS, mesh__data=1, mesh__fsdp=8)
+    assert codes == [0, 0], said
+    difference = same_run(toy.records(folder), alone)
+    assert difference < CLOSE
+    print(f"4 processes to step {step}, then 2 with another mesh: losses within {difference:.1e}")
+
+
+def test_losses_fall(alone):
+    losses = [alone[step][0]["loss"] for step in alone]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
