@@ -1,43 +1,104 @@
 """Speed and memory of `shotverse convert` beside a plain copy of the same bytes on the same disk, taken in turn.
 
-    python -m benchmarks.convert                 # a Wan2.2 expert of full width, 2 of its 40 layers, bfloat16: 1.9 GB
+    python -m benchmarks.convert              # a Wan2.2 expert of full width, 2 of its 40 layers, bfloat16: 1.9 GB
+    python -m benchmarks.convert --network umt5 --back      # UMT5-XXL, 11 GB, and that it comes back byte for byte
 
-The source is read from the page cache by both, and both end with a sync. Every matrix is transposed on the way.
+The checkpoint has all names and the real shapes of the network, filled with noise. It is read from the page cache by
+both, and both end with a sync. Nearly every matrix is transposed on the way. --back converts to the checkpoint's
+format again, the source being gone, and compares every tensor's bytes.
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import resource
 import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_dtypes
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from shotverse_jax.config import WanDiTConfig
-from shotverse_jax.conversion import commands, wan_dit
+from shotverse_jax.conversion import commands
+from shotverse_jax.conversion.networks import NETWORKS, Network
 from shotverse_jax.conversion.sources import nbytes, open_checkpoint, write_safetensors
 
+NOISE = 1 << 24
 
-def write_checkpoint(path: Path, config: WanDiTConfig) -> int:
-    """An expert of random weights; → its bytes."""
-    noise = np.random.default_rng(0).normal(size=1 << 24).astype(ml_dtypes.bfloat16)
-    leaves, shapes = flatten_dict(wan_dit.abstract(config, "bfloat16"), sep="/"), {}
-    for entry in wan_dit.table(config).entries:
+# What the checkpoints of these networks say beside their tensors (Qwen3-VL-2B, ViT-B/32).
+QWEN = {
+    "text_config": {
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_size": 6144,
+        "rms_norm_eps": 1e-6,
+        "rope_scaling": {"rope_theta": 5e6, "mrope_section": [24, 20, 20], "rope_type": "default"},
+    },
+    "vision_config": {
+        "hidden_size": 1024,
+        "depth": 24,
+        "num_heads": 16,
+        "intermediate_size": 4096,
+        "out_hidden_size": 2048,
+        "in_channels": 3,
+        "patch_size": 16,
+        "temporal_patch_size": 2,
+        "spatial_merge_size": 2,
+        "num_position_embeddings": 2304,
+        "deepstack_visual_indexes": [5, 11, 17],
+    },
+    "image_token_id": 151655,
+    "video_token_id": 151656,
+}
+BESIDE = {"qwen3-vl": QWEN, "qwen3-vl-text": QWEN, "clip-text": {"text_config": {}}}
+
+
+def released(name: str, layers: int | None) -> Any:
+    """The config of a network as it was released, or with fewer layers."""
+    config = NETWORKS[name].default
+    if name in ("wan-dit", "holocine"):
+        config = dataclasses.replace(config, camera=False, rope="wan3d")
+    return config if layers is None else dataclasses.replace(config, num_layers=layers)
+
+
+def shapes_of(kind: Network, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Every tensor of a checkpoint, bfloat16."""
+    leaves, shapes = flatten_dict(kind.abstract(config, "bfloat16"), sep="/"), {}
+    for entry in kind.table(config).entries:
         leaf = leaves[entry.target]
-        part = np.empty(leaf.shape[1:] if entry.stacked else leaf.shape, leaf.dtype)
-        shape = entry.transform.to_torch(part).shape
-        for i in range(config.num_layers if entry.stacked else 1):
-            shapes[entry.name(i)] = jax.ShapeDtypeStruct(shape, leaf.dtype)
-    tensors = ((name, np.resize(noise, shape.shape)) for name, shape in shapes.items())
-    write_safetensors(path, shapes, tensors, {"format": "pt"})
-    return sum(map(nbytes, shapes.values()))
+        part = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape[1:] if entry.stacked else leaf.shape)
+        shape = jax.ShapeDtypeStruct(entry.transform.to_torch(part).shape, leaf.dtype)
+        shapes |= {entry.name(i): shape for i in range(leaf.shape[0] if entry.stacked else 1)}
+    return shapes
+
+
+def contents(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[tuple[str, np.ndarray]]:
+    """Noise for every tensor, each begun elsewhere, so that no two of one shape are alike."""
+    noise = np.random.default_rng(0).normal(size=NOISE).astype(ml_dtypes.bfloat16)
+    for number, (name, shape) in enumerate(shapes.items()):
+        yield name, np.resize(np.roll(noise, 7919 * number), shape.shape)
+
+
+def compare(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> int:
+    """How many tensors of a checkpoint are those of `contents`; raises AssertionError at the first that is not."""
+    back = open_checkpoint(path)
+    assert set(back) == set(shapes), sorted(set(back) ^ set(shapes))
+    for name, wanted in contents(shapes):
+        tensor = np.asarray(back[name])
+        assert tensor.shape == wanted.shape and tensor.dtype == wanted.dtype, name
+        assert np.array_equal(tensor.view(np.uint16), wanted.view(np.uint16)), name
+    return len(shapes)
 
 
 def peak() -> float:
@@ -45,37 +106,50 @@ def peak() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--layers", type=int, default=2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", choices=NETWORKS, default="wan-dit")
+    parser.add_argument("--layers", type=int, help="of how many (default: 2 of wan-dit's, all of any other's)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--back", action="store_true", help="convert to the checkpoint's format again and compare")
     parser.add_argument("--target-dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--mesh", type=int, default=8, help="devices of the fsdp axis that chunks are made for")
     parser.add_argument("--folder", help="where to write (default: the system's folder for temporary files)")
     args = parser.parse_args()
-    config = replace(WanDiTConfig(), num_layers=args.layers, camera=False)
+    kind, layers = NETWORKS[args.network], args.layers or (2 if args.network == "wan-dit" else None)
+    expert = "high" if kind.is_expert else None
+    shapes = shapes_of(kind, released(args.network, layers))
+    total = sum(map(nbytes, shapes.values()))
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
-        source, out = Path(scratch) / "source.safetensors", Path(scratch) / "ours"
-        total = write_checkpoint(source, config)
+        source, copied, out = (Path(scratch) / name for name in ("source.safetensors", "copy", "ours"))
+        write_safetensors(source, shapes, contents(shapes), {"format": "pt"})
+        if args.network in BESIDE:
+            (Path(scratch) / "config.json").write_text(json.dumps(BESIDE[args.network]))
         times: dict[str, list[float]] = {"copy": [], "convert": []}
-        for _ in range(args.rounds):
+        for number in range(args.rounds):
             os.sync()
             used, start = time.process_time(), time.perf_counter()
-            shutil.copyfile(source, Path(scratch) / "copy")
+            shutil.copyfile(source, copied)
             os.sync()
             times["copy"].append(time.perf_counter() - start)
             print(f"copy: {time.process_time() - used:.1f} s of processor time")
-            (Path(scratch) / "copy").unlink()
+            copied.unlink()
             os.sync()
             before, used, start = peak(), time.process_time(), time.perf_counter()
-            conversion = commands.prepare(open_checkpoint(source), "wan-dit", args.target_dtype, {"fsdp": args.mesh})
-            commands.convert(conversion, out, expert="high")
+            conversion = commands.prepare(open_checkpoint(source), args.network, args.target_dtype, {"fsdp": args.mesh})
+            commands.convert(conversion, out, expert)
             times["convert"].append(time.perf_counter() - start)
             used = time.process_time() - used
             print(f"convert: {used:.1f} s of processor time, peak {peak():.2f} GB, before it {before:.2f} GB")
-            shutil.rmtree(out)
+            if number < args.rounds - 1 or not args.back:
+                shutil.rmtree(out)
         copy, convert = (statistics.median(times[what]) for what in ("copy", "convert"))
         print(f"{total / 1e9:.2f} GB: copy {total / copy / 1e6:.0f} MB/s, convert {total / convert / 1e6:.0f} MB/s")
         print(f"convert runs at {copy / convert:.0%} of the copy; all: {times}")
+        if args.back:
+            source.unlink()
+            commands.convert_back(out, next(iter(kind.styles)), Path(scratch) / "back.safetensors", expert=expert)
+            shutil.rmtree(out)
+            print(f"back: {compare(Path(scratch) / 'back.safetensors', shapes)} tensors, all bytes the same")
 
 
 if __name__ == "__main__":
