@@ -11,6 +11,7 @@ import jax
 import pytest
 import yaml
 
+from shotverse_jax.data.records import Records
 from shotverse_jax.launch import distributed
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +58,7 @@ def test_a_coordinator_without_numbers_is_refused(join):
 
 PROGRAM = """
 import jax
+from shotverse_jax.data.records import Records
 from shotverse_jax.launch import distributed
 distributed.join()
 from jax.experimental import multihost_utils
@@ -64,27 +66,40 @@ print(jax.process_index(), multihost_utils.process_allgather(jax.numpy.asarray(j
 """
 
 
-@pytest.mark.slow
-def test_two_processes_find_each_other():
+def together(*command):
+    """The last line of what each of two processes says that run the same command."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     told = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, *command],
             env=os.environ | told | {"JAX_PROCESS_ID": str(number)},
             stdout=subprocess.PIPE,
             text=True,
+            cwd=ROOT,
         )
         for number in range(2)
     ]
     try:
-        said = [process.communicate(timeout=300)[0].splitlines()[-1] for process in processes]
+        return [process.communicate(timeout=300)[0].splitlines()[-1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert said == ["0 [0, 1]", "1 [0, 1]"]
+
+
+@pytest.mark.slow
+def test_two_processes_find_each_other():
+    assert together("-c", PROGRAM) == ["0 [0, 1]", "1 [0, 1]"]
+
+
+@pytest.mark.slow
+def test_processes_share_the_shards_of_a_data_set(tmp_path):
+    size = ["--clips=65", "--frames=17", "--height=16", "--width=16"]
+    said = together("-m", "launch.encode", f"--out={tmp_path}", *size)
+    assert ["64 records" in said[0], " 1 records" in said[1]] == [True, True], said
+    assert len(Records(tmp_path)) == 65
 
 
 # ------------------------------------------------------------------------------------------------- the files of pods
