@@ -49,7 +49,15 @@ setup(
         "tqdm>=4.70",
     ],
     extras_require={
-        "test": ["pytest>=9.2", "pytest-xdist>=3.8", "hypothesis>=6.170", "scipy>=1.17", "ruff>=0.17"],
+        "test": [
+            "pytest>=9.2",
+            "pytest-xdist>=3.8",
+            "hypothesis>=6.170",
+            "scipy>=1.17",
+            "ruff>=0.17",
+            "tensorboardX>=2.6.5",
+        ],
+        "tensorboard": ["tensorboardX>=2.6.5"],
         "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "peft>=0.21.2", "evo>=1.38"],
         "usd": ["usd-core>=26.11"],
         "cuda": ["jax[cuda13]>=0.10.2"],

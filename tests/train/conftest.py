@@ -58,8 +58,8 @@ class Toy:
         said = [(folder.parent / f"{folder.name}-{rank}.log").read_text(errors="replace") for rank in ranks]
         return codes, said
 
-    def here(self, folder, **config):
-        """A run in this very process, as `launch/train.py` has it; the last state."""
+    def here(self, folder, ideal=None, **config):
+        """A run in this very process, as `launch/train.py` has it; the last state. ideal: as `train` takes it."""
         program = _toy_run()
         values = program.get_config().to_dict() | {"data": str(self.data)} | config
         del values["task"]
@@ -78,6 +78,7 @@ class Toy:
             lambda start: batches(task.source("train", task.run.steps), start),
             lambda: batches(task.source("test", task.run.eval_batches)),
             place,
+            ideal,
         )
 
     @staticmethod

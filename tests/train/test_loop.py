@@ -154,3 +154,11 @@ def test_nothing_is_compiled_after_the_second_step(bench, tmp_path, caplog):
     # When step n is asked for, all that steps before it needed is compiled: those of steps 3 to 6 nothing more.
     assert len(compiled) == 6 and compiled[1] > 0
     assert compiled[2:] == [compiled[2]] * 4
+
+
+def test_a_hidden_transfer_within_a_step_is_refused(bench, tmp_path):
+    def step(state, frozen, batch, key, layout):
+        return state, {"loss": jax.numpy.sin(np.ones(3))}  # an array of the host, sent along unseen
+
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        bench.run(tmp_path, step=step)

@@ -55,6 +55,18 @@ def test_whoever_writes_events_gets_the_values(tmp_path, monkeypatch, package, m
     assert json.loads((tmp_path / JSONL).read_text()) == {"step": 3, "kind": "train", "loss": 1.5, "lr": 0.1}
 
 
+def test_time_is_told_of_steps_of_data_and_at_the_peak(toy, tmp_path):
+    toy.here(tmp_path, ideal=lambda layout: 1e-5, log_every=5, steps=20)
+    records = toy.records(tmp_path)
+    assert list(records) == [5, 10, 15, 20]
+    for [record] in records.values():
+        assert record["mfu"] * record["step_seconds"] == pytest.approx(1e-5)
+        assert record["samples_per_second"] * record["step_seconds"] == pytest.approx(8)
+        assert 0 < record["data_seconds"] < record["step_seconds"]
+    toy.here(tmp_path / "unknown", steps=2)
+    assert "mfu" not in toy.records(tmp_path / "unknown")[2][0]
+
+
 def test_event_files_can_be_read(tmp_path):
     pytest.importorskip("tensorboardX", reason="tensorboardX, which writes event files, is not installed")
     written(tmp_path, loss=1.5)
