@@ -1,6 +1,5 @@
 """`shotverse film`: what it writes, what it says, and what it refuses before anything is written."""
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,6 +8,7 @@ from shotverse_jax import cli
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
 from shotverse_jax.screenplay import write_screenplay
 from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.video import probe_video
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,8 @@ def scene(tmp_path):
 
 def frames_of(path):
     """(frames, height, width) of a film."""
-    reader = imageio_ffmpeg.read_frames(str(path))
-    width, height = next(reader)["size"]
-    return sum(1 for _ in reader), height, width
+    info = probe_video(path)
+    return info.frames, info.height, info.width
 
 
 def test_a_film_of_a_given_trajectory(scene, controller_folder, tmp_path, capsys):
