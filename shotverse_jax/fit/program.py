@@ -9,9 +9,12 @@ KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.$-]+) .*\{$")
 _COLLECTIVE = re.compile(rf"= (.+?) ({'|'.join(KINDS)})(?:-done)?\(")
-_CALLED = re.compile(r"(?:condition|body|calls|to_apply|\w+_computation)=%?([\w.$-]+)")
+_CHANNEL = re.compile(r"channel_id=(\d+)")
+_CALLED = re.compile(r"(?:calls|to_apply|\w+_computation)=%?([\w.$-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_CONDITION, _BODY = re.compile(r"condition=%?([\w.$-]+)"), re.compile(r"body=%?([\w.$-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_LIMIT = re.compile(r"= s32\[\]\S* constant\((\d+)\)")
 _ARRAY = re.compile(r"(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 
@@ -23,43 +26,71 @@ class Collective:
     size: int
 
 
+@dataclasses.dataclass
+class _Computation:
+    """collectives: (kind, bytes, channel or None). calls: names. loops: (condition, body, rounds where they are said).
+
+    limits: the whole numbers in it; less: whether it compares by "less than". With one number that is a loop's end.
+    """
+
+    collectives: list[tuple[str, int, str | None]] = dataclasses.field(default_factory=list)
+    calls: list[str] = dataclasses.field(default_factory=list)
+    loops: list[tuple[str, str, int | None]] = dataclasses.field(default_factory=list)
+    limits: list[int] = dataclasses.field(default_factory=list)
+    less: bool = False
+
+
 def collectives(text: str) -> dict[str, Collective]:
     """Collectives of a compiled program by kind, from its HLO text; those in a loop as often as it goes round.
 
-    A loop whose number of rounds is not known counts once, and of a condition all branches do.
+    Rounds are what the compiler says of a loop, or else the number that its counter is compared with (TPU). A loop
+    without either counts once, and of a condition all branches do. What a compiler spreads over several instructions
+    of one channel is one collective.
     """
-    found, calls, entry = _computations(text)
+    found, entry = _computations(text)
     counts, sizes = defaultdict(int), defaultdict(int)
 
-    def visit(name, times):
-        for kind, size in found[name]:
-            counts[kind] += times
-            sizes[kind] += times * size
-        for called, rounds in calls[name]:
-            visit(called, times * rounds)
+    def visit(name, times, channels):
+        here = found[name]
+        for kind, size, channel in here.collectives:
+            if channel is None or channel not in channels:
+                channels.add(channel)
+                counts[kind] += times
+                sizes[kind] += times * size
+        for called in here.calls:
+            visit(called, times, channels)
+        for condition, body, rounds in here.loops:
+            test = found[condition]
+            if rounds is None:
+                rounds = test.limits[0] if test.less and len(test.limits) == 1 else 1
+            visit(body, times * rounds, set())
 
-    visit(entry, 1)
+    visit(entry, 1, set())
     return {kind: Collective(counts[kind], sizes[kind]) for kind in KINDS if counts[kind]}
 
 
-def _computations(text):
-    """Of every computation: its collectives (kind, bytes) and what it calls (name, times); and which is the entry."""
-    found, calls, entry, here = defaultdict(list), defaultdict(list), None, None
+def _computations(text: str) -> tuple[dict[str, _Computation], str]:
+    """(every computation by its name, the name of the entry)."""
+    found, entry, here = defaultdict(_Computation), None, _Computation()
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
-            here = header[2]
-            entry = here if header[1] else entry
+            here = found[header[2]]
+            entry = header[2] if header[1] else entry
             continue
         if match := _COLLECTIVE.search(line):
-            found[here].append((match[2], _bytes(match[1])))
-        trips = _TRIPS.search(line)
+            channel = _CHANNEL.search(line)
+            here.collectives.append((match[2], _bytes(match[1]), channel and channel[1]))
+        if body := _BODY.search(line):
+            condition, trips = _CONDITION.search(line), _TRIPS.search(line)
+            here.loops.append((condition[1] if condition else "", body[1], int(trips[1]) if trips else None))
         branches = _BRANCHES.search(line)
-        called = _CALLED.findall(line) + ([name.strip(" %") for name in branches[1].split(",")] if branches else [])
         # What reduces the elements of an all-reduce is called too, and holds no collective.
-        calls[here] += [(name, int(trips[1]) if trips else 1) for name in called]
+        here.calls += _CALLED.findall(line) + ([n.strip(" %") for n in branches[1].split(",")] if branches else [])
+        here.limits += map(int, _LIMIT.findall(line))
+        here.less |= "direction=LT" in line
     if entry is None:
         raise ValueError("this is not the text of a compiled program: it has no entry computation")
-    return found, calls, entry
+    return found, entry
 
 
 def _bytes(shape: str) -> int:

@@ -61,6 +61,22 @@ def test_a_loop_of_unknown_rounds_counts_once():
     assert found["all-to-all"].count == 1 and found["all-gather"].count == 2
 
 
+def test_rounds_by_the_end_of_the_counter():
+    """As in the programs of TPUs, which do not say how often a loop goes round."""
+    text = TEXT.replace("known_trip_count", "rounds").replace(
+        "while(%t), body", "while(%t), condition=%inner_cond, body"
+    )
+    limit = "  %n = s32[]{:T(128)} constant(3)\n"
+    text = text.replace("  ROOT %lt", limit + "  ROOT %lt")
+    assert collectives(text)["all-to-all"].count == 3
+    assert collectives(text.replace("  ROOT %lt", limit + "  ROOT %lt"))["all-to-all"].count == 1  # which of the two?
+
+
+def test_parts_of_one_channel_are_one_collective():
+    part = "  %all-gather.2 = f32[8,16]{1,0} all-gather(%w), channel_id=1, replica_groups={{0,1}}, dimensions={0}\n"
+    assert collectives(TEXT.replace("  %all-reduce.2", part + "  %all-reduce.2")) == collectives(TEXT)
+
+
 def test_sizes_of_arrays_and_tuples():
     assert _bytes("f32[8,16]{1,0:T(8,128)}") == 512
     assert _bytes("(bf16[3]{0}, pred[5], f8e4m3fn[7], s4[3], u32[], token[])") == 6 + 5 + 7 + 2 + 4
