@@ -44,8 +44,8 @@ def collectives(text: str) -> dict[str, Collective]:
     """Collectives of a compiled program by kind, from its HLO text; those in a loop as often as it goes round.
 
     Rounds are what the compiler says of a loop, or else the number that its counter is compared with (TPU). A loop
-    without either counts once, and of a condition all branches do. What a compiler spreads over several instructions
-    of one channel is one collective.
+    without either counts once, and of a condition all branches do. What a compiler spreads over several fusions of one
+    channel is one collective (TPU).
     """
     found, entry = _computations(text)
     counts, sizes = defaultdict(int), defaultdict(int)
@@ -53,8 +53,7 @@ def collectives(text: str) -> dict[str, Collective]:
     def visit(name, times, channels):
         here = found[name]
         for kind, size, channel in here.collectives:
-            if channel is None or channel not in channels:
-                channels.add(channel)
+            if channel is None or channels.setdefault(channel, name) == name:
                 counts[kind] += times
                 sizes[kind] += times * size
         for called in here.calls:
@@ -63,9 +62,9 @@ def collectives(text: str) -> dict[str, Collective]:
             test = found[condition]
             if rounds is None:
                 rounds = test.limits[0] if test.less and len(test.limits) == 1 else 1
-            visit(body, times * rounds, set())
+            visit(body, times * rounds, {})
 
-    visit(entry, 1, set())
+    visit(entry, 1, {})
     return {kind: Collective(counts[kind], sizes[kind]) for kind in KINDS if counts[kind]}
 
 

@@ -72,9 +72,14 @@ def test_rounds_by_the_end_of_the_counter():
     assert collectives(text.replace("  ROOT %lt", limit + "  ROOT %lt"))["all-to-all"].count == 1  # which of the two?
 
 
-def test_parts_of_one_channel_are_one_collective():
-    part = "  %all-gather.2 = f32[8,16]{1,0} all-gather(%w), channel_id=1, replica_groups={{0,1}}, dimensions={0}\n"
-    assert collectives(TEXT.replace("  %all-reduce.2", part + "  %all-reduce.2")) == collectives(TEXT)
+def test_fusions_of_one_channel_are_one_collective():
+    gather = "all-gather(%w), channel_id=1, replica_groups={{0,1}}, dimensions={0}\n"
+    fusion = "%begun (w: f32[8,8]) -> f32[8,16] {\n  ROOT %all-gather.2 = f32[8,16]{1,0} " + gather + "}\n\n"
+    call = "  %fusion.1 = f32[8,16]{1,0} fusion(%w), kind=kCustom, calls=%begun\n"
+    text = TEXT.replace("%body (p", fusion + "%body (p").replace("  %all-reduce.2", call + "  %all-reduce.2")
+    assert collectives(text) == collectives(TEXT)
+    twice = TEXT.replace("  %all-reduce.2", "  %all-gather.2 = f32[8,16]{1,0} " + gather + "  %all-reduce.2")
+    assert collectives(twice)["all-gather"].count == collectives(TEXT)["all-gather"].count + 5
 
 
 def test_sizes_of_arrays_and_tuples():

@@ -46,7 +46,7 @@ def test_every_config_builds_its_dataclasses(path):
 
 def test_an_unknown_value_is_refused():
     with pytest.raises(
-        ValueError, match="TrainConfig has no learning_rate; its fields are steps, batch, optimizer, lr"
+        ValueError, match="TrainConfig has no learning_rate; its fields are steps, batch, accumulate, optimizer, lr"
     ):
         from_dict(TrainConfig, {"learning_rate": 1.0})
 
