@@ -27,7 +27,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from shotverse_jax.conversion import commands
-from shotverse_jax.conversion.networks import NETWORKS, Network
+from shotverse_jax.conversion.core import torch_shapes
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import nbytes, open_checkpoint, write_safetensors
 
 NOISE = 1 << 24
@@ -72,17 +73,6 @@ def released(name: str, layers: int | None) -> Any:
     return config if layers is None else dataclasses.replace(config, num_layers=layers)
 
 
-def shapes_of(kind: Network, config: Any) -> dict[str, jax.ShapeDtypeStruct]:
-    """Every tensor of a checkpoint, bfloat16."""
-    leaves, shapes = flatten_dict(kind.abstract(config, "bfloat16"), sep="/"), {}
-    for entry in kind.table(config).entries:
-        leaf = leaves[entry.target]
-        part = np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape[1:] if entry.stacked else leaf.shape)
-        shape = jax.ShapeDtypeStruct(entry.transform.to_torch(part).shape, leaf.dtype)
-        shapes |= {entry.name(i): shape for i in range(leaf.shape[0] if entry.stacked else 1)}
-    return shapes
-
-
 def contents(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[tuple[str, np.ndarray]]:
     """Noise for every tensor, each begun elsewhere, so that no two of one shape are alike."""
     noise = np.random.default_rng(0).normal(size=NOISE).astype(ml_dtypes.bfloat16)
@@ -117,7 +107,8 @@ def main() -> None:
     args = parser.parse_args()
     kind, layers = NETWORKS[args.network], args.layers or (2 if args.network == "wan-dit" else None)
     expert = "high" if kind.is_expert else None
-    shapes = shapes_of(kind, released(args.network, layers))
+    config = released(args.network, layers)
+    shapes = torch_shapes(kind.table(config), flatten_dict(kind.abstract(config, "bfloat16"), sep="/"))
     total = sum(map(nbytes, shapes.values()))
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         source, copied, out = (Path(scratch) / name for name in ("source.safetensors", "copy", "ours"))

@@ -31,7 +31,7 @@ from shotverse_jax.pretrained.folder import (
     read_values,
 )
 
-from .core import Table, check_ties, match
+from .core import Table, check_ties, match, torch_shapes
 from .networks import NETWORKS, Network, network, recognise
 from .problems import Problems
 from .sources import Source, fingerprint, nbytes, open_checkpoint, write_safetensors
@@ -261,12 +261,7 @@ def convert_back(
     out = out if out.suffix == ".safetensors" else out / WEIGHTS
     if out.exists():
         raise ValueError(f"{out} exists; remove it, or give another --out")
-    shapes = {}
-    for entry in table.entries:
-        array = arrays[entry.target]
-        part = jax.ShapeDtypeStruct(array.shape[1:] if entry.stacked else array.shape, array.dtype)
-        shape = jax.ShapeDtypeStruct(_shape_of(entry.transform.to_torch, part), part.dtype)
-        shapes |= {entry.name(i): shape for i in range(array.shape[0] if entry.stacked else 1)}
+    shapes = torch_shapes(table, arrays)
     total = sum(nbytes(shape) for shape in shapes.values())
     with tqdm(total=total, desc=style, unit="B", unit_scale=True, disable=not progress) as bar:
         write_safetensors(out, shapes, _tensors(table, arrays, bar), {"format": "pt"})
@@ -289,12 +284,6 @@ def _check_arrays(arrays: Mapping[str, Any], leaves: Mapping[str, Any], folder: 
         if tuple(leaves[target].shape) != tuple(arrays[target].shape):
             problems.add("wrong shape", f"{target} {tuple(arrays[target].shape)}, not {tuple(leaves[target].shape)}")
     problems.raise_any(str(folder))
-
-
-def _shape_of(transform, part) -> tuple[int, ...]:
-    if part.size == 0:
-        return transform(np.empty(part.shape, part.dtype)).shape
-    return transform(np.broadcast_to(np.zeros((), part.dtype), part.shape)).shape
 
 
 def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tuple[str, np.ndarray]]:

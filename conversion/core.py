@@ -178,6 +178,19 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return tensors
 
 
+def torch_shapes(table: Table, leaves: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
+    """The stored tensors as shapes, under the names in the entries; leaves: flat, {"a/b/kernel": shape and dtype}."""
+    shapes = {}
+    for entry in table.entries:
+        leaf = leaves[entry.target]
+        part = leaf.shape[1:] if entry.stacked else leaf.shape
+        # Nothing of the leaf's size is allocated, where it has any.
+        blank = np.empty(part, leaf.dtype) if 0 in part else np.broadcast_to(np.zeros((), leaf.dtype), part)
+        shape = jax.ShapeDtypeStruct(entry.transform.to_torch(blank).shape, leaf.dtype)
+        shapes |= {entry.name(i): shape for i in range(leaf.shape[0] if entry.stacked else 1)}
+    return shapes
+
+
 def abstract_params(module: Any, *inputs: Any, dtype: str = "float32") -> dict[str, Any]:
     """The parameter tree of a Flax module as ShapeDtypeStructs of `dtype`; nothing is allocated.
 
