@@ -26,43 +26,19 @@ import ml_dtypes
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from shotverse_jax.conversion import commands
+from shotverse_jax.conversion import commands, qwen3_vl
 from shotverse_jax.conversion.core import torch_shapes
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import nbytes, open_checkpoint, write_safetensors
 
 NOISE = 1 << 24
 
-# What the checkpoints of these networks say beside their tensors (Qwen3-VL-2B, ViT-B/32).
-QWEN = {
-    "text_config": {
-        "vocab_size": 151936,
-        "hidden_size": 2048,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_size": 6144,
-        "rms_norm_eps": 1e-6,
-        "rope_scaling": {"rope_theta": 5e6, "mrope_section": [24, 20, 20], "rope_type": "default"},
-    },
-    "vision_config": {
-        "hidden_size": 1024,
-        "depth": 24,
-        "num_heads": 16,
-        "intermediate_size": 4096,
-        "out_hidden_size": 2048,
-        "in_channels": 3,
-        "patch_size": 16,
-        "temporal_patch_size": 2,
-        "spatial_merge_size": 2,
-        "num_position_embeddings": 2304,
-        "deepstack_visual_indexes": [5, 11, 17],
-    },
-    "image_token_id": 151655,
-    "video_token_id": 151656,
+# How the config of a network is written beside its tensors, where these do not tell all (Qwen3-VL-2B, ViT-B/32).
+BESIDE = {
+    "qwen3-vl": qwen3_vl.config_to_hf,
+    "qwen3-vl-text": qwen3_vl.config_to_hf,
+    "clip-text": lambda _: {"text_config": {}},
 }
-BESIDE = {"qwen3-vl": QWEN, "qwen3-vl-text": QWEN, "clip-text": {"text_config": {}}}
 
 
 def released(name: str, layers: int | None) -> Any:
@@ -114,7 +90,7 @@ def main() -> None:
         source, copied, out = (Path(scratch) / name for name in ("source.safetensors", "copy", "ours"))
         write_safetensors(source, shapes, contents(shapes), {"format": "pt"})
         if args.network in BESIDE:
-            (Path(scratch) / "config.json").write_text(json.dumps(BESIDE[args.network]))
+            (Path(scratch) / "config.json").write_text(json.dumps(BESIDE[args.network](config)))
         times: dict[str, list[float]] = {"copy": [], "convert": []}
         for number in range(args.rounds):
             os.sync()

@@ -58,7 +58,7 @@ def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
     import torch
     from diffusers import WanTransformer3DModel
 
-    model = WanTransformer3DModel(**wan_dit.diffusers_config(config))
+    model = WanTransformer3DModel(**wan_dit.config_to_diffusers(config))
     tensors = wan_dit.to_diffusers(jax.tree.map(np.asarray, params), config)
     model.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)

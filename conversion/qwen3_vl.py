@@ -84,6 +84,41 @@ FULL_TABLE = Table(
 )
 
 
+# Our fields and those of a checkpoint's config.json: of its text_config, of its vision_config, of itself.
+_TEXT_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+    "num_kv_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "mlp_size": "intermediate_size",
+    "rms_norm_eps": "rms_norm_eps",
+}
+_VISION_FIELDS = {
+    "hidden_size": "hidden_size",
+    "num_layers": "depth",
+    "num_heads": "num_heads",
+    "mlp_size": "intermediate_size",
+    "out_size": "out_hidden_size",
+    "in_channels": "in_channels",
+    "patch_size": "patch_size",
+    "temporal_patch_size": "temporal_patch_size",
+    "merge_size": "spatial_merge_size",
+    "position_grid": "num_position_embeddings",  # squared
+    "deepstack_layers": "deepstack_visual_indexes",
+}
+_TOKEN_FIELDS = {"image_token": "image_token_id", "video_token": "video_token_id"}
+
+
+def _from_fields(names: Mapping[str, str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {ours: values.get(theirs) for ours, theirs in names.items()}
+
+
+def _to_fields(names: Mapping[str, str], config: Any) -> dict[str, Any]:
+    return {theirs: getattr(config, ours) for ours, theirs in names.items()}
+
+
 def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
     """The text decoder's config from a checkpoint's config.json or its text_config, either spelling of the rope.
 
@@ -92,17 +127,9 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
     """
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    fields = {
-        "vocab_size": text.get("vocab_size"),
-        "hidden_size": text.get("hidden_size"),
-        "num_layers": text.get("num_hidden_layers"),
-        "num_heads": text.get("num_attention_heads"),
-        "num_kv_heads": text.get("num_key_value_heads"),
-        "head_dim": text.get("head_dim"),
-        "mlp_size": text.get("intermediate_size"),
+    fields = _from_fields(_TEXT_FIELDS, text) | {
         "rope_theta": rope.get("rope_theta", text.get("rope_theta")),
         "mrope_section": rope.get("mrope_section"),
-        "rms_norm_eps": text.get("rms_norm_eps"),
     }
     if missing := [name for name, value in fields.items() if value is None]:
         raise ValueError(f"the Qwen3-VL config lacks {', '.join(missing)}; give the checkpoint's own config.json")
@@ -131,20 +158,7 @@ def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
     if "vision_config" not in config:
         raise ValueError("the Qwen3-VL config lacks vision_config; give the checkpoint's own config.json")
     text, vision = config_from_hf(config), config["vision_config"]
-    fields = {
-        "hidden_size": vision.get("hidden_size"),
-        "num_layers": vision.get("depth"),
-        "num_heads": vision.get("num_heads"),
-        "mlp_size": vision.get("intermediate_size"),
-        "out_size": vision.get("out_hidden_size"),
-        "in_channels": vision.get("in_channels"),
-        "patch_size": vision.get("patch_size"),
-        "temporal_patch_size": vision.get("temporal_patch_size"),
-        "merge_size": vision.get("spatial_merge_size"),
-        "position_grid": vision.get("num_position_embeddings"),
-        "deepstack_layers": vision.get("deepstack_visual_indexes"),
-    }
-    tokens = {"image_token": config.get("image_token_id"), "video_token": config.get("video_token_id")}
+    fields, tokens = _from_fields(_VISION_FIELDS, vision), _from_fields(_TOKEN_FIELDS, config)
     if missing := [name for name, value in (fields | tokens).items() if value is None]:
         raise ValueError(f"the Qwen3-VL config lacks {', '.join(missing)}; give the checkpoint's own config.json")
     side, layers = math.isqrt(fields["position_grid"]), tuple(fields["deepstack_layers"])
@@ -163,6 +177,29 @@ def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
     theta = float((vision.get("rope_parameters") or {}).get("rope_theta", Qwen3VLVisionConfig.rope_theta))
     fields |= {"position_grid": side, "deepstack_layers": layers, "rope_theta": theta}
     return Qwen3VLConfig(text, Qwen3VLVisionConfig(**fields), **tokens)
+
+
+def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
+    """Arguments of transformers' `Qwen3VLTextConfig`, or `Qwen3VLConfig` with both towers, for the same network.
+
+    As config.json they are read back by `config_from_hf` and `full_config_from_hf`; `layer_norm_eps` of the vision
+    tower has no name there, it is always 1e-6.
+    """
+    if isinstance(config, Qwen3VLConfig):
+        vision = config.vision
+        return {
+            "text_config": config_to_hf(config.text),
+            "vision_config": _to_fields(_VISION_FIELDS, vision)
+            | {
+                "num_position_embeddings": vision.position_grid**2,
+                "deepstack_visual_indexes": list(vision.deepstack_layers),
+                "rope_parameters": {"rope_theta": vision.rope_theta, "rope_type": "default"},
+            },
+            **_to_fields(_TOKEN_FIELDS, config),
+            "tie_word_embeddings": True,
+        }
+    rope = {"rope_theta": config.rope_theta, "rope_type": "default", "mrope_section": list(config.mrope_section)}
+    return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope}
 
 
 def abstract(config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any]:

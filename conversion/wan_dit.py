@@ -143,7 +143,7 @@ def to_diffusers(params: Mapping[str, Any], config: WanDiTConfig) -> dict[str, n
     return to_torch(table(config, "diffusers"), params)
 
 
-def diffusers_config(config: WanDiTConfig) -> dict[str, Any]:
+def config_to_diffusers(config: WanDiTConfig) -> dict[str, Any]:
     """Arguments of diffusers' `WanTransformer3DModel` for a network of these sizes; it has Wan's 3D RoPE, no camera."""
     return {
         "patch_size": config.patch,

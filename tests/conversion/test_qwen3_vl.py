@@ -223,3 +223,16 @@ def test_vision_config_errors(changes, message):
         qwen3_vl.full_config_from_hf(full_hub_config(**changes))
     with pytest.raises(ValueError, match="lacks vision_config"):
         qwen3_vl.full_config_from_hf(hub_config())
+
+
+def test_configs_there_and_back():
+    """No two values are alike, so that none can stand for another; through JSON, as config.json."""
+    text = Qwen3VLTextConfig(96, 48, 3, 4, 2, 16, 80, 1e4, (4, 3, 1), 1e-5)
+    vision = Qwen3VLVisionConfig(24, 5, 6, 40, 48, 1, 14, 7, 9, 11, (0, 2, 4), 5e3)
+    for config, read in (
+        (text, qwen3_vl.config_from_hf),
+        (Qwen3VLTextConfig(), qwen3_vl.config_from_hf),
+        (Qwen3VLConfig(text, vision, image_token=60, video_token=61), qwen3_vl.full_config_from_hf),
+        (Qwen3VLConfig(), qwen3_vl.full_config_from_hf),
+    ):
+        assert read(json.loads(json.dumps(qwen3_vl.config_to_hf(config)))) == config

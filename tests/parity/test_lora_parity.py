@@ -77,7 +77,7 @@ def assert_close(ours, theirs, base):
 
 @pytest.fixture(scope="module")
 def transformer():
-    return shake(diffusers.WanTransformer3DModel(**wan_dit.diffusers_config(CONFIG), rope_max_seq_len=32))
+    return shake(diffusers.WanTransformer3DModel(**wan_dit.config_to_diffusers(CONFIG), rope_max_seq_len=32))
 
 
 @pytest.fixture(scope="module")

@@ -156,3 +156,4 @@ def test_export_loads_in_transformers(model, tensors):
 def test_config_from_transformers_config():
     config = configuration.Qwen3VLTextConfig(**HF_CONFIG).to_dict()
     assert qwen3_vl.config_from_hf(config) == CONFIG
+    assert configuration.Qwen3VLTextConfig(**qwen3_vl.config_to_hf(CONFIG)).to_dict() == config

@@ -167,6 +167,7 @@ def test_export_loads_in_transformers(model, params):
 def test_config_from_transformers_config():
     config = configuration.Qwen3VLConfig(**HF_CONFIG).to_dict()
     assert qwen3_vl.full_config_from_hf(config) == CONFIG
+    assert configuration.Qwen3VLConfig(**qwen3_vl.config_to_hf(CONFIG)).to_dict() == config
 
 
 def test_images_are_prepared_as_transformers_does():

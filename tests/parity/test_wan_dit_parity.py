@@ -30,7 +30,7 @@ CONFIG = WanDiTConfig(
 def model():
     """Spread so that every part of a block matters, the norms' scales and the modulations too."""
     torch.manual_seed(0)
-    model = diffusers.WanTransformer3DModel(**wan_dit.diffusers_config(CONFIG)).eval()
+    model = diffusers.WanTransformer3DModel(**wan_dit.config_to_diffusers(CONFIG)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             spread = 0.5 if "scale_shift" in name else parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.2
