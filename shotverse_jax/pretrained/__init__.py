@@ -10,8 +10,9 @@ The networks are imported where they are needed: flax is slow to import.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +41,24 @@ from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, WEIGHTS
 Expert = Literal["high", "low", "base"]
 
 
-def _read(path: Path, abstract: dict, mesh: Mesh | None, dtype: str) -> dict:
-    return files.read_params(path, abstract if mesh is None else placed(abstract, mesh, dtype))
+def _load(
+    what: str,
+    folder_or_name: str | Path,
+    config_type: type,
+    init: Callable[[Any, jax.Array], dict],
+    mesh: Mesh | None = None,
+    dtype: str = "float32",
+    *,
+    weights: str = WEIGHTS,
+    read_tokenizer: Callable[[Path], Tokenizer] | None = None,
+) -> tuple:
+    """(config, params) of a folder, and its tokenizer where one is read. init(config, key) draws the variables."""
+    wanted = (CONFIG, weights) if read_tokenizer is None else (CONFIG, TOKENIZER, weights)
+    folder = files.find(what, folder_or_name, wanted)
+    config = files.read_config(folder, config_type)
+    abstract = jax.eval_shape(lambda: init(config, jax.random.key(0)))["params"]
+    params = files.read_params(folder / weights, abstract if mesh is None else placed(abstract, mesh, dtype))
+    return (config, params) if read_tokenizer is None else (config, params, read_tokenizer(folder / TOKENIZER))
 
 
 # ---------------------------------------------------------------------------------------------------- planner
@@ -67,10 +84,10 @@ def load_planner(
     """
     from shotverse_jax.models.planner import Planner
 
-    folder = find_planner(folder_or_name)
-    config = files.read_config(folder, PlannerConfig)
-    abstract = jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, jax.random.key(0)))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_text_tokenizer(folder / TOKENIZER)
+    def init(config, key):
+        return init_planner(Planner(config, Execution()), config, key)
+
+    return _load("planner", folder_or_name, PlannerConfig, init, mesh, dtype, read_tokenizer=load_text_tokenizer)
 
 
 def find_planner(folder_or_name: str | Path) -> Path:
@@ -98,12 +115,10 @@ def load_language_model(folder: str | Path, mesh: Mesh, dtype: str) -> tuple[Qwe
     """
     from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
-    folder = files.find("language model", folder, (CONFIG, WEIGHTS))
-    config = files.read_config(folder, Qwen3VLTextConfig)
-    abstract = jax.eval_shape(
-        lambda: Qwen3VLText(config, Execution()).init(jax.random.key(0), jnp.zeros((1, 1, config.hidden_size)))
-    )
-    return config, _read(folder / WEIGHTS, abstract["params"], mesh, dtype)
+    def init(config, key):
+        return Qwen3VLText(config, Execution()).init(key, jnp.zeros((1, 1, config.hidden_size)))
+
+    return _load("language model", folder, Qwen3VLTextConfig, init, mesh, dtype)
 
 
 # ---------------------------------------------------------------------------------------------------- VAE
@@ -123,10 +138,7 @@ def load_vae(
     """
     from shotverse_jax.models.wan_vae import WanVAE
 
-    folder = files.find("VAE", folder_or_name, (CONFIG, WEIGHTS))
-    config = files.read_config(folder, WanVAEConfig)
-    abstract = jax.eval_shape(lambda: init_vae(WanVAE(config), config, jax.random.key(0)))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype)
+    return _load("VAE", folder_or_name, WanVAEConfig, lambda c, key: init_vae(WanVAE(c), c, key), mesh, dtype)
 
 
 def init_vae(vae, config: WanVAEConfig, key: jax.Array) -> dict:
@@ -152,10 +164,10 @@ def load_text(
     """
     from shotverse_jax.models.umt5 import UMT5Encoder
 
-    folder = files.find("text encoder", folder_or_name, (CONFIG, TOKENIZER, WEIGHTS))
-    config = files.read_config(folder, UMT5Config)
-    abstract = jax.eval_shape(lambda: init_text(UMT5Encoder(config), config, jax.random.key(0)))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_text_tokenizer(folder / TOKENIZER)
+    def init(config, key):
+        return init_text(UMT5Encoder(config), config, key)
+
+    return _load("text encoder", folder_or_name, UMT5Config, init, mesh, dtype, read_tokenizer=load_text_tokenizer)
 
 
 def find_tokenizer(folder_or_name: str | Path) -> Path:
@@ -194,12 +206,12 @@ def load_expert(
     """
     from shotverse_jax.models.wan_dit import WanDiT
 
+    def init(config, key):
+        dit = config.expert(expert)
+        return init_dit(WanDiT(dit), dit, key)
+
     weights = f"{expert}.safetensors"
-    folder = files.find("controller", folder_or_name, (CONFIG, weights))
-    config = files.read_config(folder, ControllerConfig)
-    dit = config.expert(expert)
-    abstract = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, jax.random.key(0)))["params"]
-    return config, _read(folder / weights, abstract, mesh, dtype)
+    return _load("controller", folder_or_name, ControllerConfig, init, mesh, dtype, weights=weights)
 
 
 def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
@@ -300,10 +312,7 @@ def load_pose_net(folder_or_name: str | Path) -> tuple[PoseNetConfig, dict]:
     """
     from shotverse_jax.models.pose_net import PoseNet
 
-    folder = files.find("pose net", folder_or_name, (CONFIG, WEIGHTS))
-    config = files.read_config(folder, PoseNetConfig)
-    abstract = jax.eval_shape(lambda: init_pose_net(PoseNet(config), config, jax.random.key(0)))["params"]
-    return config, files.read_params(folder / WEIGHTS, abstract)
+    return _load("pose net", folder_or_name, PoseNetConfig, lambda c, key: init_pose_net(PoseNet(c), c, key))
 
 
 def init_pose_net(network, config: PoseNetConfig, key: jax.Array) -> dict:
@@ -321,10 +330,7 @@ def load_gendop(
 
     Raises as `load_planner`.
     """
-    folder = files.find("GenDoP", folder, (CONFIG, TOKENIZER, WEIGHTS))
-    config = files.read_config(folder, GenDoPConfig)
-    abstract = jax.eval_shape(lambda: init_gendop(config, jax.random.key(0)))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_clip_tokenizer(folder / TOKENIZER)
+    return _load("GenDoP", folder, GenDoPConfig, init_gendop, mesh, dtype, read_tokenizer=load_clip_tokenizer)
 
 
 def init_gendop(config: GenDoPConfig, key: jax.Array) -> dict:
@@ -342,12 +348,12 @@ def load_clatr(folder: str | Path, *, mesh: Mesh | None = None, dtype: str = "fl
     """A folder that `shotverse convert --as clatr` wrote → (config, params). Raises as `load_planner`."""
     from shotverse_jax.models.clatr import CLaTr
 
-    folder = files.find("CLaTr", folder, (CONFIG, WEIGHTS))
-    config, mask = files.read_config(folder, CLaTrConfig), jnp.ones((1, 1), bool)
-    features = (jnp.zeros((1, 1, size)) for size in (config.feature_size, config.text_size))
-    inputs = [x for feature in features for x in (feature, mask)]
-    abstract = jax.eval_shape(lambda: CLaTr(config).init(jax.random.key(0), *inputs))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype)
+    def init(config, key):
+        mask = jnp.ones((1, 1), bool)
+        features = (jnp.zeros((1, 1, size)) for size in (config.feature_size, config.text_size))
+        return CLaTr(config).init(key, *(x for feature in features for x in (feature, mask)))
+
+    return _load("CLaTr", folder, CLaTrConfig, init, mesh, dtype)
 
 
 def load_clip_text(
@@ -359,7 +365,8 @@ def load_clip_text(
     """
     from shotverse_jax.models.clip import CLIPText
 
-    folder = files.find("CLIP text tower", folder, (CONFIG, TOKENIZER, WEIGHTS))
-    config, ids = files.read_config(folder, CLIPTextConfig), jnp.zeros((1, 1), jnp.int32)
-    abstract = jax.eval_shape(lambda: CLIPText(config).init(jax.random.key(0), ids, ids == 0))["params"]
-    return config, _read(folder / WEIGHTS, abstract, mesh, dtype), load_clip_tokenizer(folder / TOKENIZER)
+    def init(config, key):
+        ids = jnp.zeros((1, 1), jnp.int32)
+        return CLIPText(config).init(key, ids, ids == 0)
+
+    return _load("CLIP text tower", folder, CLIPTextConfig, init, mesh, dtype, read_tokenizer=load_clip_tokenizer)
