@@ -1,0 +1,187 @@
+"""Speed and memory of the controller's training step at a slice of its released size, on one device.
+
+    python -m benchmarks.train_step             # 8 of 40 blocks, 5120 wide, 81 frames at 480 x 832: for 80 GB of memory
+    python -m benchmarks.train_step --small     # a laptop, in seconds
+
+It is the step of `configs/controller/pod.py`, stage "high": frozen base in the dtype of activations, LoRA and camera
+encoders learn by AdamW, recorded text states, random weights and films. MFU counts what the mathematics of a step needs
+(`shotverse_jax/fit/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the device
+says; hence `full`, which needs less, comes first.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.config import (
+    ControllerConfig,
+    ControllerTrainConfig,
+    Execution,
+    MeshConfig,
+    UMT5Config,
+    WanVAEConfig,
+    from_dict,
+)
+from shotverse_jax.configs.controller import pod
+from shotverse_jax.fit import flops
+from shotverse_jax.fit.program import Memory
+from shotverse_jax.launch.peak import peak
+from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.models.wan_vae import space_factor, time_factor
+from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.parallel.rules import create
+from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.pretrained import init_dit
+from shotverse_jax.train.placement import Placement
+from shotverse_jax.train.state import init_state, make_optimizer
+from shotverse_jax.train.step import make_train_step
+from shotverse_jax.train.tasks.controller import adapt, make_loss
+
+KERNELS = {"gpu": "cudnn", "tpu": "splash"}
+SMALL = {"layers": 2, "hidden": 128, "heads": 4, "mlp": 256, "text": 64, "text_size": 64, "frames": 17}
+SMALL |= {"height": 64, "width": 96, "rank": 8, "dtype": "float32"}
+SHOTS = 4
+
+
+def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
+    """The pod's model and run, cut down to what was asked for."""
+    values = pod.get_config().to_dict()
+    config, kernel = from_dict(ControllerConfig, values["model"]), KERNELS.get(jax.default_backend(), "xla")
+    known = {field.name for field in dataclasses.fields(ControllerTrainConfig)}
+    run = from_dict(ControllerTrainConfig, {name: value for name, value in values.items() if name in known})
+    sizes = {"num_layers": args.layers, "hidden_size": args.hidden, "num_heads": args.heads, "mlp_size": args.mlp}
+    config = dataclasses.replace(
+        config,
+        dit=dataclasses.replace(config.dit, text_size=args.text_size, **sizes),
+        lora=dataclasses.replace(config.lora, rank=args.rank),
+        text_length=args.text,
+        frames=args.frames,
+        height=args.height,
+        width=args.width,
+    )
+    execution = Execution(attention=args.attention or kernel, dtype=args.dtype)
+    return config, dataclasses.replace(run, batch=args.batch, mesh=MeshConfig(), execution=execution)
+
+
+def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.ndarray]:
+    """A batch as `data/controller_source.py` makes it of films with text states."""
+    rng, vae = np.random.default_rng(0), WanVAEConfig()
+    frames = (config.frames - 1) // time_factor(vae) + 1
+    latents = frames, *(side // space_factor(vae) for side in (config.height, config.width)), config.dit.latent_channels
+    shot_T = (np.arange(frames) * SHOTS // frames).astype(np.int32)
+    window_KS = rng.random((SHOTS, config.text_length)) < 0.5
+
+    def copies(x):
+        return np.broadcast_to(x, (run.batch, *x.shape))
+
+    return {
+        "latents_BTHWC": rng.normal(size=(run.batch, *latents)).astype(np.float16),
+        "shot_BT": copies(shot_T),
+        "camera_BTP": rng.normal(size=(run.batch, frames, 12)).astype(np.float32),
+        "real_BS": copies(np.ones(config.text_length, bool)),
+        "window_BKS": copies(window_KS),
+        "context_BSD": rng.normal(size=(run.batch, config.text_length, config.dit.text_size)).astype(np.float16),
+    }
+
+
+def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
+    """(optimizer and schedule, state, frozen) of random weights, as `train/tasks/controller.py` has them."""
+    key, architecture = jax.random.key(0), config.expert("base")
+    dtype = jnp.dtype(run.execution.dtype)
+
+    def draw():
+        params = init_dit(WanDiT(architecture), architecture, key)["params"]
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+
+    controller = Controller(config, UMT5Config(), run.stage, run.execution)
+    trainable, frozen = adapt(config, controller, create(draw, mesh), None, key, mesh)
+    optimizer = make_optimizer(run)
+    return optimizer, init_state(trainable, optimizer[0], ema=run.ema > 0), frozen
+
+
+def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
+    """(state, seconds to compile, seconds of a step, the compiled program's memory)."""
+    controller = Controller(config, UMT5Config(), run.stage, spread(run.execution, mesh))
+    place = Placement.of(run, state, frozen, mesh)
+    step = make_train_step(make_loss(controller, run), *optimizer, run.ema, place)
+    key = jax.device_put(jax.random.key(0), place.replicated)
+    state, frozen = place.put(state, frozen)
+    batch = place.put_batch(batch)
+    start = time.perf_counter()
+    compiled = step.lower(state, frozen, batch, key, None).compile()
+    compile_seconds, taken = time.perf_counter() - start, []
+    for _ in range(rounds + 1):  # the first warms up
+        start = time.perf_counter()
+        state, metrics = compiled(state, frozen, batch, key)
+        bad = int(metrics["bad_steps"])
+        taken.append(time.perf_counter() - start)
+    assert not bad, "a step was not finite"
+    return state, compile_seconds, statistics.median(taken[1:]), Memory.of(compiled).total
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=8, help="of the 40 blocks")
+    parser.add_argument("--hidden", type=int, default=5120)
+    parser.add_argument("--heads", type=int, default=40)
+    parser.add_argument("--mlp", type=int, default=13824)
+    parser.add_argument("--rank", type=int, default=128, help="of the adapters")
+    parser.add_argument("--text", type=int, default=512, help="text tokens")
+    parser.add_argument("--text-size", type=int, default=4096)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=81, help="of the film, 4t+1")
+    parser.add_argument("--height", type=int, default=480, help="pixels")
+    parser.add_argument("--width", type=int, default=832, help="pixels")
+    parser.add_argument("--attention", choices=("cudnn", "splash", "xla"), help="default: the device's own")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--remat", nargs="+", choices=("none", "full", "save_attention"))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="other sizes unless told: for a laptop")
+    parser.set_defaults(remat=["full", "save_attention"])
+    if parser.parse_args().small:
+        parser.set_defaults(**SMALL)
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    config, run = configs(args)
+    mesh = make_mesh(run.mesh, jax.devices()[:1])
+    batch = films(config, run)
+    latents = batch["latents_BTHWC"].shape[1:4]
+    work = flops.dit(config.expert(run.stage), *latents, config.text_length, lora=config.lora)
+    useful = run.batch * sum(part.step() for part in work)
+    optimizer, state, frozen = setup(config, run, mesh)
+    learning, fixed = (sum(x.size for x in jax.tree.leaves(tree)) / 1e6 for tree in (state.params, frozen))
+    device, patch = mesh.devices.flat[0], config.dit.patch
+    fastest = peak(device.device_kind)
+    print(f"{device.device_kind}, jax {jax.__version__}, {run.execution.attention}, {run.execution.dtype}")
+    print(
+        f"{args.layers} blocks, {args.hidden} wide, {fixed:.4g} M parameters frozen and {learning:.4g} M learning; "
+        f"batch {run.batch}, {args.frames} frames of {args.height}x{args.width}: "
+        f"{latents[0] * latents[1] * latents[2] // (patch[1] * patch[2])} tokens; {useful / 1e12:.4g} TFLOP a step"
+    )
+    print(
+        f"{'remat':>14} {'compile s':>9} {'ms/step':>9} {'TFLOP/s':>8} {'MFU':>6} {'program GiB':>11} {'peak GiB':>8}"
+    )
+    for remat in args.remat:
+        run = dataclasses.replace(run, execution=dataclasses.replace(run.execution, remat=remat))
+        state, compiling, seconds, size = measure(config, run, mesh, optimizer, state, frozen, batch, args.rounds)
+        stats = device.memory_stats() or {}
+        mfu = f"{useful / seconds / fastest:.1%}" if fastest else "n/a"
+        most = f"{stats['peak_bytes_in_use'] / 2**30:.2f}" if "peak_bytes_in_use" in stats else "n/a"
+        rate = useful / seconds / 1e12
+        print(
+            f"{remat:>14} {compiling:9.1f} {1e3 * seconds:9.1f} {rate:8.3g} {mfu:>6} {size / 2**30:11.2f} {most:>8}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
