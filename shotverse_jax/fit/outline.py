@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from shotverse_jax import lora
 from shotverse_jax.camera.tokenizer import sequence_length
 from shotverse_jax.config import (
     TEXT_ENCODERS,
@@ -28,9 +27,7 @@ from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import init_planner
 from shotverse_jax.pretrained.folder import CONFIG, read_config
-from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.tasks import controller as controller_run
 from shotverse_jax.train.tasks import planner as planner_run
@@ -118,17 +115,8 @@ def _planner(values: dict, mesh: Mesh) -> Outline:
     config = from_dict(PlannerConfig, values.pop("model"))
     run = from_dict(PlannerTrainConfig, values)
     planner = Planner(config, spread(run.execution, mesh))
-
-    def make():
-        key = jax.random.key(run.seed)
-        variables = init_planner(planner, config, key)
-        if config.lora is not None:
-            variables["lora"] = {"vlm": lora.init(key, variables["params"]["vlm"], config.lora)}
-        if run.path_weight:
-            variables[path_probe.COLLECTION] = path_probe.init_probe(key, config)
-        return variables
-
-    trainable, frozen = split_frozen(jax.eval_shape(make))
+    variables = jax.eval_shape(lambda: planner_run.make_variables(planner, config, run, "", mesh))
+    trainable, frozen = split_frozen(variables)
     shots = max(number for number, weight in enumerate(run.shot_weights, 1) if weight)
     text, tokens = run.text_lengths[shots - 1], config.tokens
     poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1

@@ -16,7 +16,7 @@ from shotverse_jax.train.tasks import planner
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Starts the run, without making its parameters."""
-    monkeypatch.setattr(planner, "_make_variables", lambda *_: {"params": {}})
+    monkeypatch.setattr(planner, "make_variables", lambda *_: {"params": {}})
 
     def build(base_weights="", **training):
         run = dataclasses.asdict(PlannerTrainConfig(bpe_examples=20, **training))

@@ -39,8 +39,9 @@ def build(values: dict, folder: Path) -> Task:
     scenes = _recorded(config, run)
     tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights, scenes)
     pin_tokenizer(tokenizer_file, folder)
-    planner = Planner(config, spread(run.execution, make_mesh(run.mesh)))
-    trainable, frozen = split_frozen(_make_variables(planner, config, run, base_weights))
+    mesh = make_mesh(run.mesh)
+    planner = Planner(config, spread(run.execution, mesh))
+    trainable, frozen = split_frozen(make_variables(planner, config, run, base_weights, mesh))
 
     def export(variables, folder):
         params = dict(variables["params"])
@@ -101,10 +102,12 @@ def _prepare_tokenizer(
     return path
 
 
-def _make_variables(planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str) -> dict:
-    """Random variables, with the language model's pre-trained weights and fresh adapters where the config has them."""
+def make_variables(
+    planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str, mesh: Mesh
+) -> dict:
+    """Random variables on a mesh, with the language model's weights of `base_weights`, unless that is "", and fresh
+    adapters where the config has them."""
     key = jax.random.key(run.seed)
-    mesh = make_mesh(run.mesh)
 
     def fresh():
         variables = init_planner(planner, config, key)
