@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from jax.sharding import Mesh
 
 from shotverse_jax.fit.devices import ACCELERATORS
-from shotverse_jax.fit.outline import OUTLINES, outline
+from shotverse_jax.fit.outline import TASKS, work
 
 
 def peak(kind: str) -> float | None:
@@ -22,15 +22,11 @@ def ideal_seconds(values: dict, mesh: Mesh) -> Callable[[Hashable], float] | Non
     None where the work of the task or the peak of the devices is not known.
     """
     fastest = peak(mesh.devices.flat[0].device_kind)
-    if fastest is None or values["task"] not in OUTLINES:
+    if fastest is None or values["task"] not in TASKS:
         return None
 
     @functools.cache
     def ideal(layout: Hashable) -> float:
-        of_layout = values
-        if values["task"] == "planner":  # a layout is the number of shots, and an outline the most that there are
-            of_layout = values | {"shot_weights": tuple(float(i + 1 == layout) for i in range(layout))}
-        plan = outline(of_layout, mesh)
-        return plan.run.batch * sum(part.step() for part in plan.work) / (fastest * mesh.size)
+        return values["batch"] * sum(part.step() for part in work(values, layout)) / (fastest * mesh.size)
 
     return ideal

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,11 @@ from shotverse_jax.config import (
 from shotverse_jax.fit import flops
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.planner import Planner
+from shotverse_jax.models.umt5 import UMT5Encoder
+from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.pretrained import init_dit, init_text
 from shotverse_jax.pretrained.folder import CONFIG, read_config
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.tasks import controller as controller_run
@@ -55,50 +58,78 @@ def outline(values: dict, mesh: Mesh, kernel: str | None = None) -> Outline:
     Raises:
         ValueError: a task other than controller and planner, an unknown value, or a text encoder of unknown size.
     """
-    values = dict(values)
-    task = values.pop("task")
-    if task not in OUTLINES:
-        raise ValueError(f"the runs that can be fitted are those of {' and '.join(OUTLINES)}; this config's is {task}")
+    task, config, run = _read(values)
     if kernel is not None:
-        values["execution"] = {**values["execution"], "attention": kernel}
-    return OUTLINES[task](values, mesh)
+        run = dataclasses.replace(run, execution=dataclasses.replace(run.execution, attention=kernel))
+    return task.outline(config, run, mesh)
 
 
-def _controller(values: dict, mesh: Mesh) -> Outline:
-    del values["base_weights"], values["text_tokenizer"]
-    config = from_dict(ControllerConfig, values.pop("model"))
-    run = from_dict(ControllerTrainConfig, values)
-    text = _text_config(config.text)
+def work(values: dict, layout: Hashable) -> tuple[flops.Work, ...]:
+    """The work that one sample of a config's run is, in a batch of that layout (of a planner the number of shots).
+
+    Raises:
+        ValueError: as `outline`.
+    """
+    task, config, run = _read(values)
+    return task.work(config, run, layout)
+
+
+def _read(values: dict) -> tuple["_Task", Any, Any]:
+    """What task it is, the config of its network and that of its run."""
+    values = {name: value for name, value in values.items() if name not in ("base_weights", "text_tokenizer")}
+    task = values.pop("task")
+    if task not in TASKS:
+        raise ValueError(f"the runs that can be fitted are those of {' and '.join(TASKS)}; this config's is {task}")
+    return TASKS[task], from_dict(TASKS[task].config, values.pop("model")), from_dict(TASKS[task].run, values)
+
+
+def _controller(config: ControllerConfig, run: ControllerTrainConfig, mesh: Mesh) -> Outline:
+    key, states = jax.random.key(0), controller_run.has_states(config, run)
+    text = UMT5Config() if states else _text_config(config.text)
     controller = Controller(config, text, run.stage, run.execution)
-    before = Controller(config, text, "base", run.execution)
-    trainable, frozen = jax.eval_shape(lambda: controller_run.init_controller(before, jax.random.key(0))), {}
-    if run.stage != "base":
-
-        def adapted(params):
-            return controller_run.adapt(config, controller, params["dit"], params["text"], jax.random.key(0), mesh)
-
-        trainable, frozen = jax.eval_shape(adapted, _cast(trainable["params"], run.execution.dtype))
+    if run.stage == "base":
+        trainable, frozen = jax.eval_shape(lambda: controller_run.init_controller(controller, key)), {}
+    else:
+        dit = config.expert("base")
+        base = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, key))["params"]
+        words = None if states else jax.eval_shape(lambda: init_text(UMT5Encoder(text), text, key))["params"]
+        trainable, frozen = jax.eval_shape(
+            lambda base, words: controller_run.adapt(config, controller, base, words, key, mesh),
+            *_cast((base, words), run.execution.dtype),
+        )
     controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
-    vae = VAES.get(config.vae, WanVAEConfig)()
-    latents = (
-        (config.frames - 1) // time_factor(vae) + 1,
-        *(n // space_factor(vae) for n in (config.height, config.width)),
-    )
+    frames, *sides = _latents(config)
     batch = {
-        "latents_BTHWC": (*latents, config.dit.latent_channels, "float16"),
-        "shot_BT": (latents[0], "int32"),
-        "camera_BTP": (latents[0], 12, "float32"),
-        "ids_BS": (config.text_length, "int32"),
+        "latents_BTHWC": (frames, *sides, config.dit.latent_channels, "float16"),
+        "shot_BT": (frames, "int32"),
+        "camera_BTP": (frames, 12, "float32"),
         "real_BS": (config.text_length, "bool"),
         "window_BKS": (run.max_shots, config.text_length, "bool"),
     }
+    if states:
+        batch["context_BSD"] = (config.text_length, config.dit.text_size, "float16")
+    else:
+        batch["ids_BS"] = (config.text_length, "int32")
+    loss_fn, parts = controller_run.make_loss(controller, run), _controller_work(config, run)
+    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), None, parts)
+
+
+def _controller_work(
+    config: ControllerConfig, run: ControllerTrainConfig, layout: None = None
+) -> tuple[flops.Work, ...]:
     base = run.stage == "base"
     adapters = None if base else config.lora
-    work = flops.dit(config.expert(run.stage), *latents, config.text_length, lora=adapters, trained=base)
-    work = *work, flops.umt5(text, config.text_length, trained=base)
-    return Outline(
-        run, trainable, frozen, controller_run.make_loss(controller, run), _batch(run.batch, batch), None, work
-    )
+    video = flops.dit(config.expert(run.stage), *_latents(config), config.text_length, lora=adapters, trained=base)
+    if controller_run.has_states(config, run):
+        return video
+    return *video, flops.umt5(_text_config(config.text), config.text_length, trained=base)
+
+
+def _latents(config: ControllerConfig) -> tuple[int, int, int]:
+    """Frames, height and width of a film's latents."""
+    vae = VAES.get(config.vae, WanVAEConfig)()
+    space = space_factor(vae)
+    return (config.frames - 1) // time_factor(vae) + 1, config.height // space, config.width // space
 
 
 def _text_config(name: str) -> UMT5Config:
@@ -109,30 +140,47 @@ def _text_config(name: str) -> UMT5Config:
     raise ValueError(f"model.text is {name}: give the folder of a text encoder, or one of {', '.join(TEXT_ENCODERS)}")
 
 
-def _planner(values: dict, mesh: Mesh) -> Outline:
+def _planner(config: PlannerConfig, run: PlannerTrainConfig, mesh: Mesh) -> Outline:
     """With the most shots that the run has."""
-    del values["base_weights"]
-    config = from_dict(PlannerConfig, values.pop("model"))
-    run = from_dict(PlannerTrainConfig, values)
     planner = Planner(config, spread(run.execution, mesh))
     variables = jax.eval_shape(lambda: planner_run.make_variables(planner, config, run, "", mesh))
     trainable, frozen = split_frozen(variables)
+    frozen = _cast(frozen, run.execution.dtype)
     shots = max(number for number, weight in enumerate(run.shot_weights, 1) if weight)
-    text, tokens = run.text_lengths[shots - 1], config.tokens
-    poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
-    length = sequence_length(tokens, [poses // shots] * (shots - 1) + [poses - poses // shots * (shots - 1)])
+    text = run.text_lengths[shots - 1]
     batch = {
         "text_ids_BS": (text, "int32"),
         "slot_BS": (text, "int32"),
         "text_mask_BS": (text, "bool"),
-        "pose_ids_BN": (length, "int32"),
+        "pose_ids_BN": (_pose_tokens(config, shots), "int32"),
     }
-    work = flops.planner(config, text, length, shots)
-    frozen = _cast(frozen, run.execution.dtype)
-    return Outline(run, trainable, frozen, planner_run.make_loss(planner, run), _batch(run.batch, batch), shots, work)
+    loss_fn, parts = planner_run.make_loss(planner, run), _planner_work(config, run, shots)
+    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), shots, parts)
 
 
-OUTLINES: dict[str, Callable[[dict, Mesh], Outline]] = {"controller": _controller, "planner": _planner}
+def _planner_work(config: PlannerConfig, run: PlannerTrainConfig, shots: int) -> tuple[flops.Work, ...]:
+    return flops.planner(config, run.text_lengths[shots - 1], _pose_tokens(config, shots), shots)
+
+
+def _pose_tokens(config: PlannerConfig, shots: int) -> int:
+    tokens = config.tokens
+    poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
+    return sequence_length(tokens, [poses // shots] * (shots - 1) + [poses - poses // shots * (shots - 1)])
+
+
+class _Task(NamedTuple):
+    """The configs of a task, and what `outline` and `work` are of it."""
+
+    config: type
+    run: type
+    outline: Callable[[Any, Any, Mesh], Outline]
+    work: Callable[[Any, Any, Any], tuple[flops.Work, ...]]
+
+
+TASKS = {
+    "controller": _Task(ControllerConfig, ControllerTrainConfig, _controller, _controller_work),
+    "planner": _Task(PlannerConfig, PlannerTrainConfig, _planner, _planner_work),
+}
 
 
 def _batch(size: int, arrays: dict[str, tuple]) -> dict[str, jax.ShapeDtypeStruct]:

@@ -23,7 +23,7 @@ from shotverse_jax.config import (
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.fit.outline import outline
+from shotverse_jax.fit.outline import outline, work
 from shotverse_jax.fit.report import _step
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train.placement import Placement
@@ -88,14 +88,15 @@ def test_a_controllers_outline_is_its_run(monkeypatch, tmp_path):
     monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: TEXT)
     pose_T34 = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
     film = {"latents": np.zeros((3, 2, 4, 4), np.float16), "pose_T34": pose_T34, "prompt": PROMPT}
-    write_dataset(tmp_path / "films", [{**film, "shot_T": np.array([0, 0, 1], np.int32)}] * 2, {})
-    data = {"data": str(tmp_path / "films"), "test_data": str(tmp_path / "films")}
+    film["shot_T"] = np.array([0, 0, 1], np.int32)
+    write_dataset(tmp_path / "films", [film] * 2, {})
 
-    def run(stage, **options):
-        values = controller_values(stage, **data)
+    def run(stage, folder=tmp_path / "films", **options):
+        values = controller_values(stage, data=str(folder), test_data=str(folder), text_dropout=0.0)
         values["base_weights"] = options.get("base_weights", "")
         values["model"]["text"] = options.get("text", "text_small")
         expected = outlined(values)
+        assert len(work(values, None)) == 2 + (folder.name != "states")  # of the transformer, and of the text encoder
         values.pop("task")
         task = controller.build(values, tmp_path)
         assert program(task, tmp_path) == expected
@@ -106,6 +107,10 @@ def test_a_controllers_outline_is_its_run(monkeypatch, tmp_path):
     task.export(jax.device_get(task.trainable), base)
     for stage in ("high", "low"):
         run(stage, base_weights=str(base), text=str(base / "text"))
+
+    film |= {"text_SD": np.ones((9, 16), np.float16), "spans": np.array([[0, 3], [3, 6], [6, 9]], np.int32)}
+    write_dataset(tmp_path / "states", [film] * 2, {"text": "elsewhere", "negative": ""})
+    run("high", tmp_path / "states", base_weights=str(base), text="elsewhere")
 
 
 @pytest.mark.parametrize("adapted", [True, False])

@@ -38,7 +38,7 @@ def build(values: dict, folder: Path) -> Task:
     config = from_dict(ControllerConfig, values.pop("model"))
     run = from_dict(ControllerTrainConfig, values)
     key, mesh = jax.random.key(run.seed), make_mesh(run.mesh)
-    states = run.stage != "base" and _has_states(config, run)
+    states = has_states(config, run)
     if run.stage == "base":
         text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
         controller = Controller(config, text_config, "base", run.execution)
@@ -95,8 +95,13 @@ def init_controller(controller: Controller, key: jax.Array) -> dict:
     return controller.init(key, noisy_BTHWC, jnp.ones(1), batch)
 
 
-def _has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
-    """Whether the films of a run were recorded with text states, and with the right ones."""
+def has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
+    """Whether a run reads the text states that its films were recorded with; "base" trains the encoder and never does.
+
+    Raises ValueError for states of another encoder or for another negative prompt.
+    """
+    if run.stage == "base":
+        return False
     made = [read_settings(folder) for folder in (run.data, run.test_data) if (Path(folder) / SETTINGS).is_file()]
     if not any("text" in settings for settings in made):
         return False
