@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import jax
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from shotverse_jax.data.loader import batches
-from shotverse_jax.launch import distributed
+from shotverse_jax.launch import distributed, previews, program
 from shotverse_jax.launch.peak import ideal_seconds
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.loop import train
@@ -30,6 +30,7 @@ STOPPED = 75  # "temporary failure": start it again
 TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": pose_net.build, "vae": vae.build}
 
 
+@program.refusing
 def main(_):
     logging.set_verbosity(logging.WARNING)  # Orbax reports every file it touches
     distributed.join(distributed.DISTRIBUTED.value)
@@ -58,6 +59,7 @@ def main(_):
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),
             place=place,
             ideal=ideal_seconds(CONFIG.value.to_dict(), place.replicated.mesh),
+            preview=previews.build(CONFIG.value.to_dict(), folder, task),
         )
     if EXPORT_ONLY.value or int(state.step) >= run.steps:
         variables = together(merge(state.averaged, task.frozen))
@@ -71,6 +73,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    jax.config.config_with_absl()
-    app.run(main)
+    program.start(main, "config", "workdir")

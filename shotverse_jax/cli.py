@@ -23,8 +23,13 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             return 0
-        print(f"shotverse {args.command}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
-        return 2
+        return refuse(f"shotverse {args.command}", error)
+
+
+def refuse(program: str, error: Exception) -> int:
+    """Says in one sentence on stderr what is wrong with the input; returns the exit code for that, 2."""
+    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -336,7 +341,7 @@ def _write_shots(args, trajectory, chunks, out: Path):
     import numpy as np
     from tqdm import tqdm
 
-    from shotverse_jax.video import write_video
+    from shotverse_jax.video import enlargement, write_video
 
     frames: list = []
     waiting = list(enumerate(trajectory.spans, 1))
@@ -346,7 +351,9 @@ def _write_shots(args, trajectory, chunks, out: Path):
             bar.update(len(chunk[0]))
             while waiting and len(frames) >= waiting[0][1][1]:
                 number, (start, end) = waiting.pop(0)
-                write_video(out / f"shot_{number}.mp4", frames[start:end], trajectory.fps, _enlargement(trajectory))
+                write_video(
+                    out / f"shot_{number}.mp4", frames[start:end], trajectory.fps, enlargement(trajectory.height)
+                )
     return np.stack(frames)
 
 
@@ -356,9 +363,9 @@ def _write_film(args, trajectory, frames, out: Path) -> None:
     from shotverse_jax.camera.formats import write_trajectory
     from shotverse_jax.stage.plot import plot_film
     from shotverse_jax.stage.preview import preview_frames, scene_from_screenplay
-    from shotverse_jax.video import write_video
+    from shotverse_jax.video import enlargement, write_video
 
-    write_video(out / "film.mp4", frames, trajectory.fps, _enlargement(trajectory))
+    write_video(out / "film.mp4", frames, trajectory.fps, enlargement(trajectory.height))
     write_trajectory(trajectory, out / "cameras.json", "shotverse")
     stage = None
     if args.compare:
@@ -367,13 +374,8 @@ def _write_film(args, trajectory, frames, out: Path) -> None:
         scene = scene_from_screenplay(captions, seconds or len(trajectory) / trajectory.fps)
         stage = np.stack(list(preview_frames(trajectory, scene, trajectory.width, trajectory.height)))
         both = np.concatenate([frames, stage], axis=2)
-        write_video(out / "compare.mp4", both, trajectory.fps, _enlargement(trajectory))
+        write_video(out / "compare.mp4", both, trajectory.fps, enlargement(trajectory.height))
     plot_film(frames, trajectory, out / "film.png", stage)
-
-
-def _enlargement(trajectory) -> int:
-    """How many times a film is enlarged on writing: small ones to 256 lines at least, as players blur them."""
-    return max(1, -(-256 // trajectory.height))
 
 
 def _out_folder(args) -> Path:

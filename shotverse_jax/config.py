@@ -382,7 +382,8 @@ class TrainConfig:
     matrices only; ema is the decay of the averaged parameters that evaluation and export use (0: no average).
     Checkpoints come each `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end
     the run. accumulate: so many parts of a batch are taken one after the other and their gradients averaged, where a
-    batch does not fit into memory.
+    batch does not fit into memory. preview_every: after so many steps a planner's or a controller's run plans or films
+    the screenplay `preview` with its averaged parameters (0: never).
     """
 
     steps: int = 20000
@@ -404,6 +405,8 @@ class TrainConfig:
     checkpoint_every: int = 1000
     checkpoint_minutes: float = 10.0
     max_bad_steps: int = 10
+    preview_every: int = 0
+    preview: str = "examples/last_train.yaml"
     mesh: MeshConfig = MeshConfig()
     execution: Execution = Execution()
 
@@ -460,7 +463,8 @@ class ControllerTrainConfig(TrainConfig):
     levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data, test_data: folders of
     encoded films (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance.
     max_shots: the most that a film has; its prompt gets so many windows. loss_weight: of each noise level in the loss,
-    none (the paper's Eq. 5) or DiffSynth's.
+    none (the paper's Eq. 5) or DiffSynth's. preview_weights: folder of the base model that previews of an expert have
+    at the other's noise levels; empty: the one that it starts from.
     """
 
     stage: Literal["base", "high", "low"] = "high"
@@ -469,6 +473,7 @@ class ControllerTrainConfig(TrainConfig):
     text_dropout: float = 0.1
     max_shots: int = 4
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
+    preview_weights: str = ""
 
 
 def planner_qwen3vl_2b() -> PlannerConfig:

@@ -97,6 +97,11 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enla
             pipe.write(_enlarged(frame, size))
 
 
+def enlargement(height: int) -> int:
+    """How many times a film is enlarged on writing: small ones to 256 lines at least, as players blur them."""
+    return max(1, -(-256 // height))
+
+
 def _enlarged(frame: np.ndarray, size: tuple[int, int]) -> bytes:
     if frame.shape[1::-1] == size:
         return frame.tobytes()

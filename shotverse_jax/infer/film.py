@@ -21,14 +21,17 @@ from shotverse_jax.flow.solver import sample
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, decode_chunks, space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import load_expert, load_text, load_vae
+from shotverse_jax.pretrained import Expert, load_expert, load_text, load_vae
 from shotverse_jax.screenplay import Layout, Screenplay
 from shotverse_jax.stage.preview import stage_poses
 
 
 @dataclasses.dataclass(frozen=True)
 class Cinematographer:
-    """A controller ready to use: both experts, the text encoder with its tokenizer, and the VAE."""
+    """A controller ready to use: both experts, the text encoder with its tokenizer, and the VAE.
+
+    experts: the architectures of `high` and `low`; either may be "base", the model before its cameras.
+    """
 
     config: ControllerConfig
     high: dict
@@ -39,6 +42,7 @@ class Cinematographer:
     vae_config: WanVAEConfig
     vae: dict
     execution: Execution = Execution()
+    experts: tuple[Expert, Expert] = ("high", "low")
 
     @classmethod
     def load(
@@ -170,15 +174,16 @@ def generate(
         cinematographer.text,
         common | read(prompts),
         common | read([negative] * len(takes)),
-        keys_B,
+        np.asarray(jax.random.key_data(keys_B)),  # of the host, like the batch: the experts may lie on many
         config=config,
         text_config=cinematographer.text_config,
         execution=cinematographer.execution,
+        names=cinematographer.experts,
         shape=shape,
         steps=steps or config.steps,
         guidance=float(config.guidance if guidance is None else guidance),
         solver=solver,
-        shot_lengths=lengths,
+        lengths=lengths,
     )
 
 
@@ -189,39 +194,41 @@ def _told(config: ControllerConfig, trajectory: Trajectory) -> np.ndarray:
 
 @functools.partial(
     jax.jit,
-    static_argnames=("config", "text_config", "execution", "shape", "steps", "guidance", "solver", "shot_lengths"),
+    static_argnames=("config", "text_config", "execution", "names", "shape", "steps", "guidance", "solver", "lengths"),
 )
 def _sample(
-    high, low, text, batch, negative, keys_B,
-    *, config, text_config, execution, shape, steps, guidance, solver, shot_lengths,
+    high, low, text, batch, negative, key_data_B,
+    *, config, text_config, execution, names, shape, steps, guidance, solver, lengths,
 ):  # fmt: skip
-    experts = {name: Controller(config, text_config, name, execution) for name in ("high", "low")}
+    experts = [Controller(config, text_config, name, execution) for name in names]
 
     def condition(batch):
         variables = {"params": {"text": text}}
-        context_BSD = experts["low"].apply(variables, batch["ids_BS"], batch["real_BS"], method="context")
+        context_BSD = experts[0].apply(variables, batch["ids_BS"], batch["real_BS"], method="context")
         return batch, context_BSD
 
-    def velocity(name, params):
+    def velocity(expert, params):
         def run(x_BTHWC, sigma, condition):
             batch, context_BSD = condition
             sigma_B = jnp.broadcast_to(sigma, x_BTHWC.shape[:1])
-            return experts[name].apply(
+            return expert.apply(
                 {"params": {"dit": params}},
                 x_BTHWC,
                 sigma_B,
                 context_BSD,
                 batch,
-                shot_lengths=shot_lengths,
+                shot_lengths=lengths,
                 method="velocity",
             )
 
         return guided(run, condition_positive, condition_negative, guidance)
 
     condition_positive, condition_negative = condition(batch), condition(negative)
+    keys_B = jax.random.wrap_key_data(key_data_B)
     noise_BTHWC = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
     schedule = sigmas(steps, config.shift)
-    return sample(velocity("high", high), velocity("low", low), noise_BTHWC, schedule, config.boundary, solver)
+    velocities = [velocity(expert, params) for expert, params in zip(experts, (high, low), strict=True)]
+    return sample(*velocities, noise_BTHWC, schedule, config.boundary, solver)
 
 
 def decode(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> Iterator[np.ndarray]:

@@ -65,11 +65,7 @@ def plan(
     """
     config = director.config
     for screenplay in screenplays:
-        if len(screenplay.shots) > config.max_shots:
-            raise ValueError(
-                f"this planner takes up to {config.max_shots} shots, the screenplay has {len(screenplay.shots)}; "
-                "split it into scenes"
-            )
+        check(director, screenplay)
     results: list[list[Trajectory]] = [[] for _ in screenplays]
     keys_S = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))
     for num_shots in sorted({len(s.shots) for s in screenplays}):
@@ -78,6 +74,17 @@ def plan(
         for i, ids_SN in zip(chosen, ids_BSN, strict=True):
             results[i] = [read_plan(config, screenplays[i], ids_N) for ids_N in ids_SN]
     return results
+
+
+def check(director: Director, screenplay: Screenplay) -> None:
+    """Raises ValueError for captions or shots beyond what the planner takes; its parameters are not needed."""
+    config = director.config
+    if len(screenplay.shots) > config.max_shots:
+        raise ValueError(
+            f"this planner takes up to {config.max_shots} shots, the screenplay has {len(screenplay.shots)}; "
+            "split it into scenes"
+        )
+    _encode(director, screenplay)
 
 
 def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:
@@ -95,6 +102,11 @@ def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) 
     )
 
 
+def _encode(director: Director, screenplay: Screenplay) -> tuple[np.ndarray, np.ndarray]:
+    captions = [shot.caption for shot in screenplay.shots]
+    return encode_text(director.config, director.tokenizer, screenplay.caption, captions)
+
+
 def _decode(director, screenplays, num_shots, keys_S, sampling) -> np.ndarray:
     """ids [screenplay, sample, N] of screenplays with the same number of shots."""
     samples = len(keys_S)
@@ -102,8 +114,7 @@ def _decode(director, screenplays, num_shots, keys_S, sampling) -> np.ndarray:
     pose_tokenizer = PoseTokenizer(config.tokens)
     rows, counts = [], []
     for screenplay in screenplays:
-        text = encode_text(config, director.tokenizer, screenplay.caption, [s.caption for s in screenplay.shots])
-        rows += [PlannerExample(*text)] * samples
+        rows += [PlannerExample(*_encode(director, screenplay))] * samples
         counts += [pose_tokenizer.pose_counts(list(screenplay.layout().spans))] * samples
     longest = max(sequence_length(config.tokens, c) for c in counts)
     ids_BN = decode(

@@ -15,7 +15,7 @@ from shotverse_jax.config import TrainConfig
 from shotverse_jax.train.checkpoint import Checkpoints, flatten
 from shotverse_jax.train.metrics import MetricsWriter
 from shotverse_jax.train.placement import Placement
-from shotverse_jax.train.state import TrainState
+from shotverse_jax.train.state import TrainState, merge
 
 PROGRESS = ("loss", "accuracy", "samples_per_second", "mfu")
 
@@ -31,6 +31,7 @@ def train(
     eval_batches: Callable[[], Iterator],
     place: Placement | None = None,
     ideal: Callable[[Hashable], float] | None = None,
+    preview: Callable[[int, dict], None] | None = None,
 ) -> TrainState:
     """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one; → last state.
 
@@ -39,6 +40,7 @@ def train(
     `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells). `place`
     is what the steps were made with: where everything lies on the mesh of the run. `ideal(layout)`: seconds that a step
     takes at the peak of all devices; with it metrics have `mfu`, its share of the time that steps took.
+    preview(step, variables) is called on all processes each `config.preview_every` steps, with the averaged parameters.
 
     Raises:
         ValueError: a mesh that is not of all devices, a batch that does not divide over it, or a damaged checkpoint.
@@ -71,6 +73,9 @@ def train(
             stop = _agreed(stopped, step % config.log_every == 0)
             if step % config.eval_every == 0 or step == config.steps:
                 log.evaluate(step, evaluate(eval_step, state, frozen, eval_batches(), place))
+            if preview and not stop and step % config.preview_every == 0:
+                with log.paused(state):
+                    preview(step, merge(state.averaged, frozen))
             minutes = (time.monotonic() - saved_time) / 60
             by_clock = jax.process_count() == 1 and minutes >= config.checkpoint_minutes
             if stop or by_clock or step % config.checkpoint_every == 0:
@@ -120,6 +125,14 @@ class _Log:
         before = time.monotonic()
         yield
         self._waited += time.monotonic() - before
+
+    @contextlib.contextmanager
+    def paused(self, state: TrainState):
+        """Around what is no part of the time of steps, once those that led to `state` are done."""
+        jax.block_until_ready(state)
+        before = time.monotonic()
+        yield
+        self._since += time.monotonic() - before
 
     def step(self, step: int, metrics: dict, layout: Hashable, state: TrainState) -> None:
         self._leaves = self._leaves or list(flatten(state.params))

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import time
 
 import jax
 import numpy as np
@@ -56,7 +57,7 @@ class Bench:
         self.train_step = make_train_step(loss_fn, self.optimizer, schedule, RUN.ema)
         self.eval_step = make_eval_step(loss_fn)
 
-    def run(self, folder, config=RUN, train_batches=None, variables=None, step=None, optimizer=None):
+    def run(self, folder, config=RUN, train_batches=None, variables=None, step=None, optimizer=None, preview=None):
         variables = jax.tree.map(jax.numpy.asarray, self.variables if variables is None else variables)
         return train(
             config,
@@ -67,6 +68,7 @@ class Bench:
             self.eval_step,
             train_batches or (lambda start: batches(self.source, start)),
             lambda: batches(dataclasses.replace(self.source, split="test", num_steps=config.eval_batches)),
+            preview=preview,
         )
 
 
@@ -119,6 +121,24 @@ def test_metrics_hold_what_the_progress_line_and_plots_need(whole):
     evaluations = [r for r in whole[1] if r["kind"] == "eval"]
     assert [r["step"] for r in evaluations] == [5, 10]
     assert evaluations[0]["loss_1"] == evaluations[0]["loss"]
+
+
+def test_previews_see_the_average_and_change_nothing(bench, whole, tmp_path):
+    seen = []
+
+    def preview(step, variables):
+        evaluated = [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "eval"]
+        seen.append((step, evaluated, jax.device_get(variables)))
+        time.sleep(1.5)
+
+    state = bench.run(tmp_path, dataclasses.replace(RUN, preview_every=5), preview=preview)
+    assert [(step, evaluated) for step, evaluated, _ in seen] == [(5, [5]), (10, [5, 10])]
+    for shown, average, alone in zip(*map(jax.tree.leaves, (seen[-1][2], state.ema, whole[0].ema)), strict=True):
+        assert (shown == np.asarray(average)).all() and (shown == np.asarray(alone)).all()
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    assert trace(records) == trace(whole[1])
+    after = [r["step_seconds"] for r in records if r["kind"] == "train" and r["step"] > 5]
+    assert max(after) < 1.5  # a preview is no part of the step after it
 
 
 def test_four_examples_are_learned_by_heart(bench, tmp_path):
