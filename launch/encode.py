@@ -15,18 +15,17 @@ dies leaves its shards to the next start. The exit code is 1 when nothing could 
 
 import collections
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 import jax
-from absl import app, flags
+from absl import flags
 
 from shotverse_jax.config import NEGATIVE_PROMPT
 from shotverse_jax.data.film import StageFilms
 from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
 from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
 from shotverse_jax.infer.encode import PromptRecords, chained, to_latents, to_states, write_negative
-from shotverse_jax.launch import distributed
+from shotverse_jax.launch import distributed, program
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")
 CLIPS = flags.DEFINE_integer("clips", 8000, "how many clips of the stage to render")
@@ -48,24 +47,21 @@ PROCESS = flags.DEFINE_integer("process", None, "number of this process; JAX's u
 PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the work; JAX's unless given")
 
 
+@program.refusing
 def main(_):
-    try:
-        process, processes = _place()
-        source, settings = _source()
-        steps = []
-        if VAE.value:
-            step, more = to_latents(VAE.value, BATCH.value)
-            steps, settings = [*steps, step], settings | more
-        if TEXT.value:
-            step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
-            steps, settings = [*steps, step], settings | more
-            source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
-        written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
-        if TEXT.value:
-            write_negative(OUT.value, negative)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    process, processes = _place()
+    source, settings = _source()
+    steps = []
+    if VAE.value:
+        step, more = to_latents(VAE.value, BATCH.value)
+        steps, settings = [*steps, step], settings | more
+    if TEXT.value:
+        step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
+        steps, settings = [*steps, step], settings | more
+        source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
+    written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
+    if TEXT.value:
+        write_negative(OUT.value, negative)
     print(f"{OUT.value}: {_summary(written)}")
     return 1 if written.empty else 0
 
@@ -116,6 +112,4 @@ def _summary(written: Written) -> str:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["out"])
-    jax.config.config_with_absl()
-    app.run(main)
+    program.start(main, "out")

@@ -102,7 +102,7 @@ def test_wrong_wishes_end_in_one_line_and_exit_code_2(videos, vae, tmp_path, cap
     for words, values in wishes.items():
         assert run(**values) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1
+        assert error.startswith("launch.encode: ") and error.count("\n") == 1
         with pytest.raises(ValueError, match=words):
             raise ValueError(error)
     assert not (tmp_path / "a").exists()

@@ -80,6 +80,24 @@ def test_with_adapters_only_the_trainable_tree_moves():
     assert still == ["params/separator"]  # one shot has no boundary
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mesh__data": 7}, "a mesh of data=7, fsdp=1, sequence=1, tensor=1 does not use all devices"),
+        ({"data": "nowhere"}, "nowhere is no data set"),
+        ({"accumulate": 3}, "a batch of 8 does not divide into accumulate=3 parts"),
+        ({"bath": 3}, 'Did you mean "batch" instead of "bath"?'),
+        ({"batch": "many"}, "flag --config.batch=many: invalid literal"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_input_errors_end_in_one_sentence(toy, tmp_path, values, message):
+    codes, [said] = toy.run(tmp_path / "run", **values)
+    assert codes == [2]
+    assert message in said.splitlines()[-1] and "Traceback" not in said
+    assert not (tmp_path / "run" / "checkpoints" / "1").exists()
+
+
 @pytest.mark.slow
 def test_the_program_trains_and_exports_again_on_demand(tmp_path):
     def launch(*flags):

@@ -8,7 +8,6 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app
 from ml_collections import ConfigDict
 
 from shotverse_jax.config import TrainConfig, from_dict
@@ -106,6 +105,7 @@ def build(values, folder):
 
 if __name__ == "__main__":
     from shotverse_jax.launch import train as program  # here, since it defines flags
+    from shotverse_jax.launch.program import start
 
     program.TASKS["toy"] = build
-    app.run(program.main)
+    start(program.main, "config", "workdir")
