@@ -53,7 +53,7 @@ def main(_):
             folder,
             state,
             task.frozen,
-            make_train_step(task.loss_fn, optimizer, schedule, run.ema, place, run.accumulate),
+            make_train_step(task.loss_fn, optimizer, schedule, run.ema, place, run.accumulate, task.whole),
             make_eval_step(task.loss_fn, place),
             train_batches=lambda start: batches(task.source("train", run.steps), start, run.workers),
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),

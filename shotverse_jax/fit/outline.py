@@ -50,6 +50,7 @@ class Outline:
     batch: dict[str, jax.ShapeDtypeStruct]
     layout: Hashable
     work: tuple[flops.Work, ...]
+    whole: Callable[[dict], dict] | None = None
 
 
 def outline(values: dict, mesh: Mesh, kernel: str | None = None) -> Outline:
@@ -155,7 +156,9 @@ def _planner(config: PlannerConfig, run: PlannerTrainConfig, mesh: Mesh) -> Outl
         "pose_ids_BN": (_pose_tokens(config, shots), "int32"),
     }
     loss_fn, parts = planner_run.make_loss(planner, run), _planner_work(config, run, shots)
-    return Outline(run, trainable, frozen, loss_fn, _batch(run.batch, batch), shots, parts)
+    return Outline(
+        run, trainable, frozen, loss_fn, _batch(run.batch, batch), shots, parts, planner_run.targets_of_whole
+    )
 
 
 def _planner_work(config: PlannerConfig, run: PlannerTrainConfig, shots: int) -> tuple[flops.Work, ...]:

@@ -115,7 +115,7 @@ def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:
     optimizer, schedule = make_optimizer(plan.run)
     state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.run.ema > 0), plan.trainable)
     place = Placement.of(plan.run, state, plan.frozen, mesh)
-    step = make_train_step(plan.loss_fn, optimizer, schedule, plan.run.ema, place, plan.run.accumulate)
+    step = make_train_step(plan.loss_fn, optimizer, schedule, plan.run.ema, place, plan.run.accumulate, plan.whole)
     key = jax.eval_shape(lambda: jax.random.key(0))
     return step, place, (state, plan.frozen, plan.batch, key, plan.layout)
 

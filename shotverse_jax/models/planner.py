@@ -131,23 +131,30 @@ class Planner(nn.Module):
 
 
 def planner_loss(
-    logits_BNV: jax.Array, codes_BPD: jax.Array, pose_ids_BN: jax.Array, code_penalty: float
+    logits_BNV: jax.Array,
+    codes_BPD: jax.Array,
+    pose_ids_BN: jax.Array,
+    code_penalty: float,
+    targets: jax.Array | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Mean cross-entropy of the next pose token over targets that are not PAD, plus λ mean(H_plan²) (ShotVerse Eq. 4).
 
+    targets: the number to divide by in place of that of the targets here, of a part of a batch its share of all of
+    them: sequences differ in length, and the mean over a batch is not that of the means over its parts.
     Returns the loss and ce, accuracy, code_penalty (the mean square, without λ) and tokens (how many targets).
     """
     targets_BN = pose_ids_BN[:, 1:]
     real_BN = (targets_BN != PAD).astype(jnp.float32)
     tokens = jnp.sum(real_BN)
+    count = jnp.maximum(tokens if targets is None else targets, 1)
     log_probs_BNV = jax.nn.log_softmax(logits_BNV[:, :-1], axis=-1)
     chosen_BN = jnp.take_along_axis(log_probs_BNV, targets_BN[..., None], axis=-1)[..., 0]
     hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
-    ce = -jnp.sum(chosen_BN * real_BN) / jnp.maximum(tokens, 1)
+    ce = -jnp.sum(chosen_BN * real_BN) / count
     square = jnp.mean(jnp.square(codes_BPD))
     metrics = {
         "ce": ce,
-        "accuracy": jnp.sum(hits_BN * real_BN) / jnp.maximum(tokens, 1),
+        "accuracy": jnp.sum(hits_BN * real_BN) / count,
         "code_penalty": square,
         "tokens": tokens,
     }

@@ -19,12 +19,14 @@ def make_train_step(
     ema: float,
     place: Placement | None = None,
     accumulate: int = 1,
+    whole: Callable[[dict], dict] | None = None,
 ) -> Callable:
     """→ jitted step(state, frozen, batch, key, layout) → (state, metrics); `state` is donated, `layout` static.
 
     With a `place` everything comes and stays as it says; `layout` is then a positional argument. `accumulate` splits
     the batch into so many parts, taken one after the other in the memory of one; loss, gradient and metrics are their
-    means. The step raises ValueError for a batch that does not divide so.
+    means. What a part must know of the whole batch for that, `whole(batch)` adds to it, as arrays of an entry for each
+    sample. The step raises ValueError for a batch that does not divide so.
 
     loss_fn(variables, batch, layout, key) → (loss, metrics), `key` None for a deterministic pass. A step whose loss
     or gradient is not finite leaves parameters, optimizer and average as they were and counts in `bad_steps`;
@@ -40,6 +42,7 @@ def make_train_step(
         if accumulate == 1:
             (loss, metrics), grads = gradient(state.params, batch, key)
         else:
+            batch = batch | (whole(batch) if whole else {})
             parts = _split(batch, accumulate, place), jax.random.split(key, accumulate)
             (loss, metrics), grads = _mean_gradient(gradient, state.params, parts)
         grad_norm = optax.global_norm(grads)

@@ -17,6 +17,7 @@ class Task:
         loss_fn: (variables, batch, layout, key) → (loss, metrics), see `train/step.py`.
         source: source(split, steps) → random access over steps, source[i] → (layout, batch).
         export: export(variables, folder) writes what a finished run leaves, adapters folded in.
+        whole: what a part of a batch must know of all of it, where a loss is no mean over samples; see `train/step.py`.
     """
 
     run: TrainConfig
@@ -25,3 +26,4 @@ class Task:
     loss_fn: Callable
     source: Callable
     export: Callable[[dict, Path], None]
+    whole: Callable[[dict], dict] | None = None

@@ -3,13 +3,19 @@
 import dataclasses
 import functools
 
+import jax
+import numpy as np
 import pytest
 
 from shotverse_jax.camera.formats import write_trajectory
-from shotverse_jax.config import PlannerTrainConfig, planner_nano
+from shotverse_jax.config import Execution, PlannerTrainConfig, planner_nano
 from shotverse_jax.data.bpe import PIN, load_text_tokenizer
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.pretrained import init_planner
 from shotverse_jax.screenplay import Screenplay, Shot, write_screenplay
 from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.train.state import init_state, make_optimizer
+from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks import planner
 
 
@@ -85,3 +91,29 @@ def test_scenes_of_ones_own(start, tmp_path):
     write_trajectory(dataclasses.replace(example.trajectory, stage_34=None), tmp_path / "test" / "a.trajectory.json")
     with pytest.raises(ValueError, match='model.tokens.stage="none"'):
         build(**data)
+
+
+def test_parts_with_unequal_numbers_of_targets_are_one_batch():
+    config, run = planner_nano(), PlannerTrainConfig(warmup=0)
+    network, rng = Planner(config, Execution()), np.random.default_rng(0)
+    lengths_B = np.array([4, 24, 6, 19])  # of which parts take the first and third, the second and fourth
+    batch = {
+        "text_ids_BS": rng.integers(3, 500, (4, 5)).astype(np.int32),
+        "slot_BS": np.tile(np.int32([-1, -1, -1, 0, 1]), (4, 1)),
+        "text_mask_BS": np.ones((4, 5), bool),
+        "pose_ids_BN": np.where(np.arange(24) < lengths_B[:, None], rng.integers(1, 250, (4, 24)), 0).astype(np.int32),
+    }
+    optimizer, schedule = make_optimizer(run)
+    variables = jax.device_get(jax.jit(lambda: init_planner(network, config, jax.random.key(0)))())
+    found = []
+    for parts in (1, 2):
+        loss_fn, whole = planner.make_loss(network, run), planner.targets_of_whole
+        step = make_train_step(loss_fn, optimizer, schedule, 0.0, accumulate=parts, whole=whole)
+        state = init_state(jax.device_put(variables), optimizer, ema=False)
+        state, metrics = step(state, {}, batch, jax.random.key(0), layout=1)
+        found.append(jax.device_get((state.opt_state[1][0].mu, metrics)))  # the gradients, a tenth of them
+    (grads, one), (parted, other) = found
+    for name in ("loss", "ce", "accuracy", "code_penalty", "grad_norm"):
+        np.testing.assert_allclose(other[name], one[name], rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(parted), jax.tree.leaves(grads), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7)

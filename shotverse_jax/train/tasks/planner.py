@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotverse_jax import lora
+from shotverse_jax.camera.tokenizer import PAD
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
@@ -52,7 +54,7 @@ def build(values: dict, folder: Path) -> Task:
         export_planner(params, config, tokenizer_file, folder)
 
     source = functools.partial(_source, config, run, tokenizer_file, scenes)
-    return Task(run, trainable, frozen, make_loss(planner, run), source, export)
+    return Task(run, trainable, frozen, make_loss(planner, run), source, export, targets_of_whole)
 
 
 def make_loss(planner: Planner, run: PlannerTrainConfig) -> Callable:
@@ -62,7 +64,8 @@ def make_loss(planner: Planner, run: PlannerTrainConfig) -> Callable:
     def loss_fn(variables, batch, num_shots, key):
         rngs = None if key is None else {"dropout": key}
         logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
-        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
+        targets = jnp.sum(batch["targets_B"]) if "targets_B" in batch else None
+        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty, targets)
         if run.path_weight:
             probe = variables[path_probe.COLLECTION]
             metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
@@ -70,6 +73,12 @@ def make_loss(planner: Planner, run: PlannerTrainConfig) -> Callable:
         return loss, metrics
 
     return loss_fn
+
+
+def targets_of_whole(batch: dict) -> dict:
+    """{targets_B}: how many pose tokens a sample of this batch has to predict in the mean, for each of its samples."""
+    real_BN = batch["pose_ids_BN"][:, 1:] != PAD
+    return {"targets_B": jnp.full(len(real_BN), jnp.sum(real_BN) / len(real_BN))}
 
 
 def _recorded(config: PlannerConfig, run: PlannerTrainConfig) -> dict[str, RecordedScenes]:
