@@ -44,10 +44,11 @@ def main(_):
     run = task.run
     optimizer, schedule = make_optimizer(run)
     state = init_state(task.trainable, optimizer, ema=run.ema > 0)
+    place = Placement.of(run, state, task.frozen)
     if EXPORT_ONLY.value:
+        state, _ = place.put(state, task.frozen)
         state = Checkpoints(folder / "checkpoints", writes=False).restore(state)
     else:
-        place = Placement.of(run, state, task.frozen)
         state = train(
             run,
             folder,

@@ -432,8 +432,12 @@ class PlannerTrainConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class VAETrainConfig(TrainConfig):
-    """A video VAE's run: crops of `frames` x `height` x `width` of films; L1 and `kl_weight` times KL divergence."""
+    """A video VAE's run: crops of `frames` x `height` x `width` of films; L1 and `kl_weight` times KL divergence.
 
+    part: "decoder" keeps the encoder, and so all latents that were made with it, and trains the other half.
+    """
+
+    part: Literal["whole", "decoder"] = "whole"
     frames: int = 9
     height: int = 64
     width: int = 64

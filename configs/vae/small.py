@@ -31,6 +31,7 @@ def get_config(preset: str = "vae_small", model: dict | None = None, **training)
     config.model = ConfigDict(dataclasses.asdict(VAES[preset]()), convert_dict=True)
     config.model.update(model or {})
     config.task = "vae"
+    config.base_weights = ""  # a VAE to begin with, by folder or name
     config.data = ""  # folder of recorded films; empty: clips of the stage, rendered as they are needed
     config.test_data = ""  # the same, held out
     return config

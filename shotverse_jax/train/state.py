@@ -53,11 +53,14 @@ def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, o
 
 
 def _kernels(params: dict) -> dict:
-    """How Muon reads each leaf: a kernel [..., in, out] as a matrix to `out`, one per block of a stack; None: AdamW."""
+    """How Muon reads each leaf: None is AdamW's.
+
+    A kernel [..., in, out] is a matrix to `out`, one per block of a stack, and so are an adapter's A and B.
+    """
 
     def dimensions(path, leaf):
         names = jax.tree_util.keystr(path, simple=True, separator="/").split("/")
-        if names[-1] != "kernel":
+        if names[-1] != "kernel" and names[-2] != "adapter":
             return None
         stacked = any(name in ("layers", "blocks") for name in names)
         reduced = tuple(range(stacked, leaf.ndim - 1))

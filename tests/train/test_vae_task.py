@@ -12,7 +12,7 @@ from shotverse_jax.configs.vae import nano, small
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.pretrained import load_vae
-from shotverse_jax.train.state import init_state, make_optimizer
+from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import vae as task
 
@@ -142,6 +142,38 @@ def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     np.testing.assert_allclose(latents_BTHWC.std(axis=(0, 1, 2, 3)), 1, atol=0.1)
 
 
+def test_a_decoder_alone_keeps_encoder_and_scale_of_latents(colors, tmp_path):
+    base = {"data": colors, "test_data": colors, "steps": 2}
+    whole = nano_task(tmp_path, **base)
+    whole.export(whole.trainable, tmp_path / "base")
+    built = nano_task(tmp_path, **base, part="decoder", base_weights=str(tmp_path / "base"))
+    assert set(built.trainable["params"]) == {"decoder", "post_quant"}
+    assert set(built.frozen["params"]) == {"encoder", "quant"}
+    config, params = load_vae(tmp_path / "base")
+    louder = jax.tree.map(lambda leaf: 2 * leaf, built.trainable)
+    built.export(merge(louder, built.frozen), tmp_path / "tuned")
+    tuned_config, tuned = load_vae(tmp_path / "tuned")
+    assert tuned_config == config
+    for name, scale in {"encoder": 1, "quant": 1, "decoder": 2, "post_quant": 2}.items():
+        jax.tree.map(lambda a, b, scale=scale: np.testing.assert_array_equal(a, scale * b), tuned[name], params[name])
+
+
+def test_a_decoder_alone_needs_a_vae_that_fits(colors, tmp_path):
+    with pytest.raises(ValueError, match="give base_weights"):
+        nano_task(tmp_path, data=colors, test_data=colors, part="decoder")
+    built = nano_task(tmp_path, data=colors, test_data=colors, steps=2)
+    built.export(built.trainable, tmp_path / "base")
+    other = {**nano.get_config().model.to_dict(), "base_size": 4}
+    with pytest.raises(ValueError, match="of another size"):
+        nano_task(tmp_path, data=colors, test_data=colors, base_weights=str(tmp_path / "base"), model=other)
+
+
+def nano_task(folder, **values):
+    values = nano.get_config().to_dict() | values
+    del values["task"]
+    return task.build(values, folder)
+
+
 def test_no_films_have_no_moments():
     with pytest.raises(ValueError, match="give some films"):
         task.latent_moments(WanVAE(TINY), {}, iter([]))
@@ -151,7 +183,8 @@ def test_no_films_have_no_moments():
 def test_recipes_fit_their_network(recipe):
     values = recipe.get_config().to_dict()
     run = from_dict(
-        VAETrainConfig, {k: v for k, v in values.items() if k not in ("task", "model", "data", "test_data")}
+        VAETrainConfig,
+        {k: v for k, v in values.items() if k not in ("task", "model", "data", "test_data", "base_weights")},
     )
     config = from_dict(WanVAEConfig, values["model"])
     assert recipe is nano or config == VAES["vae_small"]()

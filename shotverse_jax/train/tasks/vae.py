@@ -16,7 +16,7 @@ from shotverse_jax.data.steps import StepSource
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.pretrained import export_vae, init_vae
+from shotverse_jax.pretrained import export_vae, init_vae, load_vae
 from shotverse_jax.train.task import Task
 
 STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed
@@ -24,15 +24,30 @@ LATENT_FILMS = 256  # whose latents tell the mean and standard deviation that ar
 
 
 def build(values: dict, folder: Path) -> Task:
-    """The task of a config's values; data and test_data: folders of recorded films, "" to render clips of the stage."""
-    data, test_data = values.pop("data"), values.pop("test_data")
+    """The task of a config's values; data and test_data: folders of recorded films, "" to render clips of the stage.
+
+    base_weights: a VAE to begin with, by folder or shipped name; "" begins with random weights.
+
+    Raises:
+        ValueError: an unknown value, a VAE to begin with of another size, or none where only its decoder is to learn.
+    """
+    data, test_data, base_weights = (values.pop(name) for name in ("data", "test_data", "base_weights"))
     config = from_dict(WanVAEConfig, values.pop("model"))
     run = from_dict(VAETrainConfig, values)
-    channels = config.latent_channels  # are normalised when the run is over: until then their scale moves
-    config = dataclasses.replace(config, latent_mean=(0.0,) * channels, latent_std=(1.0,) * channels)
+    config = _unscaled(config)  # latents are normalised when the run is over: until then their scale moves
     vae = WanVAE(config, run.execution)
     mesh = make_mesh(run.mesh)
-    variables = create(lambda: init_vae(vae, config, jax.random.key(run.seed)), mesh)
+    if base_weights:
+        base_config, params = load_vae(base_weights, mesh=mesh)
+        if _unscaled(base_config) != config:
+            raise ValueError(f"the VAE {base_weights} is of another size than the config's: {base_config}")
+    elif run.part == "decoder":
+        raise ValueError('part="decoder" trains the decoder of a VAE that is there: give base_weights')
+    else:
+        params = create(lambda: init_vae(vae, config, jax.random.key(run.seed)), mesh)["params"]
+    kept = {"encoder", "quant"} if run.part == "decoder" else set()
+    frozen = {name: part for name, part in params.items() if name in kept}
+    trainable = {name: part for name, part in params.items() if name not in kept}
     films = {"train": data, "test": test_data}
 
     def source(split: str, steps: int) -> "FilmSource":
@@ -43,12 +58,19 @@ def build(values: dict, folder: Path) -> Task:
         return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, key)
 
     def export(variables, folder):
+        if run.part == "decoder":
+            return export_vae(variables["params"], base_config, folder)
         films = dataclasses.replace(source("train", -(-LATENT_FILMS // run.batch)), crop=None)
         mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
         measured = dataclasses.replace(config, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
         export_vae(variables["params"], measured, folder)
 
-    return Task(run, variables, {}, loss_fn, source, export)
+    return Task(run, {"params": trainable}, {"params": frozen} if frozen else {}, loss_fn, source, export)
+
+
+def _unscaled(config: WanVAEConfig) -> WanVAEConfig:
+    channels = config.latent_channels
+    return dataclasses.replace(config, latent_mean=(0.0,) * channels, latent_std=(1.0,) * channels)
 
 
 def vae_loss(
