@@ -18,10 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import safe_open
-from safetensors.numpy import save_file
 
 from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
-from shotverse_jax.files import replacing
+from shotverse_jax.files import replacing, write_safetensors
 from shotverse_jax.nn.linear import Adapter
 from shotverse_jax.pretrained import adapted_experts, find_adapter, load_adapter
 
@@ -348,7 +347,7 @@ def _format(name: str, config: Config) -> Format:
 
 def _save(tensors: Tensors, path: Path) -> Path:
     with replacing(path) as place:
-        save_file(dict(tensors), place, metadata={"format": "pt"})
+        write_safetensors(tensors, place, {"format": "pt"})
     return path
 
 

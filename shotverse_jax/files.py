@@ -4,8 +4,11 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
 
 
 @contextlib.contextmanager
@@ -34,6 +37,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise _cannot(path, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_safetensors(tensors: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
+    """A file of tensors, to be read by whoever may read a new file here (safetensors makes it the owner's alone)."""
+    path.touch()
+    mode = path.stat().st_mode
+    save_file(dict(tensors), path, metadata=metadata)
+    path.chmod(mode)
 
 
 def _move(place: Path, path: Path) -> None:

@@ -3,9 +3,11 @@
 import os
 import stat
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
-from shotverse_jax.files import replacing
+from shotverse_jax.files import replacing, write_safetensors
 
 
 def tree(folder):
@@ -30,6 +32,14 @@ def test_a_file_is_as_readable_as_one_written_plainly(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o640
+
+
+def test_a_file_of_tensors_is_as_readable_as_one_written_plainly(tmp_path):
+    path, plain = tmp_path / "a.safetensors", tmp_path / "plain"
+    plain.write_text("")
+    write_safetensors({"x": np.arange(3)}, path, {"format": "pt"})
+    assert path.stat().st_mode == plain.stat().st_mode
+    np.testing.assert_array_equal(load_file(path)["x"], [0, 1, 2])
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from shotverse_jax.config import from_dict
+from shotverse_jax.files import write_safetensors
 
 SHIPPED = Path(__file__).parent
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -64,7 +64,7 @@ def write(
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / weights, metadata={"format": f"shotverse_jax {what}"})
+    write_safetensors(tensors, folder / weights, {"format": f"shotverse_jax {what}"})
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     values = json.dumps(dataclasses.asdict(config), indent=2)

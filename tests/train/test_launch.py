@@ -1,6 +1,7 @@
 """The training program and its configs."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,10 @@ def test_the_program_trains_and_exports_again_on_demand(tmp_path):
         command = [sys.executable, "-m", "launch.train", "--config=configs/planner/nano.py", f"--workdir={tmp_path}"]
         small = ["--config.steps=3", "--config.bpe_examples=20", "--config.log_every=1", "--config.shot_weights=(1.0,)"]
         small += ["--config.text_lengths=(112,)", "--config.eval_batches=1"]
-        done = subprocess.run([*command, *small, *flags], cwd=ROOT, capture_output=True, text=True, timeout=300)
+        devices = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+        done = subprocess.run(
+            [*command, *small, *flags], cwd=ROOT, env=devices, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
