@@ -1,4 +1,4 @@
-"""The planner that ships: every example plans as asked, and the scores stay near those of its model card."""
+"""The models that ship: every example plans as asked, and scores stay near those of the model cards."""
 
 import json
 import os
@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from shotverse_jax.evaluation.film import film_held_out
 from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
+from shotverse_jax.evaluation.stage_camera import StageCamera
+from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director, plan
-from shotverse_jax.pretrained import find_planner
+from shotverse_jax.pretrained.folder import SHIPPED
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.stage.grammar import sample_example
 
@@ -24,14 +27,18 @@ def director():
     return Director.load("planner_small")
 
 
-def card(name: str) -> float:
+def card(name: str, model: str = "planner_small") -> float:
     """A score as the model card prints it."""
-    text = (find_planner("planner_small") / "README.md").read_text(encoding="utf-8")
+    text = (SHIPPED / model / "README.md").read_text(encoding="utf-8")
     return float(re.search(rf"^\| {re.escape(name)} \| ([0-9.]+)", text, re.MULTILINE).group(1))
 
 
-def test_weights_are_small_enough_to_ship():
-    assert sum(path.stat().st_size for path in find_planner("planner_small").iterdir()) < 45e6
+def test_every_model_has_a_card_and_is_small_enough_to_ship():
+    models = [folder for folder in SHIPPED.iterdir() if (folder / "config.json").is_file()]
+    assert {"planner_small", "controller_small", "text_small", "vae_small", "pose_small"} == {m.name for m in models}
+    for model in models:
+        assert (model / "README.md").is_file()
+        assert sum(path.stat().st_size for path in model.iterdir()) < 45e6
 
 
 def test_examples_have_one_to_four_shots_and_plan_exactly(director):
@@ -56,21 +63,35 @@ def test_hand_written_prompts(director):
     assert score_prompts(planned, prompts)["prompt_accuracy"] > card("prompt_accuracy") - 0.06
 
 
+def test_films_of_held_out_scenes():
+    """Fewer scenes and steps than the card's."""
+    scores = film_held_out(Cinematographer.load("controller_small"), StageCamera.load("pose_small"), 16, steps=12)
+    assert scores["rot_ratio"] < card("rot_ratio", "controller_small") + 0.15
+    assert scores["cut_f1"] > card("cut_f1", "controller_small") - 0.15
+    assert scores["render_rot_deg_median"] < 3
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
-def test_the_command_in_a_new_process_stays_small(tmp_path):
-    """The README's command: its files, and less than 2 GB of memory at the peak."""
+@pytest.mark.parametrize(
+    ("command", "example", "frames", "gigabytes"),
+    [("plan", "last_train.yaml", 257, 2), ("film", "red_coat.txt", 33, 3)],
+    ids=["plan", "film"],
+)
+def test_the_commands_in_a_new_process_stay_small(tmp_path, command, example, frames, gigabytes):
+    """The README's commands: their files, and less memory than that at the peak."""
     # VmHWM, not ru_maxrss: the latter starts from the memory of the process that forked this one.
     program = (
         "import sys; from shotverse_jax import cli; code = cli.main(sys.argv[1:]);"
         "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]); sys.exit(code)"
     )
-    example = next(path for path in EXAMPLES if path.name == "last_train.yaml")
+    path = next(path for path in EXAMPLES if path.name == example)
     done = subprocess.run(
-        [sys.executable, "-c", program, "plan", str(example), "--out", str(tmp_path / "out"), "--quiet"],
+        [sys.executable, "-c", program, command, str(path), "--out", str(tmp_path / "out"), "--quiet"],
         env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert int(done.stdout.split()[-1]) < 2e6, "kilobytes"
-    assert len(json.loads((tmp_path / "out" / "trajectory.json").read_text())["frames"]) == 257
+    assert int(done.stdout.split()[-1]) < gigabytes * 1e6, "kilobytes"
+    cameras = "cameras.json" if command == "film" else "trajectory.json"
+    assert len(json.loads((tmp_path / "out" / cameras).read_text())["frames"]) == frames
