@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,11 +78,12 @@ def _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
         mask = _both(mask, jnp.tril(jnp.ones((1, queries, keys), bool)))
     if kv_lengths is not None:
         mask = _both(mask, jnp.arange(keys) < kv_lengths[:, None, None])
-    planes, operands = partial(_planes, scale=scale), (q_BKGTH, k_BKSH, v_BKSH, mask)
+    planes, by_chunks = partial(_planes, scale=scale), lambda *operands: _by_chunks(*operands, scale)
+    operands = q_BKGTH, k_BKSH, v_BKSH, mask
     if batch * heads * queries * keys < CHUNK_FROM:
         mixed_BKGTH = planes(*operands)
     else:
-        mixed_BKGTH = jax.lax.platform_dependent(*operands, cpu=partial(_by_chunks, planes), default=planes)
+        mixed_BKGTH = jax.lax.platform_dependent(*operands, cpu=by_chunks, default=planes)
     return mixed_BKGTH.reshape(batch, heads, queries, width).swapaxes(1, 2)
 
 
@@ -98,34 +99,130 @@ def _planes(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, *, scale):
     return jnp.einsum("BKRS,BKSH->BKRH", weights_BKRS, v_BKSH).reshape(q_BKGTH.shape)
 
 
-def _by_chunks(planes, q_BKGTH, k_BKSH, v_BKSH, mask_BTS):
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale):
     """The same for one key head and some queries at a time, so that the scores stay in a CPU's cache; the backward
-    pass computes them again rather than reading them back. The batch stays whole, and with it its sharding."""
-    batch, _, group, queries, _ = q_BKGTH.shape
-    scores = batch * group * queries * k_BKSH.shape[2]
-    chunks = max(1, min(-(-scores // CHUNK_SCORES), queries // CHUNK_QUERIES))
-    chunk = -(-queries // chunks)
-    planes = jax.checkpoint(planes, prevent_cse=False)  # inside a loop there is nothing to merge with
+    pass computes them again rather than reading them back (FlashAttention, arXiv 2205.14135, algorithm 4). The batch
+    stays whole, and with it its sharding."""
+    return _forward_by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale)[0]
 
-    def split(x, axis):
-        """[..., queries, ...] -> [chunks, ..., chunk, ...], the last one filled up with zeros."""
-        x = jnp.pad(x, [(0, chunks * chunk - queries if a == axis else 0) for a in range(x.ndim)])
-        return jnp.moveaxis(x.reshape(*x.shape[:axis], chunks, chunk, *x.shape[axis + 1 :]), axis, 0)
 
+def _forward_by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale):
+    """The output, and what the backward pass needs: the inputs, the output, the log of the sum of each query's exp."""
+    chunks, masks = _Chunks.of(q_BKGTH, k_BKSH), None
     per_query = mask_BTS is not None and mask_BTS.shape[1] > 1
-    masks = split(mask_BTS, 1) if per_query else None
+    if per_query:
+        masks = chunks.cut(mask_BTS, 1)
 
     def head(operands):
-        q_B1GTH, k_B1SH, v_B1SH = (x[:, None] for x in operands)
+        q_BGTH, k_BSH, v_BSH = operands
 
         def some(operands):
-            q, mask = operands
-            return planes(q, k_B1SH, v_B1SH, mask if per_query else mask_BTS)
+            q_BGTH, mask = operands
+            scores_BGTS = _scores(q_BGTH, k_BSH, mask if per_query else mask_BTS, scale)
+            most_BGT1 = jnp.max(scores_BGTS, axis=-1, keepdims=True)
+            weights_BGTS = jnp.exp(scores_BGTS - most_BGT1)
+            sum_BGT1 = jnp.sum(weights_BGTS, axis=-1, keepdims=True)
+            mixed_BGTH = _mixed(weights_BGTS.astype(v_BSH.dtype), v_BSH) / sum_BGT1
+            return mixed_BGTH.astype(q_BGTH.dtype), (most_BGT1 + jnp.log(sum_BGT1))[..., 0]
 
-        mixed = jax.lax.map(some, (split(q_B1GTH, 3), masks))
-        return jnp.moveaxis(mixed[:, :, 0], 0, 2).reshape(batch, group, chunks * chunk, -1)[:, :, :queries]
+        mixed, log_sum = jax.lax.map(some, (chunks.cut(q_BGTH, 2), masks))
+        return chunks.join(mixed, 2), chunks.join(log_sum, 2)
 
-    return jnp.moveaxis(jax.lax.map(head, [jnp.moveaxis(x, 1, 0) for x in (q_BKGTH, k_BKSH, v_BKSH)]), 0, 1)
+    out_BKGTH, log_sum_BKGT = _over_heads(head, q_BKGTH, k_BKSH, v_BKSH)
+    return out_BKGTH, (q_BKGTH, k_BKSH, v_BKSH, mask_BTS, out_BKGTH, log_sum_BKGT)
+
+
+def _backward_by_chunks(scale, kept, grad_BKGTH):
+    q_BKGTH, k_BKSH, v_BKSH, mask_BTS, out_BKGTH, log_sum_BKGT = kept
+    chunks, masks = _Chunks.of(q_BKGTH, k_BKSH), None
+    per_query = mask_BTS is not None and mask_BTS.shape[1] > 1
+    if per_query:
+        masks = chunks.cut(mask_BTS, 1)
+    # What softmax's gradient subtracts: its sum over keys is one over the few channels of the output.
+    inner_BKGT = jnp.sum(grad_BKGTH.astype(jnp.float32) * out_BKGTH.astype(jnp.float32), axis=-1)
+
+    def head(operands):
+        q_BGTH, k_BSH, v_BSH, grad_BGTH, log_sum_BGT, inner_BGT = operands
+
+        def some(sums, operands):
+            q_BGTH, grad_BGTH, log_sum_BGT, inner_BGT, mask = operands
+            scores_BGTS = _scores(q_BGTH, k_BSH, mask if per_query else mask_BTS, scale)
+            weights_BGTS = jnp.exp(scores_BGTS - log_sum_BGT[..., None])
+            change_BGTS = weights_BGTS * (_products(grad_BGTH, v_BSH) - inner_BGT[..., None]) * scale
+            weights_BGTS, change_BGTS = (x.astype(q_BGTH.dtype) for x in (weights_BGTS, change_BGTS))
+            sums = sums[0] + _over_queries(change_BGTS, q_BGTH), sums[1] + _over_queries(weights_BGTS, grad_BGTH)
+            return sums, _mixed(change_BGTS, k_BSH).astype(q_BGTH.dtype)
+
+        parts = (*(chunks.cut(x, 2) for x in (q_BGTH, grad_BGTH, log_sum_BGT, inner_BGT)), masks)
+        zeros = jnp.zeros(k_BSH.shape, jnp.float32), jnp.zeros(v_BSH.shape, jnp.float32)
+        (of_k, of_v), of_q = jax.lax.scan(some, zeros, parts)
+        return chunks.join(of_q, 2), of_k.astype(k_BSH.dtype), of_v.astype(v_BSH.dtype)
+
+    return *_over_heads(head, q_BKGTH, k_BKSH, v_BKSH, grad_BKGTH, log_sum_BKGT, inner_BKGT), None
+
+
+_by_chunks.defvjp(_forward_by_chunks, _backward_by_chunks)
+
+
+class _Chunks(NamedTuple):
+    """How queries are cut: `number` chunks of `size`, the last one filled up with zeros."""
+
+    queries: int
+    number: int
+    size: int
+
+    @classmethod
+    def of(cls, q_BKGTH, k_BKSH) -> "_Chunks":
+        batch, _, group, queries, _ = q_BKGTH.shape
+        scores = batch * group * queries * k_BKSH.shape[2]
+        number = max(1, min(-(-scores // CHUNK_SCORES), queries // CHUNK_QUERIES))
+        return cls(queries, number, -(-queries // number))
+
+    def cut(self, x, axis):
+        """[..., queries, ...] -> [number, ..., size, ...]."""
+        x = jnp.pad(x, [(0, self.number * self.size - self.queries if a == axis else 0) for a in range(x.ndim)])
+        return jnp.moveaxis(x.reshape(*x.shape[:axis], self.number, self.size, *x.shape[axis + 1 :]), axis, 0)
+
+    def join(self, x, axis):
+        """The other way round."""
+        x = jnp.moveaxis(x, 0, axis)
+        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+        return jax.lax.slice_in_dim(x, 0, self.queries, axis=axis)
+
+
+def _over_heads(head, *xs_BK):
+    """head of each key head's part, one after the other."""
+    out = jax.lax.map(head, [jnp.moveaxis(x, 1, 0) for x in xs_BK])
+    return tuple(jnp.moveaxis(x, 0, 1) for x in out)
+
+
+def _scores(q_BGTH, k_BSH, mask_BTS, scale):
+    scores_BGTS = scale * _products(q_BGTH, k_BSH)
+    if mask_BTS is not None:
+        scores_BGTS = jnp.where(mask_BTS[:, None], scores_BGTS, jnp.finfo(jnp.float32).min)
+    return scores_BGTS
+
+
+# Products over one plane of a sample each, [queries of all heads of a group, keys], which CPUs do fastest.
+
+
+def _products(a_BGTH, b_BSH):
+    a_BRH = a_BGTH.reshape(len(a_BGTH), -1, a_BGTH.shape[-1])
+    out_BRS = jnp.einsum("BRH,BSH->BRS", a_BRH, b_BSH, preferred_element_type=jnp.float32)
+    return out_BRS.reshape(*a_BGTH.shape[:-1], -1)
+
+
+def _mixed(weights_BGTS, b_BSH):
+    weights_BRS = weights_BGTS.reshape(len(weights_BGTS), -1, weights_BGTS.shape[-1])
+    out_BRH = jnp.einsum("BRS,BSH->BRH", weights_BRS, b_BSH, preferred_element_type=jnp.float32)
+    return out_BRH.reshape(*weights_BGTS.shape[:-1], -1)
+
+
+def _over_queries(weights_BGTS, a_BGTH):
+    weights_BRS = weights_BGTS.reshape(len(weights_BGTS), -1, weights_BGTS.shape[-1])
+    a_BRH = a_BGTH.reshape(len(a_BGTH), -1, a_BGTH.shape[-1])
+    return jnp.einsum("BRS,BRH->BSH", weights_BRS, a_BRH, preferred_element_type=jnp.float32)
 
 
 def _both(a, b):
