@@ -29,7 +29,8 @@ from flax.traverse_util import flatten_dict
 from shotverse_jax.conversion import commands, qwen3_vl
 from shotverse_jax.conversion.core import torch_shapes
 from shotverse_jax.conversion.networks import NETWORKS
-from shotverse_jax.conversion.sources import nbytes, open_checkpoint, write_safetensors
+from shotverse_jax.conversion.sources import open_checkpoint
+from shotverse_jax.files import nbytes, write_safetensors
 
 NOISE = 1 << 24
 

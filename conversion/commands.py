@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.bpe import load_text_tokenizer
-from shotverse_jax.files import replacing
+from shotverse_jax.files import nbytes, replacing, write_safetensors
 from shotverse_jax.pretrained.folder import (
     CONFIG,
     TOKENIZER,
@@ -34,7 +34,7 @@ from shotverse_jax.pretrained.folder import (
 from .core import Table, check_ties, match, torch_shapes
 from .networks import NETWORKS, Network, network, recognise
 from .problems import Problems
-from .sources import Source, fingerprint, nbytes, open_checkpoint, write_safetensors
+from .sources import Source, fingerprint, open_checkpoint
 from .stream import Journal, Mesh, parse_mesh, write_arrays
 
 MANIFEST = "manifest.json"

@@ -346,8 +346,7 @@ def _format(name: str, config: Config) -> Format:
 
 
 def _save(tensors: Tensors, path: Path) -> Path:
-    with replacing(path) as place:
-        write_safetensors(tensors, place, {"format": "pt"})
+    write_safetensors(path, tensors, tensors.items(), {"format": "pt"})
     return path
 
 

@@ -6,7 +6,6 @@ memory of its own; pages that were read go when the array goes, so what is resid
 
 import hashlib
 import json
-import math
 import mmap
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,26 +18,12 @@ import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from shotverse_jax.files import replacing
+from shotverse_jax.files import DTYPES, nbytes
 
 from .problems import Problems
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training programs keep a network's tensors
-DTYPES = {  # safetensors' names
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(bool),
-}
 REMAP = 256 << 20  # bytes handed out before a PyTorch file is mapped anew, which lets its pages go
 BLOCK, BLOCKS = 1 << 20, 64  # what is hashed of a file that is larger than these together
 
@@ -65,11 +50,6 @@ class Source(Mapping):
     @property
     def nbytes(self) -> int:
         return sum(nbytes(shape) for shape in self.shapes.values())
-
-
-def nbytes(array: Any) -> int:
-    """Bytes of anything with shape and dtype."""
-    return math.prod(array.shape) * array.dtype.itemsize
 
 
 def open_checkpoint(path: str | Path) -> Source:
@@ -244,25 +224,3 @@ def fingerprint(path: Path) -> dict[str, Any]:
         else f"{BLOCKS} blocks of {BLOCK} bytes, evenly spaced, the first and the last among them"
     )
     return {"file": path.name, "bytes": size, "sha256": digest.hexdigest(), "sha256_of": of}
-
-
-def write_safetensors(
-    path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
-) -> None:
-    """A .safetensors file of tensors that come one at a time, in the order of `shapes`; it is whole or not there.
-
-    Raises:
-        ValueError: a tensor that is not the next of `shapes` or is not as said there, or a file that cannot be written.
-    """
-    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": metadata}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + nbytes(shape)
-        header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with replacing(path) as place, place.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
-            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
-                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
-            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))

@@ -25,10 +25,11 @@ import numpy as np
 import tensorstore as ts
 from tqdm import tqdm
 
+from shotverse_jax.files import nbytes
 from shotverse_jax.parallel.rules import spec
 
 from .core import Entry
-from .sources import Source, nbytes
+from .sources import Source
 
 CHUNK = 64 << 20
 WHOLE = 1 << 20  # a layer's tensor below this is stored in one piece

@@ -1,14 +1,32 @@
 """Writing whole or not at all."""
 
 import contextlib
+import json
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
-from safetensors.numpy import save_file
+
+DTYPES = {  # safetensors' names
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(bool),
+}
 
 
 @contextlib.contextmanager
@@ -39,12 +57,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_safetensors(tensors: Mapping[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
-    """A file of tensors, to be read by whoever may read a new file here (safetensors makes it the owner's alone)."""
-    path.touch()
-    mode = path.stat().st_mode
-    save_file(dict(tensors), path, metadata=metadata)
-    path.chmod(mode)
+def write_safetensors(
+    path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
+) -> None:
+    """A .safetensors file of tensors that come one at a time, in the order of `shapes`; it is whole or not there.
+
+    Raises:
+        ValueError: a tensor that is not the next of `shapes` or is not as said there, or a file that cannot be written.
+    """
+    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": metadata}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + nbytes(shape)
+        header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as place, place.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
+            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
+                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
+            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+
+
+def nbytes(array: Any) -> int:
+    """Bytes of anything with shape and dtype."""
+    return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _move(place: Path, path: Path) -> None:

@@ -37,7 +37,8 @@ def test_a_file_is_as_readable_as_one_written_plainly(tmp_path):
 def test_a_file_of_tensors_is_as_readable_as_one_written_plainly(tmp_path):
     path, plain = tmp_path / "a.safetensors", tmp_path / "plain"
     plain.write_text("")
-    write_safetensors({"x": np.arange(3)}, path, {"format": "pt"})
+    tensors = {"x": np.arange(3)}
+    write_safetensors(path, tensors, tensors.items(), {"format": "pt"})
     assert path.stat().st_mode == plain.stat().st_mode
     np.testing.assert_array_equal(load_file(path)["x"], [0, 1, 2])
 

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import write_safetensors
+from shotverse_jax.files import DTYPES, write_safetensors
 
 SHIPPED = Path(__file__).parent
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -64,7 +64,7 @@ def write(
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(tensors, folder / weights, {"format": f"shotverse_jax {what}"})
+    write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {what}"})
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     values = json.dumps(dataclasses.asdict(config), indent=2)
@@ -133,16 +133,9 @@ def _open_safetensors(file: Path) -> dict[str, Stored]:
         raise ValueError(f"{file} is not a safetensors file: {error}") from error
     parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118, it is no dict
     return {
-        name: Stored(tuple(part.get_shape()), _DTYPES[part.get_dtype()], part.__getitem__)
+        name: Stored(tuple(part.get_shape()), DTYPES[part.get_dtype()], part.__getitem__)
         for name, part in parts.items()
     }
-
-
-_DTYPES = {
-    "BF16": np.dtype(jnp.bfloat16),
-    **{f"F{bits}": np.dtype(f"float{bits}") for bits in (16, 32, 64)},
-    **{f"I{bits}": np.dtype(f"int{bits}") for bits in (8, 16, 32, 64)},
-}
 
 
 def _open_array(path: Path) -> Stored:
