@@ -109,17 +109,15 @@ def _by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale):
 
 def _forward_by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale):
     """The output, and what the backward pass needs: the inputs, the output, the log of the sum of each query's exp."""
-    chunks, masks = _Chunks.of(q_BKGTH, k_BKSH), None
-    per_query = mask_BTS is not None and mask_BTS.shape[1] > 1
-    if per_query:
-        masks = chunks.cut(mask_BTS, 1)
+    chunks = _Chunks.of(q_BKGTH, k_BKSH)
+    masks, mask_of = chunks.masks(mask_BTS)
 
     def head(operands):
         q_BGTH, k_BSH, v_BSH = operands
 
         def some(operands):
             q_BGTH, mask = operands
-            scores_BGTS = _scores(q_BGTH, k_BSH, mask if per_query else mask_BTS, scale)
+            scores_BGTS = _scores(q_BGTH, k_BSH, mask_of(mask), scale)
             most_BGT1 = jnp.max(scores_BGTS, axis=-1, keepdims=True)
             weights_BGTS = jnp.exp(scores_BGTS - most_BGT1)
             sum_BGT1 = jnp.sum(weights_BGTS, axis=-1, keepdims=True)
@@ -135,10 +133,8 @@ def _forward_by_chunks(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, scale):
 
 def _backward_by_chunks(scale, kept, grad_BKGTH):
     q_BKGTH, k_BKSH, v_BKSH, mask_BTS, out_BKGTH, log_sum_BKGT = kept
-    chunks, masks = _Chunks.of(q_BKGTH, k_BKSH), None
-    per_query = mask_BTS is not None and mask_BTS.shape[1] > 1
-    if per_query:
-        masks = chunks.cut(mask_BTS, 1)
+    chunks = _Chunks.of(q_BKGTH, k_BKSH)
+    masks, mask_of = chunks.masks(mask_BTS)
     # What softmax's gradient subtracts: its sum over keys is one over the few channels of the output.
     inner_BKGT = jnp.sum(grad_BKGTH.astype(jnp.float32) * out_BKGTH.astype(jnp.float32), axis=-1)
 
@@ -147,7 +143,7 @@ def _backward_by_chunks(scale, kept, grad_BKGTH):
 
         def some(sums, operands):
             q_BGTH, grad_BGTH, log_sum_BGT, inner_BGT, mask = operands
-            scores_BGTS = _scores(q_BGTH, k_BSH, mask if per_query else mask_BTS, scale)
+            scores_BGTS = _scores(q_BGTH, k_BSH, mask_of(mask), scale)
             weights_BGTS = jnp.exp(scores_BGTS - log_sum_BGT[..., None])
             change_BGTS = weights_BGTS * (_products(grad_BGTH, v_BSH) - inner_BGT[..., None]) * scale
             weights_BGTS, change_BGTS = (x.astype(q_BGTH.dtype) for x in (weights_BGTS, change_BGTS))
@@ -184,8 +180,14 @@ class _Chunks(NamedTuple):
         x = jnp.pad(x, [(0, self.number * self.size - self.queries if a == axis else 0) for a in range(x.ndim)])
         return jnp.moveaxis(x.reshape(*x.shape[:axis], self.number, self.size, *x.shape[axis + 1 :]), axis, 0)
 
+    def masks(self, mask_BTS):
+        """What to hand to every chunk, and how its mask is made of that."""
+        if mask_BTS is None or mask_BTS.shape[1] == 1:
+            return None, lambda _: mask_BTS
+        return self.cut(mask_BTS, 1), lambda mask: mask
+
     def join(self, x, axis):
-        """The other way round."""
+        """The other way round than `cut`."""
         x = jnp.moveaxis(x, 0, axis)
         x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
         return jax.lax.slice_in_dim(x, 0, self.queries, axis=axis)
@@ -204,24 +206,13 @@ def _scores(q_BGTH, k_BSH, mask_BTS, scale):
     return scores_BGTS
 
 
-# Products over one plane of a sample each, [queries of all heads of a group, keys], which CPUs do fastest.
-
-
-def _products(a_BGTH, b_BSH):
-    a_BRH = a_BGTH.reshape(len(a_BGTH), -1, a_BGTH.shape[-1])
-    out_BRS = jnp.einsum("BRH,BSH->BRS", a_BRH, b_BSH, preferred_element_type=jnp.float32)
-    return out_BRS.reshape(*a_BGTH.shape[:-1], -1)
-
-
-def _mixed(weights_BGTS, b_BSH):
-    weights_BRS = weights_BGTS.reshape(len(weights_BGTS), -1, weights_BGTS.shape[-1])
-    out_BRH = jnp.einsum("BRS,BSH->BRH", weights_BRS, b_BSH, preferred_element_type=jnp.float32)
-    return out_BRH.reshape(*weights_BGTS.shape[:-1], -1)
+_products = partial(jnp.einsum, "BGTH,BSH->BGTS", preferred_element_type=jnp.float32)
+_mixed = partial(jnp.einsum, "BGTS,BSH->BGTH", preferred_element_type=jnp.float32)
 
 
 def _over_queries(weights_BGTS, a_BGTH):
-    weights_BRS = weights_BGTS.reshape(len(weights_BGTS), -1, weights_BGTS.shape[-1])
-    a_BRH = a_BGTH.reshape(len(a_BGTH), -1, a_BGTH.shape[-1])
+    """With the queries of a group's heads on one axis, as XLA's CPU product is slower over two."""
+    weights_BRS, a_BRH = (x.reshape(len(x), -1, x.shape[-1]) for x in (weights_BGTS, a_BGTH))
     return jnp.einsum("BRS,BRH->BSH", weights_BRS, a_BRH, preferred_element_type=jnp.float32)
 
 
