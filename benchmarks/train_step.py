@@ -24,16 +24,15 @@ from shotverse_jax.config import (
     Execution,
     MeshConfig,
     UMT5Config,
-    WanVAEConfig,
     from_dict,
 )
 from shotverse_jax.configs.controller import pod
 from shotverse_jax.fit import flops
+from shotverse_jax.fit.outline import latents
 from shotverse_jax.fit.program import Memory
 from shotverse_jax.launch.peak import peak
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_dit import WanDiT
-from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
@@ -71,9 +70,8 @@ def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
 
 def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.ndarray]:
     """A batch as `data/controller_source.py` makes it of films with text states."""
-    rng, vae = np.random.default_rng(0), WanVAEConfig()
-    frames = (config.frames - 1) // time_factor(vae) + 1
-    latents = frames, *(side // space_factor(vae) for side in (config.height, config.width)), config.dit.latent_channels
+    rng = np.random.default_rng(0)
+    frames, *sides = latents(config)
     shot_T = (np.arange(frames) * SHOTS // frames).astype(np.int32)
     window_KS = rng.random((SHOTS, config.text_length)) < 0.5
 
@@ -81,7 +79,7 @@ def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.
         return np.broadcast_to(x, (run.batch, *x.shape))
 
     return {
-        "latents_BTHWC": rng.normal(size=(run.batch, *latents)).astype(np.float16),
+        "latents_BTHWC": rng.normal(size=(run.batch, frames, *sides, config.dit.latent_channels)).astype(np.float16),
         "shot_BT": copies(shot_T),
         "camera_BTP": rng.normal(size=(run.batch, frames, 12)).astype(np.float32),
         "real_BS": copies(np.ones(config.text_length, bool)),
@@ -154,8 +152,8 @@ def main():
     config, run = configs(args)
     mesh = make_mesh(run.mesh, jax.devices()[:1])
     batch = films(config, run)
-    latents = batch["latents_BTHWC"].shape[1:4]
-    work = flops.dit(config.expert(run.stage), *latents, config.text_length, lora=config.lora)
+    frames, height, width = latents(config)
+    work = flops.dit(config.expert(run.stage), frames, height, width, config.text_length, lora=config.lora)
     useful = run.batch * sum(part.step() for part in work)
     optimizer, state, frozen = setup(config, run, mesh)
     learning, fixed = (sum(x.size for x in jax.tree.leaves(tree)) / 1e6 for tree in (state.params, frozen))
@@ -165,7 +163,7 @@ def main():
     print(
         f"{args.layers} blocks, {args.hidden} wide, {fixed:.4g} M parameters frozen and {learning:.4g} M learning; "
         f"batch {run.batch}, {args.frames} frames of {args.height}x{args.width}: "
-        f"{latents[0] * latents[1] * latents[2] // (patch[1] * patch[2])} tokens; {useful / 1e12:.4g} TFLOP a step"
+        f"{frames * height * width // (patch[1] * patch[2])} tokens; {useful / 1e12:.4g} TFLOP a step"
     )
     print(
         f"{'remat':>14} {'compile s':>9} {'ms/step':>9} {'TFLOP/s':>8} {'MFU':>6} {'program GiB':>11} {'peak GiB':>8}"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax import lora
 from shotverse_jax.camera.formats import write_trajectory
@@ -14,6 +13,7 @@ from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, PlannerConfig,
 from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.infer.plan import Director, check, plan
+from shotverse_jax.models.wan_dit import split_camera
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import shardings
 from shotverse_jax.parallel.sequence import spread
@@ -96,7 +96,7 @@ def _controller(values: dict, folder: Path, task: Task, screenplay: Screenplay) 
         params = variables["params"]
         dits = {"base": params["dit"]}
         if run.stage != "base":
-            dits = {"base": _without_camera(params["dit"]) if other is None else other}
+            dits = {"base": split_camera(params["dit"])[0] if other is None else other}
             dits[run.stage] = fold(params["dit"], variables["lora"]["dit"])
         high, low = (dits[name] for name in names)
         cinematographer = dataclasses.replace(empty, high=high, low=low, text=params.get("text", text))
@@ -125,7 +125,3 @@ def _text_encoder(config: ControllerConfig, values: dict, trained: bool, mesh) -
         tokenizer_file = find_tokenizer(config.text)
         return read_config(tokenizer_file.parent, UMT5Config), {}, load_text_tokenizer(tokenizer_file)
     return load_text(config.text, mesh=mesh, dtype=values["execution"]["dtype"])
-
-
-def _without_camera(dit: dict) -> dict:
-    return unflatten_dict({path: leaf for path, leaf in flatten_dict(dit).items() if "camera" not in path})

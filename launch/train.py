@@ -36,11 +36,11 @@ def main(_):
     distributed.join(distributed.DISTRIBUTED.value)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
-    if jax.process_index() == 0:
-        (folder / "run.json").write_text(json.dumps(CONFIG.value.to_dict(), indent=2) + "\n", encoding="utf-8")
-
     values = CONFIG.value.to_dict()
-    task = TASKS[values.pop("task")](values, folder)
+    if jax.process_index() == 0:
+        (folder / "run.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    task = TASKS[values["task"]]({name: value for name, value in values.items() if name != "task"}, folder)
     run = task.run
     optimizer, schedule = make_optimizer(run)
     state = init_state(task.trainable, optimizer, ema=run.ema > 0)
@@ -59,8 +59,8 @@ def main(_):
             train_batches=lambda start: batches(task.source("train", run.steps), start, run.workers),
             eval_batches=lambda: batches(task.source("test", run.eval_batches)),
             place=place,
-            ideal=ideal_seconds(CONFIG.value.to_dict(), place.replicated.mesh),
-            preview=previews.build(CONFIG.value.to_dict(), folder, task),
+            ideal=ideal_seconds(values, place.replicated.mesh),
+            preview=previews.build(values, folder, task),
         )
     if EXPORT_ONLY.value or int(state.step) >= run.steps:
         variables = together(merge(state.averaged, task.frozen))

@@ -99,7 +99,7 @@ def _controller(config: ControllerConfig, run: ControllerTrainConfig, mesh: Mesh
             *_cast((base, words), run.execution.dtype),
         )
     controller = dataclasses.replace(controller, execution=spread(run.execution, mesh))
-    frames, *sides = _latents(config)
+    frames, *sides = latents(config)
     batch = {
         "latents_BTHWC": (frames, *sides, config.dit.latent_channels, "float16"),
         "shot_BT": (frames, "int32"),
@@ -120,13 +120,13 @@ def _controller_work(
 ) -> tuple[flops.Work, ...]:
     base = run.stage == "base"
     adapters = None if base else config.lora
-    video = flops.dit(config.expert(run.stage), *_latents(config), config.text_length, lora=adapters, trained=base)
+    video = flops.dit(config.expert(run.stage), *latents(config), config.text_length, lora=adapters, trained=base)
     if controller_run.has_states(config, run):
         return video
     return *video, flops.umt5(_text_config(config.text), config.text_length, trained=base)
 
 
-def _latents(config: ControllerConfig) -> tuple[int, int, int]:
+def latents(config: ControllerConfig) -> tuple[int, int, int]:
     """Frames, height and width of a film's latents."""
     vae = VAES.get(config.vae, WanVAEConfig)()
     space = space_factor(vae)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.nn.attention import attend
@@ -340,6 +341,14 @@ def add_camera(params: Mapping[str, Any]) -> dict[str, Any]:
     layers, width = params["blocks"]["modulation"].shape[::2]
     camera = {"kernel": jnp.zeros((layers, CAMERA_SIZE, width)), "bias": jnp.zeros((layers, width))}
     return {**params, "blocks": {**params["blocks"], "camera": camera}}
+
+
+def split_camera(params: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters without camera encoders, and the encoders alone ({} where there are none)."""
+    leaves = flatten_dict(params)
+    camera = {path: leaf for path, leaf in leaves.items() if "camera" in path}
+    rest = {path: leaf for path, leaf in leaves.items() if path not in camera}
+    return unflatten_dict(rest), unflatten_dict(camera)
 
 
 def _modulate(x, shift, scale, eps):

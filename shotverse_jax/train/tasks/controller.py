@@ -7,7 +7,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax import lora
 from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, UMT5Config, from_dict
@@ -15,7 +14,7 @@ from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.models.controller import Controller, controller_loss
-from shotverse_jax.models.wan_dit import add_camera
+from shotverse_jax.models.wan_dit import add_camera, split_camera
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
@@ -65,7 +64,7 @@ def build(values: dict, folder: Path) -> Task:
         else:
             adapter = variables["lora"]["dit"]
             export_expert(lora.merge(params["dit"], adapter), config, run.stage, folder)
-            export_adapter(adapter, _camera(params["dit"]), config, folder / "adapter", run.stage)
+            export_adapter(adapter, split_camera(params["dit"])[1], config, folder / "adapter", run.stage)
 
     source = functools.partial(_source, config, run, tokenizer_file, states)
     return Task(run, trainable, frozen, make_loss(controller, run), source, export)
@@ -120,17 +119,9 @@ def adapt(
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
     dit = add_camera(base) if config.expert(controller.expert).camera else base
     adapter = create(lambda: lora.init(key, dit, config.lora), mesh)
-    rest = {path: leaf for path, leaf in flatten_dict(dit).items() if "camera" not in path}
-    trainable = {"lora": {"dit": adapter}}
-    if camera := _camera(dit):
-        trainable["params"] = {"dit": camera}
-    frozen = {"dit": unflatten_dict(rest)} | ({} if text is None else {"text": text})
-    return trainable, {"params": frozen}
-
-
-def _camera(dit: dict) -> dict:
-    """The camera encoders alone, where there are any."""
-    return unflatten_dict({path: leaf for path, leaf in flatten_dict(dit).items() if "camera" in path})
+    rest, camera = split_camera(dit)
+    trainable = {"lora": {"dit": adapter}} | ({"params": {"dit": camera}} if camera else {})
+    return trainable, {"params": {"dit": rest} | ({} if text is None else {"text": text})}
 
 
 def _source(config, run, tokenizer_file: Path | None, states: bool, split: str, num_steps: int) -> ControllerSource:
