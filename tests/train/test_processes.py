@@ -1,5 +1,7 @@
 """Runs of several processes: what they learn is what one learns, they stop together, and any number goes on."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,22 @@ def test_four_processes_stop_and_two_go_on_with_another_mesh(toy, alone, tmp_pat
     difference = same_run(toy.records(folder), alone)
     assert difference < CLOSE
     print(f"4 processes to step {step}, then 2 with another mesh: losses within {difference:.1e}")
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_killed_process_takes_the_other_down_and_a_new_start_goes_on(toy, alone, tmp_path, lost):
+    folder, sizes = tmp_path / "run", {"mesh__data": 2, "mesh__fsdp": 4, "checkpoint_every": 4}
+    codes, said = toy.run(folder, 2, 4, steps=STEPS, stop_at=14, stop_host=lost, stop_signal="SIGKILL", **sizes)
+    assert codes[lost] == -signal.SIGKILL and codes[1 - lost] not in (0, 75), said  # in bounded time, and no success
+    assert max(toy.records(folder)) < STEPS
+    codes, said = toy.run(folder, 2, 4, steps=STEPS, **sizes)
+    assert codes == [0, 0], said
+    found = toy.records(folder)
+    [resumed] = [r["step"] for r in read_metrics(folder / JSONL) if r["kind"] == "resume"]
+    assert resumed >= 4 and resumed % 4 == 0
+    difference = same_run({step: records[-1:] for step, records in found.items()}, alone)
+    assert difference < CLOSE
+    print(f"process {lost} of 2 killed, resumed at step {resumed}: losses within {difference:.1e}")
 
 
 def test_losses_fall(alone):

@@ -22,13 +22,14 @@ BATCH = 8
 
 @dataclasses.dataclass(frozen=True)
 class ToyConfig(TrainConfig):
-    """width: of the network. stop_at: host `stop_host` gets SIGTERM when it reads this step. poison: the first step
-    whose samples are NaN. noise: share of dropped inputs. stage: as a controller has it."""
+    """width: of the network. stop_at: host `stop_host` gets `stop_signal` when it reads this step. poison: the first
+    step whose samples are NaN. noise: share of dropped inputs. stage: as a controller has it."""
 
     data: str = ""
     width: int = 16
     stop_at: int = -1
     stop_host: int = 0
+    stop_signal: str = "SIGTERM"
     poison: int = -1
     noise: float = 0.2
     stage: str = ""
@@ -60,7 +61,7 @@ class ToySource(StepSource):
             raise IndexError(step)
         train = self.split == "train"
         if train and step == self.run.stop_at and self.host == self.run.stop_host:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.Signals[self.run.stop_signal])
         ids = [shuffled(i, len(self._records), self.run.seed) for i in self.samples(step)]
         x_BD = np.stack([self._records[i]["x"] for i in ids])
         if train and 0 <= self.run.poison <= step:
