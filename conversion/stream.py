@@ -11,6 +11,7 @@ from the mapped source, cast, checked and handed to tensorstore; two are on thei
 resident is thus a few chunks and the pages of one stored tensor, however large the checkpoint is.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -131,46 +132,86 @@ def write_arrays(
     journal.keep(lambda target: _is_whole(folder / array_name(target), leaves[target]))
     total, done = (sum(nbytes(leaves[target]) for target in targets) for targets in (leaves, journal.done))
     bar = tqdm(total=total, initial=done, desc=progress, unit="B", unit_scale=True, disable=progress is None)
-    with bar:
+    writes = _Writes(journal, allow_nan)
+    try:
         for entry in entries:
             if entry.target not in journal.done:
-                bad = _write_array(source, entry, plan[entry.target], leaves[entry.target], folder, mesh, bar)
-                if bad and not allow_nan:
-                    raise ValueError(
-                        f"{', '.join(sorted(bad))} holds NaN or infinity; the checkpoint is damaged (--allow-nan "
-                        "converts it all the same)"
-                    )
-                journal.finish(entry.target, bad)
+                _write_array(source, entry, plan[entry.target], leaves[entry.target], folder, mesh, writes, bar)
+        writes.settle()
+    finally:
+        writes.abandon()
+        bar.close()
 
 
-def _write_array(source, entry, stored, leaf, folder, mesh, bar) -> set[str]:
-    """Writes one array; the names of its stored tensors that are not finite."""
-    chunks = chunk_shape(entry.target, leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
-    bad, writes, held = set(), deque(), (None, None)
+class _Writes:
+    """Chunks on their way to the disk, at most `IN_FLIGHT`; an array is journalled when its last one has arrived."""
+
+    def __init__(self, journal: Journal, allow_nan: bool):
+        self._journal, self._allow_nan = journal, allow_nan
+        self._queue = deque()
+        # Touched once and used in turn: a new page costs more than what is written to it.
+        self._buffers = itertools.cycle([np.empty(CHUNK, np.uint8) for _ in range(IN_FLIGHT + 1)])
+
+    def buffer(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
+        """Where to gather the next chunk."""
+        return next(self._buffers)[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+
+    def add(self, target: str, write: ts.Future, bad: set[str] | None = None) -> None:
+        """Takes the write of the last buffer; `bad` comes with an array's last chunk: its tensors not finite."""
+        self._queue.append((target, write, bad))
+        self.settle(IN_FLIGHT)
+
+    def settle(self, left: int = 0) -> None:
+        """Waits until no more than `left` are on their way."""
+        while len(self._queue) > left:
+            target, write, bad = self._queue.popleft()
+            with _naming(target):
+                write.result()
+            if bad and not self._allow_nan:
+                raise ValueError(
+                    f"{', '.join(sorted(bad))} holds NaN or infinity; the checkpoint is damaged (--allow-nan "
+                    "converts it all the same)"
+                )
+            if bad is not None:
+                self._journal.finish(target, bad)
+
+    def abandon(self) -> None:
+        """Waits for what is on its way after an error, whatever comes of it."""
+        while self._queue:
+            self._queue.popleft()[1].exception()
+
+
+@contextlib.contextmanager
+def _naming(target: str) -> Iterator[None]:
     try:
-        array = _create(folder / array_name(entry.target), leaf, chunks)
-        for region in _regions(leaf.shape, chunks):
-            buffer = np.empty([part.stop - part.start for part in region], leaf.dtype)
-            layers, within = (region[0], region[1:]) if entry.stacked else (slice(0, 1), region)
-            for place, layer in enumerate(range(layers.start, layers.stop)):
-                # What is large is mapped anew for each chunk, so that the pages of the last one go.
-                if held[0] != layer or held[1].nbytes > LARGE:
-                    held = (None, None)
-                    held = layer, source[stored[layer]]
-                part = buffer[place, ...] if entry.stacked else buffer
-                copy(part, entry.transform.to_flax(held[1])[within])
-                if not finite(part):
-                    bad.add(stored[layer])
-            if len(writes) == IN_FLIGHT:
-                writes.popleft().result()
-            writes.append(array[region].write(buffer, can_reference_source_data_indefinitely=True))
-            bar.update(buffer.nbytes)
-        for write in writes:
-            write.result()
+        yield
     except (ValueError, OSError) as error:
         reason = str(error).split(" [source")[0].split(" [tensorstore")[0]
-        raise ValueError(f"{entry.target} could not be written: {reason}") from error
-    return bad
+        raise ValueError(f"{target} could not be written: {reason}") from error
+
+
+def _write_array(source, entry, stored, leaf, folder, mesh, writes, bar) -> None:
+    chunks = chunk_shape(entry.target, leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
+    regions = list(_regions(leaf.shape, chunks))
+    bad, held = set(), {}
+    with _naming(entry.target):
+        array = _create(folder / array_name(entry.target), leaf, chunks)
+    for region in regions:
+        buffer = writes.buffer([part.stop - part.start for part in region], leaf.dtype)
+        layers, within = (region[0], region[1:]) if entry.stacked else (slice(0, 1), region)
+        held = {layer: tensor for layer, tensor in held.items() if layers.start <= layer < layers.stop}
+        for place, layer in enumerate(range(layers.start, layers.stop)):
+            tensor = held[layer] if layer in held else source[stored[layer]]
+            # What is large is mapped anew for each chunk, so that the pages of the last one go.
+            if tensor.nbytes * (layers.stop - layers.start) <= LARGE:
+                held[layer] = tensor
+            part = buffer[place, ...] if entry.stacked else buffer
+            copy(part, entry.transform.to_flax(tensor)[within])
+            if not finite(part):
+                bad.add(stored[layer])
+        write = array[region].write(buffer, can_reference_source_data_indefinitely=True)
+        writes.add(entry.target, write, bad if region is regions[-1] else None)
+        bar.update(buffer.nbytes)
 
 
 def array_name(target: str) -> str:
