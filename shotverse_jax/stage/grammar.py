@@ -19,6 +19,7 @@ from shotverse_jax.stage.moves import Framing, Move, Segment
 from shotverse_jax.stage.scene import KINDS, Scene, Subject, beside, random_scene
 
 SHOT_RATIO = {1: 0.15, 2: 0.51, 3: 0.255, 4: 0.085}
+SEQUENCES = 0.22
 LENS_MM = 35.0
 """Every shot of the stage is taken with a 35 mm lens on a 36 mm wide frame: 54° across."""
 
@@ -46,8 +47,13 @@ class Example:
     scene: Scene
 
 
-def sample_example(seed: int, split: Literal["train", "test"] = "train", num_shots: int | None = None) -> Example:
-    """Example number `seed` of a split.
+def sample_example(
+    seed: int,
+    split: Literal["train", "test"] = "train",
+    num_shots: int | None = None,
+    sequences: float = SEQUENCES,
+) -> Example:
+    """Example number `seed` of a split; `sequences` is how likely a shot is drawn as two or three moves in a row.
 
     The test split is written with held-out sentence patterns, and half of its shots are held-out combinations (of
     move and shot size, or of two moves) that training never shows.
@@ -68,7 +74,7 @@ def sample_example(seed: int, split: Literal["train", "test"] = "train", num_sho
     for index, framing in enumerate(framings):
         who = index % 2 if pattern == "reverse" else 0
         subject = subjects[who]
-        framing, segments = _moves(rng, framing, split, tracking=pattern == "walk" and rng.random() < 0.6)
+        framing, segments = _moves(rng, framing, split, sequences, tracking=pattern == "walk" and rng.random() < 0.6)
         moving = any(m.name in moves.TRACKS for s in segments for m in s.moves)
         walked = WALK_PER_SHOT * (index + (0.0 if moving else 0.5)) if pattern == "walk" else 0.0
         pose_T34 = moves.shot_poses(
@@ -173,11 +179,11 @@ def _framings(rng, pattern, count) -> list[Framing]:
     return [Framing(_pick(rng, sizes), angle(), _pick(rng, free)) for _ in range(count)]
 
 
-def _moves(rng, framing, split, tracking) -> tuple[Framing, tuple[Segment, ...]]:
+def _moves(rng, framing, split, sequences, tracking) -> tuple[Framing, tuple[Segment, ...]]:
     """What the camera does; redrawn until the combination belongs to the split."""
     want_held_out = split == "test" and rng.random() < 0.5
     for _ in range(40):
-        choice = _tracking(rng) if tracking else (framing, _draw(rng, framing))
+        choice = _tracking(rng) if tracking else (framing, _draw(rng, framing, sequences))
         if is_held_out(choice[0].size, choice[1]) == want_held_out:
             break
         if not want_held_out and split == "test":
@@ -194,13 +200,13 @@ def _tracking(rng) -> tuple[Framing, tuple[Segment, ...]]:
     return Framing("medium wide", _pick(rng, ("eye", "eye", "low")), side), (Segment((Move(name),)),)
 
 
-def _draw(rng, framing) -> tuple[Segment, ...]:
-    kind = rng.random()
+def _draw(rng, framing, sequences) -> tuple[Segment, ...]:
+    kind = np.interp(rng.random(), (0, 1 - sequences, 1), (0, 1 - SEQUENCES, 1))
     if kind < 0.10:
         return (Segment(()),)
     if kind < 0.62:
         return (Segment((_one(rng, framing),)),)
-    if kind < 0.78:
+    if kind < 1 - SEQUENCES:
         pair = (_pick(rng, _STEPS), _pick(rng, _TURNS)) if rng.random() < 0.75 else _diagonal(rng)
         pair = pair if rng.random() < 0.7 else pair[::-1]
         width = _width(rng)

@@ -97,6 +97,20 @@ def test_cameras_stay_above_the_floor():
         assert height.min() > 0.05
 
 
+@pytest.mark.parametrize(("sequences", "low", "high"), [(0.0, 0, 0), (0.22, 0.1, 0.25), (0.6, 0.4, 0.6)])
+def test_sequences_are_as_frequent_as_asked(monkeypatch, sequences, low, high):
+    counts, shot_poses = [], moves.shot_poses
+
+    def counted(framing, segments, **rest):
+        counts.append(len(segments) > 1)
+        return shot_poses(framing, segments, **rest)
+
+    monkeypatch.setattr(moves, "shot_poses", counted)
+    for seed in range(100):
+        grammar.sample_example(seed, sequences=sequences)
+    assert low <= np.mean(counts) <= high, "those with the same move twice are drawn as one"
+
+
 def test_shot_counts_follow_the_ratio():
     counts = collections.Counter(len(grammar.sample_example(seed).screenplay.shots) for seed in range(800))
     for shots, share in grammar.SHOT_RATIO.items():

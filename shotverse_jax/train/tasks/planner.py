@@ -157,7 +157,7 @@ def _source(config, run, tokenizer_file: Path, scenes: dict, split: str, num_ste
     return PlannerSource(
         config=config,
         tokenizer_file=str(tokenizer_file),
-        sample=scenes[split] if scenes else sample_example,
+        sample=scenes[split] if scenes else functools.partial(sample_example, sequences=run.sequences),
         split=split,
         seed=run.seed,
         global_batch=run.batch,
