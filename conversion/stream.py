@@ -8,7 +8,8 @@ packs arrays into one database, could not be continued array by array after a ki
 
 A chunk is one layer's part of one shard, or several layers of what is small: at most `CHUNK` bytes. It is gathered
 from the mapped source, cast, checked and handed to tensorstore; two are on their way to the disk meanwhile. What is
-resident is thus a few chunks and the pages of one stored tensor, however large the checkpoint is.
+resident is thus a few chunks and the pages of the stored tensors of one (`LARGE` bytes of them at most, or one tensor),
+however large the checkpoint is.
 """
 
 import contextlib
@@ -200,16 +201,17 @@ def _write_array(source, entry, stored, leaf, folder, mesh, writes, bar) -> None
         buffer = writes.buffer([part.stop - part.start for part in region], leaf.dtype)
         layers, within = (region[0], region[1:]) if entry.stacked else (slice(0, 1), region)
         held = {layer: tensor for layer, tensor in held.items() if layers.start <= layer < layers.stop}
-        for place, layer in enumerate(range(layers.start, layers.stop)):
-            tensor = held[layer] if layer in held else source[stored[layer]]
-            # What is large is mapped anew for each chunk, so that the pages of the last one go.
-            if tensor.nbytes * (layers.stop - layers.start) <= LARGE:
-                held[layer] = tensor
-            part = buffer[place, ...] if entry.stacked else buffer
-            copy(part, entry.transform.to_flax(tensor)[within])
-            if not finite(part):
-                bad.add(stored[layer])
-        write = array[region].write(buffer, can_reference_source_data_indefinitely=True)
+        with _naming(entry.target):
+            for place, layer in enumerate(range(layers.start, layers.stop)):
+                tensor = held[layer] if layer in held else source[stored[layer]]
+                # What is large is mapped anew for each chunk, so that the pages of the last one go.
+                if tensor.nbytes * (layers.stop - layers.start) <= LARGE:
+                    held[layer] = tensor
+                part = buffer[place, ...] if entry.stacked else buffer
+                copy(part, entry.transform.to_flax(tensor)[within])
+                if not finite(part):
+                    bad.add(stored[layer])
+            write = array[region].write(buffer, can_reference_source_data_indefinitely=True)
         writes.add(entry.target, write, bad if region is regions[-1] else None)
         bar.update(buffer.nbytes)
 

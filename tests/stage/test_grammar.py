@@ -8,7 +8,7 @@ import pytest
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.motion_tags import dominant_motion, tag_shot
 from shotverse_jax.camera.tokenizer import PoseTokenizer
-from shotverse_jax.config import planner_small
+from shotverse_jax.config import PlannerTrainConfig, planner_small
 from shotverse_jax.evaluation.planner import motion_parts
 from shotverse_jax.stage import grammar, moves, phrases
 from shotverse_jax.stage.moves import Framing, Move, Segment
@@ -109,6 +109,7 @@ def test_sequences_are_as_frequent_as_asked(monkeypatch, sequences, low, high):
     for seed in range(100):
         grammar.sample_example(seed, sequences=sequences)
     assert low <= np.mean(counts) <= high, "those with the same move twice are drawn as one"
+    assert PlannerTrainConfig().sequences == grammar.SEQUENCES
 
 
 def test_shot_counts_follow_the_ratio():
