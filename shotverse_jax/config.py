@@ -129,8 +129,9 @@ class PoseTokenConfig:
     `count` poses spread evenly over each shot and interpolates between them. stage: where the scene's floor and subject
     are told. "none": nowhere, the world is the first camera (the paper); "header": so too, and the stage pose comes
     before the poses (12 tokens); "world": the stage is the world, so that a pose says by itself from where and how far
-    the subject is seen. path: the poses of a shot after its first are told in the world too (the paper), or in the
-    frame of its first camera ("shot"), where a move has the same tokens from wherever it is filmed.
+    the subject is seen. path: the poses of a shot after its first are told in the world too (the paper), in the frame
+    of its first camera ("shot"), where a move has the same tokens from wherever it is filmed, or each in the frame of
+    the one before ("step"), where it also has them whatever moves came before it.
     """
 
     bins: int = 256
@@ -138,7 +139,7 @@ class PoseTokenConfig:
     every: int = 4
     count: int = 5
     stage: Literal["none", "header", "world"] = "header"
-    path: Literal["world", "shot"] = "world"
+    path: Literal["world", "shot", "step"] = "world"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -501,7 +502,7 @@ def planner_small() -> PlannerConfig:
             mrope_section=(12, 10, 10),
         ),
         decoder=OPTConfig(hidden_size=192, num_layers=6, num_heads=3, max_positions=512, dropout=0.0),
-        tokens=PoseTokenConfig(poses="count", count=5, stage="world", path="shot"),
+        tokens=PoseTokenConfig(poses="count", count=5, stage="world", path="step"),
         lora=None,
         num_queries=8,
         max_text_tokens=448,

@@ -2,12 +2,14 @@
 
 Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens, translation
 x y z then the rotation row-major (ShotVerse §3.1); a value in [-1, 1] falls into one of `bins` equal cells and is
-read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest of them (in the
-world of the first camera or of the stage, or of later poses in the frame of their shot's first) rounded up to a token,
-so the geometry between shots survives. That token, the first, lies on a log10 axis from 1e-2 to 1e2.
+read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest of them as they
+are told (in the world of the first camera or of the stage; later poses of a shot seen from its first, or from the one
+before) rounded up to a token, so the geometry between shots survives. That token, the first, lies on a log10 axis from
+1e-2 to 1e2.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -77,8 +79,9 @@ class PoseTokenizer:
         else:
             path = trajectory.from_first_camera()
         shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
-        if self.config.path == "shot":
-            shots = [np.concatenate([shot[:1], se3.compose(se3.inverse(shot[0]), shot[1:])]) for shot in shots]
+        if self.config.path != "world":
+            origin = slice(1) if self.config.path == "shot" else slice(-1)
+            shots = [np.concatenate([s[:1], se3.compose(se3.inverse(s[origin]), s[1:])]) for s in shots]
         reach = [np.abs(np.linalg.norm(np.concatenate(shots)[:, :, 3], axis=-1)).max()]
         if self.config.stage == "header":
             reach.append(np.linalg.norm(path.stage_34[:, 3]))
@@ -120,6 +123,8 @@ class PoseTokenizer:
         shots = [self._decode_poses(bins[a:b], scale, later=1) for a, b in bounds]
         if self.config.path == "shot":
             shots = [np.concatenate([shot[:1], se3.compose(shot[0], shot[1:])]) for shot in shots]
+        elif self.config.path == "step":
+            shots = [np.stack(list(itertools.accumulate(shot, se3.compose))) for shot in shots]
         return PoseTokens(scale, stage, tuple(shots))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]], **fields) -> Trajectory:
@@ -170,5 +175,5 @@ class PoseTokenizer:
         return se3.make(se3.project_to_so3(value[:, 3:].reshape(-1, 3, 3)), value[:, :3] * scale)
 
     def _shift(self, later):
-        """Half a cell for the translations of poses that are told in their shot, so that a camera at rest is exact."""
-        return 1 / self.config.bins if self.config.path == "shot" and later else 0.0
+        """Half a cell for the translations of poses that are told from another, so that a camera at rest is exact."""
+        return 1 / self.config.bins if self.config.path != "world" and later else 0.0

@@ -20,6 +20,8 @@ from shotverse_jax.stage.scene import KINDS, Scene, Subject, beside, random_scen
 
 SHOT_RATIO = {1: 0.15, 2: 0.51, 3: 0.255, 4: 0.085}
 SEQUENCES = 0.22
+"""How likely a shot is drawn as two or three moves in a row; a few of them turn out as one."""
+
 LENS_MM = 35.0
 """Every shot of the stage is taken with a 35 mm lens on a 36 mm wide frame: 54° across."""
 
@@ -56,8 +58,10 @@ def sample_example(
     """Example number `seed` of a split; `sequences` is how likely a shot is drawn as two or three moves in a row.
 
     The test split is written with held-out sentence patterns, and half of its shots are held-out combinations (of
-    move and shot size, or of two moves) that training never shows.
+    move and shot size, or of two moves) that training never shows. Raises ValueError for `sequences` outside [0, 1].
     """
+    if not 0 <= sequences <= 1:
+        raise ValueError(f"sequences is a probability, not {sequences}")
     rng = np.random.default_rng([seed, _SPLITS[split], num_shots or 0])
     patterns = captions.TRAIN if split == "train" else captions.HELD_OUT
     count = num_shots or int(rng.choice(list(SHOT_RATIO), p=list(SHOT_RATIO.values())))

@@ -7,6 +7,7 @@ collection of its own beside 'params' and is not exported.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from shotverse_jax.camera.tokenizer import FIRST_BIN, POSE_VALUES, header_length
 from shotverse_jax.config import PlannerConfig
@@ -14,6 +15,8 @@ from shotverse_jax.config import PlannerConfig
 COLLECTION = "path_probe"
 METRES = 2.0
 """Translations are regressed in units of this, about the reach of a shot, so that they weigh as much as rotations."""
+STILL = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1.0], np.float32)
+"""The twelve values of a pose that is the frame it is told in."""
 
 
 def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
@@ -28,15 +31,13 @@ def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
 def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> jax.Array:
     """[B, K, count, 12] read from pose tokens: stage and poses 1 … count-1 of each shot seen from its pose 0.
 
-    Per pose translation over `METRES`, then rotation row-major; rotations are taken as written, not projected.
+    Per pose translation over `METRES`, then rotation row-major; rotations are taken as written, not projected. Where
+    the path is told in steps, those are what is read, as wide as if all of the shot went on like that.
     """
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
     scale_B = 10.0 ** (2 * value_BN[:, 1])
-    if config.tokens.stage == "header":
-        stage_BP = value_BN[:, 2 : 1 + header]
-    else:
-        stage_BP = jnp.array([[0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1.0]])
+    stage_BP = value_BN[:, 2 : 1 + header] if config.tokens.stage == "header" else STILL[None]
     stage_BKP = jnp.broadcast_to(stage_BP[:, None, None], (len(ids_BN), num_shots, 1, POSE_VALUES))
     shot_tokens = count * POSE_VALUES
     starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)
@@ -53,7 +54,11 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     def parts(x):
         return x[..., :3], x[..., 3:].reshape(*x.shape[:-1], 3, 3)
 
-    later_BKP = shots_BKP[:, :, 1:] if config.tokens.path == "shot" else seen(shots_BKP[:, :, 1:])
+    later_BKP = shots_BKP[:, :, 1:]
+    if config.tokens.path == "world":
+        later_BKP = seen(later_BKP)
+    elif config.tokens.path == "step":
+        later_BKP = STILL + (count - 1) * (later_BKP - STILL)
     local_BKP = jnp.concatenate([seen(stage_BKP), later_BKP], axis=2)
     return local_BKP.at[..., :3].multiply(scale_B[:, None, None, None] / METRES)
 

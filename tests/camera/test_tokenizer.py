@@ -14,6 +14,7 @@ EVERY = PoseTokenConfig(poses="every", every=4, stage="none")
 COUNT = PoseTokenConfig(poses="count", count=5, stage="header")
 WORLD = PoseTokenConfig(poses="count", count=5, stage="world")
 LOCAL = PoseTokenConfig(poses="count", count=5, stage="world", path="shot")
+STEPS = PoseTokenConfig(poses="count", count=5, stage="world", path="step")
 
 
 def walk(seed, lengths, still=False):
@@ -38,7 +39,7 @@ lengths = st.lists(st.integers(4, 60), min_size=1, max_size=4)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), lengths, st.sampled_from([EVERY, COUNT, WORLD, LOCAL]), st.booleans())
+@given(st.integers(0, 10_000), lengths, st.sampled_from([EVERY, COUNT, WORLD, LOCAL, STEPS]), st.booleans())
 def test_round_trip_stays_within_a_cell(seed, lengths, config, still):
     trajectory, tokenizer = walk(seed, lengths, still), PoseTokenizer(config)
     ids = tokenizer.encode(trajectory)
@@ -69,7 +70,7 @@ def test_tokens_by_hand():
     assert ids.tolist() == [BOS, *(FIRST_BIN + np.array(expected)), EOS]
 
 
-@pytest.mark.parametrize("config", [COUNT, WORLD, LOCAL], ids=lambda config: f"{config.stage}-{config.path}")
+@pytest.mark.parametrize("config", [COUNT, WORLD, LOCAL, STEPS], ids=lambda config: f"{config.stage}-{config.path}")
 def test_decode_gives_every_frame_and_starts_at_the_first_camera(config):
     trajectory, tokenizer = walk(3, [21, 16]), PoseTokenizer(config)
     decoded = tokenizer.decode(

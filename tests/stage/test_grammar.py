@@ -110,6 +110,8 @@ def test_sequences_are_as_frequent_as_asked(monkeypatch, sequences, low, high):
         grammar.sample_example(seed, sequences=sequences)
     assert low <= np.mean(counts) <= high, "those with the same move twice are drawn as one"
     assert PlannerTrainConfig().sequences == grammar.SEQUENCES
+    with pytest.raises(ValueError, match="a probability"):
+        grammar.sample_example(0, sequences=sequences + 1.1)
 
 
 def test_shot_counts_follow_the_ratio():

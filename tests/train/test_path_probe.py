@@ -17,8 +17,8 @@ CONFIG = planner_nano()
 
 
 @pytest.mark.parametrize(("num_shots", "stage"), [(1, "header"), (3, "header"), (2, "world")])
-@pytest.mark.parametrize("path", ["world", "shot"])
-def test_targets_are_the_shot_seen_from_its_first_camera(num_shots, stage, path):
+@pytest.mark.parametrize("path", ["world", "shot", "step"])
+def test_targets_are_the_stage_and_the_path_as_the_shot_sees_them(num_shots, stage, path):
     config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, stage=stage, path=path))
     tokenizer = PoseTokenizer(config.tokens)
     for seed in range(8):
@@ -28,6 +28,9 @@ def test_targets_are_the_shot_seen_from_its_first_camera(num_shots, stage, path)
         for (start, end), target_CP in zip(trajectory.spans, target_KCP, strict=True):
             poses = se3.resample(trajectory.pose_T34, tokenizer.pose_frames(start, end))
             seen = se3.relative(poses[0], np.concatenate([trajectory.stage_34[None], poses[1:]]))
+            if path == "step":  # as if each of them went on for the whole shot
+                steps = se3.compose(se3.inverse(poses[:-1]), poses[1:])
+                seen[1:] = np.eye(3, 4) + len(steps) * (steps - np.eye(3, 4))
             cell = tokenizer.parse(ids).scale / 256
             np.testing.assert_allclose(target_CP[:, :3] * path_probe.METRES, seen[:, :, 3], atol=4 * cell + 0.1)
             np.testing.assert_allclose(target_CP[:, 3:].reshape(-1, 3, 3), seen[:, :, :3], atol=0.03)
