@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 # Programs that several tests compile are compiled once, also across worker processes and runs.
@@ -20,6 +21,42 @@ def reference() -> Path:
     if not folder:
         pytest.skip("SHOTVERSE_REFERENCE is not set: the records of the original programs are not here")
     return Path(folder)
+
+
+@pytest.fixture
+def parity(record_property):
+    """parity(what, ours, theirs) → largest difference over the RMS of theirs.
+
+    Of trees, gradients of weights, it is that of the worst leaf over its largest value: those of embeddings are nearly
+    all zero. The largest of every test file are printed at the end of the run.
+    """
+
+    def difference(ours, theirs, size):
+        ours, theirs = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+        return float(np.max(np.abs(ours - theirs)) / size(np.abs(theirs)))
+
+    def measure(what, ours, theirs):
+        if isinstance(theirs, dict):
+            error = max(jax.tree.leaves(jax.tree.map(lambda a, b: difference(a, b, np.max), ours, theirs)))
+        else:
+            error = difference(ours, theirs, lambda x: np.sqrt(np.mean(x**2)))
+        record_property("parity", (what, error))
+        return error
+
+    return measure
+
+
+def pytest_terminal_summary(terminalreporter):
+    largest = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == "parity":
+                key = report.nodeid.split("::")[0], value[0]
+                largest[key] = max(largest.get(key, 0.0), value[1])
+    if largest:
+        terminalreporter.section("parity: largest errors")
+    for (file, what), error in sorted(largest.items()):
+        terminalreporter.write_line(f"{error:.1e}  {what}  {file}")
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ def save(path, meta, arrays):
     return path
 
 
-def test_the_gendop_record_replays(reference):
+def test_the_gendop_record_replays(reference, record_property):
     report = verify_record(reference / "golden" / "gendop_opt.npz", tol=1e-5)
     assert report.ok and report.model == "gendop_opt"
     logits, tokens = report.outputs
     assert (logits.name, tokens.name) == ("logits", "greedy_token_ids")
+    record_property("parity", ("logits", logits.max_rel_rms))
     assert 0 < logits.max_rel_rms < 1e-5
     assert tokens.max_abs == 0
 

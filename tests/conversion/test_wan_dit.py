@@ -67,10 +67,11 @@ def test_what_does_not_fit_is_named():
 
 
 @pytest.mark.parametrize("name", RECORDS)
-def test_a_record_replays(reference, name):
+def test_a_record_replays(reference, name, record_property):
     """Original HoloCine in float32, and ShotVerse's camera and 4D RoPE built on it."""
     report = verify_record(reference / "golden" / f"{name}.npz", tol=1e-4)
     assert report.model == RECORDS[name] and [output.name for output in report.outputs] == ["output"]
+    record_property("parity", (f"velocity, {RECORDS[name]}", report.outputs[0].max_rel_rms))
     assert report.ok and 0 < report.outputs[0].max_rel_rms < 1e-4, report
 
 

@@ -43,7 +43,7 @@ def original(rgbd):
 
 
 @pytest.mark.parametrize("rgbd", [False, True])
-def test_logits(rgbd):
+def test_logits(rgbd, parity):
     modules, decoder = original(rgbd)
     tensors = {f"{part}.{name}": x.numpy() for part, m in modules.items() for name, x in m.state_dict().items()}
     hf = {name: x.numpy() for name, x in decoder.state_dict().items()}
@@ -77,4 +77,4 @@ def test_logits(rgbd):
     params = gendop.from_torch(tensors, config)
     ours = jax.jit(GenDoP(config).apply)({"params": params}, pose_ids_BN, text_ids_BT, mask_BT, *pictures)
     assert ours.shape == (2, 8, 260)
-    assert np.abs(ours - theirs[:, places:]).max() < 1e-4 * np.abs(theirs).max()
+    assert parity("logits", ours, theirs[:, places:]) < 1e-4

@@ -50,11 +50,7 @@ def channels_last(x_BCTHW):
     return np.moveaxis(x_BCTHW.detach().numpy(), 1, -1)
 
 
-def relative(ours, theirs):
-    return np.max(np.abs(np.asarray(ours) - theirs)) / np.max(np.abs(theirs))
-
-
-def test_encode(pair):
+def test_encode(pair, parity):
     config, model, variables = pair
     video_BTHWC = np.random.default_rng(0).uniform(-1, 1, (2, 9, 16, 24, 3)).astype(np.float32)
     with torch.no_grad():
@@ -62,13 +58,13 @@ def test_encode(pair):
     vae = WanVAE(config)
     mean_BTHWC, logvar_BTHWC = jax.jit(lambda x: vae.apply(variables, x, method="moments"))(video_BTHWC)
     assert mean_BTHWC.shape[1] == 3 and np.std(mean_BTHWC) > 0.05
-    assert relative(mean_BTHWC, channels_last(posterior.mean)) < 1e-4
-    assert relative(np.clip(logvar_BTHWC, -30, 20), channels_last(posterior.logvar)) < 1e-4
+    assert parity("encoder", mean_BTHWC, channels_last(posterior.mean)) < 1e-4
+    assert parity("encoder", np.clip(logvar_BTHWC, -30, 20), channels_last(posterior.logvar)) < 1e-4
     expected = (channels_last(posterior.mean) - np.array(MEAN)) / np.array(STD)
-    assert relative(encode_chunked(vae, variables, jnp.asarray(video_BTHWC)), expected) < 1e-4
+    assert parity("encoder, streamed", encode_chunked(vae, variables, jnp.asarray(video_BTHWC)), expected) < 1e-4
 
 
-def test_decode(pair):
+def test_decode(pair, parity):
     config, model, variables = pair
     latents_BTHWC = np.random.default_rng(1).normal(size=(2, 3, 3, 2, 4)).astype(np.float32)
     with torch.no_grad():
@@ -76,8 +72,8 @@ def test_decode(pair):
     expected, vae = channels_last(video), WanVAE(config)
     ours = jax.jit(lambda x: vae.apply(variables, x, method="decode"))(latents_BTHWC)
     assert ours.shape[1] == 9 and np.std(expected) > 0.05 and np.mean(np.abs(expected) < 1) > 0.3
-    assert relative(ours, expected) < 1e-4
-    assert relative(decode_chunked(vae, variables, jnp.asarray(latents_BTHWC)), expected) < 1e-4
+    assert parity("decoder", ours, expected) < 1e-4
+    assert parity("decoder, streamed", decode_chunked(vae, variables, jnp.asarray(latents_BTHWC)), expected) < 1e-4
 
 
 @pytest.mark.parametrize("pair", ["4x4x4"], indirect=True)
