@@ -13,5 +13,6 @@ def get_config(preset: str = "planner_small", model: dict | None = None, **train
     config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)
     config.model.update(model or {})
     config.task = "planner"
-    config.base_weights = ""  # folder of the pre-trained language model; empty: start from random weights
+    # Folder of the pre-trained language model, or a planner to go on from; empty: start from random weights.
+    config.base_weights = ""
     return config

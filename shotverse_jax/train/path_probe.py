@@ -32,7 +32,7 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     """[B, K, count, 12] read from pose tokens: stage and poses 1 … count-1 of each shot seen from its pose 0.
 
     Per pose translation over `METRES`, then rotation row-major; rotations are taken as written, not projected. Where
-    the path is told in steps, those are what is read, as wide as if all of the shot went on like that.
+    the path is told in steps, those are what is read, times √(count - 1), so that they weigh about as much.
     """
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
@@ -58,7 +58,7 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     if config.tokens.path == "world":
         later_BKP = seen(later_BKP)
     elif config.tokens.path == "step":
-        later_BKP = STILL + (count - 1) * (later_BKP - STILL)
+        later_BKP = STILL + (count - 1) ** 0.5 * (later_BKP - STILL)
     local_BKP = jnp.concatenate([seen(stage_BKP), later_BKP], axis=2)
     return local_BKP.at[..., :3].multiply(scale_B[:, None, None, None] / METRES)
 

@@ -1,4 +1,4 @@
-"""What a planner's run keeps of its text tokenizer from one start to the next."""
+"""What a planner's run begins with, and what it keeps of its text tokenizer from one start to the next."""
 
 import dataclasses
 import functools
@@ -11,7 +11,8 @@ from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.config import Execution, PlannerTrainConfig, planner_nano
 from shotverse_jax.data.bpe import PIN, load_text_tokenizer
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.pretrained import init_planner
+from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.pretrained import export_planner, find_planner, find_tokenizer, init_planner, load_planner
 from shotverse_jax.screenplay import Screenplay, Shot, write_screenplay
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.state import init_state, make_optimizer
@@ -60,6 +61,23 @@ def test_a_run_refuses_another_tokenizer(start, tmp_path):
     assert "\n" not in str(caught.value) and PIN in str(caught.value)
     (folder / "tokenizer.json").write_bytes(kept)
     build()
+
+
+def test_a_planner_to_go_on_from(tmp_path):
+    config, run = planner_nano(), PlannerTrainConfig(path_weight=1.0)
+    params = init_planner(Planner(config, Execution()), config, jax.random.key(3))["params"]
+    export_planner(params, config, find_tokenizer("planner_small"), tmp_path / "base")
+    config = dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, path="step"))
+    mesh = make_mesh(run.mesh)
+    variables = planner.make_variables(Planner(config, Execution()), config, run, str(tmp_path / "base"), mesh)
+    assert variables.keys() == {"params", "path_probe"}
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], load_planner(tmp_path / "base")[1])
+    other = dataclasses.replace(config, num_queries=3)
+    with pytest.raises(ValueError, match="another size than the config's.*'num_queries': 2"):
+        planner.make_variables(Planner(other, Execution()), other, run, str(tmp_path / "base"), mesh)
+    assert planner.find_base("planner_small") == (find_planner("planner_small"), True)
+    with pytest.raises(ValueError, match="no_such"):
+        planner.find_base("no_such")
 
 
 def test_a_run_from_before_the_note_goes_on_and_gets_one(start):

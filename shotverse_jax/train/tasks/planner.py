@@ -1,6 +1,8 @@
 """Training a planner on the stage: screenplays and trajectories of the film grammar, made as they are needed."""
 
+import dataclasses
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +22,16 @@ from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import export_adapter, export_planner, init_planner, load_language_model
+from shotverse_jax.pretrained import (
+    CONFIG,
+    TOKENIZER,
+    export_adapter,
+    export_planner,
+    find_planner,
+    init_planner,
+    load_language_model,
+    load_planner,
+)
 from shotverse_jax.pretrained.folder import is_arrays
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train import path_probe
@@ -31,9 +42,12 @@ from shotverse_jax.train.task import Task
 def build(values: dict, folder: Path) -> Task:
     """The task of a config's values; `folder` gets the text tokenizer when one is learned, and a note which it is.
 
+    base_weights: folder of the pre-trained language model; or a whole planner to go on from, by folder or shipped name,
+    whose pose tokens may be told otherwise (`model.tokens`); "" begins with random weights.
+
     Raises:
-        ValueError: an unknown value, a run in `folder` that was started with another text tokenizer, or scenes that
-            cannot be used (`data`, `test_data`).
+        ValueError: an unknown value, a run in `folder` that was started with another text tokenizer, a base of another
+            size, or scenes that cannot be used (`data`, `test_data`).
     """
     base_weights = values.pop("base_weights")
     config = from_dict(PlannerConfig, values.pop("model"))
@@ -101,8 +115,8 @@ def _prepare_tokenizer(
 ) -> Path:
     """The pre-trained language model's tokenizer, or one learned from the training captions on the first start."""
     if base_weights:
-        return Path(base_weights) / "tokenizer.json"
-    path = folder / "tokenizer.json"
+        return find_base(base_weights)[0] / TOKENIZER
+    path = folder / TOKENIZER
     if not path.exists():
         captions = scenes["train"].captions() if scenes else stage_captions(sample_example, run.bpe_examples)
         tokenizer = train_text_tokenizer(captions, planner.text.vocab_size)
@@ -114,20 +128,21 @@ def _prepare_tokenizer(
 def make_variables(
     planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str, mesh: Mesh
 ) -> dict:
-    """Random variables on a mesh, with the language model's weights of `base_weights`, unless that is "", and fresh
-    adapters where the config has them."""
+    """Random variables on a mesh, with the weights of `base_weights` (see `build`), and fresh adapters where the config
+    has them."""
     key = jax.random.key(run.seed)
+    base, whole = find_base(base_weights) if base_weights else (None, False)
 
     def fresh():
         variables = init_planner(planner, config, key)
-        if base_weights:
+        if base:
             del variables["params"]["vlm"]
         return variables
 
-    variables = create(fresh, mesh)
-    if base_weights:
+    variables = {"params": _planner(base, config, mesh)} if whole else create(fresh, mesh)
+    if base and not whole:
         dtype = "float32" if config.lora is None else run.execution.dtype  # frozen weights need no float32 copy
-        variables["params"]["vlm"] = _language_model(Path(base_weights), config, mesh, dtype)
+        variables["params"]["vlm"] = _language_model(base, config, mesh, dtype)
     if config.lora is not None:
         vlm = variables["params"]["vlm"]
         adapter = create(lambda: lora.init(jax.random.fold_in(key, 1), vlm, config.lora), mesh)
@@ -135,6 +150,24 @@ def make_variables(
     if run.path_weight:
         variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), config)
     return variables
+
+
+def find_base(base_weights: str) -> tuple[Path, bool]:
+    """The folder of `base_weights`, and whether a whole planner is in it. Raises ValueError when there is none."""
+    folder = Path(base_weights)
+    if not folder.is_dir():
+        folder = find_planner(base_weights)
+    file = folder / CONFIG
+    return folder, file.is_file() and "tokens" in json.loads(file.read_text(encoding="utf-8"))
+
+
+def _planner(folder: Path, config: PlannerConfig, mesh: Mesh) -> dict:
+    """Parameters of a planner that has the sizes of the config."""
+    base_config, params, _ = load_planner(folder, mesh=mesh)
+    sizes = {name: getattr(base_config, name) for name in ("text", "decoder", "num_queries", "encoder", "decoder_kind")}
+    if dataclasses.replace(config, **sizes) != config:
+        raise ValueError(f"the planner in {folder} is of another size than the config's: {sizes}")
+    return params
 
 
 def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str) -> dict:
