@@ -489,7 +489,10 @@ def planner_qwen3vl_2b() -> PlannerConfig:
 
 
 def planner_small() -> PlannerConfig:
-    """The planner that ships: same code, trained from scratch on the stage, so there is no frozen base and no LoRA."""
+    """The small planner: same code, trained from scratch on the stage, so there is no frozen base and no LoRA.
+
+    The one that ships goes on from it with poses told step by step, see configs/planner/small_steps.py.
+    """
     return PlannerConfig(
         text=Qwen3VLTextConfig(
             vocab_size=4096,
@@ -502,7 +505,7 @@ def planner_small() -> PlannerConfig:
             mrope_section=(12, 10, 10),
         ),
         decoder=OPTConfig(hidden_size=192, num_layers=6, num_heads=3, max_positions=512, dropout=0.0),
-        tokens=PoseTokenConfig(poses="count", count=5, stage="world", path="step"),
+        tokens=PoseTokenConfig(poses="count", count=5, stage="world", path="shot"),
         lora=None,
         num_queries=8,
         max_text_tokens=448,

@@ -14,5 +14,5 @@ def get_config(preset: str = "controller_small", model: dict | None = None, **tr
     config.model.update(model or {})
     config.task = "controller"
     config.text_tokenizer = "planner_small"  # stage "base" learns a text encoder: folder of its tokenizer.json
-    config.base_weights = ""  # stages "high" and "low": folder with base.safetensors
+    config.base_weights = ""  # stages "high" and "low": folder of the base model, or of an expert to go on from
     return config

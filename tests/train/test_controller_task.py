@@ -119,6 +119,13 @@ def test_base_then_high_then_low(values, tmp_path):
         np.testing.assert_allclose(entry.scale * entry.a @ entry.b, changed, atol=0.02 * np.abs(changed).max())
         assert bool(cameras) == (stage == "high")
 
+        more = values(stage, **options | {"base_weights": str(tmp_path / "controller")})  # it has no base model
+        del more["task"]
+        task = controller.build(more, tmp_path)
+        start = flatten(task.frozen) | flatten(task.trainable)
+        for name in ("ffn_in", "camera") if stage == "high" else ("ffn_in",):
+            np.testing.assert_array_equal(start[f"params/dit/blocks/{name}/kernel"], params["blocks"][name]["kernel"])
+
 
 def test_experts_without_adapters_are_refused(values, tmp_path):
     task, state, *_ = run(values("base"), tmp_path, steps=1)

@@ -19,6 +19,7 @@ from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
+from shotverse_jax.pretrained.folder import find, is_arrays
 from shotverse_jax.train.task import Task
 
 
@@ -26,8 +27,9 @@ def build(values: dict, folder: Path) -> Task:
     """The task of a config's values.
 
     Stage "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
-    tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model in the folder `base_weights` and read
-    with the encoder `model.text`; where the films were recorded with its states (`launch/encode.py --text`), these take
+    tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model of `base_weights`, a folder or shipped
+    name, or go on from its expert of that stage where it has no base model; they read with the encoder `model.text`.
+    Where the films were recorded with its states (`launch/encode.py --text`), these take
     its place and it is not loaded.
 
     Raises:
@@ -50,7 +52,7 @@ def build(values: dict, folder: Path) -> Task:
             text_config, text_params, _ = load_text(config.text, **place)
             tokenizer_file = find_tokenizer(config.text)
         controller = Controller(config, text_config, run.stage, run.execution)
-        _, base = load_expert(base_weights, "base", **place)
+        _, base = load_expert(base_weights, "base" if has_base(base_weights) else run.stage, **place)
         trainable, frozen = adapt(config, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
         pin_tokenizer(tokenizer_file, folder)
@@ -111,15 +113,26 @@ def has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
     return True
 
 
+def has_base(base_weights: str) -> bool:
+    """Whether a controller's folder has the model that its experts were made of. Raises ValueError for no folder."""
+    folder = find("controller", base_weights, ())
+    return (folder / "base.safetensors").is_file() or is_arrays(folder / "base")
+
+
 def adapt(
     config: ControllerConfig, controller: Controller, base: dict, text: dict | None, key, mesh
 ) -> tuple[dict, dict]:
-    """(trainable, frozen): adapters and camera encoders; the base model and the text encoder, if it is needed."""
+    """(trainable, frozen): adapters and camera encoders; the base model and the text encoder, if it is needed.
+
+    A base that has camera encoders goes on with them.
+    """
     if config.lora is None:
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
-    dit = add_camera(base) if config.expert(controller.expert).camera else base
+    fresh = config.expert(controller.expert).camera and not split_camera(base)[1]
+    dit = add_camera(base) if fresh else base
     adapter = create(lambda: lora.init(key, dit, config.lora), mesh)
     rest, camera = split_camera(dit)
+    camera = jax.tree.map(lambda x: x.astype(jnp.float32), camera)
     trainable = {"lora": {"dit": adapter}} | ({"params": {"dit": camera}} if camera else {})
     return trainable, {"params": {"dit": rest} | ({} if text is None else {"text": text})}
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,17 +21,8 @@ from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import (
-    CONFIG,
-    TOKENIZER,
-    export_adapter,
-    export_planner,
-    find_planner,
-    init_planner,
-    load_language_model,
-    load_planner,
-)
-from shotverse_jax.pretrained.folder import is_arrays
+from shotverse_jax.pretrained import export_adapter, export_planner, init_planner, load_language_model, load_planner
+from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
@@ -154,11 +144,8 @@ def make_variables(
 
 def find_base(base_weights: str) -> tuple[Path, bool]:
     """The folder of `base_weights`, and whether a whole planner is in it. Raises ValueError when there is none."""
-    folder = Path(base_weights)
-    if not folder.is_dir():
-        folder = find_planner(base_weights)
-    file = folder / CONFIG
-    return folder, file.is_file() and "tokens" in json.loads(file.read_text(encoding="utf-8"))
+    folder = find("planner or language model", base_weights, ())
+    return folder, (folder / CONFIG).is_file() and "tokens" in read_values(folder)
 
 
 def _planner(folder: Path, config: PlannerConfig, mesh: Mesh) -> dict:

@@ -1,0 +1,16 @@
+"""The planner that ships: goes on from small.py's, `--config.base_weights=FOLDER`, with poses told step by step."""
+
+from functools import partial
+
+from shotverse_jax.configs.planner import small
+
+get_config = partial(
+    small.get_config,
+    model={"tokens": {"path": "step"}},
+    seed=1,
+    sequences=0.35,
+    steps=2300,
+    lr=3e-3,
+    warmup=50,
+    single_shot_steps=50,
+)
