@@ -29,8 +29,8 @@ def build(values: dict, folder: Path) -> Task:
     Stage "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
     tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model of `base_weights`, a folder or shipped
     name, or go on from its expert of that stage where it has no base model; they read with the encoder `model.text`.
-    Where the films were recorded with its states (`launch/encode.py --text`), these take
-    its place and it is not loaded.
+    Where the films were recorded with its states (`launch/encode.py --text`), these take its place and it is not
+    loaded.
 
     Raises:
         ValueError: an unknown value, or states of another encoder or for another negative prompt.
