@@ -36,10 +36,15 @@ def find(what: str, folder_or_name: str | Path, files: Iterable[str]) -> Path:
         pattern = f"{what.split()[0].lower()}_*/{CONFIG}"
         shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(pattern))) or "none"
         raise ValueError(f"no {what} called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
-    missing = [name for name in files if not ((folder / name).is_file() or is_arrays(_arrays(folder / name)))]
+    missing = [name for name in files if not has(folder, name)]
     if missing:
         raise ValueError(f"{folder} is not a {what}: it has no {' and no '.join(missing)}")
     return folder
+
+
+def has(folder: Path, name: str) -> bool:
+    """Whether a folder has a file of that name, or weights as arrays in its place."""
+    return (folder / name).is_file() or is_arrays(_arrays(folder / name))
 
 
 def write(

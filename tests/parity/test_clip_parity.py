@@ -59,13 +59,12 @@ def test_text_states_and_gradients(activation, parity):
         return jnp.sum(states_BTD * weights_BTD), states_BTD
 
     grads, ours = jax.jit(jax.grad(loss, has_aux=True))(clip.text_from_hf(tensors, config))
-    assert (
-        parity("text states", ours, theirs.last_hidden_state.detach().numpy()) < 2e-5
-    )  # padding too, which GenDoP reads
+    # Padding too, which GenDoP reads.
+    assert parity("text states", ours, theirs.last_hidden_state.detach().numpy()) < 2e-5
     assert parity("text states", end_of_text(ours, ids_BT), theirs.pooler_output.detach().numpy()) < 2e-5
     expected = clip.text_from_hf(their_grads, config)
     expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")  # zero: a shift of all scores
-    assert parity("gradients of weights", grads, expected) < 1e-4
+    assert parity("gradients of weights", grads, expected, size=np.max) < 1e-4
 
 
 def test_vision_states_and_gradients(parity):
@@ -93,7 +92,7 @@ def test_vision_states_and_gradients(parity):
     assert parity("vision states", seen.pooled_BD, theirs.pooler_output.detach().numpy()) < 2e-5
     expected = core.to_flax(table, their_grads, abstract)
     expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")
-    assert parity("gradients of weights", grads, expected) < 1e-4
+    assert parity("gradients of weights", grads, expected, size=np.max) < 1e-4
 
 
 def test_a_whole_clip_is_read_for_its_text_tower(parity):

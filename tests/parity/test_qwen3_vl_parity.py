@@ -96,7 +96,7 @@ def test_logits_and_gradients(model, tensors, padded, parity):
     assert parity("states", our_hidden[mask_BT], hidden.detach().numpy()[mask_BT]) < 1e-5
     assert parity("logits", our_logits[mask_BT], logits.detach().numpy()[mask_BT]) < 1e-5
     assert parity("gradients", x_grad, x.grad.numpy()) < 1e-4
-    assert parity("gradients of weights", params_grad, qwen3_vl.from_hf(their_grads, CONFIG)) < 1e-4
+    assert parity("gradients of weights", params_grad, qwen3_vl.from_hf(their_grads, CONFIG), size=np.max) < 1e-4
 
 
 def test_bfloat16_is_near(model, tensors):

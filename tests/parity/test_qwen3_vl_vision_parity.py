@@ -148,7 +148,7 @@ def test_features_logits_and_gradients(theirs, params, pictures, parity):
     for k, feature in enumerate(seen.deepstack_features):
         assert parity("features", rows_of(features.deepstack_KFMD[k], 4), feature.detach()) < 1e-5
     assert parity("logits", logits_BTV[MASK], their_logits[MASK]) < 1e-5
-    assert parity("gradients of weights", grads, qwen3_vl.full_from_hf(their_grads, CONFIG)) < 1e-4
+    assert parity("gradients of weights", grads, qwen3_vl.full_from_hf(their_grads, CONFIG), size=np.max) < 1e-4
 
 
 def test_export_loads_in_transformers(model, params):

@@ -67,7 +67,7 @@ def test_states_and_gradients(model, tensors, parity):
     grads, ours = jax.jit(jax.grad(loss, has_aux=True))(umt5.from_torch(tensors, CONFIG))
     assert ours.dtype == jnp.float32 and not ours[~mask_BS].any()
     assert parity("states", ours[mask_BS], theirs.detach().numpy()[mask_BS]) < 2e-5
-    assert parity("gradients of weights", grads, umt5.from_torch(their_grads, CONFIG)) < 1e-4
+    assert parity("gradients of weights", grads, umt5.from_torch(their_grads, CONFIG), size=np.max) < 1e-4
 
 
 def test_bfloat16_is_near(model, tensors):

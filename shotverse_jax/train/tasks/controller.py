@@ -19,7 +19,7 @@ from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.pretrained import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
-from shotverse_jax.pretrained.folder import find, is_arrays
+from shotverse_jax.pretrained.folder import find, has
 from shotverse_jax.train.task import Task
 
 
@@ -52,7 +52,9 @@ def build(values: dict, folder: Path) -> Task:
             text_config, text_params, _ = load_text(config.text, **place)
             tokenizer_file = find_tokenizer(config.text)
         controller = Controller(config, text_config, run.stage, run.execution)
-        _, base = load_expert(base_weights, "base" if has_base(base_weights) else run.stage, **place)
+        base_folder = find("controller", base_weights, ())
+        begin = "base" if has(base_folder, "base.safetensors") else run.stage
+        _, base = load_expert(base_folder, begin, **place)
         trainable, frozen = adapt(config, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
         pin_tokenizer(tokenizer_file, folder)
@@ -111,12 +113,6 @@ def has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
         if (there := {name: settings.get(name) for name in wanted}) != wanted:
             raise ValueError(f"films were recorded with the text states of {there}, and the controller has {wanted}")
     return True
-
-
-def has_base(base_weights: str) -> bool:
-    """Whether a controller's folder has the model that its experts were made of. Raises ValueError for no folder."""
-    folder = find("controller", base_weights, ())
-    return (folder / "base.safetensors").is_file() or is_arrays(folder / "base")
 
 
 def adapt(
