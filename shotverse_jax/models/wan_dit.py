@@ -85,7 +85,8 @@ class Block(nn.Module):
 
         y_BND = _modulate(x_BND, mlp_shift, mlp_scale, config.eps).astype(x_BND.dtype)
         y_BNF = Linear(config.mlp_size, use_bias=True, name="ffn_in")(y_BND, deterministic)
-        y_BND = Linear(config.hidden_size, use_bias=True, name="ffn_out")(nn.gelu(y_BNF), deterministic)
+        y_BNF = jax.checkpoint(nn.gelu)(y_BNF)  # keeps y alone for the gradient
+        y_BND = Linear(config.hidden_size, use_bias=True, name="ffn_out")(y_BNF, deterministic)
         return gated(x_BND, y_BND, mlp_gate)
 
     def _self_mixer(self, shot_tokens):
