@@ -419,8 +419,8 @@ class PlannerTrainConfig(TrainConfig):
     The first `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no
     probe). bpe_examples: screenplays whose captions the text tokenizer is learned from. data, test_data: recorded
     scenes (`launch/encode.py`), or a table or folder of scenes or DataDoP's as that takes them, in place of the stage;
-    they come as often as they are, whatever shot_weights says. sequences: how likely a shot of the stage
-    is drawn as two or three moves in a row.
+    they come as often as they are, whatever shot_weights says. move_weights: how often a
+    shot of the stage stands still, moves once, in two ways at once, in two or three moves in a row.
     """
 
     data: str = ""
@@ -429,7 +429,7 @@ class PlannerTrainConfig(TrainConfig):
     single_shot_steps: int = 0
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
     text_lengths: tuple[int, ...] = (80, 128, 176, 224)
-    sequences: float = 0.22
+    move_weights: tuple[float, ...] = (0.10, 0.52, 0.16, 0.22)
     bpe_examples: int = 20000
 
 

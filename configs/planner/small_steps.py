@@ -8,7 +8,7 @@ get_config = partial(
     small.get_config,
     model={"tokens": {"path": "step"}},
     seed=1,
-    sequences=0.6,
+    move_weights=(0.10, 0.52, 0.16, 1.17),
     steps=2300,
     lr=3e-3,
     warmup=50,

@@ -19,7 +19,8 @@ from shotverse_jax.stage.moves import Framing, Move, Segment
 from shotverse_jax.stage.scene import KINDS, Scene, Subject, beside, random_scene
 
 SHOT_RATIO = {1: 0.15, 2: 0.51, 3: 0.255, 4: 0.085}
-SEQUENCES = 0.22
+MOVE_RATIO = {"static": 0.10, "one move": 0.52, "two at once": 0.16, "in a row": 0.22}
+_THREE_IN_A_ROW = 0.05 / MOVE_RATIO["in a row"]
 """How likely a shot is drawn as two or three moves in a row; a few of them turn out as one."""
 
 LENS_MM = 35.0
@@ -53,15 +54,16 @@ def sample_example(
     seed: int,
     split: Literal["train", "test"] = "train",
     num_shots: int | None = None,
-    sequences: float = SEQUENCES,
+    move_weights: tuple[float, ...] = tuple(MOVE_RATIO.values()),
 ) -> Example:
-    """Example number `seed` of a split; `sequences` is how likely a shot is drawn as two or three moves in a row.
+    """Example number `seed` of a split; `move_weights` is how often a shot is drawn as each kind in MOVE_RATIO.
 
     The test split is written with held-out sentence patterns, and half of its shots are held-out combinations (of
-    move and shot size, or of two moves) that training never shows. Raises ValueError for `sequences` outside [0, 1].
+    move and shot size, or of two moves) that training never shows. Raises ValueError for weights that are no ratio
+    of the four kinds.
     """
-    if not 0 <= sequences <= 1:
-        raise ValueError(f"sequences is a probability, not {sequences}")
+    if len(move_weights) != len(MOVE_RATIO) or min(move_weights) < 0 or not 0 < sum(move_weights) < np.inf:
+        raise ValueError(f"move weights are one number for each of {', '.join(MOVE_RATIO)}, not {move_weights}")
     rng = np.random.default_rng([seed, _SPLITS[split], num_shots or 0])
     patterns = captions.TRAIN if split == "train" else captions.HELD_OUT
     count = num_shots or int(rng.choice(list(SHOT_RATIO), p=list(SHOT_RATIO.values())))
@@ -78,7 +80,7 @@ def sample_example(
     for index, framing in enumerate(framings):
         who = index % 2 if pattern == "reverse" else 0
         subject = subjects[who]
-        framing, segments = _moves(rng, framing, split, sequences, tracking=pattern == "walk" and rng.random() < 0.6)
+        framing, segments = _moves(rng, framing, split, move_weights, tracking=pattern == "walk" and rng.random() < 0.6)
         moving = any(m.name in moves.TRACKS for s in segments for m in s.moves)
         walked = WALK_PER_SHOT * (index + (0.0 if moving else 0.5)) if pattern == "walk" else 0.0
         pose_T34 = moves.shot_poses(
@@ -183,11 +185,11 @@ def _framings(rng, pattern, count) -> list[Framing]:
     return [Framing(_pick(rng, sizes), angle(), _pick(rng, free)) for _ in range(count)]
 
 
-def _moves(rng, framing, split, sequences, tracking) -> tuple[Framing, tuple[Segment, ...]]:
+def _moves(rng, framing, split, move_weights, tracking) -> tuple[Framing, tuple[Segment, ...]]:
     """What the camera does; redrawn until the combination belongs to the split."""
     want_held_out = split == "test" and rng.random() < 0.5
     for _ in range(40):
-        choice = _tracking(rng) if tracking else (framing, _draw(rng, framing, sequences))
+        choice = _tracking(rng) if tracking else (framing, _draw(rng, framing, move_weights))
         if is_held_out(choice[0].size, choice[1]) == want_held_out:
             break
         if not want_held_out and split == "test":
@@ -204,18 +206,20 @@ def _tracking(rng) -> tuple[Framing, tuple[Segment, ...]]:
     return Framing("medium wide", _pick(rng, ("eye", "eye", "low")), side), (Segment((Move(name),)),)
 
 
-def _draw(rng, framing, sequences) -> tuple[Segment, ...]:
-    kind = np.interp(rng.random(), (0, 1 - sequences, 1), (0, 1 - SEQUENCES, 1))
-    if kind < 0.10:
+def _draw(rng, framing, move_weights) -> tuple[Segment, ...]:
+    edges = np.cumsum([0, *move_weights]) / sum(move_weights)
+    draw = rng.random()
+    kind = int(np.searchsorted(edges, draw, side="right")) - 1
+    if kind == 0:
         return (Segment(()),)
-    if kind < 0.62:
+    if kind == 1:
         return (Segment((_one(rng, framing),)),)
-    if kind < 1 - SEQUENCES:
+    if kind == 2:
         pair = (_pick(rng, _STEPS), _pick(rng, _TURNS)) if rng.random() < 0.75 else _diagonal(rng)
         pair = pair if rng.random() < 0.7 else pair[::-1]
         width = _width(rng)
         return (Segment(tuple(Move(name, width) for name in pair)),)
-    parts = 2 if kind < 0.95 else 3
+    parts = 2 if 1 - draw > _THREE_IN_A_ROW * (1 - edges[3]) else 3
     segments = [Segment(() if rng.random() < 0.25 else (_one(rng, framing),)) for _ in range(parts)]
     names = [s.moves[0].name if s.moves else "static" for s in segments]
     if any(a == b for a, b in zip(names, names[1:], strict=False)):

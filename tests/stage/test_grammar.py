@@ -1,6 +1,7 @@
 """The film grammar: reproducible, exact in its frames, true to its words, and kept apart between splits."""
 
 import collections
+import math
 
 import numpy as np
 import pytest
@@ -97,21 +98,33 @@ def test_cameras_stay_above_the_floor():
         assert height.min() > 0.05
 
 
-@pytest.mark.parametrize(("sequences", "low", "high"), [(0.0, 0, 0), (0.22, 0.1, 0.25), (0.6, 0.4, 0.6)])
-def test_sequences_are_as_frequent_as_asked(monkeypatch, sequences, low, high):
-    counts, shot_poses = [], moves.shot_poses
+@pytest.mark.parametrize("weights", [tuple(grammar.MOVE_RATIO.values()), (0, 1, 0, 0), (0.3, 0, 2, 0.7), (0, 0, 0, 5)])
+def test_kinds_of_moves_are_as_frequent_as_asked(monkeypatch, weights):
+    counts, shot_poses = collections.Counter(), moves.shot_poses
 
     def counted(framing, segments, **rest):
-        counts.append(len(segments) > 1)
+        kind = 3 if len(segments) > 1 else len(segments[0].moves)
+        counts[kind] += segments[0].moves[0].name not in moves.TRACKS if kind == 1 else 1
         return shot_poses(framing, segments, **rest)
 
     monkeypatch.setattr(moves, "shot_poses", counted)
-    for seed in range(100):
-        grammar.sample_example(seed, sequences=sequences)
-    assert low <= np.mean(counts) <= high, "those with the same move twice are drawn as one"
-    assert PlannerTrainConfig().sequences == grammar.SEQUENCES
-    with pytest.raises(ValueError, match="a probability"):
-        grammar.sample_example(0, sequences=sequences + 1.1)
+    for seed in range(150):
+        grammar.sample_example(seed, move_weights=weights)
+    found = np.array([counts[kind] for kind in range(4)]) / counts.total()
+    repeats = (
+        0.1 * weights[3] / sum(weights)
+    )  # the same move twice in a row is drawn as one; pairs kept for the test are redrawn
+    np.testing.assert_allclose(found, np.array(weights) / sum(weights) + [0, repeats, 0, -repeats], atol=0.1)
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, -1, 1, 1), (0, 0, 0, 0), (1, 1, 1, math.inf), (1, math.nan, 1, 1)])
+def test_weights_that_are_no_ratio_are_refused(weights):
+    with pytest.raises(ValueError, match="one number for each of static, one move, two at once, in a row"):
+        grammar.sample_example(0, move_weights=weights)
+
+
+def test_a_run_draws_what_the_grammar_does_unless_told():
+    assert PlannerTrainConfig().move_weights == tuple(grammar.MOVE_RATIO.values())
 
 
 def test_shot_counts_follow_the_ratio():

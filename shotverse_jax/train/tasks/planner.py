@@ -177,7 +177,7 @@ def _source(config, run, tokenizer_file: Path, scenes: dict, split: str, num_ste
     return PlannerSource(
         config=config,
         tokenizer_file=str(tokenizer_file),
-        sample=scenes[split] if scenes else functools.partial(sample_example, sequences=run.sequences),
+        sample=scenes[split] if scenes else functools.partial(sample_example, move_weights=run.move_weights),
         split=split,
         seed=run.seed,
         global_batch=run.batch,
