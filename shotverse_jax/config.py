@@ -420,7 +420,8 @@ class PlannerTrainConfig(TrainConfig):
     probe). bpe_examples: screenplays whose captions the text tokenizer is learned from. data, test_data: recorded
     scenes (`launch/encode.py`), or a table or folder of scenes or DataDoP's as that takes them, in place of the stage;
     they come as often as they are, whatever shot_weights says. move_weights: how often a
-    shot of the stage stands still, moves once, in two ways at once, in two or three moves in a row.
+    shot of the stage stands still, moves once, in two ways at once, in two or three moves in a row; even_angles: how
+    often it looks from low, eye level or high alike (`stage/grammar.py`).
     """
 
     data: str = ""
@@ -430,6 +431,7 @@ class PlannerTrainConfig(TrainConfig):
     shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
     text_lengths: tuple[int, ...] = (80, 128, 176, 224)
     move_weights: tuple[float, ...] = (0.10, 0.52, 0.16, 0.22)
+    even_angles: float = 0.0
     bpe_examples: int = 20000
 
 

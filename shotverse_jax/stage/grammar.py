@@ -55,15 +55,19 @@ def sample_example(
     split: Literal["train", "test"] = "train",
     num_shots: int | None = None,
     move_weights: tuple[float, ...] = tuple(MOVE_RATIO.values()),
+    even_angles: float = 0.0,
 ) -> Example:
     """Example number `seed` of a split; `move_weights` is how often a shot is drawn as each kind in MOVE_RATIO.
 
-    The test split is written with held-out sentence patterns, and half of its shots are held-out combinations (of
-    move and shot size, or of two moves) that training never shows. Raises ValueError for weights that are no ratio
-    of the four kinds.
+    `even_angles` is the share of shots that look from low, eye level or high equally often, whatever the pattern; in
+    the others eye level prevails. The test split is written with held-out sentence patterns, and half of its shots are
+    held-out combinations (of move and shot size, or of two moves) that training never shows. Raises ValueError for
+    weights that are no ratio of the four kinds, and for a share outside [0, 1].
     """
     if len(move_weights) != len(MOVE_RATIO) or min(move_weights) < 0 or not 0 < sum(move_weights) < np.inf:
         raise ValueError(f"move weights are one number for each of {', '.join(MOVE_RATIO)}, not {move_weights}")
+    if not 0 <= even_angles <= 1:
+        raise ValueError(f"even_angles is a share of the shots, 0 to 1, not {even_angles}")
     rng = np.random.default_rng([seed, _SPLITS[split], num_shots or 0])
     patterns = captions.TRAIN if split == "train" else captions.HELD_OUT
     count = num_shots or int(rng.choice(list(SHOT_RATIO), p=list(SHOT_RATIO.values())))
@@ -79,6 +83,8 @@ def sample_example(
     poses, texts = [], []
     for index, framing in enumerate(framings):
         who = index % 2 if pattern == "reverse" else 0
+        if even_angles and rng.random() < even_angles:
+            framing = dataclasses.replace(framing, angle=_pick(rng, ("low", "eye", "high")))
         subject = subjects[who]
         framing, segments = _moves(rng, framing, split, move_weights, tracking=pattern == "walk" and rng.random() < 0.6)
         moving = any(m.name in moves.TRACKS for s in segments for m in s.moves)

@@ -123,6 +123,22 @@ def test_weights_that_are_no_ratio_are_refused(weights):
         grammar.sample_example(0, move_weights=weights)
 
 
+def test_angles_are_as_even_as_asked(monkeypatch):
+    counts, shot_poses = collections.Counter(), moves.shot_poses
+
+    def counted(framing, segments, **rest):
+        counts[framing.angle] += segments[0].moves[:1] not in [(Move(name),) for name in moves.TRACKS]
+        return shot_poses(framing, segments, **rest)
+
+    monkeypatch.setattr(moves, "shot_poses", counted)
+    for seed in range(150):
+        grammar.sample_example(seed, even_angles=1.0)
+    assert set(+counts) == {"low", "eye", "high"}
+    np.testing.assert_allclose([n / counts.total() for n in counts.values()], 1 / 3, atol=0.1)
+    with pytest.raises(ValueError, match="a share of the shots"):
+        grammar.sample_example(0, even_angles=1.5)
+
+
 def test_a_run_draws_what_the_grammar_does_unless_told():
     assert PlannerTrainConfig().move_weights == tuple(grammar.MOVE_RATIO.values())
 
