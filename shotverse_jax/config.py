@@ -419,9 +419,9 @@ class PlannerTrainConfig(TrainConfig):
     The first `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no
     probe). bpe_examples: screenplays whose captions the text tokenizer is learned from. data, test_data: recorded
     scenes (`launch/encode.py`), or a table or folder of scenes or DataDoP's as that takes them, in place of the stage;
-    they come as often as they are, whatever shot_weights says. move_weights: how often a
-    shot of the stage stands still, moves once, in two ways at once, in two or three moves in a row; even_angles: how
-    often it looks from low, eye level or high alike (`stage/grammar.py`).
+    they come as often as they are, whatever shot_weights says. move_weights: how often a shot of the
+    stage stands still, moves once, in two ways at once, in two or three moves in a row; even_angles: how often it looks
+    from low, eye level or high alike (`stage/grammar.py`).
     """
 
     data: str = ""

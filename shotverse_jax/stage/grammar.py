@@ -20,8 +20,8 @@ from shotverse_jax.stage.scene import KINDS, Scene, Subject, beside, random_scen
 
 SHOT_RATIO = {1: 0.15, 2: 0.51, 3: 0.255, 4: 0.085}
 MOVE_RATIO = {"static": 0.10, "one move": 0.52, "two at once": 0.16, "in a row": 0.22}
+"""How often a shot is drawn as each kind; a few of those in a row turn out as one move."""
 _THREE_IN_A_ROW = 0.05 / MOVE_RATIO["in a row"]
-"""How likely a shot is drawn as two or three moves in a row; a few of them turn out as one."""
 
 LENS_MM = 35.0
 """Every shot of the stage is taken with a 35 mm lens on a 36 mm wide frame: 54° across."""

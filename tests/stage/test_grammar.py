@@ -111,9 +111,8 @@ def test_kinds_of_moves_are_as_frequent_as_asked(monkeypatch, weights):
     for seed in range(150):
         grammar.sample_example(seed, move_weights=weights)
     found = np.array([counts[kind] for kind in range(4)]) / counts.total()
-    repeats = (
-        0.1 * weights[3] / sum(weights)
-    )  # the same move twice in a row is drawn as one; pairs kept for the test are redrawn
+    # The same move twice in a row is drawn as one; pairs that are kept for the test are drawn again.
+    repeats = 0.1 * weights[3] / sum(weights)
     np.testing.assert_allclose(found, np.array(weights) / sum(weights) + [0, repeats, 0, -repeats], atol=0.1)
 
 
