@@ -98,22 +98,41 @@ def test_cameras_stay_above_the_floor():
         assert height.min() > 0.05
 
 
-@pytest.mark.parametrize("weights", [tuple(grammar.MOVE_RATIO.values()), (0, 1, 0, 0), (0.3, 0, 2, 0.7), (0, 0, 0, 5)])
-def test_kinds_of_moves_are_as_frequent_as_asked(monkeypatch, weights):
-    counts, shot_poses = collections.Counter(), moves.shot_poses
+@pytest.fixture
+def drawn(monkeypatch):
+    """drawn(count, **options) → framing and segments of every shot of the examples 0 to count - 1."""
+    shots, shot_poses = [], moves.shot_poses
 
-    def counted(framing, segments, **rest):
-        kind = 3 if len(segments) > 1 else len(segments[0].moves)
-        counts[kind] += segments[0].moves[0].name not in moves.TRACKS if kind == 1 else 1
+    def recorded(framing, segments, **rest):
+        shots.append((framing, segments))
         return shot_poses(framing, segments, **rest)
 
-    monkeypatch.setattr(moves, "shot_poses", counted)
-    for seed in range(150):
-        grammar.sample_example(seed, move_weights=weights)
-    found = np.array([counts[kind] for kind in range(4)]) / counts.total()
-    # The same move twice in a row is drawn as one; pairs that are kept for the test are drawn again.
-    repeats = 0.1 * weights[3] / sum(weights)
-    np.testing.assert_allclose(found, np.array(weights) / sum(weights) + [0, repeats, 0, -repeats], atol=0.1)
+    def draw(count, **options):
+        monkeypatch.setattr(moves, "shot_poses", recorded)
+        for seed in range(count):
+            grammar.sample_example(seed, **options)
+        return shots
+
+    return draw
+
+
+@pytest.mark.parametrize(("in_a_row", "low", "high"), [(0.0, 0, 0), (0.22, 0.1, 0.25), (1.17, 0.4, 0.6)])
+def test_sequences_are_as_frequent_as_asked(drawn, in_a_row, low, high):
+    shots = drawn(100, move_weights=(0.10, 0.52, 0.16, in_a_row))
+    sequences = [len(segments) > 1 for _, segments in shots]
+    assert low <= np.mean(sequences) <= high, "those with the same move twice are drawn as one"
+
+
+@pytest.mark.parametrize("weights", [tuple(grammar.MOVE_RATIO.values()), (0, 1, 0, 0), (0.3, 0, 2, 0.7), (0, 0, 0, 5)])
+def test_kinds_of_moves_are_as_frequent_as_asked(weights):
+    rng, counts = np.random.default_rng(0), collections.Counter()
+    for _ in range(2000):
+        segments = grammar._draw(rng, Framing("medium", "eye", "front"), weights)
+        counts[3 if len(segments) > 1 else len(segments[0].moves)] += 1
+    found, asked = np.array([counts[kind] for kind in range(4)]) / 2000, np.array(weights) / sum(weights)
+    repeats = asked[3] - found[3]  # the same move twice in a row is drawn as one
+    assert 0 <= repeats <= 0.15 * asked[3] and not found[[0, 2, 3]][asked[[0, 2, 3]] == 0].any()
+    np.testing.assert_allclose(found[:3], asked[:3] + [0, repeats, 0], atol=0.03)
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, -1, 1, 1), (0, 0, 0, 0), (1, 1, 1, math.inf), (1, math.nan, 1, 1)])
@@ -122,17 +141,11 @@ def test_weights_that_are_no_ratio_are_refused(weights):
         grammar.sample_example(0, move_weights=weights)
 
 
-def test_angles_are_as_even_as_asked(monkeypatch):
-    counts, shot_poses = collections.Counter(), moves.shot_poses
-
-    def counted(framing, segments, **rest):
-        counts[framing.angle] += segments[0].moves[:1] not in [(Move(name),) for name in moves.TRACKS]
-        return shot_poses(framing, segments, **rest)
-
-    monkeypatch.setattr(moves, "shot_poses", counted)
-    for seed in range(150):
-        grammar.sample_example(seed, even_angles=1.0)
-    assert set(+counts) == {"low", "eye", "high"}
+def test_angles_are_as_even_as_asked(drawn):
+    tracks = lambda segments: any(move.name in moves.TRACKS for move in segments[0].moves)  # noqa: E731
+    shots = drawn(150, even_angles=1.0)
+    counts = collections.Counter(framing.angle for framing, segments in shots if not tracks(segments))
+    assert set(counts) == {"low", "eye", "high"}
     np.testing.assert_allclose([n / counts.total() for n in counts.values()], 1 / 3, atol=0.1)
     with pytest.raises(ValueError, match="a share of the shots"):
         grammar.sample_example(0, even_angles=1.5)

@@ -170,15 +170,16 @@ def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str)
 def _source(config, run, tokenizer_file: Path, scenes: dict, split: str, num_steps: int) -> PlannerSource:
     """Training batches, or for the test split as many held-out ones of all shot counts."""
     host, num_hosts = batch_share(make_mesh(run.mesh))
-    grammar = functools.partial(sample_example, move_weights=run.move_weights, even_angles=run.even_angles)
+    sample = functools.partial(sample_example, move_weights=run.move_weights, even_angles=run.even_angles)
     weights, singles = run.shot_weights, run.single_shot_steps if split == "train" else 0
     if scenes:
-        weights = scenes[split].counts(len(run.text_lengths))
+        sample = scenes[split]
+        weights = sample.counts(len(run.text_lengths))
         singles = singles if weights[0] else 0
     return PlannerSource(
         config=config,
         tokenizer_file=str(tokenizer_file),
-        sample=scenes[split] if scenes else grammar,
+        sample=sample,
         split=split,
         seed=run.seed,
         global_batch=run.batch,
