@@ -59,7 +59,8 @@ class Mlp(nn.Module):
     def __call__(self, x_BTD, deterministic):
         gate_BTF = Linear(self.config.mlp_size, name="gate_proj")(x_BTD, deterministic)
         up_BTF = Linear(self.config.mlp_size, name="up_proj")(x_BTD, deterministic)
-        return Linear(self.config.hidden_size, name="down_proj")(nn.silu(gate_BTF) * up_BTF, deterministic)
+        gated = jax.checkpoint(lambda gate, up: nn.silu(gate) * up)  # keeps its two inputs alone for the gradient
+        return Linear(self.config.hidden_size, name="down_proj")(gated(gate_BTF, up_BTF), deterministic)
 
 
 class Block(nn.Module):
