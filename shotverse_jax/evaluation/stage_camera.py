@@ -34,12 +34,15 @@ class StageCamera:
     def __call__(self, video_THWC: np.ndarray) -> np.ndarray:
         """[T, H, W, 3] uint8 → [T, 3, 4] camera-to-world, OpenCV axes, metres, in the stage's frame; each frame alone.
 
+        Frames larger or smaller than the network's are resized (linear, antialiased).
+
         Raises:
-            ValueError: frames of another size than the network's.
+            ValueError: frames of other proportions than the network's, whose lens would not be the one it knows.
         """
-        size = (self.config.height, self.config.width, 3)
-        if video_THWC.ndim != 4 or video_THWC.shape[1:] != size:
-            raise ValueError(f"the pose estimator reads frames of shape {size}, got {video_THWC.shape[1:]}")
+        height, width = self.config.height, self.config.width
+        shape = video_THWC.shape
+        if len(shape) != 4 or shape[3] != 3 or shape[1] * width != shape[2] * height:
+            raise ValueError(f"the pose estimator reads frames of the proportions {height} x {width}, got {shape[1:]}")
         network = PoseNet(self.config, self.execution)
         parts = []
         for start in range(0, len(video_THWC), _BATCH):
@@ -50,7 +53,11 @@ class StageCamera:
 
 
 def _estimate(network: PoseNet, params: dict, frames_BHWC: jax.Array) -> jax.Array:
-    return network.apply({"params": params}, frames_BHWC / jnp.float32(127.5) - 1)[0]
+    size = network.config.height, network.config.width
+    frames_BHWC = frames_BHWC.astype(jnp.float32)
+    if frames_BHWC.shape[1:3] != size:
+        frames_BHWC = jax.image.resize(frames_BHWC, (len(frames_BHWC), *size, 3), "linear")
+    return network.apply({"params": params}, frames_BHWC / 127.5 - 1)[0]
 
 
 _poses = jax.jit(_estimate, static_argnums=0)

@@ -94,7 +94,9 @@ def test_the_estimator_reads_frames_one_by_one(tmp_path):
     expected = network.apply({"params": camera.params}, video / np.float32(127.5) - 1)[0]
     assert poses.shape == (70, 3, 4)
     np.testing.assert_allclose(poses, expected, atol=1e-4)
-    with pytest.raises(ValueError, match="frames of shape"):
+    plain = np.broadcast_to(video[:3, :1, :1], (3, 16, 24, 3))
+    np.testing.assert_allclose(camera(np.broadcast_to(video[:3, :1, :1], (3, 40, 60, 3))), camera(plain), atol=1e-4)
+    with pytest.raises(ValueError, match="proportions 16 x 24"):
         camera(video[:, :8])
 
 
