@@ -70,6 +70,7 @@ def test_films_of_held_out_scenes():
     assert scores["rot_ratio"] < card("rot_ratio", "controller_small") + 0.15
     assert scores["cut_f1"] > card("cut_f1", "controller_small") - 0.15
     assert scores["render_rot_deg_median"] < 3
+    assert scores["vae_cut_f1"] > 0.85 and scores["vae_color_accuracy"] > 0.6
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 192), (32, 48)])
