@@ -5,19 +5,17 @@ import functools
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.config import WanVAEConfig
 from shotverse_jax.data.film import film_clip
 from shotverse_jax.evaluation.cuts import cut_f1, find_cuts, shot_cut_accuracy
 from shotverse_jax.evaluation.stage_camera import camera_errors, known_poses
 from shotverse_jax.evaluation.stage_color import color_accuracy
+from shotverse_jax.infer.encode import encode_video
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
-from shotverse_jax.models.wan_vae import WanVAE, encode_chunked
 from shotverse_jax.stage.scene import Scene
 
 
@@ -94,7 +92,9 @@ def film_held_out(
     scores = score_films(videos, trajectories, staged, estimator)
     control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
     render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
-    coded = [_recoded(cinematographer, clip.video_THWC) for clip in clips]
+    encode = jax.jit(functools.partial(encode_video, cinematographer.vae_config))
+    latents = (encode(cinematographer.vae, clip.video_THWC[None]) for clip in clips)
+    coded = [_decoded(cinematographer, latents_BTHWC)[0] for latents_BTHWC in latents]
     most = color_accuracy(coded, trajectories, staged) | _cut_scores(coded, trajectories)
     return {
         **scores,
@@ -108,17 +108,6 @@ def film_held_out(
 def _decoded(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> np.ndarray:
     """Films [B, T, H, W, 3] uint8."""
     return np.concatenate(list(decode(cinematographer, latents_BTHWC)), axis=1)
-
-
-def _recoded(cinematographer: Cinematographer, video_THWC: np.ndarray) -> np.ndarray:
-    """What the VAE leaves of a video [T, H, W, 3] uint8."""
-    latents_BTHWC = _encode(cinematographer.vae, video_THWC[None], cinematographer.vae_config)
-    return _decoded(cinematographer, latents_BTHWC)[0]
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _encode(params: dict, video_BTHWC: jax.Array, config: WanVAEConfig) -> jax.Array:
-    return encode_chunked(WanVAE(config), {"params": params}, video_BTHWC / jnp.float32(127.5) - 1)
 
 
 def shuffled(trajectories: Sequence[Trajectory]) -> list[Trajectory]:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from tokenizers import Tokenizer
 
-from shotverse_jax.config import Execution
+from shotverse_jax.config import Execution, WanVAEConfig
 from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt
 from shotverse_jax.data.records import NEGATIVE, Record, pack
 from shotverse_jax.files import replacing
@@ -33,6 +33,16 @@ def chained(steps: Sequence[Transform]) -> Transform | None:
     return run if steps else None
 
 
+def encode_video(config: WanVAEConfig, params: dict, video_BTHWC: jax.Array) -> jax.Array:
+    """Latents [B, T', H', W', C], normalised means, of frames [B, T, H, W, 3] uint8; large ones by chunks."""
+    from shotverse_jax.models.wan_vae import WanVAE, encode_chunked
+
+    video_BTHWC = video_BTHWC / jnp.float32(127.5) - 1
+    if video_BTHWC.size // 3 > WHOLE:
+        return encode_chunked(WanVAE(config), {"params": params}, video_BTHWC)
+    return WanVAE(config).apply({"params": params}, video_BTHWC, method="encode")
+
+
 def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
     """A transform that puts `latents`, float16 [T', H', W', C], normalised means, in the place of each record's
     `video`; and the settings that say which VAE made them. All videos have one shape; the films of a batch are split
@@ -41,21 +51,12 @@ def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
     Raises:
         ValueError: there is no such VAE. The transform: videos that it cannot encode.
     """
-    from shotverse_jax.models.wan_vae import WanVAE, encode_chunked
     from shotverse_jax.pretrained import load_vae
 
     config, params = load_vae(name)
     settings = {"vae": Path(name).name, "vae_sha256": _digest(params)}
     split, params, batch = _spread(params, batch)
-
-    @jax.jit
-    def encode(params, video_BTHWC):
-        video_BTHWC = video_BTHWC / jnp.float32(127.5) - 1
-        if video_BTHWC.size // 3 > WHOLE:
-            latents = encode_chunked(WanVAE(config), {"params": params}, video_BTHWC)
-        else:
-            latents = WanVAE(config).apply({"params": params}, video_BTHWC, method="encode")
-        return latents.astype(jnp.float16)
+    encode = jax.jit(lambda params, video_BTHWC: encode_video(config, params, video_BTHWC).astype(jnp.float16))
 
     def transform(records: Iterable[Record]) -> Iterator[Record]:
         for part in _batches(records, batch):
