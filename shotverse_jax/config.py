@@ -472,8 +472,10 @@ class ControllerTrainConfig(TrainConfig):
     levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data, test_data: folders of
     encoded films (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance.
     max_shots: the most that a film has; its prompt gets so many windows. loss_weight: of each noise level in the loss,
-    none (the paper's Eq. 5) or DiffSynth's. preview_weights: folder of the base model that previews of an expert have
-    at the other's noise levels; empty: the one that it starts from.
+    none (the paper's Eq. 5) or DiffSynth's. subject_weight: how much a latent that shows nothing but a subject counts
+    in the loss, where one without counts 1 (Eq. 5: all 1); the films must say where subjects are, as the stage's do.
+    preview_weights: folder of the base model that previews of an expert have at the other's noise levels; empty: the
+    one that it starts from.
     """
 
     stage: Literal["base", "high", "low"] = "high"
@@ -482,6 +484,7 @@ class ControllerTrainConfig(TrainConfig):
     text_dropout: float = 0.1
     max_shots: int = 4
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
+    subject_weight: float = 1.0
     preview_weights: str = ""
 
 

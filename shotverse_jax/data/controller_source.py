@@ -5,6 +5,7 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import einops
 import numpy as np
 
 from shotverse_jax.camera import se3
@@ -70,10 +71,12 @@ class ControllerSource(StepSource):
         rows: windows per prompt; the most shots a film may have.
         states: batches have the text states that were recorded (`--text`), context_BSD float16, in place of ids_BS;
             no tokenizer is needed.
+        subjects: batches have subject_BTHW float32, the share of each latent that shows a subject.
 
     Raises:
-        ValueError: a batch that does not divide over the hosts; on access, films of several shapes or without a stage
-            where the camera is told on it, and a prompt that does not fit.
+        ValueError: a batch that does not divide over the hosts; on access, films of several shapes, without a stage
+            where the camera is told on it or without masks of their subjects where these are asked for, and a prompt
+            that does not fit.
     """
 
     config: ControllerConfig
@@ -87,6 +90,7 @@ class ControllerSource(StepSource):
     host: int = 0
     num_hosts: int = 1
     states: bool = False
+    subjects: bool = False
 
     @functools.cached_property
     def _tokenizer(self):
@@ -112,6 +116,8 @@ class ControllerSource(StepSource):
             "camera_BTP": np.stack([camera_rows(self.config, film["pose_T34"]) for film, _ in films]),
             **collate_prompts(self.config, [self._windows(text) for _, text in films], self.rows),
         }
+        if self.subjects:
+            batch["subject_BTHW"] = np.stack([_share(film) for film, _ in films])
         if self.states:
             length = batch.pop("ids_BS").shape[1]
             states = [text["text_SD"] for _, text in films]
@@ -126,6 +132,11 @@ class ControllerSource(StepSource):
                 f"{film['name']}: this controller is told where the camera is on the stage, and the path has no stage; "
                 'train with model.camera_frame="scene"'
             )
+        if self.subjects and "subject_THW" not in film:
+            raise ValueError(
+                f"{self.folder} does not say where its subjects are; train with subject_weight=1, or, if its films are "
+                "the stage's, encode them again"
+            )
         dropped = np.random.default_rng((self.seed, index)).random() < self.text_dropout
         return film, self._negative if dropped else film
 
@@ -139,3 +150,10 @@ class ControllerSource(StepSource):
         spans = [tuple(span) for span in text["spans"].tolist()]
         blank_S = np.zeros(length, np.int32)  # the ids are in the states
         return PromptWindows(blank_S, len(text["text_SD"]), spans[0] if spans else None, tuple(spans[1:]))
+
+
+def _share(film: dict) -> np.ndarray:
+    """[T', H', W'] float32: the share of the pixels of each latent of a film that show a subject."""
+    _, height, width, _ = film["latents"].shape
+    mask_THW = film["subject_THW"].astype(np.float32)
+    return einops.reduce(mask_THW, "t (h y) (w x) -> t h w", "mean", h=height, w=width)

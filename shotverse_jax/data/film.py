@@ -15,7 +15,7 @@ from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, Shot, snap, to_t
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.stage.raycast import primitives, render
+from shotverse_jax.stage.raycast import SUBJECT, primitives, render
 from shotverse_jax.stage.scene import Scene
 
 
@@ -29,12 +29,14 @@ class FilmClip:
             `time_T` the seconds on the stage, `stage_34` the stage.
         screenplay: the grammar's, with durations, fps and size of this film: its layout is the video's.
         scene: what was rendered.
+        subject_THW: bool [T, H, W], where one of its subjects shows.
     """
 
     video_THWC: np.ndarray
     trajectory: Trajectory
     screenplay: Screenplay
     scene: Scene
+    subject_THW: np.ndarray
 
 
 def film_clip(
@@ -62,12 +64,14 @@ def film_clip(
     scene = dataclasses.replace(scene_from_screenplay(captions), subjects=example.scene.subjects)
     scene = scene.clear_views(pose_T34[:, :, 3])
     prims = primitives(scene, trajectory.time_T)
-    video_THWC = np.asarray(render(prims, pose_T34, trajectory.intrinsics_T4, width, height).color_THW3)
+    frames = render(prims, pose_T34, trajectory.intrinsics_T4, width, height)
     shots = [
         Shot(text, (end - start) / fps) for text, (start, end) in zip(trajectory.captions, layout.spans, strict=True)
     ]
     screenplay = Screenplay(trajectory.global_caption, tuple(shots), fps=fps, width=width, height=height)
-    return FilmClip(video_THWC, trajectory, screenplay, scene)
+    seen_THW = np.asarray(frames.instance_THW) - SUBJECT
+    subject_THW = (seen_THW >= 0) & (seen_THW < len(scene.subjects))
+    return FilmClip(np.asarray(frames.color_THW3), trajectory, screenplay, scene, subject_THW)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +102,14 @@ class StageFilms:
 
     def __getitem__(self, seed: int) -> dict[str, np.ndarray | str]:
         """video [T, H, W, 3] uint8; of the latent frames, frames 0, 4, 8, …: pose_T34 float32 in the stage's frame,
-        metres, and shot_T int32; intrinsics [4] float32 fx, fy, cx, cy, pixels; texts: prompt (HoloCine's) and seed."""
+        metres, shot_T int32 and subject_THW uint8, 1 where a subject shows; intrinsics [4] float32 fx, fy, cx, cy,
+        pixels; texts: prompt (HoloCine's) and seed."""
         clip = film_clip(seed, self.split, self.frames, self.height, self.width, self.fps)
         return {
             "video": clip.video_THWC,
             "pose_T34": stage_poses(clip.trajectory)[::LATENT_STRIDE].astype(np.float32),
             "shot_T": clip.trajectory.shot_T[::LATENT_STRIDE],
+            "subject_THW": clip.subject_THW[::LATENT_STRIDE].astype(np.uint8),
             "intrinsics": clip.trajectory.intrinsics_T4[0].astype(np.float32),
             "prompt": to_text(clip.screenplay, "holocine"),
             "seed": str(seed),

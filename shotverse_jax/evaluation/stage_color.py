@@ -7,11 +7,9 @@ import numpy as np
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.evaluation.stage_camera import known_poses
-from shotverse_jax.stage.raycast import primitives, render
+from shotverse_jax.stage.raycast import SUBJECT, primitives, render
 from shotverse_jax.stage.scene import COLORS, Scene
 
-SUBJECT = 2
-"""Instance number of the first subject (`Scene`)."""
 EVERY = 4
 """Frames between those that are looked at: the video's latent frames."""
 LEAST_PIXELS = 60

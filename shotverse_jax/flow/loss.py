@@ -28,8 +28,8 @@ def flow_loss(
 ) -> jax.Array:
     """Mean of weight (predicted - velocity_target)^2, a float32 scalar.
 
-    weight: a number or an array of the first axes (one per sample: [B]). mask: 1 where an entry counts and 0 where it
-    does not, of a shape that broadcasts to the arrays; the mean is over what counts.
+    weight: a number or an array of the first axes (one per sample: [B]). mask: how much each entry counts in the
+    mean, 0 for not at all, of a shape that broadcasts to the arrays.
     """
     error = jnp.square(jnp.asarray(predicted, jnp.float32) - velocity_target(clean, noise))
     error = _leading(weight, error) * error

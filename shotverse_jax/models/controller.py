@@ -16,7 +16,7 @@ NOISE_BINS = 4
 
 Batch = dict[str, jax.Array]
 """`data/controller_source.py`: latents_BTHWC, shot_BT, camera_BTP and the prompt's ids_BS (or its states context_BSD,
-made before), real_BS, window_BKS."""
+made before), real_BS, window_BKS; subject_BTHW where the loss has a weight for subjects."""
 
 
 class Controller(nn.Module):
@@ -64,12 +64,14 @@ def controller_loss(
     batch: Batch,
     key: jax.Array,
     loss_weight: Literal["uniform", "diffsynth"] = "uniform",
+    subject_weight: float = 1.0,
     deterministic: bool = False,
 ) -> tuple[jax.Array, dict]:
     """Flow matching at the noise levels of the controller's expert (the base: all) → (loss, metrics), float32.
 
     The metrics are errors without weight: of all samples, of each quarter of the expert's noise levels, of either
     expert's levels for the base; NaN where no sample is. And the norm of the camera encoders, if there are any.
+    subject_weight: how much a latent that shows nothing but a subject counts, where one without counts 1.
     key decides noise levels, noise and, unless deterministic, the adapters' dropout.
     """
     config = controller.config
@@ -82,7 +84,10 @@ def controller_loss(
     rngs = None if deterministic else {"dropout": dropout_key}
     velocity_BTHWC = controller.apply(variables, noisy_BTHWC, sigma_B, batch, deterministic, rngs=rngs)
     weight_B = bell_weight(sigma_B, config.shift) if loss_weight == "diffsynth" else jnp.ones_like(sigma_B)
-    loss = flow_loss(velocity_BTHWC, clean_BTHWC, noise_BTHWC, weight_B)
+    mask_BTHW1 = None
+    if subject_weight != 1:
+        mask_BTHW1 = 1 + (subject_weight - 1) * batch["subject_BTHW"][..., None]
+    loss = flow_loss(velocity_BTHWC, clean_BTHWC, noise_BTHWC, weight_B, mask_BTHW1)
     error_B = jax.vmap(flow_loss)(velocity_BTHWC, clean_BTHWC, noise_BTHWC)
     metrics = {"loss_unweighted": jnp.mean(error_B)}
     if owns == "both":

@@ -30,6 +30,8 @@ _SKY_LOOKS = {  # zenith, horizon, sun light, sky light on surfaces
     "night": ((0.02, 0.03, 0.09), (0.10, 0.13, 0.24), (0.34, 0.40, 0.56), (0.20, 0.23, 0.33)),
 }
 _HAZE = 45.0  # metres after which the floor has lost 63 % of its colour to the horizon
+SUBJECT = 2
+"""Instance number of a scene's first subject; the others follow, then the props. 0 is the sky, 1 the floor."""
 
 
 class Frames(NamedTuple):
@@ -58,7 +60,7 @@ def primitives(scene: Scene, time_T: np.ndarray) -> dict[str, np.ndarray]:
         tail = (7,) if shape == "capsule" else (3, 4)
         table = np.zeros((len(time_T), capacity, *tail), np.float32)
         color, instance, used = np.zeros((capacity, 3), np.float32), np.zeros(capacity, np.int32), 0
-        for number, body in enumerate(bodies, start=2):
+        for number, body in enumerate(bodies, start=SUBJECT):
             if shape not in body:
                 continue
             rows, shades = body[shape]

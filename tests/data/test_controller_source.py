@@ -136,3 +136,21 @@ def test_films_of_several_shapes_are_refused(tokenizer_file, tmp_path):
     write_dataset(tmp_path, [film | {"latents": np.zeros((1, 2, w, 4), np.float16)} for w in (2, 3)], {})
     with pytest.raises(ValueError, match="several shapes"):
         source(tmp_path, tokenizer_file)[0]
+
+
+def test_the_share_of_subjects_in_every_latent(tokenizer_file, tmp_path, folder):
+    mask_THW = np.zeros((1, 16, 24), np.uint8)
+    mask_THW[0, :4, 8:16] = 1
+    film = {
+        "latents": np.zeros((1, 2, 3, 4), np.float16),
+        "pose_T34": np.eye(3, 4)[None],
+        "shot_T": np.zeros(1, np.int32),
+        "subject_THW": mask_THW,
+        "prompt": PROMPTS[1],
+    }
+    write_dataset(tmp_path, [film], {})
+    _, batch = source(tmp_path, tokenizer_file, subjects=True)[0]
+    np.testing.assert_array_equal(batch["subject_BTHW"], np.tile([[[0, 0.5, 0], [0, 0, 0]]], (4, 1, 1, 1)))
+    assert "subject_BTHW" not in source(tmp_path, tokenizer_file)[0][1]
+    with pytest.raises(ValueError, match="does not say where its subjects are"):
+        source(folder, tokenizer_file, subjects=True)[0]

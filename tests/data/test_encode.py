@@ -68,8 +68,10 @@ def test_records_are_clips_of_the_stage(videos):
     np.testing.assert_array_equal(record["video"], clip.video_THWC)
     np.testing.assert_allclose(record["pose_T34"], stage_poses(clip.trajectory)[[0, 4, 8, 12, 16]], atol=1e-6)
     np.testing.assert_array_equal(record["shot_T"], clip.screenplay.layout().latent_index_T)
+    np.testing.assert_array_equal(record["subject_THW"], clip.subject_THW[::4])
     np.testing.assert_allclose(record["intrinsics"], np.array([35 / 36, 35 / 36, 0.5, 1 / 3]) * WIDTH, rtol=1e-6)
-    assert [record[name].dtype for name in ("pose_T34", "shot_T", "intrinsics")] == [np.float32, np.int32, np.float32]
+    kinds = {"pose_T34": np.float32, "shot_T": np.int32, "intrinsics": np.float32, "subject_THW": np.uint8}
+    assert [record[name].dtype for name in kinds] == list(kinds.values())
     assert parse_text(record["prompt"], "holocine").caption == clip.screenplay.caption
     assert record["prompt"].count("[shot cut]") == clip.trajectory.num_shots - 1 and record["seed"] == "0"
 

@@ -53,6 +53,15 @@ def test_the_scene_is_the_words_but_for_the_subjects():
     assert set(clip.scene.props) <= set(cast.props)
 
 
+def test_subjects_are_where_their_colour_shows():
+    clip = clip_of(1)
+    other = {"black": "white"}
+    recoloured = tuple(dataclasses.replace(s, color=other.get(s.color, "black")) for s in clip.scene.subjects)
+    film = preview_frames(clip.trajectory, dataclasses.replace(clip.scene, subjects=recoloured), 48, 32)
+    changed_THW = np.abs(np.stack(list(film)).astype(int) - clip.video_THWC).max(-1) > 24
+    assert changed_THW[clip.subject_THW].mean() > 0.5 and changed_THW[~clip.subject_THW].mean() < 0.01
+
+
 def test_the_same_film_comes_from_any_world_and_at_the_stage_s_own_pace():
     walker = next(seed for seed in range(50) if sample_example(seed).scene.subjects[0].action == "walk")
     clip = clip_of(walker)

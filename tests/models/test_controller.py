@@ -52,6 +52,26 @@ def test_errors_are_told_by_quarters_of_the_experts_noise(expert, owns):
             assert metrics[f"loss_{name}"] == pytest.approx(np.mean(1 + sigma_B[mine]), rel=1e-3)
 
 
+def test_subjects_count_as_much_as_they_are_told_to():
+    clean_BTHWC = jax.random.normal(jax.random.key(1), (2, 1, 1, 2, 3))
+
+    class Blind(Guess):
+        """Errs by 1 + sigma in the second latent of every film alone."""
+
+        def apply(self, *inputs, **options):
+            wrong = super().apply(*inputs, **options)
+            sigma = jnp.asarray(self.sigma_B)[:, None, None, None, None]
+            return wrong - jnp.sqrt(1 + sigma) * jnp.array([1.0, 0.0])[:, None]
+
+    batch = {"latents_BTHWC": clean_BTHWC, "subject_BTHW": jnp.array([[0.0, 1.0], [0.0, 0.5]]).reshape(2, 1, 1, 2)}
+    guess = Blind("low", clean_BTHWC)
+    loss, metrics = controller_loss(guess, {}, batch, jax.random.key(0), subject_weight=5.0)
+    error_B = 1 + guess.sigma_B
+    assert loss == pytest.approx((5 * error_B[0] + 3 * error_B[1]) / (1 + 5 + 1 + 3), rel=1e-4)
+    assert metrics["loss_unweighted"] == pytest.approx(error_B.mean() / 2, rel=1e-4)
+    assert controller_loss(guess, {}, batch, jax.random.key(0))[0] == pytest.approx(error_B.mean() / 2, rel=1e-4)
+
+
 def test_noise_that_no_sample_has_says_nothing():
     metrics, _ = measured("high", 1)
     values = [value for name, value in metrics.items() if name.startswith("loss_sigma")]

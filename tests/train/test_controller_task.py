@@ -34,6 +34,7 @@ def films(tmp_path_factory):
             "latents": rng.normal(size=(3, 2, 4, 4)).astype(np.float16),
             "pose_T34": pose_T34,
             "shot_T": shot_T,
+            "subject_THW": np.repeat(rng.integers(0, 2, (3, 16, 4), np.uint8), 8, axis=2),
             "prompt": PROMPT,
         }
         for _ in range(4)
@@ -125,6 +126,11 @@ def test_base_then_high_then_low(values, tmp_path):
         start = flatten(task.frozen) | flatten(task.trainable)
         for name in ("ffn_in", "camera") if stage == "high" else ("ffn_in",):
             np.testing.assert_array_equal(start[f"params/dit/blocks/{name}/kernel"], params["blocks"][name]["kernel"])
+
+
+def test_the_weight_of_subjects_is_in_the_loss(values, tmp_path):
+    equal, more = (run(values("base", subject_weight=weight), tmp_path, steps=1)[3][0] for weight in (1.0, 9.0))
+    assert np.isfinite(more) and abs(more - equal) > 1e-3 * equal
 
 
 def test_experts_without_adapters_are_refused(values, tmp_path):

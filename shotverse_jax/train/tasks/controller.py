@@ -79,7 +79,9 @@ def make_loss(controller: Controller, run: ControllerTrainConfig) -> Callable:
 
     def loss_fn(variables, batch, layout, key):
         drawn = jax.random.key(run.seed) if key is None else key
-        return controller_loss(controller, variables, batch, drawn, run.loss_weight, deterministic=key is None)
+        return controller_loss(
+            controller, variables, batch, drawn, run.loss_weight, run.subject_weight, deterministic=key is None
+        )
 
     return loss_fn
 
@@ -148,4 +150,5 @@ def _source(config, run, tokenizer_file: Path | None, states: bool, split: str, 
         host=host,
         num_hosts=num_hosts,
         states=states,
+        subjects=run.subject_weight != 1,
     )
