@@ -439,6 +439,8 @@ class PlannerTrainConfig(TrainConfig):
 class VAETrainConfig(TrainConfig):
     """A video VAE's run: crops of `frames` x `height` x `width` of films; L1 and `kl_weight` times KL divergence.
 
+    color_weight: of a term that makes a latent's first three channels the mean colour (YCbCr) of its pixels, and keeps
+    that colour in what is decoded, so that a network which films latents tells colours apart; 0 (Wan's VAE): none.
     part: "decoder" keeps the encoder, and so all latents that were made with it, and trains the other half.
     """
 
@@ -447,6 +449,7 @@ class VAETrainConfig(TrainConfig):
     height: int = 64
     width: int = 64
     kl_weight: float = 1e-6
+    color_weight: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)

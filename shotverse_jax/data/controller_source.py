@@ -5,8 +5,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
-import einops
 import numpy as np
+from einops import reduce
 
 from shotverse_jax.camera import se3
 from shotverse_jax.config import ControllerConfig
@@ -156,4 +156,4 @@ def _share(film: dict) -> np.ndarray:
     """[T', H', W'] float32: the share of the pixels of each latent of a film that show a subject."""
     _, height, width, _ = film["latents"].shape
     mask_THW = film["subject_THW"].astype(np.float32)
-    return einops.reduce(mask_THW, "t (h y) (w x) -> t h w", "mean", h=height, w=width)
+    return reduce(mask_THW, "t (h y) (w x) -> t h w", "mean", h=height, w=width)

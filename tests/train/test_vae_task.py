@@ -94,7 +94,7 @@ def test_loss_and_metrics():
     vae = WanVAE(TINY)
     variables = vae.init(jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))
     video = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3)).astype(np.uint8)
-    loss, metrics = task.vae_loss(vae, variables, jnp.asarray(video), 0.1, None)
+    loss, metrics = task.vae_loss(vae, variables, jnp.asarray(video), 0.1, 0.0, None)
 
     pixels = video / 127.5 - 1
     mean, logvar = (np.asarray(x, np.float64) for x in vae.apply(variables, pixels, method="moments"))
@@ -108,8 +108,26 @@ def test_loss_and_metrics():
     np.testing.assert_allclose(metrics["psnr"], psnr, rtol=1e-5)
     np.testing.assert_allclose(loss, metrics["l1"] + 0.1 * kl, rtol=1e-5)
 
-    drawn = [float(task.vae_loss(vae, variables, video, 0.1, jax.random.key(i))[0]) for i in (1, 1, 2)]
+    drawn = [float(task.vae_loss(vae, variables, video, 0.1, 0.0, jax.random.key(i))[0]) for i in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2] and abs(drawn[0] - loss) > 1e-6
+
+
+def test_the_first_channels_can_be_asked_to_be_the_colour():
+    vae = WanVAE(TINY)
+    variables = vae.init(jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))
+    video = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3)).astype(np.uint8)
+    mean, _ = vae.apply(variables, video / 127.5 - 1, method="moments")
+    colors = np.asarray(task.latent_colors(jnp.asarray(video / 127.5 - 1), 2, 2))
+    red, green, blue = np.moveaxis(np.stack([video[:, 0, 2:, :2], video[:, 1:, 2:, :2].mean(1)], 1).mean((2, 3)), -1, 0)
+    expected = [0.299 * red + 0.587 * green + 0.114 * blue - 127.5]  # Y; Cb and Cr are scaled differences from it
+    expected += [(blue - 127.5 - expected[0]) / 1.772, (red - 127.5 - expected[0]) / 1.402]
+    np.testing.assert_allclose(colors[:, :, 1, 0], np.stack(expected, -1) / 127.5, atol=1e-3)
+    plain, _ = task.vae_loss(vae, variables, video, 0.1, 0.0, None)
+    loss, metrics = task.vae_loss(vae, variables, video, 0.1, 3.0, None)
+    rebuilt = task.latent_colors(vae.apply(variables, mean, clip=False, method="decode"), 2, 2)
+    wrong = np.mean((np.asarray(mean)[..., :3] - colors) ** 2) + np.mean((np.asarray(rebuilt) - colors) ** 2)
+    np.testing.assert_allclose(metrics["color"], wrong, rtol=1e-5)
+    np.testing.assert_allclose(loss, plain + 3 * metrics["color"], rtol=1e-5)
 
 
 def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):

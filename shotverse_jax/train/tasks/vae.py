@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import reduce
 
 from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.data.film import StageFilms
@@ -19,6 +20,7 @@ from shotverse_jax.parallel.rules import create
 from shotverse_jax.pretrained import export_vae, init_vae, load_vae
 from shotverse_jax.train.task import Task
 
+YCBCR = ((0.299, -0.1687, 0.5), (0.587, -0.3313, -0.4187), (0.114, 0.5, -0.0813))  # of red, of green, of blue
 STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed
 LATENT_FILMS = 256  # whose latents tell the mean and standard deviation that are exported
 
@@ -55,7 +57,7 @@ def build(values: dict, folder: Path) -> Task:
         return FilmSource(films[split], split, crop, config, run, steps, *batch_share(mesh))
 
     def loss_fn(variables, batch, layout, key):
-        return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, key)
+        return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, run.color_weight, key)
 
     def export(variables, folder):
         if run.part == "decoder":
@@ -74,12 +76,18 @@ def _unscaled(config: WanVAEConfig) -> WanVAEConfig:
 
 
 def vae_loss(
-    vae: WanVAE, variables: dict, video_BTHWC: jax.Array, kl_weight: float, key: jax.Array | None
+    vae: WanVAE,
+    variables: dict,
+    video_BTHWC: jax.Array,
+    kl_weight: float,
+    color_weight: float,
+    key: jax.Array | None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(L1 + kl_weight * KL, metrics), means over pixels and over latents; video is uint8.
+    """(L1 + kl_weight * KL + color_weight * colour, metrics), means over pixels and over latents; video is uint8.
 
-    Latents are drawn from the posterior, or its mean where `key` is None. The metrics are l1, kl (nats per latent) and
-    psnr in dB, the mean over films, of video clipped to its range.
+    Latents are drawn from the posterior, or its mean where `key` is None. Colour is how far `latent_colors` of the
+    video are from the first three channels of that mean, and from those of the decoded video, in squares. The metrics
+    are l1, kl (nats per latent), color, and psnr in dB, the mean over films, of video clipped to its range.
     """
     video_BTHWC = video_BTHWC.astype(jnp.float32) / 127.5 - 1
     mean_BTHWC, logvar_BTHWC = vae.apply(variables, video_BTHWC, method="moments")
@@ -90,9 +98,22 @@ def vae_loss(
     rebuilt_BTHWC = vae.apply(variables, latents_BTHWC, clip=False, method="decode")
     l1 = jnp.mean(jnp.abs(rebuilt_BTHWC - video_BTHWC))
     kl = jnp.mean(mean_BTHWC**2 + jnp.exp(logvar_BTHWC) - 1 - logvar_BTHWC) / 2
+    colors = functools.partial(latent_colors, time=time_factor(vae.config), space=space_factor(vae.config))
+    true_BTHW3 = colors(video_BTHWC)
+    color = jnp.mean((mean_BTHWC[..., :3] - true_BTHW3) ** 2) + jnp.mean((colors(rebuilt_BTHWC) - true_BTHW3) ** 2)
     square_B = jnp.mean((jnp.clip(rebuilt_BTHWC, -1, 1) - video_BTHWC) ** 2, axis=(1, 2, 3, 4))
     psnr = jnp.mean(10 * jnp.log10(4 / jnp.maximum(square_B, 1e-10)))
-    return l1 + kl_weight * kl, {"l1": l1, "kl": kl, "psnr": psnr}
+    return l1 + kl_weight * kl + color_weight * color, {"l1": l1, "kl": kl, "color": color, "psnr": psnr}
+
+
+def latent_colors(video_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
+    """[B, T', H', W', 3]: the mean Y, Cb, Cr (BT.601) of the pixels of each latent of RGB video in [-1, 1].
+
+    A latent is `time` frames of `space` x `space` pixels, the first one a single frame.
+    """
+    small_BTHWC = reduce(video_BTHWC, "b t (h y) (w x) c -> b t h w c", "mean", y=space, x=space)
+    rest_BTHWC = reduce(small_BTHWC[:, 1:], "b (t z) h w c -> b t h w c", "mean", z=time)
+    return jnp.concatenate([small_BTHWC[:, :1], rest_BTHWC], axis=1) @ jnp.array(YCBCR)
 
 
 def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -> tuple[list[float], list[float]]:
