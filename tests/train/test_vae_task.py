@@ -107,6 +107,7 @@ def test_loss_and_metrics():
     np.testing.assert_allclose(metrics["kl"], kl, rtol=1e-5)
     np.testing.assert_allclose(metrics["psnr"], psnr, rtol=1e-5)
     np.testing.assert_allclose(loss, metrics["l1"] + 0.1 * kl, rtol=1e-5)
+    assert "color" not in metrics
 
     drawn = [float(task.vae_loss(vae, variables, video, 0.1, 0.0, jax.random.key(i))[0]) for i in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2] and abs(drawn[0] - loss) > 1e-6

@@ -87,7 +87,8 @@ def vae_loss(
 
     Latents are drawn from the posterior, or its mean where `key` is None. Colour is how far `latent_colors` of the
     video are from the first three channels of that mean, and from those of the decoded video, in squares. The metrics
-    are l1, kl (nats per latent), color, and psnr in dB, the mean over films, of video clipped to its range.
+    are l1, kl (nats per latent), psnr in dB, the mean over films, of video clipped to its range, and color where it has
+    a weight.
     """
     video_BTHWC = video_BTHWC.astype(jnp.float32) / 127.5 - 1
     mean_BTHWC, logvar_BTHWC = vae.apply(variables, video_BTHWC, method="moments")
@@ -98,12 +99,15 @@ def vae_loss(
     rebuilt_BTHWC = vae.apply(variables, latents_BTHWC, clip=False, method="decode")
     l1 = jnp.mean(jnp.abs(rebuilt_BTHWC - video_BTHWC))
     kl = jnp.mean(mean_BTHWC**2 + jnp.exp(logvar_BTHWC) - 1 - logvar_BTHWC) / 2
-    colors = functools.partial(latent_colors, time=time_factor(vae.config), space=space_factor(vae.config))
-    true_BTHW3 = colors(video_BTHWC)
-    color = jnp.mean((mean_BTHWC[..., :3] - true_BTHW3) ** 2) + jnp.mean((colors(rebuilt_BTHWC) - true_BTHW3) ** 2)
     square_B = jnp.mean((jnp.clip(rebuilt_BTHWC, -1, 1) - video_BTHWC) ** 2, axis=(1, 2, 3, 4))
     psnr = jnp.mean(10 * jnp.log10(4 / jnp.maximum(square_B, 1e-10)))
-    return l1 + kl_weight * kl + color_weight * color, {"l1": l1, "kl": kl, "color": color, "psnr": psnr}
+    loss, metrics = l1 + kl_weight * kl, {"l1": l1, "kl": kl, "psnr": psnr}
+    if color_weight:
+        colors = functools.partial(latent_colors, time=time_factor(vae.config), space=space_factor(vae.config))
+        true_BTHW3 = colors(video_BTHWC)
+        color = jnp.mean((mean_BTHWC[..., :3] - true_BTHW3) ** 2) + jnp.mean((colors(rebuilt_BTHWC) - true_BTHW3) ** 2)
+        loss, metrics = loss + color_weight * color, metrics | {"color": color}
+    return loss, metrics
 
 
 def latent_colors(video_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
