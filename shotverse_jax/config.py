@@ -304,7 +304,8 @@ class ControllerConfig:
     2 train on each frozen expert. windows: what text a shot's tokens attend to: the global caption and its own
     ("clean"), with HoloCine's one token more ("holocine"), or all ("none"); see_padding: whether they also attend to
     the padding, as Wan's do. negative: the prompt that guidance steers away from. frames, height, width, fps: of the
-    films it was trained on, and with steps and guidance the default of the films it makes.
+    films it was trained on, and with steps and guidance the default of the films it makes. shared_noise: how much of
+    the noise all frames of a film have in common (`film_noise`).
     """
 
     dit: WanDiTConfig = WanDiTConfig()
@@ -320,6 +321,7 @@ class ControllerConfig:
     negative: str = NEGATIVE_PROMPT
     boundary: float = 0.875
     shift: float = 5.0
+    shared_noise: float = 0.0
     text_length: int = 512
     frames: int = 249
     height: int = 480

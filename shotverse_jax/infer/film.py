@@ -16,6 +16,7 @@ from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAE
 from shotverse_jax.data.controller_source import camera_rows, collate_prompts
 from shotverse_jax.data.prompt import tokenize_prompt, tokenize_screenplay
 from shotverse_jax.flow.guidance import guided
+from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import sigmas
 from shotverse_jax.flow.solver import sample
 from shotverse_jax.models.controller import Controller
@@ -225,7 +226,7 @@ def _sample(
 
     condition_positive, condition_negative = condition(batch), condition(negative)
     keys_B = jax.random.wrap_key_data(key_data_B)
-    noise_BTHWC = jax.vmap(lambda key: jax.random.normal(key, shape))(keys_B)
+    noise_BTHWC = jax.vmap(lambda key: film_noise(key, shape, config.shared_noise))(keys_B)
     schedule = sigmas(steps, config.shift)
     velocities = [velocity(expert, params) for expert, params in zip(experts, (high, low), strict=True)]
     return sample(*velocities, noise_BTHWC, schedule, config.boundary, solver)

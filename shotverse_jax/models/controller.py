@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config
 from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
+from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import TIMESTEPS, Expert, draw_sigma, training_sigmas
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
@@ -79,7 +80,7 @@ def controller_loss(
     owns: Expert = "both" if controller.expert == "base" else controller.expert
     clean_BTHWC = batch["latents_BTHWC"].astype(jnp.float32)
     sigma_B = draw_sigma(sigma_key, len(clean_BTHWC), config.shift, config.boundary, owns)
-    noise_BTHWC = jax.random.normal(noise_key, clean_BTHWC.shape)
+    noise_BTHWC = film_noise(noise_key, clean_BTHWC.shape, config.shared_noise)
     noisy_BTHWC = interpolate(clean_BTHWC, noise_BTHWC, sigma_B)
     rngs = None if deterministic else {"dropout": dropout_key}
     velocity_BTHWC = controller.apply(variables, noisy_BTHWC, sigma_B, batch, deterministic, rngs=rngs)

@@ -97,6 +97,8 @@ def test_both_experts_the_camera_the_prompt_and_the_seed_matter(crew, example):
     turned = take.trajectory.pose_T34.copy()
     turned[8:, :, 3] += 1.0
     assert differs(generate(crew, [dataclasses.replace(take, trajectory=_with(take.trajectory, turned))]))
+    sharing = dataclasses.replace(crew, config=dataclasses.replace(crew.config, shared_noise=0.5))
+    assert differs(generate(sharing, [take]))
     words = dataclasses.replace(example.screenplay, caption="A green horse in the rain.")
     assert differs(generate(crew, [prepare(crew, words, example.trajectory)[0]]))
 

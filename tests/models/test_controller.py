@@ -72,6 +72,22 @@ def test_subjects_count_as_much_as_they_are_told_to():
     assert controller_loss(guess, {}, batch, jax.random.key(0))[0] == pytest.approx(error_B.mean() / 2, rel=1e-4)
 
 
+def test_the_noise_is_that_of_the_config():
+    clean_BTHWC = jnp.zeros((2, 5, 16, 16, 8))
+
+    class Listener(Guess):
+        def apply(self, variables, noisy_BTHWC, sigma_B, *inputs, **options):
+            self.noise_BTHWC = np.asarray(noisy_BTHWC / sigma_B[:, None, None, None, None])
+            return noisy_BTHWC
+
+    for shared in (0.0, 0.4):
+        listener = Listener("low", clean_BTHWC)
+        listener.config = dataclasses.replace(CONFIG, shared_noise=shared)
+        controller_loss(listener, {}, {"latents_BTHWC": clean_BTHWC}, jax.random.key(0))
+        first, last = listener.noise_BTHWC[:, 0], listener.noise_BTHWC[:, -1]
+        assert np.mean(first * last) == pytest.approx(shared, abs=0.06)
+
+
 def test_noise_that_no_sample_has_says_nothing():
     metrics, _ = measured("high", 1)
     values = [value for name, value in metrics.items() if name.startswith("loss_sigma")]
