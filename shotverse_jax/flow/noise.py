@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def film_noise(key: jax.Array, shape: tuple[int, ...], shared: float = 0.0) -> jax.Array:
-    """Standard normal noise [..., T, H, W, C], float32; neighbouring frames of the same place correlate by `shared`.
+    """Standard normal noise [..., T, H, W, C], float32; any two frames of a film correlate by `shared`.
 
     0 draws every frame by itself, as Wan does. More is PYoCo's mixed noise (arXiv 2305.10474 §4.1): a part of the
     variance is one draw for all frames, so that what the noise decides stays from one frame to the next.
