@@ -37,10 +37,10 @@ def main(_):
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
     values = CONFIG.value.to_dict()
+    task = TASKS[values["task"]]({name: value for name, value in values.items() if name != "task"}, folder)
     if jax.process_index() == 0:
         (folder / "run.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
-    task = TASKS[values["task"]]({name: value for name, value in values.items() if name != "task"}, folder)
     run = task.run
     optimizer, schedule = make_optimizer(run)
     state = init_state(task.trainable, optimizer, ema=run.ema > 0)

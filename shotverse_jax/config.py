@@ -621,12 +621,16 @@ def from_dict(cls, values: dict):
     """Nested plain values (JSON, ConfigDict) → frozen dataclass; lists become tuples.
 
     Raises:
-        ValueError: unknown fields.
+        ValueError: unknown fields, or a value that is none of a field's choices.
     """
     fields = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(fields))
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
+    for name, value in values.items():
+        choices = typing.get_args(fields[name]) if typing.get_origin(fields[name]) is Literal else (value,)
+        if value not in choices:
+            raise ValueError(f"{name} of {cls.__name__} is {' or '.join(map(repr, choices))}, got {value!r}")
     return cls(**{name: _value(fields[name], value) for name, value in values.items()})
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from shotverse_jax import lora
 from shotverse_jax.config import (
+    ControllerConfig,
     Execution,
     LoraConfig,
     PlannerConfig,
@@ -50,6 +51,14 @@ def test_an_unknown_value_is_refused():
         ValueError, match="TrainConfig has no learning_rate; its fields are steps, batch, accumulate, optimizer, lr"
     ):
         from_dict(TrainConfig, {"learning_rate": 1.0})
+
+
+def test_a_value_that_is_no_choice_is_refused_before_the_run_is_recorded(toy, tmp_path):
+    with pytest.raises(ValueError, match="rope of WanDiTConfig is 'wan3d' or 'shotverse4d', got '4d'"):
+        from_dict(ControllerConfig, {"dit": {"rope": "4d"}})
+    codes, [said] = toy.run(tmp_path / "run", optimizer="muom")
+    assert codes == [2] and "optimizer of ToyConfig is 'adamw' or 'muon', got 'muom'" in said.splitlines()[-1]
+    assert not list((tmp_path / "run").iterdir())
 
 
 def test_with_adapters_only_the_trainable_tree_moves():
