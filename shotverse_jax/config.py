@@ -628,8 +628,8 @@ def from_dict(cls, values: dict):
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
     for name, value in values.items():
-        choices = typing.get_args(fields[name]) if typing.get_origin(fields[name]) is Literal else (value,)
-        if value not in choices:
+        choices = typing.get_args(fields[name])
+        if typing.get_origin(fields[name]) is Literal and value not in choices:
             raise ValueError(f"{name} of {cls.__name__} is {' or '.join(map(repr, choices))}, got {value!r}")
     return cls(**{name: _value(fields[name], value) for name, value in values.items()})
 
