@@ -13,7 +13,7 @@ import time
 import jax
 import numpy as np
 
-from shotverse_jax.camera.tokenizer import BOS
+from shotverse_jax.camera.tokens.shotverse import BOS
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.infer.decode import GREEDY, Grammar, decode_opt

@@ -36,11 +36,11 @@ from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import init_dit
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks.controller import adapt, make_loss
+from shotverse_jax.weights import init_dit
 
 KERNELS = {"gpu": "cudnn", "tpu": "splash"}
 SMALL = {"layers": 2, "hidden": 128, "heads": 4, "mlp": 256, "text": 64, "text_size": 64, "frames": 17}
@@ -97,7 +97,7 @@ def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
         params = init_dit(WanDiT(architecture), architecture, key)["params"]
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
-    controller = Controller(config, UMT5Config(), run.stage, run.execution)
+    controller = Controller(config, UMT5Config(), run.expert, run.execution)
     trainable, frozen = adapt(config, controller, create(draw, mesh), None, key, mesh)
     optimizer = make_optimizer(run)
     return optimizer, init_state(trainable, optimizer[0], ema=run.ema > 0), frozen
@@ -105,7 +105,7 @@ def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
 
 def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
     """(state, seconds to compile, seconds of a step, the compiled program's memory)."""
-    controller = Controller(config, UMT5Config(), run.stage, spread(run.execution, mesh))
+    controller = Controller(config, UMT5Config(), run.expert, spread(run.execution, mesh))
     place = Placement.of(run, state, frozen, mesh)
     step = make_train_step(make_loss(controller, run), *optimizer, run.ema, place)
     key = jax.device_put(jax.random.key(0), place.replicated)
@@ -153,7 +153,7 @@ def main():
     mesh = make_mesh(run.mesh, jax.devices()[:1])
     batch = films(config, run)
     frames, height, width = latents(config)
-    work = flops.dit(config.expert(run.stage), frames, height, width, config.text_length, lora=config.lora)
+    work = flops.dit(config.expert(run.expert), frames, height, width, config.text_length, lora=config.lora)
     useful = run.batch * sum(part.step() for part in work)
     optimizer, state, frozen = setup(config, run, mesh)
     learning, fixed = (sum(x.size for x in jax.tree.leaves(tree)) / 1e6 for tree in (state.params, frozen))

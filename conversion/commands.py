@@ -19,17 +19,9 @@ from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.files import nbytes, replacing, write_safetensors
-from shotverse_jax.pretrained.folder import (
-    CONFIG,
-    TOKENIZER,
-    WEIGHTS,
-    is_arrays,
-    open_weights,
-    read_config,
-    read_values,
-)
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
+from shotverse_jax.weights.folder import CONFIG, TOKENIZER, WEIGHTS, is_arrays, open_weights, read_config, read_values
 
 from .core import Table, check_ties, match, torch_shapes
 from .networks import NETWORKS, Network, network, recognise

@@ -22,7 +22,7 @@ from safetensors import safe_open
 from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
 from shotverse_jax.files import replacing, write_safetensors
 from shotverse_jax.nn.linear import Adapter
-from shotverse_jax.pretrained import adapted_experts, find_adapter, load_adapter
+from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
 
 from . import qwen3_vl, wan_dit
 from .core import Entry, Table, Tensors, canonical_names, read_safetensors, to_flax, to_torch

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotverse_jax.camera.tokenizer import FIRST_BIN
+from shotverse_jax.camera.tokens.shotverse import FIRST_BIN
 from shotverse_jax.config import Execution
-from shotverse_jax.data.prompt import window_mask
-from shotverse_jax.data.vision import arrange, pack
+from shotverse_jax.inputs.prompt import window_mask
+from shotverse_jax.inputs.qwen3_vl import arrange, pack
 from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText

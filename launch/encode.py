@@ -21,10 +21,10 @@ import jax
 from absl import flags
 
 from shotverse_jax.config import NEGATIVE_PROMPT
-from shotverse_jax.data.film import StageFilms
+from shotverse_jax.data.encode import PromptRecords, chained, to_latents, to_states, write_negative
 from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
 from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
-from shotverse_jax.infer.encode import PromptRecords, chained, to_latents, to_states, write_negative
+from shotverse_jax.data.stage_films import StageFilms
 from shotverse_jax.launch import distributed, program
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")

@@ -10,21 +10,21 @@ import numpy as np
 from shotverse_jax import lora
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, PlannerConfig, UMT5Config, from_dict
-from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.infer.plan import Director, check, plan
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.models.wan_dit import split_camera
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import shardings
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import find_tokenizer, load_expert, load_text, load_vae
-from shotverse_jax.pretrained.folder import TOKENIZER, read_config
 from shotverse_jax.screenplay import Screenplay, read_screenplay
-from shotverse_jax.stage.plot import plot_film, plot_trajectory
 from shotverse_jax.train.placement import together
 from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Task
-from shotverse_jax.video import enlargement, write_video
+from shotverse_jax.views.plot import plot_film, plot_trajectory
+from shotverse_jax.views.video import enlargement, write_video
+from shotverse_jax.weights import find_tokenizer, load_expert, load_text, load_vae
+from shotverse_jax.weights.folder import TOKENIZER, read_config
 
 Preview = Callable[[int, dict], None]
 
@@ -80,11 +80,11 @@ def _controller(values: dict, folder: Path, task: Task, screenplay: Screenplay) 
             f"the VAE {config.vae} has latents of {vae_config.latent_channels} channels and the controller of "
             f"{config.dit.latent_channels}; give model.vae the one that its films were encoded with"
         )
-    names = tuple(name if run.stage == name else "base" for name in ("high", "low"))
+    names = tuple(name if run.expert == name else "base" for name in ("high", "low"))
     execution = spread(dataclasses.replace(run.execution, remat="none"), mesh)
     empty = Cinematographer(config, {}, {}, text_config, text, tokenizer, vae_config, vae, execution, names)
     other = None
-    if run.preview_weights and run.stage != "base":
+    if run.preview_weights and run.expert != "base":
         found, other = load_expert(run.preview_weights, "base", mesh=mesh, dtype=run.execution.dtype)
         if found.expert("base") != config.expert("base"):
             raise ValueError(f"preview_weights: {run.preview_weights} is another network than the one that is trained")
@@ -95,9 +95,9 @@ def _controller(values: dict, folder: Path, task: Task, screenplay: Screenplay) 
     def preview(step: int, variables: dict) -> None:
         params = variables["params"]
         dits = {"base": params["dit"]}
-        if run.stage != "base":
+        if run.expert != "base":
             dits = {"base": split_camera(params["dit"])[0] if other is None else other}
-            dits[run.stage] = fold(params["dit"], variables["lora"]["dit"])
+            dits[run.expert] = fold(params["dit"], variables["lora"]["dit"])
         high, low = (dits[name] for name in names)
         cinematographer = dataclasses.replace(empty, high=high, low=low, text=params.get("text", text))
         latents_BTHWC = np.asarray(together(generate(cinematographer, [take])))
@@ -119,7 +119,7 @@ PREVIEWS: dict[str, Callable[[dict, Path, Task, Screenplay], Preview]] = {
 
 def _text_encoder(config: ControllerConfig, values: dict, trained: bool, mesh) -> tuple:
     """(config, parameters, tokenizer); the parameters are empty where the run has them itself."""
-    if values["stage"] == "base":
+    if values["expert"] == "base":
         return TEXT_ENCODERS[config.text](), {}, load_text_tokenizer(find_tokenizer(values["text_tokenizer"]))
     if trained:
         tokenizer_file = find_tokenizer(config.text)

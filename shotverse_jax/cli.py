@@ -272,7 +272,7 @@ def _plan(args) -> int:
 
 def _write_plan(args, trajectory, folder: Path) -> None:
     from shotverse_jax.camera.formats import write_trajectory
-    from shotverse_jax.stage.plot import plot_trajectory
+    from shotverse_jax.views.plot import plot_trajectory
 
     tags = _tag_lines(trajectory)
     write_trajectory(trajectory, folder / "trajectory.json", "shotverse")
@@ -282,7 +282,7 @@ def _write_plan(args, trajectory, folder: Path) -> None:
 
 
 def _render(args, trajectory, path: Path, tags, **options) -> None:
-    from shotverse_jax.stage.preview import render_preview
+    from shotverse_jax.views.preview import render_preview
 
     render_preview(trajectory, None, path, tags=tags, progress=not args.quiet, **options)
 
@@ -341,7 +341,7 @@ def _write_shots(args, trajectory, chunks, out: Path):
     import numpy as np
     from tqdm import tqdm
 
-    from shotverse_jax.video import enlargement, write_video
+    from shotverse_jax.views.video import enlargement, write_video
 
     frames: list = []
     waiting = list(enumerate(trajectory.spans, 1))
@@ -361,9 +361,10 @@ def _write_film(args, trajectory, frames, out: Path) -> None:
     import numpy as np
 
     from shotverse_jax.camera.formats import write_trajectory
-    from shotverse_jax.stage.plot import plot_film
-    from shotverse_jax.stage.preview import preview_frames, scene_from_screenplay
-    from shotverse_jax.video import enlargement, write_video
+    from shotverse_jax.stage.casting import scene_from_screenplay
+    from shotverse_jax.stage.preview import preview_frames
+    from shotverse_jax.views.plot import plot_film
+    from shotverse_jax.views.video import enlargement, write_video
 
     write_video(out / "film.mp4", frames, trajectory.fps, enlargement(trajectory.height))
     write_trajectory(trajectory, out / "cameras.json", "shotverse")
@@ -486,8 +487,8 @@ def _eval(args) -> int:
 
 
 def _eval_film(args) -> dict:
-    from shotverse_jax.evaluation.film import film_held_out
-    from shotverse_jax.evaluation.stage_camera import StageCamera
+    from shotverse_jax.evaluation.features.stage_camera import StageCamera
+    from shotverse_jax.evaluation.tracks.stage_films import film_held_out
     from shotverse_jax.infer.film import Cinematographer
 
     cinematographer = Cinematographer.load(args.model or DEFAULT_CONTROLLER)
@@ -496,9 +497,9 @@ def _eval_film(args) -> dict:
 
 
 def _eval_planner(args) -> dict:
-    from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.grammar.samples import sample_example
     from shotverse_jax.infer.plan import SAMPLERS, Director, plan
-    from shotverse_jax.stage.grammar import sample_example
 
     prompts = read_prompts(args.prompts)
     scenes = args.scenes or 300

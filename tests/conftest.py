@@ -65,8 +65,8 @@ def controller_folder(tmp_path_factory) -> Path:
     from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small
     from shotverse_jax.models.controller import Controller
     from shotverse_jax.models.wan_vae import WanVAE
-    from shotverse_jax.pretrained import export_expert, export_text, export_vae, find_tokenizer, init_vae
     from shotverse_jax.train.tasks.controller import init_controller
+    from shotverse_jax.weights import export_expert, export_text, export_vae, find_tokenizer, init_vae
 
     folder = tmp_path_factory.mktemp("controller")
     text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)

@@ -12,10 +12,10 @@ import pytest
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
 from shotverse_jax.config import Execution, planner_nano
-from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.pretrained import export_planner, init_planner
-from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.weights import export_planner, init_planner
 
 PLAY = (
     "A woman in a red coat waits in a diner.\n\n[2s] Wide shot. The camera pushes in.\n\n[1.5s] Close-up. Pan left.\n"
@@ -122,7 +122,7 @@ def test_a_failure_while_writing_leaves_nothing(nano, play, tmp_path, monkeypatc
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("shotverse_jax.stage.plot.plot_trajectory", fail)
+    monkeypatch.setattr("shotverse_jax.views.plot.plot_trajectory", fail)
     assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "disk full" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["play.txt"]

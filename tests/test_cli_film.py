@@ -6,9 +6,9 @@ from PIL import Image
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.screenplay import write_screenplay
-from shotverse_jax.stage.grammar import sample_example
-from shotverse_jax.video import probe_video
+from shotverse_jax.views.video import probe_video
 
 
 @pytest.fixture(autouse=True)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from shotverse_jax.data.film import film_clip
-from shotverse_jax.evaluation.film import film_held_out
-from shotverse_jax.evaluation.planner import read_prompts, score_prompts, score_scenes
-from shotverse_jax.evaluation.stage_camera import StageCamera, camera_errors
+from shotverse_jax.data.stage_films import film_clip
+from shotverse_jax.evaluation.features.stage_camera import StageCamera, camera_errors
+from shotverse_jax.evaluation.tracks.stage_films import film_held_out
+from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director, plan
-from shotverse_jax.pretrained.folder import SHIPPED
 from shotverse_jax.screenplay import read_screenplay
-from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.weights.folder import SHIPPED
 
 pytestmark = pytest.mark.shipped
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").iterdir())

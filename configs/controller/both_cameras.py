@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 7, "Low & High"): the low-noise expert has camera encoders too (--config.stage=low)."""
+"""Ablation (ShotVerse Table 7, "Low & High"): the low-noise expert has camera encoders too (--config.expert=low)."""
 
 from functools import partial
 

@@ -13,6 +13,6 @@ def get_config(preset: str = "controller_small", model: dict | None = None, **tr
     config.model = ConfigDict(dataclasses.asdict(CONTROLLERS[preset]()), convert_dict=True)
     config.model.update(model or {})
     config.task = "controller"
-    config.text_tokenizer = "planner_small"  # stage "base" learns a text encoder: folder of its tokenizer.json
-    config.base_weights = ""  # stages "high" and "low": folder of the base model, or of an expert to go on from
+    config.text_tokenizer = "planner_small"  # expert "base" learns a text encoder: folder of its tokenizer.json
+    config.base_weights = ""  # experts "high" and "low": folder of the base model, or of an expert to go on from
     return config

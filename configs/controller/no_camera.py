@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 7, "w/o camera encoder"): LoRA alone, on either expert (--config.stage=low)."""
+"""Ablation (ShotVerse Table 7, "w/o camera encoder"): LoRA alone, on either expert (--config.expert=low)."""
 
 from functools import partial
 

@@ -11,7 +11,7 @@ from shotverse_jax.configs.controller import common
 get_config = partial(
     common.get_config,
     "controller_14b",
-    stage="high",
+    expert="high",
     steps=1000,
     batch=12,
     lr=1e-4,

@@ -4,4 +4,4 @@ from functools import partial
 
 from shotverse_jax.configs.controller import pod
 
-get_config = partial(pod.get_config, stage="low")
+get_config = partial(pod.get_config, expert="low")

@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 7, "3D RoPE"): Wan's positions, which do not know shots (--config.stage=low: stage 2)."""
+"""Ablation (ShotVerse Table 7, "3D RoPE"): Wan's positions, which do not know shots (--config.expert=low: stage 2)."""
 
 from functools import partial
 

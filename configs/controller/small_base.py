@@ -4,4 +4,4 @@ from shotverse_jax.configs.controller import common
 
 
 def get_config():
-    return common.get_config(stage="base", steps=8000, batch=16, lr=1e-3, warmup=300, ema=0.998)
+    return common.get_config(expert="base", steps=8000, batch=16, lr=1e-3, warmup=300, ema=0.998)

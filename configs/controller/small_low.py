@@ -4,4 +4,4 @@ from shotverse_jax.configs.controller import common
 
 
 def get_config():
-    return common.get_config(stage="low", steps=4000, batch=16, lr=1.5e-3, warmup=200, ema=0.998)
+    return common.get_config(expert="low", steps=4000, batch=16, lr=1.5e-3, warmup=200, ema=0.998)

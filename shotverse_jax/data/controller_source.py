@@ -2,61 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from einops import reduce
 
-from shotverse_jax.camera import se3
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.data.bpe import load_text_tokenizer
-from shotverse_jax.data.prompt import PromptWindows, tokenize_prompt, window_mask
 from shotverse_jax.data.records import NEGATIVE, Records, shuffled, unpack
 from shotverse_jax.data.steps import StepSource
-
-TEXT_BUCKET = 64
-"""Where padding is not attended to, text is padded to multiples of this only."""
-
-
-def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], rows: int) -> dict[str, np.ndarray]:
-    """{ids_BS int32, real_BS bool (not padding), window_BKS bool}, with `rows` windows K each.
-
-    A prompt without shots has the same window in all rows, all of its text. Raises ValueError for more shots than rows.
-    """
-    longest = max(prompt.length for prompt in prompts)
-    length = config.text_length
-    if not config.see_padding:
-        length = min(length, -(-longest // TEXT_BUCKET) * TEXT_BUCKET)
-    windows = []
-    for prompt in prompts:
-        if len(prompt.shot_spans) > rows:
-            raise ValueError(f"a prompt of {len(prompt.shot_spans)} shots among prompts of at most {rows}")
-        if not prompt.shot_spans or config.windows == "none":
-            window_KS = np.ones((rows, length), bool)
-        else:
-            window_KS = window_mask(prompt.global_span, prompt.shot_spans, length, config.windows)
-            window_KS = np.pad(window_KS, ((0, rows - len(window_KS)), (0, 0)), mode="edge")
-        windows.append(window_KS if config.see_padding else window_KS & prompt.mask_S[:length])
-    return {
-        "ids_BS": np.stack([prompt.ids_S[:length] for prompt in prompts]),
-        "real_BS": np.stack([prompt.mask_S[:length] for prompt in prompts]),
-        "window_BKS": np.stack(windows),
-    }
-
-
-def camera_rows(config: ControllerConfig, pose_T34: np.ndarray) -> np.ndarray:
-    """[T, 12] float32 for the camera encoder: 3x4 camera-to-world matrices, row by row, in `config.camera_frame`.
-
-    pose_T34: poses of the latent frames (pixel frames 0, 4, 8, …) of all shots, OpenCV axes; of "stage" in the stage's
-    frame and metres, of "scene" in any world (ShotVerse §3.1: the first camera is made the world, and the largest
-    distance from it the unit).
-    """
-    pose_T34 = np.asarray(pose_T34, np.float64)
-    if config.camera_frame == "scene":
-        pose_T34 = se3.compose(se3.inverse(pose_T34[0]), pose_T34)
-        pose_T34[..., 3] /= np.linalg.norm(pose_T34[..., 3], axis=-1).max() + 1e-5
-    return pose_T34.reshape(-1, 12).astype(np.float32)
+from shotverse_jax.inputs.cameras import camera_rows
+from shotverse_jax.inputs.prompt import PromptWindows, collate_prompts, tokenize_prompt
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 
 
 @dataclasses.dataclass(frozen=True)

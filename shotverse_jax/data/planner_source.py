@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.tokenizer import PoseTokenizer
+from shotverse_jax.camera.tokens.shotverse import PoseTokenizer
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PlannerConfig
-from shotverse_jax.data.batching import PlannerExample, collate, encode_text
-from shotverse_jax.data.bpe import load_text_tokenizer
 from shotverse_jax.data.records import SETTINGS, Record, Records
 from shotverse_jax.data.scenes import SceneRecords, find_scenes
 from shotverse_jax.data.steps import FieldsOnly, StepSource
+from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, parse_text
 
 _SHOTS, _EXAMPLE = 0, 1  # the two uses of randomness in a batch

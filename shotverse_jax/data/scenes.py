@@ -31,7 +31,7 @@ from shotverse_jax.screenplay import (
     to_text,
 )
 from shotverse_jax.screenplay.play import MANY_SHOTS_FRAMES, ONE_SHOT_FRAMES
-from shotverse_jax.video import SUFFIXES, VideoInfo, probe_video, read_video
+from shotverse_jax.views.video import SUFFIXES, VideoInfo, probe_video, read_video
 
 CAPTIONS = {"movement": "Movement", "detailed": "Detailed Interaction", "concise": "Concise Interaction"}
 CHANGES = ("resized and cropped", "resized", "resampled", "cut short", "cuts moved", "shots left out")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from shotverse_jax.camera.tokenizer import sequence_length
+from shotverse_jax.camera.tokens.shotverse import sequence_length
 from shotverse_jax.config import (
     TEXT_ENCODERS,
     VAES,
@@ -29,11 +29,11 @@ from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import init_dit, init_text
-from shotverse_jax.pretrained.folder import CONFIG, read_config
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.tasks import controller as controller_run
 from shotverse_jax.train.tasks import planner as planner_run
+from shotverse_jax.weights import init_dit, init_text
+from shotverse_jax.weights.folder import CONFIG, read_config
 
 FILM = 249
 """Frames of the films that a planner is asked for (ShotVerse §4.1)."""
@@ -87,8 +87,8 @@ def _read(values: dict) -> tuple["_Task", Any, Any]:
 def _controller(config: ControllerConfig, run: ControllerTrainConfig, mesh: Mesh) -> Outline:
     key, states = jax.random.key(0), controller_run.has_states(config, run)
     text = UMT5Config() if states else _text_config(config.text)
-    controller = Controller(config, text, run.stage, run.execution)
-    if run.stage == "base":
+    controller = Controller(config, text, run.expert, run.execution)
+    if run.expert == "base":
         trainable, frozen = jax.eval_shape(lambda: controller_run.init_controller(controller, key)), {}
     else:
         dit = config.expert("base")
@@ -118,9 +118,9 @@ def _controller(config: ControllerConfig, run: ControllerTrainConfig, mesh: Mesh
 def _controller_work(
     config: ControllerConfig, run: ControllerTrainConfig, layout: None = None
 ) -> tuple[flops.Work, ...]:
-    base = run.stage == "base"
+    base = run.expert == "base"
     adapters = None if base else config.lora
-    video = flops.dit(config.expert(run.stage), *latents(config), config.text_length, lora=adapters, trained=base)
+    video = flops.dit(config.expert(run.expert), *latents(config), config.text_length, lora=adapters, trained=base)
     if controller_run.has_states(config, run):
         return video
     return *video, flops.umt5(_text_config(config.text), config.text_length, trained=base)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN, PAD, POSE_VALUES, header_length, separator
+from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN, PAD, POSE_VALUES, header_length, separator
 from shotverse_jax.config import Execution, OPTConfig, PlannerConfig
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner

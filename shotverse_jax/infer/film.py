@@ -13,18 +13,18 @@ from tokenizers import Tokenizer
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAEConfig
-from shotverse_jax.data.controller_source import camera_rows, collate_prompts
-from shotverse_jax.data.prompt import tokenize_prompt, tokenize_screenplay
 from shotverse_jax.flow.guidance import guided
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import sigmas
 from shotverse_jax.flow.solver import sample
+from shotverse_jax.inputs.cameras import camera_rows
+from shotverse_jax.inputs.prompt import collate_prompts, tokenize_prompt, tokenize_screenplay
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, decode_chunks, space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import Expert, load_expert, load_text, load_vae
 from shotverse_jax.screenplay import Layout, Screenplay
 from shotverse_jax.stage.preview import stage_poses
+from shotverse_jax.weights import Expert, load_expert, load_text, load_vae
 
 
 @dataclasses.dataclass(frozen=True)

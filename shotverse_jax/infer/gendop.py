@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax.camera.gendop_tokenizer import NUM_POSES
-from shotverse_jax.camera.tokenizer import BOS, EOS
+from shotverse_jax.camera.tokens.gendop import NUM_POSES
+from shotverse_jax.camera.tokens.shotverse import BOS, EOS
 from shotverse_jax.config import Execution, GenDoPConfig
 from shotverse_jax.infer.decode import Grammar, Sampling, decode_opt
 from shotverse_jax.models.gendop import GenDoP
@@ -29,7 +29,7 @@ def generate(
 ) -> jax.Array:
     """Pose tokens [B, 302] of 30 poses, BOS … EOS, as `camera.gendop_tokenizer.GenDoPTokenizer.decode` takes a row.
 
-    Inputs are made by `data/clip.py`. key: as of `infer.decode.decode`. Every token is a value, so that a sequence is
+    Inputs are made by `inputs/clip.py`. key: as of `infer.decode.decode`. Every token is a value, so that a sequence is
     always whole; the original draws a 301st token that it drops. Raises ValueError as `GenDoP.prefix`.
     """
     prefix_BPD = _prefix(params, config, execution, text_ids_BT, text_mask_BT, image_BHWC, depth_BHW)

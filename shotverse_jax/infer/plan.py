@@ -9,14 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
-from shotverse_jax.camera.tokenizer import PoseTokenizer, sequence_length
+from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PlannerConfig
-from shotverse_jax.data.batching import PlannerExample, collate, encode_text
 from shotverse_jax.infer.decode import GREEDY, Sampling, decode
-from shotverse_jax.pretrained import load_planner
+from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.stage.grammar import LENS_MM
+from shotverse_jax.stage.scene import LENS_MM
+from shotverse_jax.weights import load_planner
 
 TEXT_BUCKET = 64
 """Text lengths are padded to multiples of this, so that few shapes are compiled."""

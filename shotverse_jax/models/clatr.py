@@ -117,7 +117,7 @@ class Decoder(nn.Module):
 class CLaTr(nn.Module):
     """Latents of trajectories and of texts, and the way back; float32 in and out.
 
-    A trajectory is `feature_size` numbers a frame (`evaluation/clatr.py` makes them), a text the states of CLIP's
+    A trajectory is `feature_size` numbers a frame (from `evaluation/features/clatr.py`), a text the states of CLIP's
     ViT-B/32 up to the end of the text; masks are True at what is real.
     """
 

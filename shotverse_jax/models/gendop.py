@@ -33,7 +33,7 @@ class GenDoP(nn.Module):
     """P(pose tokens | caption), with `config.vision` P(pose tokens | caption, first frame, its depth).
 
     Parameters: text, with vision image and depth, each with a tower and its projection; norm, decoder. Inputs are made
-    by `data/clip.py`.
+    by `inputs/clip.py`.
     """
 
     config: GenDoPConfig

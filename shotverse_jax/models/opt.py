@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax.camera.tokenizer import PAD
+from shotverse_jax.camera.tokens.shotverse import PAD
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear

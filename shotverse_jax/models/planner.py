@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax.camera.tokenizer import PAD
+from shotverse_jax.camera.tokens.shotverse import PAD
 from shotverse_jax.config import Execution, PlannerConfig
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Cache, Qwen3VLText

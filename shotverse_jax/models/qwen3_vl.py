@@ -179,7 +179,7 @@ class Qwen3VLText(nn.Module):
 class Qwen3VL(nn.Module):
     """Tokens and images in, final-normed states out; `init` through `__call__`.
 
-    The numbers of the host (`data/vision.py`) say where what is: pixels_FSP and size_F2 from `pack`, feature_BT and
+    The numbers of the host (`inputs/qwen3_vl.py`) say where what is: pixels_FSP and size_F2 from `pack`, feature_BT and
     positions_3BT from `arrange`.
     """
 

@@ -2,7 +2,7 @@
 
 A frame is a row of the batch: its patches see one another and nothing else, so frames of all images and videos lie
 side by side, padded to S patches and to F frames, and attention costs no more than the frames themselves. Patches come
-in merge-block order, where the merge_size x merge_size patches of a token are neighbours (`data/vision.py`).
+in merge-block order, where the merge_size x merge_size patches of a token are neighbours (`inputs/qwen3_vl.py`).
 
 Parameters: `patch_embed`, `position` [G * G, D], `blocks` (every leaf stacked on axis 0), `merger`,
 `deepstack_mergers` (stacked).
@@ -107,7 +107,7 @@ class Qwen3VLVision(nn.Module):
         if values != config.patch_values or patches % config.merged_patches:
             raise ValueError(
                 f"the vision tower reads frames of a multiple of {config.merged_patches} patches with "
-                f"{config.patch_values} values each, got {patches} with {values}; make them with data/vision.py"
+                f"{config.patch_values} values each, got {patches} with {values}; make them with inputs/qwen3_vl.py"
             )
         row_FS, column_FS = patch_places(size_F2, patches, config.merge_size)
         x_FSD = PatchEmbed(config, name="patch_embed")(pixels_FSP.astype(self.execution.dtype))

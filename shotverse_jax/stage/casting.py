@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shotverse_jax.stage.grammar import WALK_PER_SHOT
-from shotverse_jax.stage.scene import COLORS, KINDS, Scene, Subject, beside, random_props, sun_direction
+from shotverse_jax.stage.scene import COLORS, KINDS, WALK_PER_SHOT, Scene, Subject, beside, random_props, sun_direction
 
 _NOUNS = {
     "man": "man guy gentleman sir detective boss father dad king soldier boxer husband waiter cowboy policeman",

@@ -10,6 +10,12 @@ import math
 
 import numpy as np
 
+LENS_MM = 35.0
+"""Every shot of the stage is taken with a 35 mm lens on a 36 mm wide frame: 54° across."""
+
+WALK_PER_SHOT = 1.8
+"""Metres a walking subject covers during one shot."""
+
 COLORS = {
     "red": (0.80, 0.11, 0.10),
     "orange": (0.95, 0.47, 0.09),

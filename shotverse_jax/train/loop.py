@@ -164,8 +164,8 @@ class _Log:
                 self._give_up(self._step - count + 1 + i, record)
 
     def _give_up(self, step: int, record: dict) -> None:
-        stage = getattr(self._config, "stage", None)  # which expert of a controller is trained
-        where = f" of the stage {stage!r}" if stage else ""
+        expert = getattr(self._config, "expert", None)  # which expert of a controller is trained
+        where = f" of the expert {expert!r}" if expert else ""
         raise FloatingPointError(
             f"{int(record['bad_steps'])} steps in a row up to step {step}{where} were not finite, first in the "
             f"gradient of {self._leaves[int(record['bad_leaf'])]}; lower the learning rate and resume from the last "

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from shotverse_jax.camera.tokenizer import FIRST_BIN, POSE_VALUES, header_length
+from shotverse_jax.camera.tokens.shotverse import FIRST_BIN, POSE_VALUES, header_length
 from shotverse_jax.config import PlannerConfig
 
 COLLECTION = "path_probe"
@@ -21,7 +21,7 @@ STILL = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1.0], np.float32)
 
 def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
     """Weights of the linear layer, from the M codes of a shot to its path. Needs poses == "count" and queries."""
-    if config.tokens.poses != "count" or config.encoder != "queries" or config.tokens.stage == "none":
+    if config.tokens.poses != "count" or config.encoder != "queries" or config.tokens.origin == "none":
         raise ValueError("the path probe needs query codes and tokens with a fixed count of poses and the stage")
     width = config.num_queries * config.text.hidden_size
     outputs = config.tokens.count * POSE_VALUES
@@ -37,7 +37,7 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
     scale_B = 10.0 ** (2 * value_BN[:, 1])
-    stage_BP = value_BN[:, 2 : 1 + header] if config.tokens.stage == "header" else STILL[None]
+    stage_BP = value_BN[:, 2 : 1 + header] if config.tokens.origin == "header" else STILL[None]
     stage_BKP = jnp.broadcast_to(stage_BP[:, None, None], (len(ids_BN), num_shots, 1, POSE_VALUES))
     shot_tokens = count * POSE_VALUES
     starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)

@@ -12,7 +12,7 @@ from shotverse_jax.config import CLaTrConfig, from_dict
 from shotverse_jax.conversion import clatr, core
 from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.models.clatr import CLaTr
-from shotverse_jax.pretrained.folder import open_weights
+from shotverse_jax.weights.folder import open_weights
 
 
 def published() -> dict[str, tuple[int, ...]]:

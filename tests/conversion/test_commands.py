@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shotverse_jax import cli, pretrained
+from shotverse_jax import cli
+from shotverse_jax import weights as pretrained
 from shotverse_jax.config import (
     CLaTrConfig,
     CLIPTextConfig,
@@ -26,7 +27,7 @@ from shotverse_jax.conversion import commands, core, qwen3_vl, stream
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
 from shotverse_jax.parallel.rules import rule
-from shotverse_jax.pretrained.folder import open_weights
+from shotverse_jax.weights.folder import open_weights
 
 ROPE = {"rope_theta": 5e6, "mrope_section": [1, 1, 0], "rope_type": "default"}
 QWEN = {

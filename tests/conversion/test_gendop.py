@@ -8,7 +8,7 @@ from shotverse_jax import cli
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
 from shotverse_jax.conversion import core, gendop
 from shotverse_jax.conversion.networks import recognise
-from shotverse_jax.pretrained import load_gendop
+from shotverse_jax.weights import load_gendop
 
 TEXT = CLIPTextConfig(20, 16, 23, 16, 12, 5)
 VISION = CLIPVisionConfig(32, 32, 16, 24, 2, 6)

@@ -26,7 +26,7 @@ from shotverse_jax.conversion.lora import (
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_dit import WanDiT, add_camera
 from shotverse_jax.nn.linear import Adapter
-from shotverse_jax.pretrained import export_adapter, export_expert, find_adapter, init_planner, load_adapter
+from shotverse_jax.weights import export_adapter, export_expert, find_adapter, init_planner, load_adapter
 
 CONFIG = WanDiTConfig(
     hidden_size=24,

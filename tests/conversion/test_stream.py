@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from shotverse_jax.config import UMT5Config
 from shotverse_jax.conversion import commands, core, stream, umt5
 from shotverse_jax.conversion.sources import open_checkpoint
-from shotverse_jax.pretrained.folder import open_weights
+from shotverse_jax.weights.folder import open_weights
 
 CONFIG = UMT5Config(vocab_size=20, hidden_size=8, num_layers=3, num_heads=2, head_dim=3, mlp_size=12, buckets=8)
 

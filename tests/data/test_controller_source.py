@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shotverse_jax.config import controller_14b, controller_small
-from shotverse_jax.data.bpe import load_text_tokenizer
-from shotverse_jax.data.controller_source import ControllerSource, camera_rows, collate_prompts
-from shotverse_jax.data.prompt import tokenize_prompt
+from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.pretrained import find_tokenizer
+from shotverse_jax.inputs.cameras import camera_rows
+from shotverse_jax.inputs.prompt import collate_prompts, tokenize_prompt
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
+from shotverse_jax.weights import find_tokenizer
 
 SMALL = controller_small()
 PROMPTS = (

@@ -10,19 +10,19 @@ from absl import flags
 from absl.testing import flagsaver
 
 from shotverse_jax.config import UMT5Config, controller_small, vae_small
-from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.data import encode as encoding
 from shotverse_jax.data.controller_source import ControllerSource
-from shotverse_jax.data.film import StageFilms, film_clip
-from shotverse_jax.data.prompt import tokenize_prompt
 from shotverse_jax.data.records import Records
-from shotverse_jax.infer import encode as encoding
+from shotverse_jax.data.stage_films import StageFilms, film_clip
+from shotverse_jax.inputs.prompt import tokenize_prompt
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.launch import encode
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.pretrained import export_text, export_vae, find_tokenizer, init_text, init_vae, load_text, load_vae
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.video import write_video
+from shotverse_jax.views.video import write_video
+from shotverse_jax.weights import export_text, export_vae, find_tokenizer, init_text, init_vae, load_text, load_vae
 
 FRAMES, HEIGHT, WIDTH, CLIPS = 17, 16, 24, 5
 SIZE = dict(clips=CLIPS, frames=FRAMES, height=HEIGHT, width=WIDTH)

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shotverse_jax.camera.formats import write_trajectory
-from shotverse_jax.camera.tokenizer import PoseTokenizer, sequence_length
+from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
 from shotverse_jax.config import PoseTokenConfig, planner_nano
-from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
 from shotverse_jax.data.loader import batches
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes, _trajectory
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.data.scenes import SceneRecords, find_scenes
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.inputs.tokenizer import stage_captions, train_text_tokenizer
 from shotverse_jax.screenplay import write_screenplay
-from shotverse_jax.stage.grammar import sample_example
 
 CONFIG = planner_nano()
 
@@ -113,7 +113,7 @@ def scenes(tmp_path_factory):
 
 
 def recorded(source, scenes, **options):
-    config = dataclasses.replace(CONFIG, tokens=PoseTokenConfig(stage="none"), max_text_tokens=512)
+    config = dataclasses.replace(CONFIG, tokens=PoseTokenConfig(origin="none"), max_text_tokens=512)
     lengths = {"shot_weights": scenes.counts(2), "text_lengths": (256, 400)}
     return dataclasses.replace(source, config=config, sample=scenes, **lengths | options)
 
@@ -126,7 +126,7 @@ def test_recorded_scenes_have_the_tokens_of_their_paths(scenes, stage, tmp_path,
         found.counts(1)
     write_dataset(tmp_path, SceneRecords(find_scenes(scenes), videos=False), {})
     stored = RecordedScenes(str(tmp_path))
-    tokenizer = PoseTokenizer(PoseTokenConfig(stage=stage))
+    tokenizer = PoseTokenizer(PoseTokenConfig(origin=stage))
     for shots, number in ((1, 3), (2, 1)):
         example, again = found(number // 2, num_shots=shots), stored(number // 2, num_shots=shots)
         true = sample_example(number, num_shots=shots)
@@ -178,4 +178,4 @@ def test_datadop_teaches_single_shots(source, tmp_path):
     assert train.counts(2) == (2, 0) and test.counts(2) == (1, 0) and not train.has_stage()
     assert sorted(train.captions()) == ["", "", "1/shot_1 of train.", "1/shot_2 of train."]
     shots, batch = recorded(source, train)[0]
-    assert shots == 1 and batch["pose_ids_BN"].shape == (4, sequence_length(PoseTokenConfig(stage="none"), [21]))
+    assert shots == 1 and batch["pose_ids_BN"].shape == (4, sequence_length(PoseTokenConfig(origin="none"), [21]))

@@ -12,7 +12,7 @@ from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.data.scenes import Scene, SceneRecords, find_scenes
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text, write_screenplay
-from shotverse_jax.video import probe_video, read_video, write_video
+from shotverse_jax.views.video import probe_video, read_video, write_video
 
 FRAMES, RATE = 60, 24.0  # of the source: 2.5 s
 FILM = {"frames": 17, "height": 32, "width": 48, "fps": 8.0}  # every third frame

@@ -25,7 +25,7 @@ from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.pretrained import init_dit, init_planner, init_vae
+from shotverse_jax.weights import init_dit, init_planner, init_vae
 
 SPARSE = dataclasses.replace(WanDiTConfig(), self_attention="sparse")
 

@@ -38,7 +38,7 @@ TEXT = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, he
 
 
 def controller_values(stage, **training):
-    config = common.get_config(stage=stage, batch=2, ema=0.0, **training)
+    config = common.get_config(expert=stage, batch=2, ema=0.0, **training)
     dit = WanDiTConfig(24, 2, 3, 32, 16, 16, 4)
     lora = LoraConfig(4, 4.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out"))
     model = dataclasses.replace(

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN, PAD, PoseTokenizer, sequence_length
+from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN, PAD, PoseTokenizer, sequence_length
 from shotverse_jax.config import Execution, OPTConfig, planner_nano
 from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.infer.decode import GREEDY, Grammar, Sampling, decode, decode_opt, sample
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.pretrained import init_planner
+from shotverse_jax.weights import init_planner
 
 NANO = planner_nano()
 HOT = Sampling(temperature=3.0, top_p=1.0)
@@ -101,7 +101,7 @@ def test_a_model_that_always_closes_writes_the_fewest_poses():
 
 
 def test_no_stage_pose_means_a_header_of_one():
-    config = dataclasses.replace(NANO, tokens=dataclasses.replace(NANO.tokens, stage="none"))
+    config = dataclasses.replace(NANO, tokens=dataclasses.replace(NANO.tokens, origin="none"))
     ids_BN = run([[2, 1]], config=config, max_tokens=sequence_length(config.tokens, [2, 1]))
     assert poses_per_shot(ids_BN[0], config) == [2, 1] and ids_BN[0, -1] == EOS
 

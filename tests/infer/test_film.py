@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.screenplay import Screenplay, Shot
-from shotverse_jax.stage.grammar import sample_example
 
 
 @pytest.fixture(scope="module")

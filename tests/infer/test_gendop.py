@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from shotverse_jax.camera.gendop_tokenizer import GenDoPTokenizer
-from shotverse_jax.camera.tokenizer import BOS, EOS, FIRST_BIN
+from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
+from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution, GenDoPConfig, OPTConfig
 from shotverse_jax.infer.decode import GREEDY
 from shotverse_jax.infer.gendop import generate
 from shotverse_jax.models.gendop import GenDoP
-from shotverse_jax.pretrained import init_gendop
+from shotverse_jax.weights import init_gendop
 
 CONFIG = GenDoPConfig(
     CLIPTextConfig(vocab_size=40, hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, max_positions=6),

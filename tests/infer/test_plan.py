@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
-from shotverse_jax.data.bpe import train_text_tokenizer
 from shotverse_jax.infer.plan import SAMPLERS, Director, plan
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.pretrained import init_planner
 from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.weights import init_planner
 
 
 def director(**changes):
@@ -56,7 +56,7 @@ def test_greedy_needs_no_seed(nano):
 
 
 def test_every_fourth_frame_as_in_the_paper():
-    paper = director(tokens=PoseTokenConfig(poses="every", every=4, stage="none"))
+    paper = director(tokens=PoseTokenConfig(poses="every", every=4, origin="none"))
     screenplay = play(1, 0.5)
     [[trajectory]] = plan(paper, [screenplay])
     assert trajectory.spans == list(screenplay.layout().spans) and trajectory.stage_34 is None

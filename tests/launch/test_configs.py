@@ -23,15 +23,20 @@ def load(name, *changes):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_config_builds_its_dataclasses(name):
     config, run = load(name)
-    assert config.expert(run.stage) and config.lora is not None
+    assert config.expert(run.expert) and config.lora is not None
 
 
 def test_a_pod_has_the_numbers_of_the_paper():
     config, run = load("pod")
     assert config == controller_14b() and config.lora.rank == 128
     assert (config.frames, config.height, config.width) == (249, 480, 832)
-    assert (run.lr, run.stage, run.execution.dtype, run.execution.remat) == (1e-4, "high", "bfloat16", "save_attention")
-    assert load("pod_low") == (config, dataclasses.replace(run, stage="low"))
+    assert (run.lr, run.expert, run.execution.dtype, run.execution.remat) == (
+        1e-4,
+        "high",
+        "bfloat16",
+        "save_attention",
+    )
+    assert load("pod_low") == (config, dataclasses.replace(run, expert="low"))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_an_ablation_changes_one_thing(name, changed):
         changed = {"dit": dataclasses.replace(controller_14b().dit, **changed)}
     assert config == dataclasses.replace(controller_14b(), **changed)
     assert run == load("pod")[1]
-    assert load(name, "--config.stage=low")[0].expert("low").camera == (name == "both_cameras")
+    assert load(name, "--config.expert=low")[0].expert("low").camera == (name == "both_cameras")
 
 
 @pytest.mark.parametrize(("devices", "changes"), [(96, ["--config.mesh.data=3"]), (64, ["--config.batch=8"])])

@@ -19,19 +19,19 @@ from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.loader import batches
 from shotverse_jax.data.records import write_dataset
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.launch import previews
 from shotverse_jax.models.wan_dit import WanDiT
-from shotverse_jax.pretrained import export_expert, init_dit
-from shotverse_jax.pretrained.folder import read_values
 from shotverse_jax.screenplay import write_screenplay
-from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller, planner
-from shotverse_jax.video import probe_video
+from shotverse_jax.views.video import probe_video
+from shotverse_jax.weights import export_expert, init_dit
+from shotverse_jax.weights.folder import read_values
 
 ROOT = Path(__file__).parents[2]
 TASKS = {"planner": planner.build, "controller": controller.build}
@@ -165,7 +165,7 @@ def test_a_planners_run_plans_and_learns_the_same(play, tmp_path):
 
 @pytest.mark.slow
 def test_a_controllers_run_films_and_learns_the_same(base, play, planned, tmp_path):
-    values = base[0] | {"stage": "high"}
+    values = base[0] | {"expert": "high"}
     seen = run(values | {"preview_every": 2, "preview": str(play)}, tmp_path / "seen")
     assert written(tmp_path / "seen") == ["2.mp4", "2.png"]
     film = probe_video(tmp_path / "seen" / "previews" / "2.mp4")
@@ -198,7 +198,7 @@ def filmed(base, play, planned, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("stage", ["high", "low"])
 def test_the_base_model_films_what_the_expert_does_not(filmed, stage):
-    crew, task, moved = filmed(stage=stage)
+    crew, task, moved = filmed(expert=stage)
     assert crew.experts == (("high", "base") if stage == "high" else ("base", "low"))
     trained, other = (crew.high, crew.low) if stage == "high" else (crew.low, crew.high)
     frozen = task.frozen["params"]["dit"]["blocks"]["ffn_in"]["kernel"]
@@ -210,7 +210,7 @@ def test_the_base_model_films_what_the_expert_does_not(filmed, stage):
 
 
 def test_a_base_model_films_alone(base, filmed):
-    crew, _, moved = filmed(stage="base", model=base[0]["model"] | {"text": "text_small"})
+    crew, _, moved = filmed(expert="base", model=base[0]["model"] | {"text": "text_small"})
     assert crew.experts == ("base", "base") and crew.high is crew.low
     assert crew.high["head"]["kernel"] is moved["params"]["dit"]["head"]["kernel"]
     assert crew.text["embedding"] is moved["params"]["text"]["embedding"]
@@ -221,12 +221,12 @@ def test_the_other_expert_may_have_a_base_of_its_own(base, filmed, tmp_path):
     dit = previews.load_expert(folder, "base")[1]
     other = tmp_path / "other"
     export_expert(jax.tree.map(lambda leaf: leaf + 1, dit), read_config(values), "base", other)
-    crew, *_ = filmed(stage="low", preview_weights=str(other))
+    crew, *_ = filmed(expert="low", preview_weights=str(other))
     assert np.abs(crew.high["head"]["bias"] - dit["head"]["bias"] - 1).max() < 1e-2
     model = values["model"] | {"dit": values["model"]["dit"] | {"rope_theta": 7.0}}
     export_expert(dit, read_config({"model": model}), "base", other)
     with pytest.raises(ValueError, match="other is another network than the one that is trained"):
-        filmed(stage="low", preview_weights=str(other))
+        filmed(expert="low", preview_weights=str(other))
 
 
 def test_what_is_missing_is_said_before_the_first_step(base, play, planned, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from shotverse_jax.config import Execution, Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
 from shotverse_jax.conversion import core, qwen3_vl
 from shotverse_jax.conversion.verify import verify_record
-from shotverse_jax.data.vision import arrange, pack
+from shotverse_jax.inputs.qwen3_vl import arrange, pack
 from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
 from shotverse_jax.models.qwen3_vl_vision import Qwen3VLVision, interpolate, patch_places
 

@@ -63,7 +63,7 @@ def planner_setup():
     from shotverse_jax.config import Execution, LoraConfig, planner_nano
     from shotverse_jax.models.planner import Planner, planner_loss
     from shotverse_jax.parallel.sequence import spread
-    from shotverse_jax.pretrained import init_planner
+    from shotverse_jax.weights import init_planner
 
     config = planner_nano()
     rng = np.random.default_rng(0)

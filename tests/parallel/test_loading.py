@@ -13,20 +13,13 @@ import orbax.checkpoint as ocp
 import pytest
 
 from shotverse_jax.config import Execution, MeshConfig, planner_nano
-from shotverse_jax.data.bpe import train_text_tokenizer
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.pretrained import (
-    export_planner,
-    folder,
-    init_planner,
-    load_expert,
-    load_language_model,
-    load_planner,
-)
 from shotverse_jax.train.checkpoint import flatten
+from shotverse_jax.weights import export_planner, folder, init_planner, load_expert, load_language_model, load_planner
 
 
 def as_arrays(path):

@@ -26,11 +26,11 @@ from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.models.wan_vae import WanVAE
 from shotverse_jax.parallel import rules
-from shotverse_jax.pretrained import init_planner, init_pose_net, init_vae
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.tasks.controller import init_controller
+from shotverse_jax.weights import init_planner, init_pose_net, init_vae
 
 
 def planner(config):

@@ -8,7 +8,7 @@ import pytest
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
 from shotverse_jax.conversion import core, qwen3_vl
-from shotverse_jax.data.vision import arrange, fit_size, pack, patchify, prepare_image
+from shotverse_jax.inputs.qwen3_vl import arrange, fit_size, pack, patchify, prepare_image
 from shotverse_jax.models.qwen3_vl import Qwen3VL
 
 torch = pytest.importorskip("torch")

@@ -10,13 +10,13 @@ from ml_collections import ConfigDict
 
 from shotverse_jax.config import TEXT_ENCODERS, LoraConfig, UMT5Config, WanDiTConfig, controller_small
 from shotverse_jax.configs.controller import common
+from shotverse_jax.data.encode import PromptRecords, to_states, write_negative
 from shotverse_jax.data.records import Records, write_dataset
-from shotverse_jax.infer.encode import PromptRecords, to_states, write_negative
-from shotverse_jax.pretrained import load_adapter, load_expert, load_text
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller
+from shotverse_jax.weights import load_adapter, load_expert, load_text
 
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
@@ -50,7 +50,7 @@ def values(films, monkeypatch):
 
     def make(stage, **options):
         config = common.get_config(
-            stage=stage, data=str(films), test_data=str(films), batch=2, steps=8, lr=1e-2, warmup=1, ema=0.0
+            expert=stage, data=str(films), test_data=str(films), batch=2, steps=8, lr=1e-2, warmup=1, ema=0.0
         )
         dit = WanDiTConfig(
             hidden_size=24, num_layers=2, num_heads=2, mlp_size=32, frequency_size=16, text_size=16, latent_channels=4

@@ -10,9 +10,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from shotverse_jax.config import PLANNERS, Execution, PlannerConfig, TrainConfig, from_dict, planner_nano
-from shotverse_jax.data.bpe import train_text_tokenizer
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.pretrained import export_planner, init_planner, load_planner
+from shotverse_jax.weights import export_planner, init_planner, load_planner
 
 CONFIG = planner_nano()
 

@@ -22,11 +22,11 @@ from shotverse_jax.config import (
     planner_nano,
 )
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import init_planner, load_planner
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.step import make_train_step
+from shotverse_jax.weights import init_planner, load_planner
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs" / "planner").glob("*.py") if path.stem != "__init__")

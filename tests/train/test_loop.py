@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, TrainConfig, planner_nano
-from shotverse_jax.data.bpe import stage_captions, train_text_tokenizer
 from shotverse_jax.data.loader import batches
 from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.inputs.tokenizer import stage_captions, train_text_tokenizer
 from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.pretrained import init_planner
-from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_eval_step, make_train_step
+from shotverse_jax.weights import init_planner
 
 CONFIG = dataclasses.replace(
     planner_nano(), decoder=dataclasses.replace(planner_nano().decoder, dropout=0.1)

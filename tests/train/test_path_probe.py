@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.tokenizer import PoseTokenizer
+from shotverse_jax.camera.tokens.shotverse import PoseTokenizer
 from shotverse_jax.config import PoseTokenConfig, planner_nano
-from shotverse_jax.stage.grammar import sample_example
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.train import path_probe
 
 CONFIG = planner_nano()
@@ -19,7 +19,7 @@ CONFIG = planner_nano()
 @pytest.mark.parametrize(("num_shots", "stage"), [(1, "header"), (3, "header"), (2, "world")])
 @pytest.mark.parametrize("path", ["world", "shot", "step"])
 def test_targets_are_the_stage_and_the_path_as_the_shot_sees_them(num_shots, stage, path):
-    config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, stage=stage, path=path))
+    config = dataclasses.replace(CONFIG, tokens=dataclasses.replace(CONFIG.tokens, origin=stage, path=path))
     tokenizer = PoseTokenizer(config.tokens)
     for seed in range(8):
         trajectory = sample_example(seed, num_shots=num_shots).trajectory

@@ -9,15 +9,15 @@ import pytest
 
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.config import Execution, PlannerTrainConfig, planner_nano
-from shotverse_jax.data.bpe import PIN, load_text_tokenizer
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.inputs.tokenizer import PIN, load_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.pretrained import export_planner, find_planner, find_tokenizer, init_planner, load_planner
 from shotverse_jax.screenplay import Screenplay, Shot, write_screenplay
-from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks import planner
+from shotverse_jax.weights import export_planner, find_planner, find_tokenizer, init_planner, load_planner
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_scenes_of_ones_own(start, tmp_path):
     with pytest.raises(ValueError, match="data and test_data go together"):
         build(data=data["data"])
     write_trajectory(dataclasses.replace(example.trajectory, stage_34=None), tmp_path / "test" / "a.trajectory.json")
-    with pytest.raises(ValueError, match='model.tokens.stage="none"'):
+    with pytest.raises(ValueError, match='model.tokens.origin="none"'):
         build(**data)
 
 

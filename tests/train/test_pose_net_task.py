@@ -11,10 +11,10 @@ from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.configs.pose_net import small
 from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.pretrained import load_pose_net
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import pose_net
+from shotverse_jax.weights import load_pose_net
 
 NANO = PoseNetConfig(height=16, width=24, channels=(8, 8), blocks=1, squeeze=4, hidden_size=16)
 

@@ -78,10 +78,10 @@ def lines(path):
 
 
 def test_steps_that_are_not_finite_reach_no_checkpoint(toy, tmp_path):
-    values = dict(checkpoint_every=4, stage="high", log_every=5)
+    values = dict(checkpoint_every=4, expert="high", log_every=5)
     # Samples of step 7, from 0, are the first bad ones: the steps 8, 9 and 10, from 1.
     message = (
-        r"3 steps in a row up to step 10 of the stage 'high' were not finite, first in the gradient of lora/q_proj"
+        r"3 steps in a row up to step 10 of the expert 'high' were not finite, first in the gradient of lora/q_proj"
     )
     with pytest.raises(FloatingPointError, match=message):
         toy.here(tmp_path, poison=7, **values)

@@ -11,10 +11,10 @@ from shotverse_jax.config import VAES, VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.configs.vae import nano, small
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
-from shotverse_jax.pretrained import load_vae
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import vae as task
+from shotverse_jax.weights import load_vae
 
 TINY = WanVAEConfig(4, 4, (1, 2), 0, (True,), (0.0,) * 4, (1.0,) * 4)
 RUN = VAETrainConfig(batch=4, frames=3, height=4, width=6)

@@ -10,17 +10,17 @@ import jax.numpy as jnp
 
 from shotverse_jax import lora
 from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, UMT5Config, from_dict
-from shotverse_jax.data.bpe import pin_tokenizer
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import SETTINGS, read_settings
+from shotverse_jax.inputs.tokenizer import pin_tokenizer
 from shotverse_jax.models.controller import Controller, controller_loss
 from shotverse_jax.models.wan_dit import add_camera, split_camera
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
-from shotverse_jax.pretrained.folder import find, has
 from shotverse_jax.train.task import Task
+from shotverse_jax.weights import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
+from shotverse_jax.weights.folder import find, has
 
 
 def build(values: dict, folder: Path) -> Task:
@@ -28,7 +28,7 @@ def build(values: dict, folder: Path) -> Task:
 
     Stage "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
     tokenizer of `text_tokenizer`). Stages "high" and "low" adapt the base model of `base_weights`, a folder or shipped
-    name, or go on from its expert of that stage where it has no base model; they read with the encoder `model.text`.
+    name, or go on from its expert of that name where it has no base model; they read with the encoder `model.text`.
     Where the films were recorded with its states (`launch/encode.py --text`), these take its place and it is not
     loaded.
 
@@ -40,7 +40,7 @@ def build(values: dict, folder: Path) -> Task:
     run = from_dict(ControllerTrainConfig, values)
     key, mesh = jax.random.key(run.seed), make_mesh(run.mesh)
     states = has_states(config, run)
-    if run.stage == "base":
+    if run.expert == "base":
         text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
         controller = Controller(config, text_config, "base", run.execution)
         trainable, frozen = create(lambda: init_controller(controller, key), mesh), {}
@@ -51,9 +51,9 @@ def build(values: dict, folder: Path) -> Task:
         else:
             text_config, text_params, _ = load_text(config.text, **place)
             tokenizer_file = find_tokenizer(config.text)
-        controller = Controller(config, text_config, run.stage, run.execution)
+        controller = Controller(config, text_config, run.expert, run.execution)
         base_folder = find("controller", base_weights, ())
-        begin = "base" if has(base_folder, "base.safetensors") else run.stage
+        begin = "base" if has(base_folder, "base.safetensors") else run.expert
         _, base = load_expert(base_folder, begin, **place)
         trainable, frozen = adapt(config, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
@@ -62,13 +62,13 @@ def build(values: dict, folder: Path) -> Task:
 
     def export(variables, folder):
         params = variables["params"]
-        if run.stage == "base":
+        if run.expert == "base":
             export_text(params["text"], text_config, tokenizer_file, folder / "text")
             export_expert(params["dit"], config, "base", folder)
         else:
             adapter = variables["lora"]["dit"]
-            export_expert(lora.merge(params["dit"], adapter), config, run.stage, folder)
-            export_adapter(adapter, split_camera(params["dit"])[1], config, folder / "adapter", run.stage)
+            export_expert(lora.merge(params["dit"], adapter), config, run.expert, folder)
+            export_adapter(adapter, split_camera(params["dit"])[1], config, folder / "adapter", run.expert)
 
     source = functools.partial(_source, config, run, tokenizer_file, states)
     return Task(run, trainable, frozen, make_loss(controller, run), source, export)
@@ -105,7 +105,7 @@ def has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:
 
     Raises ValueError for states of another encoder or for another negative prompt.
     """
-    if run.stage == "base":
+    if run.expert == "base":
         return False
     made = [read_settings(folder) for folder in (run.data, run.test_data) if (Path(folder) / SETTINGS).is_file()]
     if not any("text" in settings for settings in made):

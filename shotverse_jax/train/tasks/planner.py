@@ -10,23 +10,23 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotverse_jax import lora
-from shotverse_jax.camera.tokenizer import PAD
+from shotverse_jax.camera.tokens.shotverse import PAD
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
-from shotverse_jax.data.bpe import pin_tokenizer, stage_captions, train_text_tokenizer
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
 from shotverse_jax.files import replacing
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.inputs.tokenizer import pin_tokenizer, stage_captions, train_text_tokenizer
 from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.pretrained import export_adapter, export_planner, init_planner, load_language_model, load_planner
-from shotverse_jax.pretrained.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
-from shotverse_jax.stage.grammar import sample_example
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.task import Task
+from shotverse_jax.weights import export_adapter, export_planner, init_planner, load_language_model, load_planner
+from shotverse_jax.weights.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
 
 
 def build(values: dict, folder: Path) -> Task:
@@ -92,10 +92,10 @@ def _recorded(config: PlannerConfig, run: PlannerTrainConfig) -> dict[str, Recor
     if not (run.data and run.test_data):
         raise ValueError("data and test_data go together: give the scenes to train on and the held-out ones")
     scenes = {"train": RecordedScenes(run.data, "train"), "test": RecordedScenes(run.test_data, "test")}
-    if config.tokens.stage != "none" and not all(part.has_stage() for part in scenes.values()):
+    if config.tokens.origin != "none" and not all(part.has_stage() for part in scenes.values()):
         raise ValueError(
-            f'model.tokens.stage is "{config.tokens.stage}", but not all of these camera paths know the stage; '
-            'train with model.tokens.stage="none"'
+            f'model.tokens.origin is "{config.tokens.origin}", but not all of these camera paths know the stage; '
+            'train with model.tokens.origin="none"'
         )
     return scenes
 

@@ -11,8 +11,8 @@ from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.models.pose_net import PoseNet, pose_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.pretrained import export_pose_net, init_pose_net
 from shotverse_jax.train.task import Task
+from shotverse_jax.weights import export_pose_net, init_pose_net
 
 
 def build(values: dict, folder: Path) -> Task:

@@ -11,14 +11,14 @@ import numpy as np
 from einops import reduce
 
 from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
-from shotverse_jax.data.film import StageFilms
 from shotverse_jax.data.records import Records, shuffled
+from shotverse_jax.data.stage_films import StageFilms
 from shotverse_jax.data.steps import StepSource
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.pretrained import export_vae, init_vae, load_vae
 from shotverse_jax.train.task import Task
+from shotverse_jax.weights import export_vae, init_vae, load_vae
 
 YCBCR = ((0.299, -0.1687, 0.5), (0.587, -0.3313, -0.4187), (0.114, 0.5, -0.0813))  # of red, of green, of blue
 STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed

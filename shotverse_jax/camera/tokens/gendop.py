@@ -1,0 +1,117 @@
+"""GenDoP's pose tokens: one shot ↔ 30 poses of ten integers, for its released checkpoints.
+
+Per pose: quaternion (w x y z), translation, fx / width, fy / height, log10 of the scale; camera axes OpenGL, relative
+to the first camera, translations divided by the largest one (GenDoP `core/provider.py`, `core/utils.py`). A value v
+falls into bin floor of its place on 0..256, both ends included, and is read back at the cell's lower edge. Three
+things of the original are kept because checkpoints learned them: that floor, the 30 poses being every fourth of 120
+frames (so the last three are never seen), and playback that spreads 120 frames over 29 intervals.
+"""
+
+import dataclasses
+from typing import Literal
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN
+from shotverse_jax.camera.trajectory import Trajectory
+
+LEVELS = 256
+"""The highest bin; bins are 0..256, so there are 257 of them."""
+POSE_VALUES = 10
+NUM_POSES = 30
+FRAMES = 120
+SEQUENCE_LENGTH = 1 + NUM_POSES * POSE_VALUES + 1
+
+_LOW = np.asarray([-1.0] * 7 + [0.0, 0.0, -2.0])
+_SPAN = np.asarray([2.0] * 7 + [10.0, 10.0, 4.0])
+
+
+@dataclasses.dataclass(frozen=True)
+class GenDoPTokens:
+    """A parsed sequence: [30, 3, 4] OpenCV poses of unit extent, fx / width, fy / height, log10 of the scale."""
+
+    pose_T34: np.ndarray
+    fx: float
+    fy: float
+    log_scale: float
+
+
+class GenDoPTokenizer:
+    """Encodes and decodes single shots as GenDoP does; the methods are those of `camera.tokenizer.PoseTokenizer`.
+
+    pred_scale: unit of decoded translations. The sequence holds log10 of the scale, and "pow10" undoes it; "none" keeps
+    the unit extent, as GenDoP's prediction files do; "exp" is the natural exponential its pictures were drawn with.
+    """
+
+    def __init__(self, pred_scale: Literal["none", "exp", "pow10"] = "pow10"):
+        if pred_scale not in ("none", "exp", "pow10"):
+            raise ValueError(f'pred_scale must be "none", "exp" or "pow10", got {pred_scale!r}')
+        self.pred_scale = pred_scale
+
+    def encode(self, trajectory: Trajectory) -> np.ndarray:
+        """One shot → int32 ids [302], BOS … EOS. Shots of other than 120 frames are resampled over their whole length.
+
+        Values beyond the bins are clipped, as in the original: a scale outside 0.01..100, a focal length over ten
+        image sizes. Raises ValueError for more than one shot.
+        """
+        if trajectory.num_shots != 1:
+            raise ValueError(f"GenDoP's tokens hold one shot, got {trajectory.num_shots}; encode each shot alone")
+        pose_T34 = trajectory.pose_T34
+        if len(pose_T34) != FRAMES:
+            pose_T34 = se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, FRAMES))
+        pose_T34 = _to_opengl(se3.relative(pose_T34[0], pose_T34[:: FRAMES // NUM_POSES]))
+        scale = np.linalg.norm(pose_T34[:, :, 3], axis=1).max() + 1e-5
+        fx, fy = trajectory.intrinsics_T4[0, :2] / (trajectory.width, trajectory.height)
+        shot = np.broadcast_to([fx, fy, np.log10(scale)], (NUM_POSES, 3))
+        quaternion = se3.rotation_to_quaternion(pose_T34[:, :, :3])
+        values = np.concatenate([quaternion, pose_T34[:, :, 3] / scale, shot], axis=1)
+        # Single precision as in the original: a rotation of less than about 7e-4 rad has w = 1, the topmost bin.
+        place = ((values - _LOW) / _SPAN).astype(np.float32) * LEVELS
+        bins = np.floor(np.clip(place, 0, LEVELS)).astype(np.int32)
+        return np.concatenate([[BOS], FIRST_BIN + bins.reshape(-1), [EOS]]).astype(np.int32)
+
+    def parse(self, ids: np.ndarray) -> GenDoPTokens:
+        """ids [302] (anything after EOS ignored) → the 30 poses and the shot's values, unscaled.
+
+        Raises ValueError where GenDoP would fall back to a static camera: another length, a special id among the bins,
+        a quaternion of zeros.
+        """
+        ids = np.asarray(ids)
+        ends = np.flatnonzero(ids == EOS)
+        if not len(ends) or ids[0] != BOS or ends[0] != SEQUENCE_LENGTH - 1:
+            raise ValueError(f"a GenDoP sequence is BOS, {NUM_POSES * POSE_VALUES} pose values and EOS")
+        bins = ids[1 : ends[0]] - FIRST_BIN
+        wrong = np.flatnonzero((bins < 0) | (bins > LEVELS))
+        if len(wrong):
+            raise ValueError(f"token {int(wrong[0]) + 1} has id {int(ids[wrong[0] + 1])}, which is not a pose value")
+        values = bins.reshape(NUM_POSES, POSE_VALUES) / LEVELS * _SPAN + _LOW
+        if not values[:, :4].any(1).all():
+            raise ValueError(f"the quaternion of pose {int(np.argmin(values[:, :4].any(1)))} is zero")
+        pose_T34 = _to_opengl(se3.make(se3.quaternion_to_rotation(values[:, :4]), values[:, 4:7]))
+        return GenDoPTokens(pose_T34, *(float(value) for value in values[0, 7:]))
+
+    def decode(self, ids: np.ndarray, spans: list[tuple[int, int]] | None = None, **fields) -> Trajectory:
+        """ids [302] → Trajectory over the frames of `spans`, one shot, by default GenDoP's 120; world = first camera.
+
+        `fields` are other fields of `Trajectory`. The image is 512x512 unless they name a size; focal lengths are the
+        sequence's own unless they hold `intrinsics_T4`. Raises ValueError as `parse`, and for more than one span.
+        """
+        spans = [(0, FRAMES)] if spans is None else spans
+        if len(spans) != 1:
+            raise ValueError(f"GenDoP's tokens hold one shot, asked for {len(spans)}")
+        tokens = self.parse(ids)
+        scale = {"none": 1.0, "exp": np.exp(tokens.log_scale), "pow10": 10.0**tokens.log_scale}[self.pred_scale]
+        frames = spans[0][1] - spans[0][0]
+        pose_T34 = se3.resample(tokens.pose_T34, np.arange(frames) / frames * (NUM_POSES - 1))
+        pose_T34[:, :, 3] *= scale
+        fields = {"width": 512, "height": 512, **fields}
+        width, height = fields["width"], fields["height"]
+        fields.setdefault("intrinsics_T4", [tokens.fx * width, tokens.fy * height, width / 2, height / 2])
+        shot_T = np.zeros(frames, np.int32)
+        return Trajectory(pose_T34=pose_T34, shot_T=shot_T, scale=float(scale), **fields).from_first_camera()
+
+
+def _to_opengl(pose_T34: np.ndarray) -> np.ndarray:
+    """Poses relative to an OpenCV camera ↔ the same relative to an OpenGL camera: both sides change axes."""
+    return se3.flip_yz(pose_T34) * np.asarray([[1.0], [-1.0], [-1.0]])

@@ -1,0 +1,179 @@
+"""ShotVerse's pose tokens: a multi-shot trajectory ↔ one flat sequence of integers.
+
+Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens, translation
+x y z then the rotation row-major (ShotVerse §3.1); a value in [-1, 1] falls into one of `bins` equal cells and is
+read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest of them as they
+are told (in the world of the first camera or of the stage; later poses of a shot seen from its first, or from the one
+before) rounded up to a token, so the geometry between shots survives. That token, the first, lies on a log10 axis from
+1e-2 to 1e2.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.config import PoseTokenConfig
+
+PAD, BOS, EOS, FIRST_BIN = 0, 1, 2, 3
+POSE_VALUES = 12
+
+
+def separator(bins: int) -> int:
+    """Id of SEP, the token between two shots: the first after the bins."""
+    return FIRST_BIN + bins
+
+
+def header_length(config: PoseTokenConfig) -> int:
+    """Tokens between BOS and the first pose: the scale and, with the stage in the header, its pose."""
+    return 1 + (POSE_VALUES if config.origin == "header" else 0)
+
+
+def sequence_length(config: PoseTokenConfig, counts: list[int]) -> int:
+    """Tokens of a whole sequence, BOS and EOS included, for shots of `counts` poses."""
+    return 1 + header_length(config) + POSE_VALUES * sum(counts) + len(counts)
+
+
+@dataclasses.dataclass(frozen=True)
+class PoseTokens:
+    """A parsed sequence: `scale` in world units, `stage_34` or None, and one [n, 3, 4] array of poses per shot."""
+
+    scale: float
+    stage_34: np.ndarray | None
+    shots: tuple[np.ndarray, ...]
+
+
+class PoseTokenizer:
+    """Encodes trajectories for the planner and decodes what it wrote."""
+
+    def __init__(self, config: PoseTokenConfig):
+        self.config = config
+        self.sep = separator(config.bins)
+
+    def pose_counts(self, spans: list[tuple[int, int]]) -> list[int]:
+        """Poses that stand for each shot, given the (start, end) frames of the shots."""
+        return [len(self.pose_frames(start, end)) for start, end in spans]
+
+    def pose_frames(self, start: int, end: int) -> np.ndarray:
+        """Frames (fractional) at which a shot of frames [start, end) is sampled.
+
+        "every" takes the multiples of `every` inside the shot, the last pixel frame of each latent frame; a shot
+        shorter than that keeps its first frame. "count" spreads `count` poses from the first frame to the last.
+        """
+        if self.config.poses == "count":
+            return np.linspace(start, end - 1, self.config.count)
+        frames = np.arange(-(-start // self.config.every) * self.config.every, end, self.config.every, dtype=float)
+        return frames if len(frames) else np.array([float(start)])
+
+    def encode(self, trajectory: Trajectory) -> np.ndarray:
+        """Trajectory → int32 ids [N], BOS … EOS.
+
+        Raises ValueError when the tokens need the stage pose and the trajectory has none.
+        """
+        if self.config.origin != "none" and trajectory.stage_34 is None:
+            raise ValueError("these tokens need the stage pose, but this trajectory has none")
+        if self.config.origin == "world":
+            path = trajectory.moved(se3.inverse(trajectory.stage_34))
+        else:
+            path = trajectory.from_first_camera()
+        shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
+        if self.config.path != "world":
+            origin = slice(1) if self.config.path == "shot" else slice(-1)
+            shots = [np.concatenate([s[:1], se3.compose(se3.inverse(s[origin]), s[1:])]) for s in shots]
+        reach = [np.abs(np.linalg.norm(np.concatenate(shots)[:, :, 3], axis=-1)).max()]
+        if self.config.origin == "header":
+            reach.append(np.linalg.norm(path.stage_34[:, 3]))
+        scale_bin = self._scale_bin(max(reach))
+        scale = self._scale(scale_bin)
+        pieces = [[BOS, FIRST_BIN + scale_bin]]
+        if self.config.origin == "header":
+            pieces.append(self._encode_poses(path.stage_34[None], scale))
+        for index, shot in enumerate(shots):
+            if index:
+                pieces.append([self.sep])
+            pieces.append(self._encode_poses(shot, scale, later=1))
+        return np.concatenate([*pieces, [EOS]]).astype(np.int32)
+
+    def parse(self, ids: np.ndarray) -> PoseTokens:
+        """ids [N] (BOS … EOS, anything after EOS ignored) → scale and poses in world units, rotations in SO(3).
+
+        Raises ValueError for a sequence that breaks the layout, naming the first position that does.
+        """
+        ids = np.asarray(ids)
+        ends = np.flatnonzero(ids == EOS)
+        if not len(ends) or ids[0] != BOS:
+            raise ValueError("a pose sequence must begin with BOS and hold an EOS")
+        body = ids[1 : ends[0]]
+        header = header_length(self.config)
+        breaks = np.flatnonzero(body == self.sep)
+        bounds = list(zip([header, *(breaks + 1)], [*breaks, len(body)], strict=True))
+        for start, end in bounds:
+            if end <= start or (end - start) % POSE_VALUES:
+                raise ValueError(f"the shot at token {start + 1} has {max(end - start, 0)} tokens, not poses of 12")
+        bins = body - FIRST_BIN
+        wrong = np.flatnonzero(((bins < 0) | (bins >= self.config.bins)) & (body != self.sep))
+        if len(wrong):
+            raise ValueError(f"token {int(wrong[0]) + 1} has id {int(body[wrong[0]])}, which is not a pose value")
+        scale = self._scale(bins[0])
+        stage = {"none": None, "world": se3.identity()}.get(self.config.origin)
+        if self.config.origin == "header":
+            stage = self._decode_poses(bins[1:header], scale)[0]
+        shots = [self._decode_poses(bins[a:b], scale, later=1) for a, b in bounds]
+        if self.config.path == "shot":
+            shots = [np.concatenate([shot[:1], se3.compose(shot[0], shot[1:])]) for shot in shots]
+        elif self.config.path == "step":
+            shots = [np.stack(list(itertools.accumulate(shot, se3.compose))) for shot in shots]
+        return PoseTokens(scale, stage, tuple(shots))
+
+    def decode(self, ids: np.ndarray, spans: list[tuple[int, int]], **fields) -> Trajectory:
+        """ids [N] → Trajectory over the frames of `spans`, poses between the sampled ones interpolated on SE(3).
+
+        `fields` are the other fields of `Trajectory` (intrinsics_T4, width, height, fps, captions, …). Raises
+        ValueError when the sequence holds another number of shots or poses than the spans ask for.
+        """
+        tokens = self.parse(ids)
+        counts = [len(shot) for shot in tokens.shots]
+        if counts != self.pose_counts(spans):
+            raise ValueError(f"expected shots of {self.pose_counts(spans)} poses, the sequence has {counts}")
+        frames = []
+        for (start, end), pose in zip(spans, tokens.shots, strict=True):
+            at = self.pose_frames(start, end)
+            frames.append(se3.resample(pose, np.interp(np.arange(start, end), at, np.arange(len(at)))))
+        lengths = [end - start for start, end in spans]
+        return Trajectory(
+            pose_T34=np.concatenate(frames),
+            shot_T=np.repeat(np.arange(len(spans)), lengths),
+            stage_34=tokens.stage_34,
+            scale=tokens.scale,
+            **fields,
+        ).from_first_camera()
+
+    def _scale_bin(self, reach):
+        """The smallest scale that `reach` does not exceed."""
+        cell = (np.log10(reach + 1e-5) + 2) / 4 * self.config.bins
+        return int(np.clip(np.ceil(cell - 0.5), 0, self.config.bins - 1))
+
+    def _scale(self, index):
+        return float(10.0 ** (2 * (self._centre(index) + 1) - 2))
+
+    def _bin(self, value):
+        return np.clip(np.floor((value + 1) / 2 * self.config.bins), 0, self.config.bins - 1).astype(int)
+
+    def _centre(self, index):
+        return -1 + (index + 0.5) * 2 / self.config.bins
+
+    def _encode_poses(self, pose_T34, scale, later=0):
+        values = np.concatenate([pose_T34[:, :, 3] / scale, pose_T34[:, :, :3].reshape(-1, 9)], axis=1)
+        values[later:, :3] += self._shift(later)
+        return FIRST_BIN + self._bin(values).reshape(-1)
+
+    def _decode_poses(self, bins, scale, later=0):
+        value = self._centre(bins.reshape(-1, POSE_VALUES))
+        value[later:, :3] -= self._shift(later)
+        return se3.make(se3.project_to_so3(value[:, 3:].reshape(-1, 3, 3)), value[:, :3] * scale)
+
+    def _shift(self, later):
+        """Half a cell for the translations of poses that are told from another, so that a camera at rest is exact."""
+        return 1 / self.config.bins if self.config.path != "world" and later else 0.0

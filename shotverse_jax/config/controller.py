@@ -1,0 +1,188 @@
+"""The controller: the text encoder, the video autoencoder, the video transformer, and named presets."""
+
+import dataclasses
+from typing import Literal
+
+from shotverse_jax.config.execution import LoraConfig
+
+# What guidance steers away from, the default of Wan2.2 (wan/configs/shared_config.py) and HoloCine.
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class UMT5Config:
+    """UMT5's encoder (relative positions with a table in every layer, gated GELU, RMSNorm, no biases); UMT5-XXL."""
+
+    vocab_size: int = 256384
+    hidden_size: int = 4096
+    num_layers: int = 24
+    num_heads: int = 64
+    head_dim: int = 64
+    mlp_size: int = 10240
+    buckets: int = 32
+    max_distance: int = 128
+    rms_norm_eps: float = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class WanVAEConfig:
+    """Wan2.1's causal video VAE: 8x8 in space (2 per stage), 4 in time (2 per stage of `temporal`).
+
+    base_size channels times `multipliers` per resolution; `res_blocks` per resolution in the encoder and one more in
+    the decoder. Latents are normalised per channel, (mu - latent_mean) / latent_std.
+    """
+
+    latent_channels: int = 16
+    base_size: int = 96
+    multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    res_blocks: int = 2
+    temporal: tuple[bool, ...] = (False, True, True)
+    latent_mean: tuple[float, ...] = (
+        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+    )  # fmt: skip
+    latent_std: tuple[float, ...] = (
+        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class WanDiTConfig:
+    """Wan2.2-T2V-A14B's video transformer, one expert, with HoloCine's and ShotVerse's additions by value.
+
+    rope: Wan's (frame, height, width) table or ShotVerse's (shot, frame, height, width). camera: whether every block
+    has a camera encoder. self_attention: every token to every token, or HoloCine's sparse inter-shot attention (own
+    shot and the first latent frame of every shot). rounding: float32 for the time embedding, modulation and residual
+    gates (Wan's own), or all of it in the activations' dtype and the timestep in bfloat16 ("holocine").
+    """
+
+    hidden_size: int = 5120
+    num_layers: int = 40
+    num_heads: int = 40
+    mlp_size: int = 13824
+    frequency_size: int = 256
+    text_size: int = 4096
+    latent_channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    eps: float = 1e-6
+    rope: Literal["wan3d", "shotverse4d"] = "shotverse4d"
+    rope_theta: float = 10000.0
+    camera: bool = True
+    self_attention: Literal["full", "sparse"] = "full"
+    rounding: Literal["float32", "holocine"] = "float32"
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class ControllerConfig:
+    """ShotVerse's controller: two experts of one architecture, text encoder and VAE (paper §3.2, §5.1).
+
+    text, vae: folders of the text encoder and of the video autoencoder, or names of shipped ones. The expert for noise
+    levels sigma >= boundary sees the camera through its camera encoders; `camera` moves that to both or to none (Table
+    7). camera_frame: the world that its poses are told in, the first camera's with the largest distance as the unit
+    ("scene") or the stage's in metres ("stage"), so that a pose says by itself what is in view. lora: what stage 1 and
+    2 train on each frozen expert. windows: what text a shot's tokens attend to: the global caption and its own
+    ("clean"), with HoloCine's one token more ("holocine"), or all ("none"); see_padding: whether they also attend to
+    the padding, as Wan's do. negative: the prompt that guidance steers away from. frames, height, width, fps: of the
+    films it was trained on, and with steps and guidance the default of the films it makes. shared_noise: how much of
+    the noise all frames of a film have in common (`film_noise`).
+    """
+
+    dit: WanDiTConfig = WanDiTConfig()
+    text: str = "umt5_xxl"
+    vae: str = "wan2.1_vae"
+    lora: LoraConfig | None = LoraConfig(
+        rank=128, alpha=128.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")
+    )
+    camera: Literal["high", "both", "none"] = "high"
+    camera_frame: Literal["scene", "stage"] = "scene"
+    windows: Literal["holocine", "clean", "none"] = "holocine"
+    see_padding: bool = True
+    negative: str = NEGATIVE_PROMPT
+    boundary: float = 0.875
+    shift: float = 5.0
+    shared_noise: float = 0.0
+    text_length: int = 512
+    frames: int = 249
+    height: int = 480
+    width: int = 832
+    fps: float = 16.0
+    steps: int = 50
+    guidance: float = 5.0
+
+    def expert(self, name: Literal["high", "low", "base"]) -> WanDiTConfig:
+        """The architecture of one expert, or of the model that both start from: HoloCine's, with Wan's 3D RoPE.
+
+        Raises:
+            ValueError: another name.
+        """
+        if name not in ("high", "low", "base"):
+            raise ValueError(f'a controller has the experts "high", "low" and "base", got "{name}"')
+        if name == "base":
+            return dataclasses.replace(self.dit, camera=False, rope="wan3d")
+        return dataclasses.replace(self.dit, camera=self.camera in ("both", name))
+
+
+def vae_small() -> WanVAEConfig:
+    """The VAE that ships: Wan's, thinner."""
+    return WanVAEConfig(
+        base_size=16,
+        multipliers=(1, 2, 3, 4),
+        res_blocks=1,
+        latent_mean=(0.0,) * 16,
+        latent_std=(1.0,) * 16,
+    )
+
+
+VAES = {"wan2.1_vae": WanVAEConfig, "vae_small": vae_small}
+
+
+def text_small() -> UMT5Config:
+    """The text encoder of `controller_small`; its tokenizer is the planner's."""
+    return UMT5Config(vocab_size=4096, hidden_size=128, num_layers=2, num_heads=2, head_dim=64, mlp_size=384)
+
+
+TEXT_ENCODERS = {"umt5_xxl": UMT5Config, "text_small": text_small}
+
+
+def controller_14b() -> ControllerConfig:
+    """The paper's controller: HoloCine's two experts of Wan2.2-T2V-A14B."""
+    return ControllerConfig()
+
+
+def controller_small() -> ControllerConfig:
+    """The controller that ships: same code, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens.
+
+    What Wan decides at a noise level sigma with 98,280 tokens, 216 tokens decide at a lower one, as fewer of them say
+    the same (arXiv 2403.03206 §5.3.2: sigma / (1 - sigma) goes with the square root of their number). Hence shift and
+    boundary: the experts' shares of the work stay about those of the large model.
+    """
+    return ControllerConfig(
+        dit=WanDiTConfig(hidden_size=192, num_layers=6, num_heads=3, mlp_size=768, frequency_size=128, text_size=128),
+        text="text_small",
+        vae="vae_small",
+        lora=LoraConfig(rank=64, alpha=64.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")),
+        camera_frame="stage",
+        windows="clean",
+        see_padding=False,
+        negative="",
+        boundary=0.5,
+        shift=1.0,
+        frames=33,
+        height=64,
+        width=96,
+        fps=8.0,
+        steps=30,
+        guidance=3.0,
+    )
+
+
+CONTROLLERS = {"controller_14b": controller_14b, "controller_small": controller_small}

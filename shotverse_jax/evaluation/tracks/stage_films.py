@@ -1,0 +1,134 @@
+"""Scores of films of the stage: is the camera where it was asked to be, has the subject its colour, are cuts right."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.data.encode import encode_video
+from shotverse_jax.data.stage_films import film_clip
+from shotverse_jax.evaluation.features.stage_camera import camera_errors, known_poses
+from shotverse_jax.evaluation.features.stage_color import color_accuracy
+from shotverse_jax.evaluation.metrics.cuts import cut_f1, find_cuts, shot_cut_accuracy
+from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+from shotverse_jax.stage.scene import Scene
+
+
+def score_films(
+    videos: Sequence[np.ndarray],
+    trajectories: Sequence[Trajectory],
+    scenes: Sequence[Scene],
+    estimator: Callable[[np.ndarray], np.ndarray],
+) -> dict[str, float]:
+    """How well films keep to the cameras, the subject and the cuts that were asked for.
+
+    Args:
+        videos: [T, H, W, 3] uint8 each.
+        trajectories: the cameras asked for, of each film's own frames and size, on a known stage; their shots are the
+            cuts asked for.
+        scenes: what stands on each stage.
+        estimator: video → poses [T, 3, 4] in the stage's frame (`StageCamera`).
+
+    Returns:
+        what `camera_errors` and `color_accuracy` return; cut_f1 (2 frames of tolerance), cut_f1_exact (none), sca
+        (`shot_cut_accuracy`), films.
+
+    Raises:
+        ValueError: no films, or films that do not fit their trajectories.
+    """
+    return {
+        **camera_errors([estimator(video_THWC) for video_THWC in videos], trajectories),
+        **color_accuracy(videos, trajectories, scenes),
+        **_cut_scores(videos, trajectories),
+        "films": float(len(videos)),
+    }
+
+
+def _cut_scores(videos, trajectories) -> dict[str, float]:
+    found = [find_cuts(video_THWC) for video_THWC in videos]
+    asked = [[start for start, _ in trajectory.spans[1:]] for trajectory in trajectories]
+    return {
+        "cut_f1": cut_f1(found, asked),
+        "cut_f1_exact": cut_f1(found, asked, tolerance=0),
+        "sca": shot_cut_accuracy(found, asked, [len(video_THWC) for video_THWC in videos]),
+    }
+
+
+def film_held_out(
+    cinematographer: Cinematographer,
+    estimator: Callable[[np.ndarray], np.ndarray],
+    scenes: int,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    batch: int = 8,
+    progress: bool = False,
+) -> dict[str, float]:
+    """Films held-out scenes of the stage with their true cameras and scores them.
+
+    Returns:
+        what `score_films` does, and beside it: control_… the camera errors against the cameras of another film
+        (`shuffled`); rot_ratio, the median rotation error over that of the control; render_… what the estimator makes
+        of the stage's own renders, the least error it can show; vae_color_accuracy, vae_cut_f1 and vae_sca of those
+        renders encoded and decoded, about the most that a controller of this VAE can reach.
+    """
+    config = cinematographer.config
+    size = config.frames, config.height, config.width, config.fps
+    clips = [film_clip(number, "test", *size) for number in range(scenes)]
+    takes = [prepare(cinematographer, clip.screenplay, clip.trajectory)[0] for clip in clips]
+    videos: list[np.ndarray] = []
+    for start in tqdm(range(0, scenes, batch), "film", disable=not progress, leave=False):
+        part = takes[start : start + batch]
+        part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
+        latents = generate(cinematographer, part, seed=seed + start, steps=steps, guidance=guidance)
+        videos.extend(_decoded(cinematographer, latents)[: scenes - start])
+    trajectories, staged = [take.trajectory for take in takes], [clip.scene for clip in clips]
+    scores = score_films(videos, trajectories, staged, estimator)
+    control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
+    render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
+    encode = jax.jit(functools.partial(encode_video, cinematographer.vae_config))
+    latents = (encode(cinematographer.vae, clip.video_THWC[None]) for clip in clips)
+    coded = [_decoded(cinematographer, latents_BTHWC)[0] for latents_BTHWC in latents]
+    most = color_accuracy(coded, trajectories, staged) | _cut_scores(coded, trajectories)
+    return {
+        **scores,
+        "rot_ratio": scores["rot_deg_median"] / control["rot_deg_median"],
+        **{f"control_{name}": value for name, value in control.items()},
+        **{f"render_{name}": value for name, value in render.items()},
+        **{f"vae_{name}": most[name] for name in ("color_accuracy", "cut_f1", "sca")},
+    }
+
+
+def _decoded(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> np.ndarray:
+    """Films [B, T, H, W, 3] uint8."""
+    return np.concatenate(list(decode(cinematographer, latents_BTHWC)), axis=1)
+
+
+def shuffled(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """The control: every film with its own shots and the cameras of the next film, shot by shot in the same place.
+
+    A camera that follows what it is asked must be much nearer to its own trajectory than to this one. Cameras keep
+    their poses on the stage; where the other film has fewer shots they are taken in turn.
+
+    Raises:
+        ValueError: fewer than two films, or one without a stage.
+    """
+    if len(trajectories) < 2:
+        raise ValueError(f"to exchange cameras takes at least two films, got {len(trajectories)}")
+    others = [*trajectories[1:], trajectories[0]]
+    return [_with_cameras_of(own, other) for own, other in zip(trajectories, others, strict=True)]
+
+
+def _with_cameras_of(own: Trajectory, other: Trajectory) -> Trajectory:
+    poses = []
+    for index, (start, end) in enumerate(own.spans):
+        shot = other.shot(index % other.num_shots).retimed([(0, end - start)], own.fps)
+        poses.append(known_poses(shot))
+    known_poses(own)
+    return dataclasses.replace(own, pose_T34=se3.compose(own.stage_34, np.concatenate(poses)))

@@ -1,0 +1,92 @@
+"""Scores of a planner: motion-tag F1 on held-out scenes, and whether prompts get the motion they ask for."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from shotverse_jax.camera.motion_tags import ROTATION_NAMES, TRANSLATION_NAMES, dominant_motion, tag_shot
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.evaluation.metrics.caption_f1 import trajectory_caption_f1
+from shotverse_jax.screenplay import Screenplay, Shot
+
+SINGLE_MOTIONS = (
+    "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
+)  # fmt: skip
+DEFAULT_PROMPTS = Path(__file__).parents[2] / "tests" / "prompts" / "handwritten.yaml"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """One shot described in words, and the motions that answer it: any one of `motions`, or several at once."""
+
+    screenplay: Screenplay
+    motions: frozenset[str]
+
+
+def read_prompts(path: str | Path | None = None) -> list[Prompt]:
+    """Prompts from a YAML list of {caption, shot, motion: name or list of names}; by default those of the tests.
+
+    Raises ValueError for a missing file or an entry that is not of that form, naming it.
+    """
+    path = Path(path or DEFAULT_PROMPTS)
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"cannot read prompts from {path} ({error}); give a YAML file with --prompts") from error
+    prompts = []
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        motions = entry.get("motion") if isinstance(entry, dict) else None
+        motions = frozenset([motions] if isinstance(motions, str) else motions or [])
+        if not motions or not motions <= set(SINGLE_MOTIONS):
+            raise ValueError(f"{path}: entry {index + 1} needs a motion out of: {', '.join(SINGLE_MOTIONS)}")
+        prompts.append(Prompt(Screenplay(entry.get("caption") or "", (Shot(entry["shot"]),)), motions))
+    if not prompts:
+        raise ValueError(f"{path} holds no list of prompts")
+    return prompts
+
+
+def motion_parts(translation: int, rotation: int) -> frozenset[str]:
+    """Single motions of a label: {"move right", "yaw left"}; {"static"} for none."""
+    parts = set()
+    if translation:
+        words = TRANSLATION_NAMES[translation].removeprefix("move ").replace(" and ", ", ").replace(",,", ",")
+        parts |= {f"move {word.strip()}" for word in words.split(",")}
+    if rotation:
+        parts.add(ROTATION_NAMES[rotation])
+    return frozenset(parts or {"static"})
+
+
+def answers(prompt: Prompt, trajectory: Trajectory) -> bool:
+    """Whether the shot's dominant motion is what was asked: every part of it is among the prompt's motions."""
+    return motion_parts(*dominant_motion(tag_shot(trajectory.pose_T34))) <= prompt.motions
+
+
+def score_scenes(planned: Sequence[Trajectory], references: Sequence[Trajectory]) -> dict[str, float]:
+    """Tag precision, recall and F1 over all shots, in metres as planned ("none": no scale is borrowed from the
+    reference) and with the reference's scale, and the share of scenes whose cuts are exactly those asked for."""
+    raw = trajectory_caption_f1(planned, references, scale="none")
+    matched = trajectory_caption_f1(planned, references, scale="match")
+    exact = [p.spans == r.spans for p, r in zip(planned, references, strict=True)]
+    return {
+        "tag_f1": raw["f1"],
+        "tag_precision": raw["precision"],
+        "tag_recall": raw["recall"],
+        "tag_f1_scale_matched": matched["f1"],
+        "cuts_exact": float(np.mean(exact)),
+        "scenes": len(planned),
+        "shots": sum(t.num_shots for t in references),
+    }
+
+
+def score_prompts(planned: Sequence[Trajectory], prompts: Sequence[Prompt]) -> dict[str, float]:
+    """Share of prompts whose dominant motion is right, in all and by the motion asked for (single-motion prompts)."""
+    right = np.array([answers(prompt, t) for prompt, t in zip(prompts, planned, strict=True)])
+    scores = {"prompt_accuracy": float(right.mean()), "prompts": len(prompts)}
+    for motion in SINGLE_MOTIONS:
+        asked = np.array([prompt.motions == {motion} for prompt in prompts])
+        if asked.any():
+            scores[f"prompt_accuracy/{motion}"] = float(right[asked].mean())
+    return scores
