@@ -15,7 +15,7 @@ NEGATIVE_PROMPT = (
 
 @dataclasses.dataclass(frozen=True)
 class UMT5Config:
-    """UMT5's encoder (relative positions with a table in every layer, gated GELU, RMSNorm, no biases); UMT5-XXL."""
+    """UMT5's encoder: relative positions with a table in every layer, gated GELU, RMSNorm, no biases; UMT5-XXL."""
 
     vocab_size: int = 256384
     hidden_size: int = 4096
@@ -30,10 +30,13 @@ class UMT5Config:
 
 @dataclasses.dataclass(frozen=True)
 class WanVAEConfig:
-    """Wan2.1's causal video VAE: 8x8 in space (2 per stage), 4 in time (2 per stage of `temporal`).
+    """Wan2.1's causal video VAE: a latent stands for 8 x 8 pixels of 4 frames, the first latent for 1 frame.
 
-    base_size channels times `multipliers` per resolution; `res_blocks` per resolution in the encoder and one more in
-    the decoder. Latents are normalised per channel, (mu - latent_mean) / latent_std.
+    latent_channels: channels of a latent.
+    base_size, multipliers: the channels at each resolution are base_size times its multiplier.
+    res_blocks: residual blocks at each resolution of the encoder; the decoder has one more.
+    temporal: whether each halving of the picture halves time too.
+    latent_mean, latent_std: latents are normalised per channel, (mu - latent_mean) / latent_std.
     """
 
     latent_channels: int = 16
@@ -53,12 +56,18 @@ class WanVAEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class WanDiTConfig:
-    """Wan2.2-T2V-A14B's video transformer, one expert, with HoloCine's and ShotVerse's additions by value.
+    """One expert of Wan2.2-T2V-A14B's video transformer, with the additions of HoloCine and ShotVerse as values.
 
-    rope: Wan's (frame, height, width) table or ShotVerse's (shot, frame, height, width). camera: whether every block
-    has a camera encoder. self_attention: every token to every token, or HoloCine's sparse inter-shot attention (own
-    shot and the first latent frame of every shot). rounding: float32 for the time embedding, modulation and residual
-    gates (Wan's own), or all of it in the activations' dtype and the timestep in bfloat16 ("holocine").
+    frequency_size: the width of the sinusoidal features of the timestep.
+    text_size: the width of the text encoder's states.
+    patch: latent frames, rows and columns of one token.
+    rope: "wan3d" is Wan's table over (frame, height, width); "shotverse4d" is ShotVerse's over (shot, frame, height,
+        width).
+    camera: every block has a camera encoder (`models/camera_encoder.py`).
+    self_attention: "full", every token attends to every token; "sparse" is HoloCine's inter-shot attention, in which a
+        token attends to its own shot and to the first latent frame of every shot.
+    rounding: "float32" computes the time embedding, the modulation and the residual gates in float32 (Wan's own code);
+        "holocine" computes them in the dtype of the activations, with the timestep in bfloat16 (HoloCine's code).
     """
 
     hidden_size: int = 5120
@@ -83,17 +92,27 @@ class WanDiTConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ControllerConfig:
-    """ShotVerse's controller: two experts of one architecture, text encoder and VAE (paper §3.2, §5.1).
+    """ShotVerse's controller: two experts of one architecture, a text encoder and a VAE (paper §3.2, §5.1).
 
-    text, vae: folders of the text encoder and of the video autoencoder, or names of shipped ones. The expert for noise
-    levels sigma >= boundary sees the camera through its camera encoders; `camera` moves that to both or to none (Table
-    7). camera_frame: the world that its poses are told in, the first camera's with the largest distance as the unit
-    ("scene") or the stage's in metres ("stage"), so that a pose says by itself what is in view. lora: what stage 1 and
-    2 train on each frozen expert. windows: what text a shot's tokens attend to: the global caption and its own
-    ("clean"), with HoloCine's one token more ("holocine"), or all ("none"); see_padding: whether they also attend to
-    the padding, as Wan's do. negative: the prompt that guidance steers away from. frames, height, width, fps: of the
-    films it was trained on, and with steps and guidance the default of the films it makes. shared_noise: how much of
-    the noise all frames of a film have in common (`film_noise`).
+    dit: the architecture of the experts.
+    text, vae: folders of the text encoder and of the video autoencoder, or the names of shipped ones.
+    lora: the adapters that training adds to each frozen expert; None has no adapters (an export, which merged them).
+    camera: which experts have camera encoders: "high", the expert of noise levels sigma >= boundary (the paper),
+        "both", or "none" (Table 7).
+    camera_frame: the world in which the camera encoder reads poses. "scene" is the paper's: the first camera is the
+        origin and the largest distance from it is the unit. "stage" is the frame of the stage in metres, in which a
+        pose itself says what is in view.
+    windows: the text that the tokens of a shot attend to. "clean": the global caption and the caption of the shot;
+        "holocine": the same with HoloCine's one token more at the end; "none": all of the text.
+    see_padding: video tokens attend to the padding of the text too, as Wan's do.
+    negative: the prompt that guidance steers away from.
+    boundary: the noise level sigma from which the expert "high" works; below it "low" does.
+    shift: the shift of the noise schedule, sigma' = shift sigma / (1 + (shift - 1) sigma).
+    shared_noise: the share of the noise that all frames of a film have in common (`flow.noise.film_noise`).
+    text_length: tokens of a prompt, padding included.
+    frames, height, width, fps: the size of the films that it was trained on, and the default of the films that it
+        makes.
+    steps, guidance: the default number of denoising steps, and the default strength of text guidance (1 is none).
     """
 
     dit: WanDiTConfig = WanDiTConfig()
@@ -132,7 +151,7 @@ class ControllerConfig:
 
 
 def vae_small() -> WanVAEConfig:
-    """The VAE that ships: Wan's, thinner."""
+    """The VAE that ships: Wan's with fewer channels."""
     return WanVAEConfig(
         base_size=16,
         multipliers=(1, 2, 3, 4),
@@ -159,11 +178,12 @@ def controller_14b() -> ControllerConfig:
 
 
 def controller_small() -> ControllerConfig:
-    """The controller that ships: same code, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens.
+    """The controller that ships, trained on the stage from scratch; 33 frames of 64 x 96 are 216 tokens.
 
-    What Wan decides at a noise level sigma with 98,280 tokens, 216 tokens decide at a lower one, as fewer of them say
-    the same (arXiv 2403.03206 §5.3.2: sigma / (1 - sigma) goes with the square root of their number). Hence shift and
-    boundary: the experts' shares of the work stay about those of the large model.
+    A film of few tokens is decided at lower noise levels than one of many, because fewer tokens carry the same
+    information (arXiv 2403.03206 §5.3.2: sigma / (1 - sigma) grows with the square root of their number). Wan has
+    98,280 tokens. `shift` and `boundary` are lower here for that reason; each expert then has about the same share of
+    the work as in the large model.
     """
     return ControllerConfig(
         dit=WanDiTConfig(hidden_size=192, num_layers=6, num_heads=3, mlp_size=768, frequency_size=128, text_size=128),

@@ -5,11 +5,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class PoseNetConfig:
-    """The network that tells a camera's pose on the stage from one frame: a residual CNN.
+    """The network that estimates the pose of a camera on the stage from one frame: a residual CNN.
 
-    channels: per resolution, each half of the one before; the first is 1 / patch of the frame, and each has `blocks`
-    blocks. The last is squeezed to `squeeze` channels and flattened into one hidden layer, which keeps places apart.
-    unit: metres per unit of its position output.
+    height, width: of the frames that it was trained on, in pixels; other sizes of the same proportions are resized.
+    patch: the first layer turns patch x patch pixels into one position.
+    channels: the channels at each resolution; each resolution is half of the one before.
+    blocks: residual blocks at each resolution.
+    squeeze: the last resolution is reduced to this many channels and flattened, so that the place of a feature counts.
+    hidden_size: the width of the one hidden layer after that.
+    unit: metres per unit of its output for the position.
     """
 
     height: int = 64

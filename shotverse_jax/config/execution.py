@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class Execution:
-    """How a network runs, not what it computes; handed to a network once.
+    """How a network runs: this changes speed and memory, not what is computed. A network is built with it.
 
-    attention: kernel of `nn/attention.py`. remat: what the backward pass recomputes of each block.
-    dtype: activations and matmuls ("float32" or "bfloat16"); parameters keep their own dtype.
-    unroll: run a stack of blocks as a Python loop instead of a scan (faster on CPU forward, never for deep backward).
-    spread: how activations lie on a mesh (`parallel/sequence.py` makes it); None: the compiler decides.
+    attention: the kernel, a row of the table in `nn/attention.py`.
+    remat: what the backward pass computes again in each block of a stack: nothing ("none"), everything ("full"), or
+        everything but the results that the attention kernel keeps for its own gradient ("save_attention").
+    dtype: of activations and matrix products. Parameters keep the dtype that they were loaded with.
+    unroll: runs a stack of blocks as a Python loop instead of a scan. It is faster for forward passes on a CPU; deep
+        stacks that are trained should be scanned, because an unrolled one takes long to compile.
+    spread: the layout of activations on a mesh (`parallel.sequence.spread` makes it). None leaves it to the compiler.
     """
 
     attention: Literal["xla", "cudnn", "splash"] = "xla"
@@ -23,10 +26,12 @@ class Execution:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many devices lie along each axis of the mesh (`parallel/mesh.py`); one may be -1, the rest of the devices.
+    """The number of devices along each axis of the mesh (`parallel/mesh.py`); one axis may be -1, the rest.
 
-    data: the batch is split, parameters are copied. fsdp: the batch is split and so are parameters. sequence: the
-    tokens of the video transformer are split. tensor: heads and hidden layers are split.
+    data: splits the batch; parameters are copied.
+    fsdp: splits the batch and the parameters.
+    sequence: splits the tokens of the video transformer (exchanged for heads around attention).
+    tensor: splits heads and hidden layers.
     """
 
     data: int = -1
@@ -37,7 +42,13 @@ class MeshConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
-    """Low-rank adapters: y = x W + (alpha / rank) dropout(x) A B on every linear whose name is in `targets`."""
+    """Low-rank adapters: y = x W + (alpha / rank) dropout(x) A B on the linear layers named in `targets`.
+
+    rank: the width of A B.
+    alpha: the scale of the adapter is alpha / rank.
+    dropout: the share of inputs that training drops before A.
+    targets: names of linear layers in our parameter tree.
+    """
 
     rank: int
     alpha: float

@@ -8,9 +8,9 @@ from shotverse_jax.config.planner import OPTConfig
 
 @dataclasses.dataclass(frozen=True)
 class CLIPTextConfig:
-    """CLIP's text tower (pre-LN, causal, learned positions); Stable Diffusion 2.1's, which GenDoP trains on.
+    """CLIP's text tower: pre-norm, causal, learned positions; the defaults are Stable Diffusion 2.1's (GenDoP).
 
-    activation: the exact GELU, or x sigmoid(1.702 x) ("quick_gelu"), which OpenAI's own towers have.
+    activation: "gelu" is the exact GELU; "quick_gelu" is x sigmoid(1.702 x), which OpenAI's own towers have.
     """
 
     vocab_size: int = 49408
@@ -25,7 +25,7 @@ class CLIPTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CLIPVisionConfig:
-    """CLIP's vision tower (pre-LN, one class token before the patches, learned positions); LAION's ViT-H/14."""
+    """CLIP's vision tower: pre-norm, a class token before the patches, learned positions; LAION's ViT-H/14."""
 
     hidden_size: int = 1280
     num_layers: int = 32
@@ -44,8 +44,12 @@ class CLIPVisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class GenDoPConfig:
-    """GenDoP: the states of a text tower, and with `vision` those of an image's and of a depth map's, are the prefix of
-    the pose decoder. The published networks have a table of 41,047 positions, 41,561 with vision."""
+    """GenDoP: a pose decoder whose prefix is the states of a text, and with `vision` of an image and a depth map.
+
+    text: the text tower.
+    vision: the vision tower, which reads the image and the depth map; None reads text only.
+    decoder: the pose decoder. The published networks have a table of 41,047 positions, with vision one of 41,561.
+    """
 
     text: CLIPTextConfig = CLIPTextConfig()
     vision: CLIPVisionConfig | None = None
@@ -54,9 +58,10 @@ class GenDoPConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CLaTrConfig:
-    """CLaTr, the network behind GenDoP's scores: encoders of trajectories and of texts into one space, and a decoder.
+    """CLaTr, the network behind GenDoP's scores: encoders of trajectories and texts into one space, a decoder.
 
-    feature_size: numbers per frame; text_size: width of the text tower's states (OpenAI's ViT-B/32).
+    feature_size: numbers per frame of a trajectory.
+    text_size: the width of the text tower's states (OpenAI's ViT-B/32).
     """
 
     hidden_size: int = 256
@@ -68,10 +73,10 @@ class CLaTrConfig:
 
 
 def gendop_text_rgbd() -> GenDoPConfig:
-    """The published GenDoP that also sees the first frame and its depth."""
+    """The published GenDoP that also reads the first frame and its depth map."""
     return GenDoPConfig(vision=CLIPVisionConfig(), decoder=OPTConfig(max_positions=41561))
 
 
 def clip_text_b32() -> CLIPTextConfig:
-    """OpenAI's ViT-B/32, whose states CLaTr reads."""
+    """The text tower of OpenAI's ViT-B/32, whose states CLaTr reads."""
     return CLIPTextConfig(hidden_size=512, num_layers=12, num_heads=8, mlp_size=2048, activation="quick_gelu")

@@ -8,7 +8,11 @@ from shotverse_jax.config.execution import LoraConfig
 
 @dataclasses.dataclass(frozen=True)
 class Qwen3VLTextConfig:
-    """Qwen3-VL's text decoder (RMSNorm, GQA, per-head q/k norm, interleaved M-RoPE, SwiGLU, tied head)."""
+    """Qwen3-VL's text decoder: RMSNorm, grouped-query attention with normed queries and keys, SwiGLU, tied head.
+
+    The defaults are those of the 2B model. `mrope_section` is the number of rotary frequencies that turn with time, row
+    and column; the three are interleaved (M-RoPE).
+    """
 
     vocab_size: int = 151936
     hidden_size: int = 2048
@@ -24,11 +28,14 @@ class Qwen3VLTextConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Qwen3VLVisionConfig:
-    """Qwen3-VL's vision tower: pre-LN blocks within one frame, 2-D rope, a learned square table of positions.
+    """Qwen3-VL's vision tower: pre-norm blocks within one frame, 2-D RoPE, and a learned square table of positions.
 
-    A patch is patch_size x patch_size pixels of temporal_patch_size frames; merge_size x merge_size patches become one
-    token of out_size channels. deepstack_layers: the blocks (from 0) whose states are also merged, in rising order; the
-    k-th of them is added after the k-th layer of the text decoder. position_grid: side of the table.
+    The defaults are those of the 2B model.
+    patch_size, temporal_patch_size: a patch is patch_size x patch_size pixels of temporal_patch_size frames.
+    merge_size, out_size: merge_size x merge_size patches become one token with out_size channels.
+    position_grid: the number of rows, and of columns, of the table of positions.
+    deepstack_layers: the blocks, counted from 0 in rising order, whose states are also merged into tokens. The k-th of
+        them is added to the text decoder's states after its k-th layer.
     """
 
     hidden_size: int = 1024
@@ -58,7 +65,7 @@ class Qwen3VLVisionConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Qwen3VLConfig:
-    """Both towers of Qwen3-VL and the ids that stand for one merged patch of an image or of a video; the 2B."""
+    """Both towers of Qwen3-VL, and the token ids that stand for one merged patch of an image and of a video."""
 
     text: Qwen3VLTextConfig = Qwen3VLTextConfig()
     vision: Qwen3VLVisionConfig = Qwen3VLVisionConfig()
@@ -68,10 +75,10 @@ class Qwen3VLConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OPTConfig:
-    """GenDoP's OPT-style decoder: learned positions from index 0, post-LN blocks, ReLU, untied head without bias.
+    """GenDoP's OPT-style decoder: learned positions from 0, post-norm blocks, ReLU, an untied head without bias.
 
-    `vocab_size` 260: PAD 0, BOS 1, EOS 2, then bins; ShotVerse has 256 bins and SEP 259, GenDoP 257 bins.
-    `ffn_size` 0 means 4 * hidden_size.
+    vocab_size: 260 ids: PAD 0, BOS 1, EOS 2, then the bins. ShotVerse has 256 bins and SEP 259, GenDoP has 257 bins.
+    ffn_size: the width of the hidden layer; 0 means 4 * hidden_size.
     """
 
     vocab_size: int = 260
@@ -112,12 +119,18 @@ class PoseTokenConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PlannerConfig:
-    """The ShotVerse planner: text encoder with trajectory queries, linear projection, OPT decoder.
+    """The ShotVerse planner: a text encoder with trajectory queries, a projection and the OPT decoder (paper §3.1).
 
-    encoder: "queries" (the paper), "text" (no query tokens: every text state is a camera code) or "none" (no VLM:
-    token embeddings are the prefix). decoder: "opt" (the paper) or "native" (the VLM continues with pose tokens).
-    These are the ablations of the paper's Table 6. code_penalty is λ of the paper's Eq. 4 on the mean square.
-    max_shots: the most shots it was trained on; longer screenplays are refused rather than guessed.
+    text, decoder, tokens: the three parts: Qwen3-VL's text decoder, the pose decoder, and the form of its tokens.
+    lora: the adapters that are trained on the text decoder; None trains all of it, or follows an export that merged
+        them.
+    num_queries: learnable query tokens after each shot's caption.
+    encoder: "queries" (the paper); "text" has no query tokens, and every text state is a camera code; "none" has no
+        language model, and token embeddings are the decoder's prefix (ablations of the paper's Table 6).
+    decoder_kind: "opt" (the paper), or "native": the language model itself continues with pose tokens (Table 6).
+    code_penalty: λ of the paper's Eq. 4, on the mean square of the camera codes.
+    max_text_tokens: the longest prompt that it takes, query tokens included.
+    max_shots: the most shots that it was trained on. A longer screenplay is refused, not guessed at.
     """
 
     text: Qwen3VLTextConfig = Qwen3VLTextConfig()
