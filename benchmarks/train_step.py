@@ -33,6 +33,7 @@ from shotverse_jax.fit.program import Memory
 from shotverse_jax.launch.peak import peak
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
@@ -42,7 +43,6 @@ from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks.controller import adapt, make_loss
 from shotverse_jax.weights import init_dit
 
-KERNELS = {"gpu": "cudnn", "tpu": "splash"}
 SMALL = {"layers": 2, "hidden": 128, "heads": 4, "mlp": 256, "text": 64, "text_size": 64, "frames": 17}
 SMALL |= {"height": 64, "width": 96, "rank": 8, "dtype": "float32"}
 SHOTS = 4
@@ -51,7 +51,7 @@ SHOTS = 4
 def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
     """The pod's model and run, cut down to what was asked for."""
     values = pod.get_config().to_dict()
-    config, kernel = from_dict(ControllerConfig, values["model"]), KERNELS.get(jax.default_backend(), "xla")
+    config, kernel = from_dict(ControllerConfig, values["model"]), kernels_on(jax.default_backend())[0]
     known = {field.name for field in dataclasses.fields(ControllerTrainConfig)}
     run = from_dict(ControllerTrainConfig, {name: value for name, value in values.items() if name in known})
     sizes = {"num_layers": args.layers, "hidden_size": args.hidden, "num_heads": args.heads, "mlp_size": args.mlp}
@@ -136,7 +136,7 @@ def arguments():
     parser.add_argument("--frames", type=int, default=81, help="of the film, 4t+1")
     parser.add_argument("--height", type=int, default=480, help="pixels")
     parser.add_argument("--width", type=int, default=832, help="pixels")
-    parser.add_argument("--attention", choices=("cudnn", "splash", "xla"), help="default: the device's own")
+    parser.add_argument("--attention", choices=tuple(KERNELS), help="default: the device's own")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--remat", nargs="+", choices=("none", "full", "save_attention"))
     parser.add_argument("--rounds", type=int, default=5)

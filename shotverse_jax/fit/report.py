@@ -15,6 +15,7 @@ from shotverse_jax.config import MeshConfig, from_dict
 from shotverse_jax.fit.devices import Accelerator, accelerator, devices
 from shotverse_jax.fit.outline import Outline, outline
 from shotverse_jax.fit.program import Collective, Memory, collectives
+from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
@@ -72,7 +73,7 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
     exchanged = None if compiled is None else _exchanged(compiled)
     if compiled is not None and exchanged is None:
         notes += (f"the compiler of {topology} does not show its programs: collectives are not counted",)
-    remat, flash = plan.run.execution.remat, values["execution"]["attention"] != "xla"
+    remat, flash = plan.run.execution.remat, KERNELS[values["execution"]["attention"]].residual is not None
     return Report(
         topology,
         dict(mesh.shape),
@@ -99,15 +100,15 @@ def _mesh(config: MeshConfig, topology: str) -> Mesh:
 def _kernel(wanted: str, topology: str) -> tuple[str | None, tuple[str, ...]]:
     """(the attention kernel to compile with where it is another than the config's, notes)."""
     if not topology.startswith("cpu:"):
-        if wanted == "cudnn":
-            raise ValueError(
-                f"attention cudnn does not run on {topology}; set execution.attention to splash, or to xla"
-            )
+        if "tpu" not in KERNELS[wanted].platforms:
+            others = ", or to ".join(kernels_on("tpu"))
+            raise ValueError(f"attention {wanted} does not run on {topology}; set execution.attention to {others}")
         return None, ()
     notes = ("temporaries are those of XLA's CPU compiler: good to compare meshes and changes, not an accelerator's",)
-    if wanted != "xla":
-        notes += (f"{wanted} attention is not on a CPU; compiled with xla's, which keeps no residuals",)
-    return "xla", notes
+    [default] = kernels_on("cpu")
+    if wanted != default:
+        notes += (f"{wanted} attention is not on a CPU; compiled with {default}'s, which keeps no residuals",)
+    return default, notes
 
 
 def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:

@@ -19,7 +19,7 @@ from einops import rearrange
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax.config import Execution, WanDiTConfig
-from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.attention import DEFAULT, attend
 from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm, RMSNorm
 from shotverse_jax.nn.rope import rotate_pairs, shotverse4d_table, wan3d_table
@@ -124,7 +124,13 @@ def _mixing(execution: Execution) -> Callable[..., jax.Array]:
 
 
 def sparse_attend(
-    q_BNAH: jax.Array, k_BNAH: jax.Array, v_BNAH: jax.Array, lengths: Sequence[int], summary: int, *, kernel="xla"
+    q_BNAH: jax.Array,
+    k_BNAH: jax.Array,
+    v_BNAH: jax.Array,
+    lengths: Sequence[int],
+    summary: int,
+    *,
+    kernel: str = DEFAULT,
 ) -> jax.Array:
     """HoloCine's inter-shot attention: the queries of a shot see its own keys and the first ones of every shot.
 

@@ -1,12 +1,13 @@
 """A stack of identical blocks whose parameters are stacked on axis 0."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from shotverse_jax.config import Execution
-from shotverse_jax.nn.attention import SPLASH_RESIDUALS
+from shotverse_jax.nn.attention import KERNELS
 
 
 def run_stack(
@@ -29,7 +30,7 @@ def run_stack(
         return block(x, *args, layer=layer, **static)
 
     if execution.remat != "none":
-        policy = {"full": None, "save_attention": _save_attention}[execution.remat]
+        policy = {"full": None, "save_attention": _saving(execution.attention)}[execution.remat]
         # Inside a loop XLA cannot merge the two copies of a block, so the barrier against it is only for straight code.
         body = nn.remat(body, policy=policy, prevent_cse=execution.unroll)
     scan = nn.scan(
@@ -44,9 +45,11 @@ def run_stack(
     return x if per_layer is None else (x, outputs)
 
 
-def _save_attention(primitive, *args, **params):
-    """Keep what the attention kernel's own backward pass reads: saving its named output alone would not stop the kernel
-    from running again. The xla kernel has no such residual and is recomputed."""
-    if primitive.name.startswith("dot_product_attention_fwd"):
-        return True
-    return primitive.name == "name" and params["name"] == SPLASH_RESIDUALS
+def _saving(kernel: str) -> Callable[..., bool] | None:
+    """The policy of `jax.checkpoint` that keeps what the attention kernel's own backward pass reads.
+
+    Keeping the kernel's named output alone would not stop it from running again: its backward pass also reads the
+    log-sum of its scores. None, which recomputes all, for a kernel without residuals.
+    """
+    residual = KERNELS[kernel].residual
+    return residual and (lambda primitive, *args, **params: residual(primitive.name, params))

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from shotverse_jax.config import Execution
+from shotverse_jax.nn.attention import KERNELS
 from shotverse_jax.parallel.mesh import BATCH
 
 Arrays = tuple[jax.Array, ...]
@@ -97,7 +98,7 @@ class Ulysses:
 
 def spread(execution: Execution, mesh: Mesh) -> Execution:
     """The execution of a network on `mesh`; where samples alone are split, nothing need be said."""
-    by_hand = execution.attention != "xla"
+    by_hand = not KERNELS[execution.attention].partitioned
     if mesh.size == 1 or (mesh.shape["data"] == mesh.size and not by_hand):
         return execution
     return dataclasses.replace(execution, spread=Ulysses(mesh, by_hand))

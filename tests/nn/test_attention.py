@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import typing
 from functools import partial
 
 import jax
@@ -9,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotverse_jax.nn import attention
-from shotverse_jax.nn.attention import attend
+from shotverse_jax.config import Execution
+from shotverse_jax.nn import attention, attention_chunks
+from shotverse_jax.nn.attention import KERNELS, attend, kernels_on
 
 
 def reference(q, k, v, allowed, scale):
@@ -69,9 +71,9 @@ def test_softmax_is_float32_for_bfloat16_inputs():
 @pytest.fixture
 def chunked(monkeypatch):
     """attend in chunks however small it is, of 2 queries at least."""
-    monkeypatch.setattr(attention, "CHUNK_FROM", 0)
-    monkeypatch.setattr(attention, "CHUNK_SCORES", 32)
-    monkeypatch.setattr(attention, "CHUNK_QUERIES", 2)
+    monkeypatch.setattr(attention_chunks, "CHUNK_FROM", 0)
+    monkeypatch.setattr(attention_chunks, "CHUNK_SCORES", 32)
+    monkeypatch.setattr(attention_chunks, "CHUNK_QUERIES", 2)
     return lambda *arrays, **options: attend(*arrays, **options)  # its own, so that no trace of attend is reused
 
 
@@ -151,7 +153,7 @@ def test_a_cpu_holds_a_chunk_of_the_scores_and_accelerators_get_the_plain_form()
 SHARDED = """
 import jax, re
 jax.config.update("jax_num_cpu_devices", 2)
-from shotverse_jax.nn.attention import attend
+from shotverse_jax.nn.attention import KERNELS, attend, kernels_on
 mesh = jax.make_mesh((2,), ("data",), (jax.sharding.AxisType.Auto,))
 sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
 q = jax.ShapeDtypeStruct((2, 1280, 8, 16), jax.numpy.float32, sharding=sharding)
@@ -193,8 +195,8 @@ def test_splash_fills_up_to_its_blocks(queries, keys):
 def test_windows_go_past_splash():
     arrays, mask = draw(queries=7, keys=9), np.random.default_rng(2).random((2, 7, 9)) < 0.7
     mask[:, :, 0] = True
-    splash, xla = splash_and_xla(causal=False, mask=mask, lengths=None)
-    np.testing.assert_array_equal(splash(*arrays), xla(*arrays))
+    _, xla = splash_and_xla(causal=False, mask=mask, lengths=None)
+    np.testing.assert_array_equal(attend(*arrays, kernel="splash", mask_BTS=mask, scale=0.1), xla(*arrays))
 
 
 @pytest.mark.parametrize("length", [128, 100])
@@ -209,6 +211,12 @@ def test_splash_equals_xla_causal_padded_with_gradients(length):
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
     for a, b in zip(our_vjp(out_weights.astype(np.float32)), their_vjp(out_weights.astype(np.float32)), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+def test_the_table_has_the_kernels_of_the_config():
+    assert typing.get_args(typing.get_type_hints(Execution)["attention"]) == tuple(KERNELS)
+    best = {platform: kernels_on(platform)[0] for platform in ("cpu", "gpu", "tpu")}
+    assert best == {"cpu": "xla", "gpu": "cudnn", "tpu": "splash"}
 
 
 def test_errors():
