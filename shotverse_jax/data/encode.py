@@ -35,7 +35,8 @@ def chained(steps: Sequence[Transform]) -> Transform | None:
 
 def encode_video(config: WanVAEConfig, params: dict, video_BTHWC: jax.Array) -> jax.Array:
     """Latents [B, T', H', W', C], normalised means, of frames [B, T, H, W, 3] uint8; large ones by chunks."""
-    from shotverse_jax.models.wan_vae import WanVAE, encode_chunked
+    from shotverse_jax.models.wan_vae import WanVAE
+    from shotverse_jax.models.wan_vae_stream import encode_chunked
 
     video_BTHWC = video_BTHWC / jnp.float32(127.5) - 1
     if video_BTHWC.size // 3 > WHOLE:

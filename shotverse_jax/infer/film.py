@@ -20,7 +20,8 @@ from shotverse_jax.flow.solver import sample
 from shotverse_jax.inputs.cameras import camera_rows
 from shotverse_jax.inputs.prompt import collate_prompts, tokenize_prompt, tokenize_screenplay
 from shotverse_jax.models.controller import Controller
-from shotverse_jax.models.wan_vae import WanVAE, decode_chunks, space_factor, time_factor
+from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
+from shotverse_jax.models.wan_vae_stream import decode_chunks
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Layout, Screenplay
 from shotverse_jax.stage.preview import stage_poses

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, WanVAEConfig
-from shotverse_jax.models import wan_vae
-from shotverse_jax.models.wan_vae import WanVAE, decode_chunked, decode_chunks, decode_tiled, encode_chunked
+from shotverse_jax.models import wan_vae, wan_vae_stream
+from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.models.wan_vae_stream import decode_chunked, decode_chunks, decode_tiled, encode_chunked
 
 MEAN, STD = (0.5, -1.0, 0.0, 0.2), (2.0, 0.5, 1.0, 1.5)
 TINY = WanVAEConfig(4, 8, (1, 2), 1, (True,), MEAN, STD)
@@ -114,41 +115,6 @@ def test_decode_clips_unless_told():
     np.testing.assert_array_equal(vae.apply(variables, latents_BTHWC, method="decode"), np.clip(free, -1, 1))
 
 
-@pytest.mark.parametrize("size, stride", [((3, 3, 3), 1), ((3, 1, 1), 1), ((3, 1, 1), 2)])
-def test_both_forms_of_a_convolution(size, stride):
-    """Against the sum over the kernel in float64, and their gradients against each other."""
-    x_BTHWC, kernel = draw(1, 2, 7, 4, 5, 3), draw(2, *size, 3, 6)
-    edge = size[1] // 2
-    padded = np.pad(np.asarray(x_BTHWC, np.float64), ((0, 0), (0, 0), (edge, edge), (edge, edge), (0, 0)))
-    last = x_BTHWC.shape[1] - size[0] + 1
-    expected = sum(
-        padded[:, t : t + last : stride, i : i + 4, j : j + 5] @ np.asarray(kernel[t, i, j], np.float64)
-        for t, i, j in np.ndindex(*size)
-    )
-    forms = (wan_vae._convolve_3d, wan_vae._convolve_stacked, wan_vae.convolve)
-    for form in forms:
-        np.testing.assert_allclose(form(x_BTHWC, kernel, stride), expected, atol=1e-5)
-    grads = [jax.grad(lambda x, k, f=f: jnp.sum(jnp.sin(f(x, k, stride))), (0, 1))(x_BTHWC, kernel) for f in forms]
-    for grad in grads[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), grad, grads[0])
-
-
-@pytest.mark.parametrize("size", [(3, 3), (1, 1), (5, 1)])
-def test_gradients_of_a_convolution_of_frames(size):
-    """The hand-written gradient of the kernel against XLA's own."""
-    x_BTHWC, kernel = draw(1, 2, 3, 5, 6, 3), draw(2, *size, 3, 4)
-    loss = {form: jax.grad(lambda x, k, f=form: jnp.sum(jnp.sin(f(x, k))), (0, 1)) for form in FRAME_FORMS}
-    ours, plain = (jax.jit(loss[form])(x_BTHWC, kernel) for form in FRAME_FORMS)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), ours, plain)
-    half = [x.astype(jnp.bfloat16) for x in (x_BTHWC, kernel)]
-    rounded = jax.jit(loss[FRAME_FORMS[0]])(*half)
-    assert {x.dtype for x in rounded} == {jnp.dtype(jnp.bfloat16)}
-    np.testing.assert_allclose(rounded[1].astype(jnp.float32), plain[1], atol=0.2)
-
-
-FRAME_FORMS = (wan_vae.convolve_frames, wan_vae._convolve_2d)
-
-
 def test_bfloat16():
     variables = random_variables(TINY)
     video_BTHWC = draw(1, 1, 5, 8, 8, 3)
@@ -193,9 +159,9 @@ def test_remat_changes_no_gradient():
     ("length", "tile", "stride"), [(60, 30, 15), (64, 30, 26), (31, 30, 15), (20, 20, 1), (9, 4, 1)]
 )
 def test_tile_weights_sum_to_one(length, tile, stride):
-    starts = wan_vae.tile_starts(length, tile, stride)
+    starts = wan_vae_stream.tile_starts(length, tile, stride)
     assert starts[0] == 0 and starts[-1] == length - tile and max(np.diff(starts), default=0) <= stride
-    weights = wan_vae.tile_weights(starts, tile, length)
+    weights = wan_vae_stream.tile_weights(starts, tile, length)
     np.testing.assert_allclose(weights.sum(axis=0), 1, atol=1e-6)
     for start, weight in zip(starts, weights, strict=True):
         assert np.all(weight[:start] == 0) and np.all(weight[start + tile :] == 0) and weight.min() >= 0
@@ -280,9 +246,9 @@ CHUNKED = {"encode": encode_chunked, "decode": decode_chunked}
 
 def test_a_clip_goes_on_by_whole_groups_only():
     vae, variables = WanVAE(TINY), random_variables(TINY)
-    _, cache = wan_vae.advance(vae, variables, {}, jnp.zeros((1, 1, 4, 4, 3)), "encode")
+    _, cache = wan_vae_stream.advance(vae, variables, {}, jnp.zeros((1, 1, 4, 4, 3)), "encode")
     with pytest.raises(ValueError, match="T = 2 k frames, got 3"):
-        wan_vae.advance(vae, variables, cache, jnp.zeros((1, 3, 4, 4, 3)), "encode")
+        wan_vae_stream.advance(vae, variables, cache, jnp.zeros((1, 3, 4, 4, 3)), "encode")
 
 
 def test_tiles_with_gaps_are_refused():

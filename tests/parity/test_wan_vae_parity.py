@@ -7,7 +7,8 @@ import pytest
 
 from shotverse_jax.config import WanVAEConfig
 from shotverse_jax.conversion import wan_vae as convert
-from shotverse_jax.models.wan_vae import WanVAE, decode_chunked, encode_chunked
+from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.models.wan_vae_stream import decode_chunked, encode_chunked
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
