@@ -109,8 +109,8 @@ def len_of(tensors: Mapping[str, Any], name: str) -> int:
 
 def text_abstract(config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:
     """The parameter tree of the text tower, as shapes."""
-    ids_BT, mask_BT = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
-    return abstract_params(CLIPText(config, Execution()), ids_BT, mask_BT, dtype=dtype)
+    ids_BT, real_BT = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
+    return abstract_params(CLIPText(config, Execution()), ids_BT, real_BT, dtype=dtype)
 
 
 def text_from_hf(tensors: Tensors, config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:

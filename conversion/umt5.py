@@ -78,8 +78,8 @@ def config_from_tensors(tensors: Tensors, max_distance: int = UMT5Config.max_dis
 
 def abstract(config: UMT5Config, dtype: str = "float32") -> dict[str, Any]:
     """The parameter tree of the encoder, as shapes."""
-    ids_BS, mask_BS = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
-    return abstract_params(UMT5Encoder(config, Execution()), ids_BS, mask_BS, dtype=dtype)
+    ids_BS, real_BS = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
+    return abstract_params(UMT5Encoder(config, Execution()), ids_BS, real_BS, dtype=dtype)
 
 
 def from_torch(tensors: Tensors, config: UMT5Config, dtype: str = "float32") -> dict[str, Any]:

@@ -147,24 +147,24 @@ def _clatr(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
 
 
 def _mask(inputs: Arrays) -> np.ndarray | None:
-    mask_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
-    if mask_BT is not None and not mask_BT[:, 0].all():
+    real_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
+    if real_BT is not None and not real_BT[:, 0].all():
         raise ValueError("attention_mask pads on the left, where states mean nothing; record it padded on the right")
-    return mask_BT
+    return real_BT
 
 
 def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
     """States and logits of `inputs_embeds` or `input_ids`; `meta["config"]` is the checkpoint's config.json."""
     config = qwen3_vl.config_from_hf(meta["config"])
     model, variables = Qwen3VLText(config, Execution()), {"params": qwen3_vl.from_hf(tensors, config)}
-    mask_BT = _mask(inputs)
+    real_BT = _mask(inputs)
     if "inputs_embeds" in inputs:
         x_BTD = inputs["inputs_embeds"]
     elif "input_ids" in inputs:
         x_BTD = model.apply(variables, inputs["input_ids"], method="embed")
     else:
         raise ValueError("a qwen3_vl_text record needs inputs_embeds or input_ids")
-    hidden_BTD = jax.jit(model.apply)(variables, x_BTD, None, mask_BT)
+    hidden_BTD = jax.jit(model.apply)(variables, x_BTD, None, real_BT)
     return {"last_hidden": hidden_BTD, "logits": model.apply(variables, hidden_BTD, method="logits")}
 
 
@@ -174,11 +174,11 @@ def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Array
     config = qwen3_vl.full_config_from_hf(meta["config"])
     model, variables = Qwen3VL(config, Execution()), {"params": qwen3_vl.full_from_hf(tensors, config)}
     ids_BT, grids = inputs["input_ids"], inputs["image_grid_thw"]
-    mask_BT = _mask(inputs)
+    real_BT = _mask(inputs)
     pixels_FSP, size_F2 = pack(inputs["pixel_values"], grids, config.vision)
-    places = arrange(ids_BT, grids, config, pixels_FSP.shape[1], mask_BT)
+    places = arrange(ids_BT, grids, config, pixels_FSP.shape[1], real_BT)
     hidden_BTD = jax.jit(model.apply)(
-        variables, ids_BT, pixels_FSP, size_F2, places.feature_BT, places.positions_3BT, mask_BT
+        variables, ids_BT, pixels_FSP, size_F2, places.feature_BT, places.positions_3BT, real_BT
     )
     seen = jax.jit(lambda variables, *images: model.apply(variables, *images, method=lambda m, *x: m.vision(*x)))(
         variables, pixels_FSP, size_F2
@@ -210,11 +210,11 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
         self_attention="sparse" if sparse else "full",
     )
     shot_BT, context_BSD = inputs["shot_indices"], inputs["context"]
-    text_mask_BKS = lengths = camera_BTP = None
+    window_BKS = lengths = camera_BTP = None
     if meta["text_shot_positions"]:
         spans = meta["text_global_positions"], meta["text_shot_positions"]
-        mask_KS = window_mask(*spans, context_BSD.shape[1], "holocine")
-        text_mask_BKS = np.broadcast_to(mask_KS, (len(context_BSD), *mask_KS.shape))
+        window_KS = window_mask(*spans, context_BSD.shape[1], "holocine")
+        window_BKS = np.broadcast_to(window_KS, (len(context_BSD), *window_KS.shape))
     if sparse:
         if (shot_BT != shot_BT[0]).any():
             raise ValueError("sparse attention replays a batch of one shot layout; shot_indices has several")
@@ -228,7 +228,7 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
         inputs["timestep"],
         context_BSD,
         shot_BT,
-        text_mask_BKS,
+        window_BKS,
         camera_BTP,
     )
     return {"output": np.moveaxis(np.asarray(velocity_BTHWC), -1, 1)}

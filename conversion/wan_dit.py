@@ -12,7 +12,8 @@ import jax
 import numpy as np
 
 from shotverse_jax.config import Execution, WanDiTConfig
-from shotverse_jax.models.wan_dit import CAMERA_SIZE, WanDiT
+from shotverse_jax.models.camera_encoder import CAMERA_SIZE
+from shotverse_jax.models.wan_dit import WanDiT
 
 from .core import (
     COPY,

@@ -13,7 +13,7 @@ from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, PlannerConfig,
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.infer.plan import Director, check, plan
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
-from shotverse_jax.models.wan_dit import split_camera
+from shotverse_jax.models.camera_encoder import split_camera
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import shardings
 from shotverse_jax.parallel.sequence import spread

@@ -152,7 +152,7 @@ def _planner(config: PlannerConfig, run: PlannerTrainConfig, mesh: Mesh) -> Outl
     batch = {
         "text_ids_BS": (text, "int32"),
         "slot_BS": (text, "int32"),
-        "text_mask_BS": (text, "bool"),
+        "real_BS": (text, "bool"),
         "pose_ids_BN": (_pose_tokens(config, shots), "int32"),
     }
     loss_fn, parts = planner_run.make_loss(planner, run), _planner_work(config, run, shots)

@@ -12,7 +12,7 @@ import numpy as np
 
 TIMESTEPS = 1000  # what sigma = 1 is called when the network is told it; also the points of the training grid
 
-Expert = Literal["high", "low", "both"]
+NoiseRange = Literal["high", "low", "both"]
 
 
 def sigmas(steps: int, shift: float) -> np.ndarray:
@@ -32,31 +32,31 @@ def high_noise_steps(sigmas: np.ndarray, boundary: float) -> int:
     return int(np.sum(np.asarray(sigmas[:-1]) >= boundary))
 
 
-def training_sigmas(shift: float, boundary: float, expert: Expert) -> np.ndarray:
+def training_sigmas(shift: float, boundary: float, noise_range: NoiseRange) -> np.ndarray:
     """The points of the 1000-step grid that an expert trains on ("both": all of them), float32, descending.
 
     At shift 5 and boundary 0.875 the high-noise expert has the first 417, ids [0, 417), as in DiffSynth's recipes.
     Raises ValueError for another expert and when the boundary leaves the expert none.
     """
-    if expert not in get_args(Expert):
-        raise ValueError(f'an expert is "high", "low" or "both", got {expert!r}')
+    if noise_range not in get_args(NoiseRange):
+        raise ValueError(f'an expert is "high", "low" or "both", got {noise_range!r}')
     grid = sigmas(TIMESTEPS, shift)
     high = high_noise_steps(grid, boundary)
-    owned = {"high": grid[:high], "low": grid[high:-1], "both": grid[:-1]}[expert]
+    owned = {"high": grid[:high], "low": grid[high:-1], "both": grid[:-1]}[noise_range]
     if not len(owned):
         raise ValueError(
-            f"boundary {boundary} leaves the {expert}-noise expert nothing to train on; put it inside (0, 1)"
+            f"boundary {boundary} leaves the {noise_range}-noise expert nothing to train on; put it inside (0, 1)"
         )
     return owned
 
 
-def draw_sigma(key: jax.Array, samples: int, shift: float, boundary: float, expert: Expert) -> jax.Array:
+def draw_sigma(key: jax.Array, samples: int, shift: float, boundary: float, noise_range: NoiseRange) -> jax.Array:
     """Noise levels [samples], float32: each uniform over the points of `training_sigmas`, together spread evenly.
 
     One falls into each of `samples` equal parts of the expert's points, in random order, so that the mean loss of a
     batch varies less (stratified as the timesteps of arXiv 2107.00630).
     """
-    owned = jnp.asarray(training_sigmas(shift, boundary, expert))
+    owned = jnp.asarray(training_sigmas(shift, boundary, noise_range))
     order_key, place_key = jax.random.split(key)
     part_B = jax.random.permutation(order_key, samples)
     place_B = (part_B + jax.random.uniform(place_key, (samples,))) / samples

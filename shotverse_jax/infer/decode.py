@@ -78,13 +78,13 @@ def decode(
 ) -> jax.Array:
     """Pose tokens ids_BN, N = max_tokens: BOS … EOS, then PAD; every row follows the planner's token layout.
 
-    params: the planner's 'params', adapters folded in. batch: text_ids_BS, slot_BS, text_mask_BS of screenplays with
+    params: the planner's 'params', adapters folded in. batch: text_ids_BS, slot_BS, real_BS of screenplays with
     `num_shots` shots. counts_BK: poses of each shot, 0 where the planner chooses; then all shots still fit into
     max_tokens. key: one key, from which row b takes fold_in(key, b), or one key per row; what comes out for a row
     depends on its key and its screenplay, not on the rows beside it.
     Raises ValueError when the counts do not fit the batch or max_tokens.
     """
-    names = ("text_ids_BS", "slot_BS", "text_mask_BS")
+    names = ("text_ids_BS", "slot_BS", "real_BS")
     batch = {name: jnp.asarray(batch[name]) for name in names}
     rows = batch["text_ids_BS"].shape[0]
     grammar = Grammar.of_planner(config, num_shots)

@@ -22,7 +22,7 @@ def generate(
     execution: Execution,
     key: jax.Array,
     text_ids_BT: Any,
-    text_mask_BT: Any,
+    real_BT: Any,
     image_BHWC: Any = None,
     depth_BHW: Any = None,
     sampling: Sampling = GENDOP_SAMPLING,
@@ -32,7 +32,7 @@ def generate(
     Inputs are made by `inputs/clip.py`. key: as of `infer.decode.decode`. Every token is a value, so that a sequence is
     always whole; the original draws a 301st token that it drops. Raises ValueError as `GenDoP.prefix`.
     """
-    prefix_BPD = _prefix(params, config, execution, text_ids_BT, text_mask_BT, image_BHWC, depth_BHW)
+    prefix_BPD = _prefix(params, config, execution, text_ids_BT, real_BT, image_BHWC, depth_BHW)
     grammar = Grammar.of_gendop(NUM_POSES)
     ids_BN = decode_opt(params["decoder"], config.decoder, prefix_BPD, grammar, key, sampling, dtype=execution.dtype)
     return jnp.pad(jnp.pad(ids_BN, ((0, 0), (1, 0)), constant_values=BOS), ((0, 0), (0, 1)), constant_values=EOS)

@@ -31,19 +31,19 @@ def load_clip_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tuple[np.ndarray, np.ndarray]:
-    """ids_BT int32 and mask_BT bool (True up to the end token), T = length: start, text, end, then zeros.
+    """ids_BT int32 and real_BT bool (True up to the end token), T = length: start, text, end, then zeros.
 
     Of a text that is too long the end is cut off; the end token stays.
     """
-    ids_BT, mask_BT = np.full((len(texts), length), PAD, np.int32), np.zeros((len(texts), length), bool)
+    ids_BT, real_BT = np.full((len(texts), length), PAD, np.int32), np.zeros((len(texts), length), bool)
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    for ids, mask, text in zip(ids_BT, mask_BT, texts, strict=True):
+    for ids, mask, text in zip(ids_BT, real_BT, texts, strict=True):
         words = tokenizer.encode(text, add_special_tokens=False).ids[: length - 2]
         ids[: len(words) + 2] = [start, *words, end]
         mask[: len(words) + 2] = True
-    return ids_BT, mask_BT
+    return ids_BT, real_BT
 
 
 def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:

@@ -76,7 +76,7 @@ def collate(
 ) -> dict[str, np.ndarray]:
     """Right-pads examples of one shot count to the planner's batch; few allowed lengths mean few compiled programs.
 
-    → text_ids_BS, slot_BS int32, text_mask_BS bool (True on tokens and query slots) and, when the examples have
+    → text_ids_BS, slot_BS int32, real_BS bool (True on tokens and query slots) and, when the examples have
     poses, pose_ids_BN int32. Lengths as in `bucket`.
     """
     text_length = bucket(max(len(e.text_ids_S) for e in examples), text_lengths)
@@ -84,7 +84,7 @@ def collate(
     batch = {
         "text_ids_BS": _pad([e.text_ids_S for e in examples], text_length, TEXT_PAD),
         "slot_BS": _pad([e.slot_S for e in examples], text_length, NO_SLOT),
-        "text_mask_BS": np.arange(text_length) < sizes_B[:, None],
+        "real_BS": np.arange(text_length) < sizes_B[:, None],
     }
     if examples[0].pose_ids_N is not None:
         poses = [e.pose_ids_N for e in examples]

@@ -44,7 +44,7 @@ class PromptWindows:
     shot_spans: tuple[Span, ...]
 
     @property
-    def mask_S(self) -> np.ndarray:
+    def real_S(self) -> np.ndarray:
         """True at real tokens."""
         return np.arange(len(self.ids_S)) < self.length
 
@@ -130,10 +130,10 @@ def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], 
         else:
             window_KS = window_mask(prompt.global_span, prompt.shot_spans, length, config.windows)
             window_KS = np.pad(window_KS, ((0, rows - len(window_KS)), (0, 0)), mode="edge")
-        windows.append(window_KS if config.see_padding else window_KS & prompt.mask_S[:length])
+        windows.append(window_KS if config.see_padding else window_KS & prompt.real_S[:length])
     return {
         "ids_BS": np.stack([prompt.ids_S[:length] for prompt in prompts]),
-        "real_BS": np.stack([prompt.mask_S[:length] for prompt in prompts]),
+        "real_BS": np.stack([prompt.real_S[:length] for prompt in prompts]),
         "window_BKS": np.stack(windows),
     }
 

@@ -160,21 +160,21 @@ def arrange(
     grids: Sequence[Grid] | np.ndarray,
     config: Qwen3VLConfig,
     patches: int,
-    mask_BT: np.ndarray | None = None,
+    real_BT: np.ndarray | None = None,
 ) -> Arrangement:
     """Where the frames of `grids`, in order, stand in the texts and at which positions (Qwen3VLModel.get_rope_index).
 
-    patches: S of the packed pixels. mask_BT: False at padding, which gets position 0. Text counts on by one; a frame's
+    patches: S of the packed pixels. real_BT: False at padding, which gets position 0. Text counts on by one; a frame's
     tokens share T, have their row and column on H and W, and the text goes on after the larger of its sides.
     Raises ValueError when the runs of image and video tokens are not as long or as many as the frames.
     """
     ids_BT = np.asarray(ids_BT)
-    mask_BT = np.ones(ids_BT.shape, bool) if mask_BT is None else np.asarray(mask_BT, bool)
+    real_BT = np.ones(ids_BT.shape, bool) if real_BT is None else np.asarray(real_BT, bool)
     merge, per_frame = config.vision.merge_size, patches // config.vision.merged_patches
     sizes = _frame_sizes(grids, config.vision) // merge if len(grids) else []
     frame, sides = 0, [(int(h), int(w)) for h, w in sizes]
     out = Arrangement(np.zeros((3, *ids_BT.shape), np.int32), np.full(ids_BT.shape, -1, np.int32), [])
-    for b, (ids, mask) in enumerate(zip(ids_BT, mask_BT, strict=True)):
+    for b, (ids, mask) in enumerate(zip(ids_BT, real_BT, strict=True)):
         (real,) = np.nonzero(mask)
         start, at = 0, 0
         for token, run in itertools.groupby(np.where(np.isin(ids[real], _seen_tokens(config)), ids[real], -1)):

@@ -48,15 +48,15 @@ class Attention(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTD, memory_BSD=None, mask_BS=None):
+    def __call__(self, x_BTD, memory_BSD=None, real_BS=None):
         width = self.config.hidden_size
         project = Linear(3 * width, use_bias=True, name="qkv")
         q, k, v = jnp.split(project(x_BTD), 3, axis=-1)
         if memory_BSD is not None:
             _, k, v = jnp.split(project(memory_BSD), 3, axis=-1)
         q, k, v = (y.reshape(*y.shape[:2], self.config.num_heads, -1) for y in (q, k, v))
-        mask_B1S = None if mask_BS is None else mask_BS[:, None]
-        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, mask_BTS=mask_B1S)
+        real_B1S = None if real_BS is None else real_BS[:, None]
+        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, mask_BTS=real_B1S)
         return Linear(width, use_bias=True, name="out_proj")(mixed_BTNH.reshape(x_BTD.shape))
 
 
@@ -67,9 +67,9 @@ class Block(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTD, mask_BT, memory_BSD=None):
+    def __call__(self, x_BTD, real_BT, memory_BSD=None):
         config = self.config
-        attended_BTD = Attention(config, self.execution, name="self_attn")(x_BTD, mask_BS=mask_BT)
+        attended_BTD = Attention(config, self.execution, name="self_attn")(x_BTD, real_BS=real_BT)
         x_BTD = LayerNorm(name="self_norm")(x_BTD + attended_BTD)
         if memory_BSD is not None:
             attended_BTD = Attention(config, self.execution, name="cross_attn")(x_BTD, memory_BSD)
@@ -85,15 +85,15 @@ class Encoder(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, x_BTC, mask_BT) -> Latent:
+    def __call__(self, x_BTC, real_BT) -> Latent:
         config, batch = self.config, len(x_BTC)
         queries_2D = self.param("queries", nn.initializers.normal(1.0), (2, config.hidden_size))
         x_BTD = Linear(config.hidden_size, use_bias=True, name="project")(x_BTC)
         x_BTD = jnp.concatenate([jnp.broadcast_to(queries_2D, (batch, *queries_2D.shape)), x_BTD], axis=1)
         x_BTD = (x_BTD + sinusoids(*x_BTD.shape[1:])).astype(self.execution.dtype)
-        mask_BT = jnp.pad(mask_BT, ((0, 0), (2, 0)), constant_values=True)
+        real_BT = jnp.pad(real_BT, ((0, 0), (2, 0)), constant_values=True)
         layers = Block(config, self.execution, name="layers")
-        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT).astype(jnp.float32)
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, real_BT).astype(jnp.float32)
         return Latent(x_BTD[:, 0], x_BTD[:, 1])
 
 
@@ -104,14 +104,14 @@ class Decoder(nn.Module):
     execution: Execution
 
     @nn.compact
-    def __call__(self, latent_BD, mask_BT) -> jax.Array:
+    def __call__(self, latent_BD, real_BT) -> jax.Array:
         config, dtype = self.config, self.execution.dtype
-        x_TD = jnp.asarray(sinusoids(mask_BT.shape[1], config.hidden_size), dtype)
-        x_BTD = jnp.broadcast_to(x_TD, (len(mask_BT), *x_TD.shape))
+        x_TD = jnp.asarray(sinusoids(real_BT.shape[1], config.hidden_size), dtype)
+        x_BTD = jnp.broadcast_to(x_TD, (len(real_BT), *x_TD.shape))
         layers = Block(config, self.execution, name="layers")
-        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT, latent_BD[:, None].astype(dtype))
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, real_BT, latent_BD[:, None].astype(dtype))
         features_BTC = Linear(config.feature_size, use_bias=True, name="head")(x_BTD.astype(jnp.float32))
-        return jnp.where(mask_BT[..., None], features_BTC, 0.0)
+        return jnp.where(real_BT[..., None], features_BTC, 0.0)
 
 
 class CLaTr(nn.Module):
@@ -129,17 +129,17 @@ class CLaTr(nn.Module):
         self.text_encoder = Encoder(self.config, self.execution)
         self.traj_decoder = Decoder(self.config, self.execution)
 
-    def __call__(self, traj_BTC: jax.Array, traj_mask_BT, text_BSC: jax.Array, text_mask_BS) -> Reading:
+    def __call__(self, traj_BTC: jax.Array, traj_real_BT, text_BSC: jax.Array, text_real_BS) -> Reading:
         """Both latents and what their means are decoded to, over the frames of the trajectory."""
-        traj, text = self.encode_trajectory(traj_BTC, traj_mask_BT), self.encode_text(text_BSC, text_mask_BS)
-        return Reading(traj, text, self.decode(traj.mu_BD, traj_mask_BT), self.decode(text.mu_BD, traj_mask_BT))
+        traj, text = self.encode_trajectory(traj_BTC, traj_real_BT), self.encode_text(text_BSC, text_real_BS)
+        return Reading(traj, text, self.decode(traj.mu_BD, traj_real_BT), self.decode(text.mu_BD, traj_real_BT))
 
-    def encode_trajectory(self, traj_BTC: jax.Array, mask_BT: jax.Array) -> Latent:
-        return self.traj_encoder(traj_BTC, mask_BT)
+    def encode_trajectory(self, traj_BTC: jax.Array, real_BT: jax.Array) -> Latent:
+        return self.traj_encoder(traj_BTC, real_BT)
 
-    def encode_text(self, text_BSC: jax.Array, mask_BS: jax.Array) -> Latent:
-        return self.text_encoder(text_BSC, mask_BS)
+    def encode_text(self, text_BSC: jax.Array, real_BS: jax.Array) -> Latent:
+        return self.text_encoder(text_BSC, real_BS)
 
-    def decode(self, latent_BD: jax.Array, mask_BT: jax.Array) -> jax.Array:
-        """Features [B, T, C] of a latent, zero where mask_BT is False."""
-        return self.traj_decoder(latent_BD, mask_BT)
+    def decode(self, latent_BD: jax.Array, real_BT: jax.Array) -> jax.Array:
+        """Features [B, T, C] of a latent, zero where real_BT is False."""
+        return self.traj_decoder(latent_BD, real_BT)

@@ -37,7 +37,7 @@ class Block(nn.Module):
     causal: bool
 
     @nn.compact
-    def __call__(self, x_BTD, mask_BT):
+    def __call__(self, x_BTD, real_BT):
         config = self.config
         heads = (*x_BTD.shape[:2], config.num_heads, config.hidden_size // config.num_heads)
         normed_BTD = LayerNorm(config.layer_norm_eps, name="norm1")(x_BTD)
@@ -45,8 +45,8 @@ class Block(nn.Module):
             Linear(config.hidden_size, use_bias=True, name=name)(normed_BTD).reshape(heads)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        mask_B1T = None if mask_BT is None else mask_BT[:, None]
-        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, causal=self.causal, mask_BTS=mask_B1T)
+        real_B1T = None if real_BT is None else real_BT[:, None]
+        mixed_BTNH = attend(q, k, v, kernel=self.execution.attention, causal=self.causal, mask_BTS=real_B1T)
         x_BTD = x_BTD + Linear(config.hidden_size, use_bias=True, name="out_proj")(mixed_BTNH.reshape(x_BTD.shape))
         normed_BTD = LayerNorm(config.layer_norm_eps, name="norm2")(x_BTD)
         wide_BTF = activate(Linear(config.mlp_size, use_bias=True, name="fc1")(normed_BTD), config.activation)
@@ -60,8 +60,8 @@ class CLIPText(nn.Module):
     execution: Execution = Execution()
 
     @nn.compact
-    def __call__(self, ids_BT: jax.Array, mask_BT: jax.Array) -> jax.Array:
-        """States [B, T, D], float32, of padding too; mask_BT is True at real tokens, and a token sees those up to it.
+    def __call__(self, ids_BT: jax.Array, real_BT: jax.Array) -> jax.Array:
+        """States [B, T, D], float32, of padding too; real_BT is True at real tokens, and a token sees those up to it.
 
         Raises ValueError for more tokens than positions.
         """
@@ -73,7 +73,7 @@ class CLIPText(nn.Module):
         positions_PD = self.param("positions", _init, (config.max_positions, config.hidden_size))
         x_BTD = (table_VD[ids_BT] + positions_PD[:length]).astype(self.execution.dtype)
         layers = Block(config, self.execution, causal=True, name="layers")
-        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, mask_BT)
+        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, real_BT)
         return LayerNorm(config.layer_norm_eps, name="final_norm")(x_BTD).astype(jnp.float32)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config
 from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
 from shotverse_jax.flow.noise import film_noise
-from shotverse_jax.flow.schedule import TIMESTEPS, Expert, draw_sigma, training_sigmas
+from shotverse_jax.flow.schedule import TIMESTEPS, NoiseRange, draw_sigma, training_sigmas
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 
@@ -77,7 +77,7 @@ def controller_loss(
     """
     config = controller.config
     sigma_key, noise_key, dropout_key = jax.random.split(key, 3)
-    owns: Expert = "both" if controller.expert == "base" else controller.expert
+    owns: NoiseRange = "both" if controller.expert == "base" else controller.expert
     clean_BTHWC = batch["latents_BTHWC"].astype(jnp.float32)
     sigma_B = draw_sigma(sigma_key, len(clean_BTHWC), config.shift, config.boundary, owns)
     noise_BTHWC = film_noise(noise_key, clean_BTHWC.shape, config.shared_noise)

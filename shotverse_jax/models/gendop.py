@@ -52,7 +52,7 @@ class GenDoP(nn.Module):
         self,
         pose_ids_BN: jax.Array,
         text_ids_BT: jax.Array,
-        text_mask_BT: jax.Array,
+        real_BT: jax.Array,
         image_BHWC: jax.Array | None = None,
         depth_BHW: jax.Array | None = None,
         deterministic: bool = True,
@@ -61,13 +61,13 @@ class GenDoP(nn.Module):
 
         deterministic=False runs the decoder's dropout and needs an rng named "dropout". Otherwise as `prefix`.
         """
-        prefix_BPD = self.prefix(text_ids_BT, text_mask_BT, image_BHWC, depth_BHW)
+        prefix_BPD = self.prefix(text_ids_BT, real_BT, image_BHWC, depth_BHW)
         return self.decoder(prefix_BPD, pose_ids_BN, deterministic)[:, prefix_BPD.shape[1] :]
 
     def prefix(
         self,
         text_ids_BT: jax.Array,
-        text_mask_BT: jax.Array,
+        real_BT: jax.Array,
         image_BHWC: jax.Array | None = None,
         depth_BHW: jax.Array | None = None,
     ) -> jax.Array:
@@ -81,7 +81,7 @@ class GenDoP(nn.Module):
                 "a GenDoP with vision towers reads an image and its depth, one without reads neither; "
                 f"got image: {given[0]}, depth: {given[1]}, vision towers: {self.config.vision is not None}"
             )
-        parts = [self.text(text_ids_BT, text_mask_BT)]
+        parts = [self.text(text_ids_BT, real_BT)]
         if self.config.vision is not None:
             depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
             parts += [self.image(image_BHWC), self.depth(depth_BHWC)]

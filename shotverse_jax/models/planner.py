@@ -18,7 +18,7 @@ Batch = Mapping[str, jax.Array]
 class Planner(nn.Module):
     """P(pose tokens | screenplay) of ShotVerse §3.1, Eq. 1 to 3, and its ablations (Table 6).
 
-    A batch holds text_ids_BS int32; slot_BS int32, the flat query slot k * M + m or -1 at text; text_mask_BS bool, True
+    A batch holds text_ids_BS int32; slot_BS int32, the flat query slot k * M + m or -1 at text; real_BS bool, True
     at tokens and query slots; pose_ids_BN int32, BOS … EOS and then PAD. All its screenplays have `num_shots` shots.
     Parameters: vlm, queries [M, D], separator [D], project, decoder. `encoder` "text" and "none" have no queries and no
     separator, "none" has a table `embedding` for the vlm; `decoder_kind` "native" has a table `codebook` and a `head`
@@ -65,8 +65,8 @@ class Planner(nn.Module):
         With queries P = K M + K - 1: the final-normed states at each shot's queries and the separator between shots
         (Eq. 2). Without them P = S: every text state, zero at padding.
         """
-        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
-        states_BSD = x_BSD if self.config.encoder == "none" else self.vlm(x_BSD, None, mask_BS, deterministic)
+        x_BSD, real_BS = self._embed(batch), batch["real_BS"]
+        states_BSD = x_BSD if self.config.encoder == "none" else self.vlm(x_BSD, None, real_BS, deterministic)
         return self._codes(states_BSD, batch, num_shots)
 
     def prefix(self, batch: Batch, num_shots: int) -> jax.Array:
@@ -75,22 +75,22 @@ class Planner(nn.Module):
 
     def native_prefill(self, batch: Batch, length: int) -> Cache:
         """Cache of the native decoder after the text, with room for `length` pose tokens."""
-        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
+        x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         cache = self.vlm.empty_cache(x_BSD.shape[0], x_BSD.shape[1] + length)
-        room_BS = jnp.pad(mask_BS, ((0, 0), (0, length)), constant_values=True)
-        return self.vlm.extend(x_BSD, cache, 0, mask_BS=room_BS)[1]
+        room_BS = jnp.pad(real_BS, ((0, 0), (0, length)), constant_values=True)
+        return self.vlm.extend(x_BSD, cache, 0, real_BS=room_BS)[1]
 
     def native_step(self, batch: Batch, ids_B: jax.Array, index: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """Logits [B, V] after pose token number `index`, and the cache with it."""
-        mask_BS = batch["text_mask_BS"]
-        positions_B = jnp.sum(mask_BS, axis=1) + index
-        room = cache["k"].shape[2] - mask_BS.shape[1]
+        real_BS = batch["real_BS"]
+        positions_B = jnp.sum(real_BS, axis=1) + index
+        room = cache["k"].shape[2] - real_BS.shape[1]
         states_B1D, cache = self.vlm.extend(
             self.codebook[ids_B][:, None],
             cache,
-            mask_BS.shape[1] + index,
+            real_BS.shape[1] + index,
             positions_3BT=jnp.broadcast_to(positions_B[:, None], (3, len(ids_B), 1)),
-            mask_BS=jnp.pad(mask_BS, ((0, 0), (0, room)), constant_values=True),
+            real_BS=jnp.pad(real_BS, ((0, 0), (0, room)), constant_values=True),
         )
         return self.head(states_B1D[:, 0]).astype(jnp.float32), cache
 
@@ -106,7 +106,7 @@ class Planner(nn.Module):
     def _codes(self, states_BSD, batch, num_shots):
         states_BSD = states_BSD.astype(jnp.float32)
         if self.config.encoder != "queries":
-            return jnp.where(batch["text_mask_BS"][..., None], states_BSD, 0.0)
+            return jnp.where(batch["real_BS"][..., None], states_BSD, 0.0)
         queries = self.config.num_queries
         places_BQ = jnp.argmax(batch["slot_BS"][:, None] == jnp.arange(num_shots * queries)[:, None], axis=-1)
         codes_BQD = jnp.take_along_axis(states_BSD, places_BQ[..., None], axis=1)
@@ -120,12 +120,12 @@ class Planner(nn.Module):
         return self.project(codes_BPD.astype(self.execution.dtype))
 
     def _native(self, batch, num_shots, ids_BN, deterministic):
-        x_BSD, mask_BS = self._embed(batch), batch["text_mask_BS"]
+        x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         x_BTD = jnp.concatenate([x_BSD, self.codebook[ids_BN].astype(x_BSD.dtype)], axis=1)
-        mask_BT = jnp.concatenate([mask_BS, jnp.ones(ids_BN.shape, bool)], axis=1)
-        positions_BT = jnp.cumsum(mask_BT, axis=1) - 1
-        states_BTD = self.vlm(x_BTD, jnp.broadcast_to(positions_BT, (3, *positions_BT.shape)), mask_BT, deterministic)
-        places = mask_BS.shape[1]
+        real_BT = jnp.concatenate([real_BS, jnp.ones(ids_BN.shape, bool)], axis=1)
+        positions_BT = jnp.cumsum(real_BT, axis=1) - 1
+        states_BTD = self.vlm(x_BTD, jnp.broadcast_to(positions_BT, (3, *positions_BT.shape)), real_BT, deterministic)
+        places = real_BS.shape[1]
         logits_BNV = self.head(states_BTD[:, places:]).astype(jnp.float32)
         return logits_BNV, self._codes(states_BTD[:, :places], batch, num_shots)
 

@@ -114,17 +114,17 @@ class Qwen3VLText(nn.Module):
         self,
         x_BTD: jax.Array,
         positions_3BT: jax.Array | None = None,
-        mask_BT: jax.Array | None = None,
+        real_BT: jax.Array | None = None,
         deterministic: bool = True,
         deepstack_KBTD: jax.Array | None = None,
     ) -> jax.Array:
         """Causal states [B, T, D] of the embeddings x_BTD.
 
         positions_3BT: T, H, W rows; 0..T-1 in every row unless given (padding does not shift them, as in transformers'
-        forward). mask_BT: True at real tokens; states at padding are meaningless. `deterministic=False` runs the
+        forward). real_BT: True at real tokens; states at padding are meaningless. `deterministic=False` runs the
         adapters' dropout and needs an rng named "dropout". deepstack_KBTD: added after layers 0..K-1 (`Qwen3VL.embed`).
         """
-        mask_BTS = None if mask_BT is None else mask_BT[:, None]
+        mask_BTS = None if real_BT is None else real_BT[:, None]
         rope = self._rope(x_BTD, positions_3BT, 0)
         return self._run(x_BTD, rope, mask_BTS, None, deepstack_KBTD, deterministic=deterministic)[0]
 
@@ -140,19 +140,19 @@ class Qwen3VLText(nn.Module):
         cache: Cache,
         start: jax.Array | int,
         positions_3BT: jax.Array | None = None,
-        mask_BS: jax.Array | None = None,
+        real_BS: jax.Array | None = None,
         deepstack_KBTD: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache]:
         """States [B, T, D] of T further tokens after the `start` tokens in the cache, and the cache with them in it.
 
-        A prompt is start=0, a decoding step is T=1. positions_3BT: start..start+T-1 unless given. mask_BS [B, length of
+        A prompt is start=0, a decoding step is T=1. positions_3BT: start..start+T-1 unless given. real_BS [B, length of
         the cache]: False at cached tokens that are padding. deepstack_KBTD: as in a whole pass. start + T must not
         exceed the length of the cache.
         """
         slots = jnp.arange(cache["k"].shape[2])
         mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
-        if mask_BS is not None:
-            mask_BTS = mask_BTS & mask_BS[:, None]
+        if real_BS is not None:
+            mask_BTS = mask_BTS & real_BS[:, None]
         rope = self._rope(x_BTD, positions_3BT, start)
         return self._run(x_BTD, rope, mask_BTS, jnp.asarray(start), deepstack_KBTD, cache=cache, deterministic=True)
 
@@ -217,9 +217,9 @@ class Qwen3VL(nn.Module):
         size_F2: jax.Array,
         feature_BT: jax.Array,
         positions_3BT: jax.Array,
-        mask_BT: jax.Array | None = None,
+        real_BT: jax.Array | None = None,
         deterministic: bool = True,
     ) -> jax.Array:
         """Causal states [B, T, D] of a text with images; the arguments as in `embed` and in the text decoder."""
         x_BTD, deepstack_KBTD = self.embed(ids_BT, pixels_FSP, size_F2, feature_BT)
-        return self.text(x_BTD, positions_3BT, mask_BT, deterministic, deepstack_KBTD)
+        return self.text(x_BTD, positions_3BT, real_BT, deterministic, deepstack_KBTD)

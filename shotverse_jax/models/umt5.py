@@ -38,7 +38,7 @@ class Attention(nn.Module):
     config: UMT5Config
 
     @nn.compact
-    def __call__(self, x_BSD, bucket_TS, mask_BS):
+    def __call__(self, x_BSD, bucket_TS, real_BS):
         config = self.config
         width, inner = config.hidden_size, config.num_heads * config.head_dim
         q_init = nn.initializers.normal((width * config.head_dim) ** -0.5)  # what the missing 1 / sqrt(H) would do
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         bias_RN = self.param("relative_bias", init, (config.buckets, config.num_heads))
         bias_NTS = jnp.take(bias_RN.T, bucket_TS, axis=1).astype(jnp.float32)
         scores_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=jnp.float32) + bias_NTS
-        scores_BNTS = jnp.where(mask_BS[:, None, None], scores_BNTS, jnp.finfo(jnp.float32).min)
+        scores_BNTS = jnp.where(real_BS[:, None, None], scores_BNTS, jnp.finfo(jnp.float32).min)
         shares_BNTS = jax.nn.softmax(scores_BNTS, axis=-1).astype(v_BSNH.dtype)
         mixed_BTNH = jnp.einsum("BNTS,BSNH->BTNH", shares_BNTS, v_BSNH)
         o_init = nn.initializers.normal(inner**-0.5)
@@ -65,11 +65,11 @@ class Block(nn.Module):
     config: UMT5Config
 
     @nn.compact
-    def __call__(self, x_BSD, bucket_TS, mask_BS):
+    def __call__(self, x_BSD, bucket_TS, real_BS):
         config = self.config
         init = nn.initializers.normal(config.hidden_size**-0.5)
         normed_BSD = RMSNorm(config.rms_norm_eps, name="attn_norm")(x_BSD)
-        x_BSD = x_BSD + Attention(config, name="attn")(normed_BSD, bucket_TS, mask_BS)
+        x_BSD = x_BSD + Attention(config, name="attn")(normed_BSD, bucket_TS, real_BS)
         normed_BSD = RMSNorm(config.rms_norm_eps, name="mlp_norm")(x_BSD)
         gate_BSF = Linear(config.mlp_size, kernel_init=init, name="gate_proj")(normed_BSD)
         up_BSF = Linear(config.mlp_size, kernel_init=init, name="up_proj")(normed_BSD)
@@ -84,13 +84,13 @@ class UMT5Encoder(nn.Module):
     execution: Execution = Execution()
 
     @nn.compact
-    def __call__(self, ids_BS: jax.Array, mask_BS: jax.Array) -> jax.Array:
-        """States [B, S, D], float32, zero at padding; mask_BS is True at real tokens (the end token is one)."""
+    def __call__(self, ids_BS: jax.Array, real_BS: jax.Array) -> jax.Array:
+        """States [B, S, D], float32, zero at padding; real_BS is True at real tokens (the end token is one)."""
         config = self.config
         table_VD = self.param("embedding", nn.initializers.normal(1.0), (config.vocab_size, config.hidden_size))
         x_BSD = jnp.take(table_VD, ids_BS, axis=0).astype(self.execution.dtype)
         bucket_TS = jnp.asarray(relative_buckets(ids_BS.shape[1], config.buckets, config.max_distance))
         layers = Block(config, name="layers")
-        x_BSD = run_stack(layers, config.num_layers, self.execution, x_BSD, bucket_TS, mask_BS)
+        x_BSD = run_stack(layers, config.num_layers, self.execution, x_BSD, bucket_TS, real_BS)
         x_BSD = RMSNorm(config.rms_norm_eps, name="norm")(x_BSD)
-        return jnp.where(mask_BS[..., None], x_BSD.astype(jnp.float32), 0.0)
+        return jnp.where(real_BS[..., None], x_BSD.astype(jnp.float32), 0.0)

@@ -1,8 +1,11 @@
-"""How activations lie on a mesh, and attention over split tokens: DeepSpeed-Ulysses' exchange (arXiv 2309.14509).
+"""Where activations are on a mesh, and attention over split tokens: DeepSpeed-Ulysses' exchange (arXiv 2309.14509).
 
-Between attentions every device has some tokens and all of their channels. For attention the devices of the axis
-`sequence` exchange them (all-to-all), so that each has all tokens of some heads; the result is exchanged back. What
-happens between, masks and shots included, is the program of one device, and its gradient is exact.
+Between attentions a device of the mesh axis `sequence` has some of the tokens, with all their channels. Attention needs
+all tokens, but treats every head by itself. So the devices exchange (all-to-all): each gives away its tokens' other
+heads and receives the other tokens' of its own heads; the result is exchanged back. Within attention, masks and shots
+included, a device thus runs the program of a single device, and the gradient is exact.
+
+Axes: X tokens of the video, S tokens that are never split (the text), N heads, H head width, D width.
 """
 
 import dataclasses
@@ -22,72 +25,84 @@ Arrays = tuple[jax.Array, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Ulysses:
-    """How the activations of a transformer lie on `mesh`; the value of `Execution.spread`.
+    """Places a transformer's activations on a mesh; the value of `Execution.spread`.
 
-    by_hand: attention runs device by device also where no tokens are exchanged, for kernels that the compiler cannot
-    split.
+    mesh: one of `make_mesh`.
+    by_hand: attention runs device by device (`jax.shard_map`) also where no tokens are exchanged. Kernels that the
+        compiler cannot split over devices need it (`partitioned` in `nn.attention.KERNELS`).
     """
 
     mesh: Mesh
     by_hand: bool = False
 
     def samples(self, x_B: jax.Array) -> jax.Array:
-        """Samples over data and fsdp, the rest as it is. Where nobody says so, the compiler may split states the way
-        parameters are and gather them, instead of the parameters, at every layer."""
+        """The same array, its samples split over data and fsdp; the other axes stay as they are.
+
+        Without this constraint the compiler may split states the way that parameters are split, and then gather states
+        instead of parameters at every layer.
+        """
         rest = (P.UNCONSTRAINED,) * (x_B.ndim - 1)
         return jax.lax.with_sharding_constraint(x_B, NamedSharding(self.mesh, P(self._batch(x_B), *rest)))
 
-    def tokens(self, x_BND: jax.Array) -> jax.Array:
-        """Samples over data and fsdp, tokens over sequence.
+    def tokens(self, x_BXD: jax.Array) -> jax.Array:
+        """The same array, its samples split over data and fsdp and its tokens over sequence.
 
         Raises:
-            ValueError: tokens that do not divide over it.
+            ValueError: the number of tokens is no multiple of the devices along sequence.
         """
-        self._check("tokens", x_BND.shape[1], "sequence")
-        place = NamedSharding(self.mesh, P(self._batch(x_BND), "sequence"))
-        return jax.lax.with_sharding_constraint(x_BND, place)
+        self._check("tokens", x_BXD.shape[1], "sequence")
+        place = NamedSharding(self.mesh, P(self._batch(x_BXD), "sequence"))
+        return jax.lax.with_sharding_constraint(x_BXD, place)
 
     def mix(
         self,
         mixer: Callable[..., jax.Array],
-        split_BNAH: Arrays,
-        whole_BSAH: Arrays = (),
+        split_BXNH: Arrays,
+        whole_BSNH: Arrays = (),
         masks_B: Arrays = (),
         *,
         exchange: bool = True,
     ) -> jax.Array:
-        """mixer(*split, *whole, *masks) [B, N, heads, H], run on every device for its samples and heads.
+        """mixer(*split, *whole, *masks) [B, X, N, H], run on every device for its own samples and heads.
 
-        split_BNAH: arrays with tokens over sequence. whole_BSAH: arrays whose tokens every device has. exchange: the
-        mixer sees all tokens, of the device's heads; without it, the device's own tokens, and masks are [B, N, ...].
+        Args:
+            mixer: attention, with whatever is done to its inputs.
+            split_BXNH: arrays whose tokens are split over sequence.
+            whole_BSNH: arrays of which every device has all tokens.
+            masks_B: masks of the device's samples. [B, X, ...] without exchange, any shape [B, ...] with it.
+            exchange: True: the mixer sees all tokens of the device's heads. False: it sees all heads (of the tensor
+                axis) of the device's own tokens, which is enough where queries need no other queries' tokens.
 
         Raises:
             ValueError: heads or tokens that do not divide over the mesh.
         """
         if self.mesh.shape["sequence"] == 1 and not self.by_hand:
-            return mixer(*split_BNAH, *whole_BSAH, *masks_B)
-        tokens, heads = split_BNAH[0].shape[1:3]
+            return mixer(*split_BXNH, *whole_BSNH, *masks_B)  # the compiler splits it by samples and heads
+        tokens, heads = split_BXNH[0].shape[1:3]
         self._check("tokens", tokens, "sequence")
         self._check("heads", heads, *(("tensor", "sequence") if exchange else ("tensor",)))
         exchange = exchange and self.mesh.shape["sequence"] > 1
 
         def local(*arrays):
-            split, rest = arrays[: len(split_BNAH)], arrays[len(split_BNAH) :]
+            split, rest = arrays[: len(split_BXNH)], arrays[len(split_BXNH) :]
             if not exchange:
                 return mixer(*split, *rest)
+            # [B, X / n, N, H] -> [B, X, N / n, H]: heads are cut into n parts, tokens come together; then the reverse.
             split = (jax.lax.all_to_all(x, "sequence", split_axis=2, concat_axis=1, tiled=True) for x in split)
             return jax.lax.all_to_all(mixer(*split, *rest), "sequence", split_axis=1, concat_axis=2, tiled=True)
 
-        batch = self._batch(split_BNAH[0])
+        # What every device has whole enters by the heads that the device will mix: after the exchange its share of
+        # the tensor axis is cut once more, in the order in which all_to_all cuts.
+        batch = self._batch(split_BXNH[0])
         split = P(batch, "sequence", "tensor")
         whole = P(batch, None, ("tensor", "sequence") if exchange else "tensor")
         masks = P(batch, None if exchange else "sequence")
-        specs = (split,) * len(split_BNAH) + (whole,) * len(whole_BSAH) + (masks,) * len(masks_B)
+        specs = (split,) * len(split_BXNH) + (whole,) * len(whole_BSNH) + (masks,) * len(masks_B)
         run = jax.shard_map(local, mesh=self.mesh, in_specs=specs, out_specs=split, check_vma=False)
-        return run(*split_BNAH, *whole_BSAH, *masks_B)
+        return run(*split_BXNH, *whole_BSNH, *masks_B)
 
     def _batch(self, x_B: jax.Array) -> tuple[str, ...] | None:
-        """The axes of the samples; every device has all of them where they are too few to be split."""
+        """The mesh axes that samples are split over; None, all samples on every device, where they do not divide."""
         return None if len(x_B) % math.prod(self.mesh.shape[axis] for axis in BATCH) else BATCH
 
     def _check(self, what: str, count: int, *axes: str) -> None:
@@ -97,7 +112,10 @@ class Ulysses:
 
 
 def spread(execution: Execution, mesh: Mesh) -> Execution:
-    """The execution of a network on `mesh`; where samples alone are split, nothing need be said."""
+    """The execution of a network on `mesh`.
+
+    It is unchanged on one device, and where samples alone are split and the compiler can split the attention kernel.
+    """
     by_hand = not KERNELS[execution.attention].partitioned
     if mesh.size == 1 or (mesh.shape["data"] == mesh.size and not by_hand):
         return execution

@@ -102,7 +102,7 @@ def init_planner(planner, config: PlannerConfig, key: jax.Array) -> dict:
     batch = {
         "text_ids_BS": jnp.zeros_like(slot_BS),
         "slot_BS": slot_BS,
-        "text_mask_BS": jnp.ones(slot_BS.shape, bool),
+        "real_BS": jnp.ones(slot_BS.shape, bool),
         "pose_ids_BN": jnp.ones((1, 2), jnp.int32),
     }
     return planner.init(key, batch, num_shots=1, deterministic=True)
@@ -216,7 +216,7 @@ def load_expert(
 
 def init_dit(dit, config: WanDiTConfig, key: jax.Array) -> dict:
     """Random variables of a `WanDiT`, from one latent frame of one patch."""
-    from shotverse_jax.models.wan_dit import CAMERA_SIZE
+    from shotverse_jax.models.camera_encoder import CAMERA_SIZE
 
     frames, height, width = config.patch
     camera_BTP = jnp.zeros((1, frames, CAMERA_SIZE)) if config.camera else None

@@ -23,8 +23,9 @@ from shotverse_jax.conversion.lora import (
     write_adapter,
     write_camera,
 )
+from shotverse_jax.models.camera_encoder import add_camera
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.models.wan_dit import WanDiT, add_camera
+from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.nn.linear import Adapter
 from shotverse_jax.weights import export_adapter, export_expert, find_adapter, init_planner, load_adapter
 

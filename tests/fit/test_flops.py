@@ -169,7 +169,7 @@ def test_a_planner_has_these_products(kind):
     batch = {
         "text_ids_BS": shape((1, 40), "int32"),
         "slot_BS": shape((1, 40), "int32"),
-        "text_mask_BS": shape((1, 40), "bool"),
+        "real_BS": shape((1, 40), "bool"),
         "pose_ids_BN": shape((1, 30), "int32"),
     }
 

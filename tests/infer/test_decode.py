@@ -41,7 +41,7 @@ def screenplays(rows, num_shots, queries=NANO.num_queries):
     return {
         "text_ids_BS": words,
         "slot_BS": np.broadcast_to(slot_S, words.shape),
-        "text_mask_BS": np.broadcast_to(mask_S, words.shape),
+        "real_BS": np.broadcast_to(mask_S, words.shape),
     }
 
 

@@ -24,17 +24,17 @@ def tokenizer(reference, tmp_path_factory):
 
 
 def test_ids_of_the_original(tokenizer):
-    ids_BT, mask_BT = clip.tokenize(tokenizer, [CAPTION, "Go!", ""])
-    assert ids_BT.shape == mask_BT.shape == (3, 77) and ids_BT.dtype == np.int32
+    ids_BT, real_BT = clip.tokenize(tokenizer, [CAPTION, "Go!", ""])
+    assert ids_BT.shape == real_BT.shape == (3, 77) and ids_BT.dtype == np.int32
     assert ids_BT[0, :22].tolist() == IDS and not ids_BT[0, 22:].any()
-    assert mask_BT.sum(axis=1).tolist() == [22, 4, 2]
-    assert ids_BT[1, 2] == clip.PAD and mask_BT[1, 2]  # the original's padding is "!"
+    assert real_BT.sum(axis=1).tolist() == [22, 4, 2]
+    assert ids_BT[1, 2] == clip.PAD and real_BT[1, 2]  # the original's padding is "!"
     assert ids_BT[2, :3].tolist() == [49406, 49407, 0]
 
 
 def test_a_long_text_keeps_its_end_token(tokenizer):
-    ids_BT, mask_BT = clip.tokenize(tokenizer, [f"{CAPTION} " * 9])
-    assert mask_BT.all() and ids_BT[0, -1] == 49407 and ids_BT[0, :21].tolist() == IDS[:21]
+    ids_BT, real_BT = clip.tokenize(tokenizer, [f"{CAPTION} " * 9])
+    assert real_BT.all() and ids_BT[0, -1] == 49407 and ids_BT[0, :21].tolist() == IDS[:21]
     assert (ids_BT[0, 1:-1] < 49406).all()
 
 

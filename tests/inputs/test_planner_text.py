@@ -69,6 +69,6 @@ def test_collate_pads_on_the_right():
     batch = collate([one, two], text_lengths=4, pose_lengths=5)
     assert batch["text_ids_BS"].tolist() == [[5, 0, 0, 0], [5, 6, 0, 0]]
     assert batch["slot_BS"].tolist() == [[-1, 0, -1, -1], [-1, -1, 0, -1]]
-    assert batch["text_mask_BS"].tolist() == [[True, True, False, False], [True, True, True, False]]
+    assert batch["real_BS"].tolist() == [[True, True, False, False], [True, True, True, False]]
     assert batch["pose_ids_BN"].tolist() == [[1, 9, 2, 0, 0], [1, 2, 0, 0, 0]]
     assert "pose_ids_BN" not in collate([one._replace(pose_ids_N=None)])

@@ -33,7 +33,7 @@ def test_windows_are_holocines(reference, umt5):
         got = tokenize_prompt(case["prompt"], umt5, 512, shots=len(spans["shots"]))
         assert got.length == case["num_tokens"] and list(got.ids_S[: got.length]) == case["input_ids"]
         assert got.ids_S.shape == (512,) and got.ids_S.dtype == np.int32 and not got.ids_S[got.length :].any()
-        assert got.mask_S.sum() == got.length
+        assert got.real_S.sum() == got.length
         assert got.global_span == (tuple(spans["global"]) if spans["global"] else None)
         assert got.shot_spans == tuple(map(tuple, spans["shots"]))
     assert {len(case["text_cut_positions"]["shots"]) for case in cases} == {0, 2, 4}
@@ -79,14 +79,14 @@ def test_every_token_is_in_one_window_and_clean_windows_do_not_leak(tokenizer, c
         assert lower(clean_prompt(text)).strip() in decoded
 
     for style in ("clean", "holocine"):
-        mask_KS = window_mask(windows.global_span, windows.shot_spans, 256, style)
-        assert mask_KS.shape == (len(shots), 256) and mask_KS.dtype == bool
-        assert mask_KS[:, : spans[0][1]].all() and mask_KS[:, windows.length :].all()
+        window_KS = window_mask(windows.global_span, windows.shot_spans, 256, style)
+        assert window_KS.shape == (len(shots), 256) and window_KS.dtype == bool
+        assert window_KS[:, : spans[0][1]].all() and window_KS[:, windows.length :].all()
         for k, (start, end) in enumerate(windows.shot_spans):
-            assert mask_KS[k, start:end].all()
-            leaked = set(np.flatnonzero(mask_KS[k, : windows.length])) - set(range(start, end)) - {*range(*spans[0])}
+            assert window_KS[k, start:end].all()
+            leaked = set(np.flatnonzero(window_KS[k, : windows.length])) - set(range(start, end)) - {*range(*spans[0])}
             assert leaked == (set() if style == "clean" else {spans[0][1], end} - {start})
-            seen = mask_KS[k] & (place_S >= spans[0][1]) & (place_S < windows.length)
+            seen = window_KS[k] & (place_S >= spans[0][1]) & (place_S < windows.length)
             assert seen.sum() == end - start + len(leaked)
 
 
@@ -94,8 +94,8 @@ def test_one_token_leaks_as_in_holocine():
     """Global tokens 0-2, shots 3-4, 5-6 and 7, end token 8, padding 9-10."""
 
     def rows(style):
-        mask_KS = window_mask((0, 3), ((3, 5), (5, 7), (7, 8)), 11, style)
-        return ["".join(".#"[int(seen)] for seen in row) for row in mask_KS]
+        window_KS = window_mask((0, 3), ((3, 5), (5, 7), (7, 8)), 11, style)
+        return ["".join(".#"[int(seen)] for seen in row) for row in window_KS]
 
     assert rows("holocine") == ["######...##", "####.###.##", "####...####"]
     assert rows("clean") == ["#####....##", "###..##..##", "###....#.##"]
@@ -136,7 +136,7 @@ def test_wrong_prompts(tokenizer, text, shots, message):
 
 def test_the_longest_prompt_just_fits(tokenizer):
     length = tokenize_prompt("A slow push in.", tokenizer, 64).length
-    assert tokenize_prompt("A slow push in.", tokenizer, length).mask_S.all()
+    assert tokenize_prompt("A slow push in.", tokenizer, length).real_S.all()
     with pytest.raises(ValueError, match=f"has {length} tokens, and {length - 1} is the most"):
         tokenize_prompt("A slow push in.", tokenizer, length - 1)
 

@@ -85,8 +85,8 @@ def test_padding_shifts_nothing():
     """On either side; the second text has the next frames, a video of two pairs."""
     other = [60, 11, 61, 61, 12, 61, 61, 13]
     ids_BT = np.array([[0, 0, *IDS[0]], [*other[1:], *[0] * 19]])
-    mask_BT = np.array([[False] * 2 + [True] * 24, [True] * 7 + [False] * 19])
-    places = arrange(ids_BT, [*GRIDS, (2, 4, 2)], CONFIG, 32, mask_BT)
+    real_BT = np.array([[False] * 2 + [True] * 24, [True] * 7 + [False] * 19])
+    places = arrange(ids_BT, [*GRIDS, (2, 4, 2)], CONFIG, 32, real_BT)
     alone = arrange(IDS, GRIDS, CONFIG, 32)
     np.testing.assert_array_equal(places.positions_3BT[:, 0, 2:], alone.positions_3BT[:, 0])
     np.testing.assert_array_equal(places.feature_BT[0, 2:], alone.feature_BT[0])
@@ -94,7 +94,7 @@ def test_padding_shifts_nothing():
     np.testing.assert_array_equal(places.positions_3BT[:, 1, :7], video)
     np.testing.assert_array_equal(places.feature_BT[1, :7], [-1, 16, 17, -1, 24, 25, -1])
     np.testing.assert_array_equal(places.delta_B, [-7, 0])
-    assert not places.positions_3BT[:, ~mask_BT].any() and (places.feature_BT[~mask_BT] == -1).all()
+    assert not places.positions_3BT[:, ~real_BT].any() and (places.feature_BT[~real_BT] == -1).all()
 
 
 def test_a_text_alone_counts_on():

@@ -29,13 +29,13 @@ def make_batch(queries=True):
     rng = np.random.default_rng(0)
     slots = [[-1] * 5 + [0, 1] + [-1] * 5 + [2, 3], [-1] * 5 + [0, 1] + [-1] * 2 + [2, 3] + [-1] * 3]
     slot_BS = np.array(slots if queries else [[-1] * S] * 2, np.int32)
-    mask_BS = np.arange(S) < np.array([[14], [11]])
+    real_BS = np.arange(S) < np.array([[14], [11]])
     words_BS = rng.integers(5, 500, (2, S))
     poses_BN = np.concatenate([np.ones((2, 1)), rng.integers(3, 259, (2, 7)), [[2, 0], [5, 2]]], axis=1)
     return {
-        "text_ids_BS": jnp.asarray(np.where((slot_BS < 0) & mask_BS, words_BS, 0), jnp.int32),
+        "text_ids_BS": jnp.asarray(np.where((slot_BS < 0) & real_BS, words_BS, 0), jnp.int32),
         "slot_BS": jnp.asarray(slot_BS),
-        "text_mask_BS": jnp.asarray(mask_BS),
+        "real_BS": jnp.asarray(real_BS),
         "pose_ids_BN": jnp.asarray(poses_BN, jnp.int32),
     }
 
@@ -108,7 +108,7 @@ def test_native_logits_do_not_depend_on_how_much_padding_precedes_the_poses():
     np.testing.assert_allclose(got, base, atol=1e-5)
 
 
-PADDING = {"text_ids_BS": 0, "slot_BS": -1, "text_mask_BS": False}
+PADDING = {"text_ids_BS": 0, "slot_BS": -1, "real_BS": False}
 
 
 def test_logits_predict_the_next_token_and_never_look_ahead():

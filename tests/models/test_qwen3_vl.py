@@ -26,13 +26,13 @@ def golden(reference):
     return config, {"params": params}, core.read_safetensors(folder / "io.safetensors")
 
 
-def logits(golden, ids_BT, mask_BT=None, execution=None):
+def logits(golden, ids_BT, real_BT=None, execution=None):
     config, variables, _ = golden
     model = Qwen3VLText(config, execution or Execution())
 
     @jax.jit
     def run(variables):
-        hidden_BTD = model.apply(variables, model.apply(variables, ids_BT, method="embed"), None, mask_BT)
+        hidden_BTD = model.apply(variables, model.apply(variables, ids_BT, method="embed"), None, real_BT)
         return model.apply(variables, hidden_BTD, method="logits")
 
     return np.asarray(run(variables))
@@ -45,9 +45,9 @@ def test_golden_text(golden):
 
 def test_golden_padded(golden):
     record = golden[2]
-    mask_BT = record["textpad.attention_mask"].astype(bool)
-    ours = logits(golden, record["text.input_ids"], mask_BT)
-    np.testing.assert_allclose(ours[mask_BT], record["textpad.logits"][mask_BT], atol=1e-5)
+    real_BT = record["textpad.attention_mask"].astype(bool)
+    ours = logits(golden, record["text.input_ids"], real_BT)
+    np.testing.assert_allclose(ours[real_BT], record["textpad.logits"][real_BT], atol=1e-5)
 
 
 def test_golden_query_embeddings(golden):
@@ -95,10 +95,10 @@ def test_cached_decoding_after_padding(variables, x_BTD):
     """Three real tokens, two of padding, two more: as five tokens without the padding."""
     extend = jax.jit(lambda *args: MODEL.apply(variables, *args, method="extend"))
     expected_BTD = APPLY(variables, x_BTD[:, [0, 1, 2, 5, 6]])
-    mask_BS = jnp.array([[1, 1, 1, 0, 0, 1, 1]] * 2, bool)
-    _, cache = extend(x_BTD[:, :5], MODEL.empty_cache(2, 7), 0, None, mask_BS)
+    real_BS = jnp.array([[1, 1, 1, 0, 0, 1, 1]] * 2, bool)
+    _, cache = extend(x_BTD[:, :5], MODEL.empty_cache(2, 7), 0, None, real_BS)
     positions_3BT = jnp.broadcast_to(jnp.array([3, 4]), (3, 2, 2))
-    states_BTD, _ = extend(x_BTD[:, 5:7], cache, 5, positions_3BT, mask_BS)
+    states_BTD, _ = extend(x_BTD[:, 5:7], cache, 5, positions_3BT, real_BS)
     np.testing.assert_allclose(states_BTD, expected_BTD[:, 3:], atol=2e-6)
 
 
@@ -106,9 +106,9 @@ def test_the_future_and_padding_are_not_seen(variables, x_BTD):
     before, after = APPLY(variables, x_BTD), APPLY(variables, x_BTD.at[:, 6:].add(1.0))
     np.testing.assert_array_equal(before[:, :6], after[:, :6])
     assert not np.allclose(before[:, 6:], after[:, 6:])
-    mask_BT = np.ones((2, 9), bool)
-    mask_BT[:, 2] = False
-    hidden = [APPLY(variables, x, None, mask_BT) for x in (x_BTD, x_BTD.at[:, 2].add(1.0))]
+    real_BT = np.ones((2, 9), bool)
+    real_BT[:, 2] = False
+    hidden = [APPLY(variables, x, None, real_BT) for x in (x_BTD, x_BTD.at[:, 2].add(1.0))]
     np.testing.assert_array_equal(np.delete(hidden[0], 2, 1), np.delete(hidden[1], 2, 1))
 
 

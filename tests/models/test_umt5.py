@@ -19,18 +19,18 @@ def variables():
     return UMT5Encoder(CONFIG).init(jax.random.key(0), ids_BS, jnp.ones((1, 3), bool))
 
 
-def encode(variables, ids_BS, mask_BS, execution=Execution()):  # noqa: B008
-    return UMT5Encoder(CONFIG, execution).apply(variables, jnp.asarray(ids_BS), jnp.asarray(mask_BS))
+def encode(variables, ids_BS, real_BS, execution=Execution()):  # noqa: B008
+    return UMT5Encoder(CONFIG, execution).apply(variables, jnp.asarray(ids_BS), jnp.asarray(real_BS))
 
 
 def test_padding_is_zero_and_changes_nothing(variables):
     ids_BS = np.random.default_rng(0).integers(1, 40, (2, 9))
-    mask_BS = np.arange(9) < np.array([[9], [5]])
-    states_BSD = encode(variables, ids_BS, mask_BS)
+    real_BS = np.arange(9) < np.array([[9], [5]])
+    states_BSD = encode(variables, ids_BS, real_BS)
     assert states_BSD.shape == (2, 9, 16) and states_BSD.dtype == jnp.float32
     assert not states_BSD[1, 5:].any() and (jnp.abs(states_BSD[1, :5]).max(axis=-1) > 0).all()
-    np.testing.assert_array_equal(states_BSD[1], encode(variables, np.where(mask_BS, ids_BS, 7), mask_BS)[1])
-    np.testing.assert_allclose(states_BSD[1:, :5], encode(variables, ids_BS[1:, :5], mask_BS[1:, :5]), atol=1e-5)
+    np.testing.assert_array_equal(states_BSD[1], encode(variables, np.where(real_BS, ids_BS, 7), real_BS)[1])
+    np.testing.assert_allclose(states_BSD[1:, :5], encode(variables, ids_BS[1:, :5], real_BS[1:, :5]), atol=1e-5)
 
 
 def test_an_empty_sample_is_finite(variables):
@@ -40,13 +40,13 @@ def test_an_empty_sample_is_finite(variables):
 
 def test_order_matters(variables):
     """Without the relative bias, attention would not see the order of the tokens."""
-    forward, mask_BS = np.array([[5, 6, 7, 8]]), np.ones((1, 4), bool)
-    states, reverse = encode(variables, forward, mask_BS), encode(variables, forward[:, ::-1], mask_BS)
+    forward, real_BS = np.array([[5, 6, 7, 8]]), np.ones((1, 4), bool)
+    states, reverse = encode(variables, forward, real_BS), encode(variables, forward[:, ::-1], real_BS)
     assert np.abs(states - reverse[:, ::-1]).max() > 1e-3
     zero = jax.tree.map_with_path(
         lambda path, x: x * 0 if "relative_bias" in jax.tree_util.keystr(path) else x, variables
     )
-    states, reverse = encode(zero, forward, mask_BS), encode(zero, forward[:, ::-1], mask_BS)
+    states, reverse = encode(zero, forward, real_BS), encode(zero, forward[:, ::-1], real_BS)
     np.testing.assert_allclose(states, reverse[:, ::-1], atol=1e-5)
 
 
@@ -62,10 +62,10 @@ def test_buckets_of_the_published_encoder():
 
 @pytest.mark.parametrize("execution", [Execution(unroll=True), Execution(remat="full")])
 def test_execution_does_not_change_the_result(variables, execution):
-    ids_BS, mask_BS = np.arange(12).reshape(2, 6), np.arange(6) < np.array([[6], [4]])
+    ids_BS, real_BS = np.arange(12).reshape(2, 6), np.arange(6) < np.array([[6], [4]])
 
     def loss(params, execution):
-        return jnp.sum(encode({"params": params}, ids_BS, mask_BS, execution) ** 3)
+        return jnp.sum(encode({"params": params}, ids_BS, real_BS, execution) ** 3)
 
     ours, other = (jax.jit(jax.grad(loss), static_argnums=1)(variables["params"], x) for x in (Execution(), execution))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), ours, other)

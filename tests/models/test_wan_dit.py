@@ -11,7 +11,8 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig, Execution, WanDiTConfig
-from shotverse_jax.models.wan_dit import WanDiT, add_camera, sparse_attend
+from shotverse_jax.models.camera_encoder import add_camera
+from shotverse_jax.models.wan_dit import WanDiT, sparse_attend
 
 CONFIG = WanDiTConfig(
     hidden_size=48,
@@ -42,7 +43,7 @@ def draw(seed=0, frames=8, text=9, batch=2):
         "timestep_B": rng.uniform(0, 1000, batch).astype(np.float32),
         "context_BSD": rng.normal(size=(batch, text, 20)).astype(np.float32),
         "shot_BT": shot_BT,
-        "text_mask_BKS": np.broadcast_to(window_KS, (batch, 4, text)),
+        "window_BKS": np.broadcast_to(window_KS, (batch, 4, text)),
         "camera_BTP": rng.normal(size=(batch, frames, 12)).astype(np.float32),
     }
 
@@ -91,7 +92,7 @@ def test_windows_by_shot_lengths_are_windows_by_a_dense_mask(params):
     dense = run(CONFIG, params, PLAIN)
     by_shot = run(CONFIG, params, without(PLAIN, "shot_BT"), shot_lengths=LENGTHS)
     np.testing.assert_allclose(by_shot, dense, atol=2e-5)
-    assert jnp.abs(run(CONFIG, params, without(PLAIN, "text_mask_BKS")) - dense).max() > 1e-2
+    assert jnp.abs(run(CONFIG, params, without(PLAIN, "window_BKS")) - dense).max() > 1e-2
 
 
 @pytest.mark.parametrize("static", [{}, {"shot_lengths": LENGTHS}])
@@ -109,7 +110,7 @@ def test_a_shot_reads_its_own_window_only(params, static):
 
 def test_shots_turn_their_own_channels(params):
     moved = PLAIN | {"shot_BT": np.array([[0, 0, 0, 1, 1, 1, 2, 3]] * 2)}
-    no_mask, moved = without(PLAIN, "text_mask_BKS"), without(moved, "text_mask_BKS")
+    no_mask, moved = without(PLAIN, "window_BKS"), without(moved, "window_BKS")
     assert jnp.abs(run(CONFIG, params, moved) - run(CONFIG, params, no_mask)).max() > 1e-2
     wan = replace(CONFIG, rope="wan3d")
     np.testing.assert_array_equal(run(wan, params, moved), run(wan, params, no_mask))
@@ -138,8 +139,8 @@ def test_a_shot_without_a_window_is_an_error_or_nan(params):
         ({}, {"shot_lengths": (8, 0)}, "must be positive"),
         ({"shot_BT": None}, {"shot_lengths": (2, 2, 1, 1, 2)}, "text windows of 4 shots"),
         ({"camera_BTP": np.zeros((2, 8, 12))}, {}, "has no camera encoder"),
-        ({"text_mask_BKS": np.ones((2, 4, 8), bool)}, {}, "text_mask has shape"),
-        ({"text_mask_BKS": np.ones((1, 4, 9), bool)}, {}, "text_mask has shape"),
+        ({"window_BKS": np.ones((2, 4, 8), bool)}, {}, "window has shape"),
+        ({"window_BKS": np.ones((1, 4, 9), bool)}, {}, "window has shape"),
         ({"context_BSD": np.zeros((2, 9, 21))}, {}, "context has shape"),
         ({"timestep_B": np.zeros(3)}, {}, "timestep has shape"),
         ({"latents_BTHWC": np.zeros((2, 8, 4, 6, 3))}, {}, r"must be \[B, T, H, W, 4\]"),
@@ -209,7 +210,7 @@ def matmul_flops(jaxpr):
 @pytest.mark.parametrize("lengths", [LENGTHS, (4, 4), (8,)])
 def test_work_of_sparse_and_full_attention(params, lengths):
     """The formula: linear layers N (12 d^2 + 4 d f), attention 4 d N^2 or 4 d sum_s N_s (N_s + K g), a layer."""
-    inputs = without(draw(batch=1), "camera_BTP", "text_mask_BKS", "shot_BT")
+    inputs = without(draw(batch=1), "camera_BTP", "window_BKS", "shot_BT")
     tokens, text, d, f = 8 * FRAME, 9, CONFIG.hidden_size, CONFIG.mlp_size
 
     def flops(attention, layers):

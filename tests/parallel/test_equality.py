@@ -70,7 +70,7 @@ def planner_setup():
     batch = {
         "text_ids_BS": rng.integers(9, 200, (8, 12)).astype(np.int32),
         "slot_BS": np.tile(np.array([-1] * 8 + [0, 1, 2, 3], np.int32), (8, 1)),
-        "text_mask_BS": np.ones((8, 12), bool),
+        "real_BS": np.ones((8, 12), bool),
         "pose_ids_BN": rng.integers(3, 200, (8, 20)).astype(np.int32),
     }
 

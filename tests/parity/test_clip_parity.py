@@ -37,10 +37,10 @@ def arrays(model, prefix):
 
 def text_inputs(vocab):
     rng = np.random.default_rng(1)
-    mask_BT = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
-    ids_BT = np.where(mask_BT, rng.integers(1, vocab - 2, mask_BT.shape), 0)
+    real_BT = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    ids_BT = np.where(real_BT, rng.integers(1, vocab - 2, real_BT.shape), 0)
     ids_BT[[0, 1], np.array(LENGTHS) - 1] = vocab - 1
-    return ids_BT, mask_BT
+    return ids_BT, real_BT
 
 
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
@@ -48,14 +48,14 @@ def test_text_states_and_gradients(activation, parity):
     hf = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT, hidden_act=activation)
     model, config = random_weights(modeling.CLIPTextModel(hf)), CLIPTextConfig(**SIZES, **TEXT, activation=activation)
     assert clip.text_config_from_hf(hf.to_dict()) == config
-    ids_BT, mask_BT = text_inputs(50)
+    ids_BT, real_BT = text_inputs(50)
     weights_BTD = np.random.default_rng(2).normal(size=(*ids_BT.shape, 24)).astype(np.float32)
-    theirs = model(input_ids=torch.tensor(ids_BT), attention_mask=torch.tensor(mask_BT, dtype=torch.long))
+    theirs = model(input_ids=torch.tensor(ids_BT), attention_mask=torch.tensor(real_BT, dtype=torch.long))
     (theirs.last_hidden_state * torch.tensor(weights_BTD)).sum().backward()
     tensors, their_grads = arrays(model, "")  # the names of transformers 5
 
     def loss(params):
-        states_BTD = CLIPText(config).apply({"params": params}, ids_BT, mask_BT)
+        states_BTD = CLIPText(config).apply({"params": params}, ids_BT, real_BT)
         return jnp.sum(states_BTD * weights_BTD), states_BTD
 
     grads, ours = jax.jit(jax.grad(loss, has_aux=True))(clip.text_from_hf(tensors, config))
@@ -99,11 +99,11 @@ def test_a_whole_clip_is_read_for_its_text_tower(parity):
     text = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT)
     vision = configuration.CLIPVisionConfig(**HF_SIZES, **VISION)
     whole = configuration.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
-    model, (ids_BT, mask_BT) = random_weights(modeling.CLIPModel(whole)), text_inputs(50)
+    model, (ids_BT, real_BT) = random_weights(modeling.CLIPModel(whole)), text_inputs(50)
     config = clip.text_config_from_hf(whole.to_dict())
     assert config == CLIPTextConfig(**SIZES, **TEXT, activation="quick_gelu")
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    ours = CLIPText(config).apply({"params": clip.text_from_hf(tensors, config)}, ids_BT, mask_BT)
+    ours = CLIPText(config).apply({"params": clip.text_from_hf(tensors, config)}, ids_BT, real_BT)
     with torch.no_grad():
-        theirs = model.text_model(torch.tensor(ids_BT), torch.tensor(mask_BT, dtype=torch.long)).last_hidden_state
+        theirs = model.text_model(torch.tensor(ids_BT), torch.tensor(real_BT, dtype=torch.long)).last_hidden_state
     assert parity("text states", ours, theirs.numpy()) < 2e-5

@@ -61,21 +61,21 @@ def tensors(model):
 def draw_inputs(padded):
     rng = np.random.default_rng(1)
     x_BTD = rng.normal(size=(2, 11, 48)).astype(np.float32)
-    mask_BT = np.ones((2, 11), bool)
+    real_BT = np.ones((2, 11), bool)
     positions_3BT = np.broadcast_to(np.arange(11), (3, 2, 11))
     if padded:  # left and right padding, and rows as an image would make them
-        mask_BT[0, :3] = mask_BT[1, 8:] = False
+        real_BT[0, :3] = real_BT[1, 8:] = False
         positions_3BT = rng.integers(0, 50, (3, 2, 11))
-    return x_BTD, positions_3BT, mask_BT, rng.normal(size=(2, 11, 96)).astype(np.float32) * mask_BT[..., None]
+    return x_BTD, positions_3BT, real_BT, rng.normal(size=(2, 11, 96)).astype(np.float32) * real_BT[..., None]
 
 
 @pytest.mark.parametrize("padded", [False, True])
 def test_logits_and_gradients(model, tensors, padded, parity):
-    x_BTD, positions_3BT, mask_BT, weights_BTV = draw_inputs(padded)
+    x_BTD, positions_3BT, real_BT, weights_BTV = draw_inputs(padded)
     x = torch.tensor(x_BTD, requires_grad=True)
     hidden = model(
         inputs_embeds=x,
-        attention_mask=torch.tensor(mask_BT, dtype=torch.long),
+        attention_mask=torch.tensor(real_BT, dtype=torch.long),
         position_ids=torch.tensor(np.array(positions_3BT)),
     ).last_hidden_state
     logits = hidden @ model.embed_tokens.weight.T
@@ -86,15 +86,15 @@ def test_logits_and_gradients(model, tensors, padded, parity):
     ours = Qwen3VLText(CONFIG)
 
     def loss(params, x_BTD):
-        hidden_BTD = ours.apply({"params": params}, x_BTD, positions_3BT, mask_BT)
+        hidden_BTD = ours.apply({"params": params}, x_BTD, positions_3BT, real_BT)
         logits_BTV = ours.apply({"params": params}, hidden_BTD, method="logits")
         return jnp.sum(logits_BTV * weights_BTV), (hidden_BTD, logits_BTV)
 
     params = qwen3_vl.from_hf(tensors, CONFIG)
     grad = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     (params_grad, x_grad), (our_hidden, our_logits) = grad(params, x_BTD)
-    assert parity("states", our_hidden[mask_BT], hidden.detach().numpy()[mask_BT]) < 1e-5
-    assert parity("logits", our_logits[mask_BT], logits.detach().numpy()[mask_BT]) < 1e-5
+    assert parity("states", our_hidden[real_BT], hidden.detach().numpy()[real_BT]) < 1e-5
+    assert parity("logits", our_logits[real_BT], logits.detach().numpy()[real_BT]) < 1e-5
     assert parity("gradients", x_grad, x.grad.numpy()) < 1e-4
     assert parity("gradients of weights", params_grad, qwen3_vl.from_hf(their_grads, CONFIG), size=np.max) < 1e-4
 
@@ -114,12 +114,12 @@ def test_bfloat16_is_near(model, tensors):
 
 @pytest.mark.parametrize("name", ["input_ids", "inputs_embeds"])
 def test_a_record_of_transformers_replays(model, tensors, tmp_path, name):
-    x_BTD, _, mask_BT, _ = draw_inputs(False)
-    mask_BT[1, 8:] = False
+    x_BTD, _, real_BT, _ = draw_inputs(False)
+    real_BT[1, 8:] = False
     ids_BT = np.random.default_rng(2).integers(0, 96, (2, 11))
     inputs = {"input_ids": ids_BT, "inputs_embeds": x_BTD}[name]
     with torch.no_grad():
-        hidden = model(**{name: torch.tensor(inputs)}, attention_mask=torch.tensor(mask_BT, dtype=torch.long))[0]
+        hidden = model(**{name: torch.tensor(inputs)}, attention_mask=torch.tensor(real_BT, dtype=torch.long))[0]
         logits = hidden @ model.embed_tokens.weight.T
     meta = {
         "model": "qwen3_vl_text",
@@ -127,7 +127,7 @@ def test_a_record_of_transformers_replays(model, tensors, tmp_path, name):
         "inputs": [name, "attention_mask"],
         "outputs": ["last_hidden", "logits"],
     }
-    arrays = {name: inputs, "attention_mask": mask_BT, "last_hidden": hidden.numpy(), "logits": logits.numpy()}
+    arrays = {name: inputs, "attention_mask": real_BT, "last_hidden": hidden.numpy(), "logits": logits.numpy()}
     arrays |= {f"param/{key}": tensor for key, tensor in tensors.items()}
     np.savez(tmp_path / "record.npz", **arrays, meta=np.array(json.dumps(meta)))
     report = verify_record(tmp_path / "record.npz", tol=2e-5)

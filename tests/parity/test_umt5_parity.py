@@ -50,37 +50,37 @@ def tensors(model):
 def draw_inputs():
     rng = np.random.default_rng(1)
     ids_BS = rng.integers(2, 90, (2, max(LENGTHS)))
-    mask_BS = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
-    return np.where(mask_BS, ids_BS, 0), mask_BS, rng.normal(size=(2, max(LENGTHS), 24)).astype(np.float32)
+    real_BS = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    return np.where(real_BS, ids_BS, 0), real_BS, rng.normal(size=(2, max(LENGTHS), 24)).astype(np.float32)
 
 
 def test_states_and_gradients(model, tensors, parity):
-    ids_BS, mask_BS, weights_BSD = draw_inputs()
-    theirs = model(input_ids=torch.tensor(ids_BS), attention_mask=torch.tensor(mask_BS, dtype=torch.long))[0]
-    (theirs * torch.tensor(weights_BSD * mask_BS[..., None])).sum().backward()
+    ids_BS, real_BS, weights_BSD = draw_inputs()
+    theirs = model(input_ids=torch.tensor(ids_BS), attention_mask=torch.tensor(real_BS, dtype=torch.long))[0]
+    (theirs * torch.tensor(weights_BSD * real_BS[..., None])).sum().backward()
     their_grads = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
 
     def loss(params):
-        states_BSD = UMT5Encoder(CONFIG).apply({"params": params}, ids_BS, mask_BS)
+        states_BSD = UMT5Encoder(CONFIG).apply({"params": params}, ids_BS, real_BS)
         return jnp.sum(states_BSD * weights_BSD), states_BSD
 
     grads, ours = jax.jit(jax.grad(loss, has_aux=True))(umt5.from_torch(tensors, CONFIG))
-    assert ours.dtype == jnp.float32 and not ours[~mask_BS].any()
-    assert parity("states", ours[mask_BS], theirs.detach().numpy()[mask_BS]) < 2e-5
+    assert ours.dtype == jnp.float32 and not ours[~real_BS].any()
+    assert parity("states", ours[real_BS], theirs.detach().numpy()[real_BS]) < 2e-5
     assert parity("gradients of weights", grads, umt5.from_torch(their_grads, CONFIG), size=np.max) < 1e-4
 
 
 def test_bfloat16_is_near(model, tensors):
     """Activations in bfloat16 on both sides; each rounds about as far from float32."""
-    ids_BS, mask_BS, _ = draw_inputs()
-    inputs = {"input_ids": torch.tensor(ids_BS), "attention_mask": torch.tensor(mask_BS, dtype=torch.long)}
+    ids_BS, real_BS, _ = draw_inputs()
+    inputs = {"input_ids": torch.tensor(ids_BS), "attention_mask": torch.tensor(real_BS, dtype=torch.long)}
     params = umt5.from_torch(tensors, CONFIG)
     with torch.no_grad():
-        exact = model(**inputs)[0].numpy()[mask_BS]
+        exact = model(**inputs)[0].numpy()[real_BS]
         rounded = modeling.UMT5EncoderModel(model.config).eval()
         rounded.load_state_dict(model.state_dict())
-        theirs = rounded.to(torch.bfloat16)(**inputs)[0].float().numpy()[mask_BS]
-    ours = UMT5Encoder(CONFIG, Execution(dtype="bfloat16")).apply({"params": params}, ids_BS, mask_BS)[mask_BS]
+        theirs = rounded.to(torch.bfloat16)(**inputs)[0].float().numpy()[real_BS]
+    ours = UMT5Encoder(CONFIG, Execution(dtype="bfloat16")).apply({"params": params}, ids_BS, real_BS)[real_BS]
     our_error, their_error = (np.sqrt(np.mean((np.asarray(x) - exact) ** 2)) for x in (ours, theirs))
     assert 0 < our_error < 1.5 * their_error
 

@@ -78,7 +78,7 @@ def test_with_adapters_only_the_trainable_tree_moves():
     batch = {
         "text_ids_BS": np.array([[9, 0, 0]], np.int32),
         "slot_BS": np.array([[-1, 0, 1]], np.int32),
-        "text_mask_BS": np.ones((1, 3), bool),
+        "real_BS": np.ones((1, 3), bool),
         "pose_ids_BN": np.array([[1, 9, 10, 2]], np.int32),
     }
     state = init_state(trainable, optimizer, ema=False)

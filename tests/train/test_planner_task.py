@@ -118,7 +118,7 @@ def test_parts_with_unequal_numbers_of_targets_are_one_batch():
     batch = {
         "text_ids_BS": rng.integers(3, 500, (4, 5)).astype(np.int32),
         "slot_BS": np.tile(np.int32([-1, -1, -1, 0, 1]), (4, 1)),
-        "text_mask_BS": np.ones((4, 5), bool),
+        "real_BS": np.ones((4, 5), bool),
         "pose_ids_BN": np.where(np.arange(24) < lengths_B[:, None], rng.integers(1, 250, (4, 24)), 0).astype(np.int32),
     }
     optimizer, schedule = make_optimizer(run)

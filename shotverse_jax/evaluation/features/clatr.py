@@ -69,17 +69,17 @@ def text_latents(
 @functools.partial(jax.jit, static_argnames="config")
 def _trajectories(config, params, features_NTC):
     def one(features_TC):
-        mask_1T = jnp.ones((1, len(features_TC)), bool)
-        return CLaTr(config).apply({"params": params}, features_TC[None], mask_1T, method="encode_trajectory").mu_BD[0]
+        real_1T = jnp.ones((1, len(features_TC)), bool)
+        return CLaTr(config).apply({"params": params}, features_TC[None], real_1T, method="encode_trajectory").mu_BD[0]
 
     return jax.lax.map(one, features_NTC, batch_size=BATCH)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "clip"))
-def _texts(config, clip, params, clip_params, ids_NT, mask_NT):
+def _texts(config, clip, params, clip_params, ids_NT, real_NT):
     def one(inputs):
-        ids_1T, mask_1T = (x[None] for x in inputs)
-        states_1TD = CLIPText(clip).apply({"params": clip_params}, ids_1T, mask_1T)
-        return CLaTr(config).apply({"params": params}, states_1TD, mask_1T, method="encode_text").mu_BD[0]
+        ids_1T, real_1T = (x[None] for x in inputs)
+        states_1TD = CLIPText(clip).apply({"params": clip_params}, ids_1T, real_1T)
+        return CLaTr(config).apply({"params": params}, states_1TD, real_1T, method="encode_text").mu_BD[0]
 
-    return jax.lax.map(one, (ids_NT, mask_NT), batch_size=BATCH)
+    return jax.lax.map(one, (ids_NT, real_NT), batch_size=BATCH)

@@ -13,8 +13,8 @@ from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrai
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.inputs.tokenizer import pin_tokenizer
+from shotverse_jax.models.camera_encoder import add_camera, split_camera
 from shotverse_jax.models.controller import Controller, controller_loss
-from shotverse_jax.models.wan_dit import add_camera, split_camera
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread

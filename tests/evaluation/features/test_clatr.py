@@ -95,9 +95,9 @@ def test_from_converted_files_to_a_score(folders):
     text_ND = clatr.text_latents(config, params, tower, captions)
     assert traj_ND.shape == text_ND.shape == (3, 16)
 
-    ids_NT, mask_NT = tokenize(tower[2], captions, 9)
-    length = int(mask_NT[0].sum())
-    states_1TD = jax.jit(CLIPText(tower[0]).apply)({"params": tower[1]}, ids_NT[:1, :length], mask_NT[:1, :length])
+    ids_NT, real_NT = tokenize(tower[2], captions, 9)
+    length = int(real_NT[0].sum())
+    states_1TD = jax.jit(CLIPText(tower[0]).apply)({"params": tower[1]}, ids_NT[:1, :length], real_NT[:1, :length])
     features_1TC = clatr.trajectory_features(trajectories[0])[None]
     ones = np.ones((1, 120), bool), np.ones((1, length), bool)
     read = jax.jit(CLaTr(config).apply)({"params": params}, features_1TC, ones[0], states_1TD, ones[1])
