@@ -200,7 +200,7 @@ def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Array
 
 
 def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """One forward pass in float32 with the record's shots and text windows."""
+    """One forward pass in float32 with the record's shots, text windows and cameras."""
     sparse = meta["sparse_inter_shot_attention"]
     config = wan_dit.config_from_tensors(
         tensors,
@@ -219,7 +219,13 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
         if (shot_BT != shot_BT[0]).any():
             raise ValueError("sparse attention replays a batch of one shot layout; shot_indices has several")
         lengths = tuple(np.bincount(shot_BT[0]).tolist())
-    if "camera_c2w" in inputs:
+    if config.camera != ("camera_c2w" in inputs):
+        raise ValueError(
+            "the weights have camera encoders (blocks.0.cam_encoder), so the record needs the input camera_c2w"
+            if config.camera
+            else "the weights have no camera encoders (blocks.0.cam_encoder) to read the input camera_c2w"
+        )
+    if config.camera:
         camera_BTP = inputs["camera_c2w"].reshape(*shot_BT.shape, -1)
     run = jax.jit(partial(WanDiT(config, Execution()).apply, shot_lengths=lengths))
     velocity_BTHWC = run(
@@ -240,7 +246,10 @@ _WAN_DIT_META = ("num_heads", "eps", "text_global_positions", "text_shot_positio
 
 REPLAYS = {
     "holocine_dit": Replay(_wan_dit, inputs=_WAN_DIT_INPUTS, meta=_WAN_DIT_META),
-    "shotverse_controller": Replay(_wan_dit, inputs=(*_WAN_DIT_INPUTS, "camera_c2w"), meta=(*_WAN_DIT_META, "rope")),
+    # The camera is optional because the expert of low noise has no camera encoders.
+    "shotverse_controller": Replay(
+        _wan_dit, inputs=_WAN_DIT_INPUTS, meta=(*_WAN_DIT_META, "rope"), optional=("camera_c2w",)
+    ),
     "gendop_opt": Replay(
         _gendop_opt, inputs=("cond_embeds", "input_ids"), meta=("num_heads", "pose_length", "bos", "pad")
     ),

@@ -89,21 +89,23 @@ def window_mask(
     Every shot sees the global caption, its own caption and the padding (zeros after the encoder, the same for all
     shots). "holocine" reads the ends of the spans as inclusive, as the original does and was trained with: a shot also
     sees the first token after each of its windows, so every shot sees the token that opens the first shot's window, a
-    shot the one that opens the next shot's, and the last shot the end token. "clean" takes the ends as they are: no
-    shot sees another's tokens, and the end token is seen by none. (HoloCine wan_video_holocine.py.)
-    Raises ValueError for spans that are empty, out of order or longer than the text, and for another style.
+    shot the one that opens the next shot's, and the last shot the end token; a span (s, s) is a window of one token.
+    "clean" takes the ends as they are: no shot sees another's tokens, and the end token is seen by none. (HoloCine
+    wan_video_holocine.py.)
+    Raises ValueError for windows that are empty, out of order or longer than the text, and for another style.
     """
     if style not in ("holocine", "clean"):
         raise ValueError(f'windows are "holocine" or "clean", got {style!r}')
     spans = (global_span, *shot_spans)
     edges = [edge for span in spans for edge in span]
-    ordered = edges == sorted(edges) and all(start < end for start, end in spans)
+    more = int(style == "holocine")
+    ordered = edges == sorted(edges) and all(start < end + more for start, end in spans)
     if not shot_spans or not ordered or edges[0] < 0 or edges[-1] >= length:
         raise ValueError(
             f"windows are a global span and at least one shot's, in order, none empty, all before the end token within "
             f"{length} places; got {spans}"
         )
-    place_S, more = np.arange(length), int(style == "holocine")
+    place_S = np.arange(length)
 
     def within(span):
         return (place_S >= span[0]) & (place_S < span[1] + more)

@@ -10,6 +10,7 @@ import pytest
 from shotverse_jax.config import WanDiTConfig
 from shotverse_jax.conversion import wan_dit
 from shotverse_jax.conversion.verify import verify_record
+from shotverse_jax.models.wan_dit import WanDiT
 
 CONFIG = WanDiTConfig(
     hidden_size=24, num_layers=2, num_heads=2, mlp_size=40, frequency_size=8, text_size=10, latent_channels=4
@@ -89,3 +90,82 @@ def test_a_record_of_another_program_does_not(reference, tmp_path, name, change)
     meta = json.loads(str(arrays.pop("meta"))) | change
     np.savez(tmp_path / "record.npz", **arrays, meta=np.array(json.dumps(meta)))
     assert not verify_record(tmp_path / "record.npz", tol=1e-4).ok
+
+
+# ----------------------------------------------------------------------------- records that a test makes for itself
+
+
+def save_record(path, config, mask_BKS=None, camera=False, **meta):
+    """A record of one pass of 4 latent frames, shots of 2 and 2, and a text of 30 places."""
+    rng = np.random.default_rng(5)
+    params = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), wan_dit.abstract(config))
+    latents_BTHWC = rng.normal(size=(1, 4, 4, 6, 4)).astype(np.float32)
+    inputs = {
+        "latents": np.moveaxis(latents_BTHWC, -1, 1),
+        "timestep": np.array([500.0], np.float32),
+        "context": rng.normal(size=(1, 30, 10)).astype(np.float32),
+        "shot_indices": np.array([[0, 0, 1, 1]]),
+    }
+    pose_BT34 = rng.normal(size=(1, 4, 3, 4)).astype(np.float32) if camera else None
+    velocity_BTHWC = WanDiT(config).apply(
+        {"params": params},
+        latents_BTHWC,
+        *list(inputs.values())[1:],
+        mask_BKS,
+        pose_BT34.reshape(1, 4, 12) if camera and config.camera else None,
+    )
+    inputs |= {"camera_c2w": pose_BT34} if camera else {}
+    meta = {
+        "model": "holocine_dit",
+        "inputs": list(inputs),
+        "outputs": ["output"],
+        "num_heads": 2,
+        "eps": 1e-6,
+        "text_global_positions": None,
+        "text_shot_positions": [],
+        "sparse_inter_shot_attention": False,
+    } | meta
+    arrays = inputs | {f"param/{name}": weight for name, weight in wan_dit.to_wan(params, config).items()}
+    np.savez(path, **arrays, output=np.moveaxis(velocity_BTHWC, -1, 1), meta=np.array(json.dumps(meta)))
+    return path
+
+
+def test_windows_of_one_token_replay(tmp_path):
+    """HoloCine includes both ends of a window, so [26, 26] is token 26, and [7, 7] of all shots is token 7."""
+    windows = [7, 7], [[20, 25], [26, 26]]
+
+    def seen(shot, place):
+        spans = windows[0], windows[1][shot]
+        return any(start <= place <= end for start, end in spans) or place >= 26 + 1
+
+    mask_BKS = np.array([[[seen(shot, place) for place in range(30)] for shot in range(2)]])
+    config = replace(CONFIG, camera=False, rope="wan3d")
+    meta = {"text_global_positions": windows[0], "text_shot_positions": windows[1]}
+    report = verify_record(save_record(tmp_path / "record.npz", config, mask_BKS, **meta), tol=1e-5)
+    assert report.ok, report
+    mask_BKS[0, 1, 26] = False
+    assert not verify_record(save_record(tmp_path / "record.npz", config, mask_BKS, **meta)).ok
+
+
+@pytest.mark.parametrize("camera", [True, False])
+def test_controllers_replay_with_a_camera_and_without(tmp_path, camera):
+    """ShotVerse conditions the expert of high noise on the camera, and that of low noise not."""
+    config = replace(CONFIG, camera=camera)
+    meta = {"model": "shotverse_controller", "rope": config.rope}
+    report = verify_record(save_record(tmp_path / "record.npz", config, camera=camera, **meta), tol=1e-5)
+    assert report.ok, report
+
+
+def test_cameras_and_camera_encoders_go_together(tmp_path):
+    meta = {"model": "shotverse_controller", "rope": CONFIG.rope}
+    other = save_record(tmp_path / "record.npz", replace(CONFIG, camera=False), camera=True, **meta)
+    with pytest.raises(ValueError, match="have no camera encoders .* to read the input camera_c2w"):
+        verify_record(other)
+    record = save_record(tmp_path / "record.npz", CONFIG, camera=True, **meta)
+    with np.load(record) as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads(str(arrays.pop("meta")))
+    meta["inputs"].remove("camera_c2w")
+    np.savez(record, **arrays, meta=np.array(json.dumps(meta)))
+    with pytest.raises(ValueError, match="have camera encoders .* so the record needs the input camera_c2w"):
+        verify_record(record)

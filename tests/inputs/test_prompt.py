@@ -101,6 +101,11 @@ def test_one_token_leaks_as_in_holocine():
     assert rows("clean") == ["#####....##", "###..##..##", "###....#.##"]
 
 
+def test_a_window_whose_ends_are_the_same_is_one_token_of_holocine():
+    mask_KS = window_mask((2, 2), ((3, 5), (6, 6)), 9, "holocine")
+    assert ["".join(".#"[int(seen)] for seen in row) for row in mask_KS] == ["..####.##", "..#...###"]
+
+
 @pytest.mark.parametrize(
     ("global_span", "shot_spans", "style", "message"),
     [
@@ -109,6 +114,7 @@ def test_one_token_leaks_as_in_holocine():
         ((0, 3), ((2, 5),), "clean", "in order"),
         ((0, 3), ((3, 3),), "clean", "none empty"),
         ((0, 3), ((3, 10),), "clean", "within 10 places"),
+        ((0, 3), ((4, 3),), "holocine", "none empty"),
     ],
 )
 def test_wrong_windows(global_span, shot_spans, style, message):
