@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
-from absl import app, flags
+from absl import app, flags, logging
 
 from shotverse_jax.cli import refuse
 
@@ -35,9 +35,13 @@ def start(main: Callable[[Sequence[str]], int | None], *required: str) -> None:
 
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
+        rest = flags.FLAGS(arguments)
     except (flags.Error, AttributeError, TypeError) as error:  # the last two: a config has no such value or type
         raise SystemExit(refuse(_name(arguments[0]), error)) from error
+    # absl would show notices next: JAX's of every backend that is not there, Orbax's of every file it touches.
+    if flags.FLAGS["verbosity"].using_default_value:
+        flags.FLAGS.verbosity = logging.WARNING
+    return rest
 
 
 def _name(file: str) -> str:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import jax
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_flags
 
 from shotverse_jax.data.loader import batches
@@ -32,7 +32,6 @@ TASKS = {"planner": planner.build, "controller": controller.build, "pose_net": p
 
 @program.refusing
 def main(_):
-    logging.set_verbosity(logging.WARNING)  # Orbax reports every file it touches
     distributed.join(distributed.DISTRIBUTED.value)
     folder = Path(WORKDIR.value)
     folder.mkdir(parents=True, exist_ok=True)
