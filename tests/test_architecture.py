@@ -1,9 +1,11 @@
 """The layout of the project, kept true by reading the sources: which room imports which, and what no file may do."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,9 @@ ALLOWED = {
 
 TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")
 FLAX_FOLDERS = ("shotverse_jax/nn", "shotverse_jax/models", "tests", "benchmarks")
+
+# Packages that change fast: what is used of them must be public, there, and not deprecated.
+ML_PACKAGES = ("jax", "flax", "optax", "orbax", "grain", "numpy")
 
 # Calls that start a backend or make an array; none may run while a module is imported.
 DEVICE_CALLS = re.compile(
@@ -177,8 +182,8 @@ def test_no_print_and_no_blind_except():
     assert not errors, "\n".join(errors)
 
 
-def import_time_calls(tree: ast.Module) -> list[tuple[int, str]]:
-    """(line, dotted name) of the calls that run while the module is imported, with `import a as b` resolved."""
+def aliases(tree: ast.AST) -> dict[str, str]:
+    """The dotted name that each imported name of a module stands for, as in `import a as b`; relative ones left out."""
     alias = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -187,6 +192,12 @@ def import_time_calls(tree: ast.Module) -> list[tuple[int, str]]:
             }
         elif isinstance(node, ast.ImportFrom) and not node.level:
             alias |= {(a.asname or a.name): f"{node.module}.{a.name}" for a in node.names}
+    return alias
+
+
+def import_time_calls(tree: ast.Module) -> list[tuple[int, str]]:
+    """(line, dotted name) of the calls that run while the module is imported, with `import a as b` resolved."""
+    alias = aliases(tree)
     calls = []
 
     def visit(node):
@@ -228,6 +239,52 @@ def test_importing_the_library_starts_no_backend():
     program += "assert 'torch' not in sys.modules, 'torch was imported'\n"
     result = subprocess.run([sys.executable, "-c", program, *modules], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def foreign_names(tree: ast.AST) -> set[str]:
+    """Dotted names of ML_PACKAGES that a module imports or reads, with `import a as b` resolved."""
+    alias = aliases(tree)
+    names = set(alias.values())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            head, _, rest = ast.unparse(node).partition(".")
+            if head in alias and re.fullmatch(r"[\w.]+", rest):
+                names.add(f"{alias[head]}.{rest}")
+    return {name for name in names if name.split(".")[0] in ML_PACKAGES}
+
+
+def private(name: str) -> bool:
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
+def fault(name: str) -> str | None:
+    """What is wrong with a dotted name in the packages that are installed: it is deprecated, or there is none."""
+    first, *parts = name.split(".")
+    found, path = importlib.import_module(first), first
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        try:
+            for part in parts:
+                path += f".{part}"
+                found = getattr(found, part) if hasattr(found, part) else importlib.import_module(path)
+        except (DeprecationWarning, ImportError) as error:
+            return f"{name}: {error}"
+    return None
+
+
+def test_nothing_private_or_deprecated_of_other_packages_is_used():
+    # Tests may replace parts of JAX by those of devices that are not here; they use nothing deprecated either.
+    used = {}
+    for path, tree in parsed(*LIBRARY, "benchmarks", "tests"):
+        for name in foreign_names(tree):
+            used.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    errors = [f"{files}: {name} is private" for name, files in used.items() if private(name) and not only_tests(files)]
+    errors += [f"{used[name]}: {problem}" for name in sorted(used) if (problem := fault(name))]
+    assert not errors, "\n".join(errors)
+
+
+def only_tests(files: list[str]) -> bool:
+    return all(file.startswith("tests/") for file in files)
 
 
 def test_no_file_names_a_folder_of_one_machine():
@@ -295,3 +352,24 @@ def test_rule_of_offences():
 )
 def test_rule_of_devices(source, touches):
     assert any(DEVICE_CALLS.fullmatch(name) for _, name in import_time_calls(ast.parse(source))) == touches
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import jax.numpy as jnp\njnp.zeros(3).shape", {"jax.numpy", "jax.numpy.zeros"}),
+        ("from flax import linen as nn\nclass A(nn.Module): ...", {"flax.linen", "flax.linen.Module"}),
+        ("from . import jax\nimport torch\ntorch.zeros(3), jax.x", set()),
+    ],
+)
+def test_rule_of_foreign_names(source, names):
+    assert foreign_names(ast.parse(source)) == names
+
+
+def test_rule_of_private_and_deprecated_names(monkeypatch):
+    assert private("jax._src.core") and not private("jax.__version__")
+    assert fault("jax.numpy.zeros") is None
+    assert "jax.numpy.zero" in fault("jax.numpy.zero")
+    warn = {"__getattr__": lambda self, name: warnings.warn(f"{name} is deprecated", DeprecationWarning, stacklevel=2)}
+    monkeypatch.setattr("jax.old", type("Old", (), warn)(), raising=False)
+    assert "name is deprecated" in fault("jax.old.name")

@@ -45,7 +45,7 @@ def make_train_step(
             batch = batch | (whole(batch) if whole else {})
             parts = _split(batch, accumulate, place), jax.random.split(key, accumulate)
             (loss, metrics), grads = _mean_gradient(gradient, state.params, parts)
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
         leaf_ok = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)])
 

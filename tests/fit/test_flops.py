@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import pytest
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax import lora
@@ -82,7 +83,7 @@ def products(jaxpr) -> float:
         elif name == "conv_general_dilated":
             kernel = [shapes[1][axis] for axis in eqn.params["dimension_numbers"].rhs_spec]
             total += 2 * math.prod(eqn.outvars[0].aval.shape) * math.prod(kernel[1:])
-        inner = list(jax.core.jaxprs_in_params(eqn.params))
+        inner = list(jaxprs_in_params(eqn.params))
         if name == "cond":  # the same on different platforms
             inner = inner[:1]
         total += eqn.params.get("length", 1) * sum(products(sub) for sub in inner)

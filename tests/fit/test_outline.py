@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 from ml_collections import ConfigDict
 
@@ -74,7 +75,7 @@ def operations(trace):
     def visit(jaxpr):
         jaxpr = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
         for eqn in jaxpr.eqns:
-            inner = list(jax.core.jaxprs_in_params(eqn.params))
+            inner = list(jaxprs_in_params(eqn.params))
             if eqn.primitive.name not in ("jit", "reshard"):  # which depend on what was traced before
                 found[eqn.primitive.name, *(str(out.aval) for out in eqn.outvars)] += 1
             for sub in inner:
@@ -141,7 +142,7 @@ def test_a_step_runs_every_attention_kernel_once(monkeypatch, remat, forwards):
 
 
 def count(jaxpr, wanted):
-    inner = (sub for eqn in jaxpr.eqns for sub in jax.core.jaxprs_in_params(eqn.params))
+    inner = (sub for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params))
     return sum(eqn.primitive.name.startswith(wanted) for eqn in jaxpr.eqns) + sum(count(sub, wanted) for sub in inner)
 
 

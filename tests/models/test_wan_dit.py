@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax import lora
@@ -192,7 +193,7 @@ def test_sparse_needs_shots_that_fill_the_tokens():
 
 
 def inner_jaxprs(eqn):
-    return list(jax.core.jaxprs_in_params(eqn.params))
+    return list(jaxprs_in_params(eqn.params))
 
 
 def matmul_flops(jaxpr):

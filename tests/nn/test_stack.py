@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax._src.cudnn import fused_attention_stablehlo
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax.config import Execution
@@ -109,7 +110,7 @@ def live_jaxpr(execution, variables, x):
 
 def count(jaxpr, wanted):
     """Equations of a jaxpr, inner ones included, whose primitive starts with `wanted`."""
-    inner = (sub for eqn in jaxpr.eqns for sub in jax.core.jaxprs_in_params(eqn.params))
+    inner = (sub for eqn in jaxpr.eqns for sub in jaxprs_in_params(eqn.params))
     return sum(eqn.primitive.name.startswith(wanted) for eqn in jaxpr.eqns) + sum(count(sub, wanted) for sub in inner)
 
 
