@@ -68,6 +68,13 @@ def outlined(values):
     return operations(step.trace(*arguments)), shapes
 
 
+def depends_on_tracing(eqn):
+    """Whether it is there or not says nothing: it depends on what was traced before, on arrays or on shapes of them."""
+    name = eqn.primitive.name
+    same_shape = name == "reshape" and eqn.invars[0].aval.shape == eqn.outvars[0].aval.shape
+    return same_shape or name in ("jit", "reshard")
+
+
 def operations(trace):
     """How often a program has every operation, by name and results, without those that nothing reads."""
     found = collections.Counter()
@@ -76,7 +83,7 @@ def operations(trace):
         jaxpr = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
         for eqn in jaxpr.eqns:
             inner = list(jaxprs_in_params(eqn.params))
-            if eqn.primitive.name not in ("jit", "reshard"):  # which depend on what was traced before
+            if not depends_on_tracing(eqn):
                 found[eqn.primitive.name, *(str(out.aval) for out in eqn.outvars)] += 1
             for sub in inner:
                 visit(sub)
