@@ -160,9 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--scenes", type=_positive, help="held-out scenes of the stage (default 300; of films 64)")
     sub.add_argument("--steps", type=_positive, help="of films: denoising steps (default: the model's)")
     sub.add_argument("--cfg", type=float, help="of films: strength of text guidance (default: the model's)")
-    sub.add_argument(
-        "--prompts", help="YAML file of prompts with the motion each asks for (default: those of the tests)"
-    )
+    sub.add_argument("--prompts", help="YAML file of prompts with the motion each asks for (default: those that ship)")
     sub.add_argument("--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--json", action="store_true", help="machine-readable output")

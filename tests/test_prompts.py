@@ -1,11 +1,11 @@
 """The handwritten prompts are well formed: what measures generalisation has to be trusted first."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
 
+from shotverse_jax.evaluation.tracks.stage_plans import DEFAULT_PROMPTS
 from shotverse_jax.screenplay import Screenplay, Shot
 
 MOTIONS = ["static"]
@@ -15,7 +15,7 @@ MOTIONS += ["pitch up", "pitch down", "yaw left", "yaw right", "roll left", "rol
 
 @pytest.fixture(scope="module")
 def prompts():
-    return yaml.safe_load((Path(__file__).parent / "prompts" / "handwritten.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load(DEFAULT_PROMPTS.read_text(encoding="utf-8"))
 
 
 def accepted(prompt):

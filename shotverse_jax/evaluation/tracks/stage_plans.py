@@ -15,7 +15,7 @@ from shotverse_jax.screenplay import Screenplay, Shot
 SINGLE_MOTIONS = (
     "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
 )  # fmt: skip
-DEFAULT_PROMPTS = Path(__file__).parents[2] / "tests" / "prompts" / "handwritten.yaml"
+DEFAULT_PROMPTS = Path(__file__).parents[1] / "prompts" / "handwritten.yaml"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Prompt:
 
 
 def read_prompts(path: str | Path | None = None) -> list[Prompt]:
-    """Prompts from a YAML list of {caption, shot, motion: name or list of names}; by default those of the tests.
+    """Prompts from a YAML list of {caption, shot, motion: name or list of names}; by default those that ship.
 
     Raises ValueError for a missing file or an entry that is not of that form, naming it.
     """
