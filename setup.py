@@ -25,7 +25,7 @@ setup(
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
-    package_data={"shotverse_jax": ["pretrained/*/*", "evaluation/prompts/*"]},
+    package_data={"shotverse_jax": ["pretrained/*/*", "evaluation/prompts/*", "screenplay/*.yaml"]},
     # Lower bounds are the versions the test suite runs on.
     install_requires=[
         "jax>=0.10.2",
@@ -68,5 +68,6 @@ setup(
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
     ],
 )

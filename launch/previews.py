@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import jax
@@ -46,7 +47,8 @@ def build(values: dict, folder: Path, task: Task) -> Preview | None:
         return None
     if values["task"] not in PREVIEWS:
         raise ValueError(f"previews are of {' and '.join(PREVIEWS)}; set preview_every=0 for a {values['task']}")
-    return PREVIEWS[values["task"]](values, folder, task, read_screenplay(task.run.preview))
+    screenplay = read_screenplay(task.run.preview or files("shotverse_jax.screenplay") / "last_train.yaml")
+    return PREVIEWS[values["task"]](values, folder, task, screenplay)
 
 
 def _planner(values: dict, folder: Path, task: Task, screenplay: Screenplay) -> Preview:

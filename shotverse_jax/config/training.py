@@ -16,7 +16,7 @@ class TrainConfig:
     Checkpoints come each `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end
     the run. accumulate: so many parts of a batch are taken one after the other and their gradients averaged, where a
     batch does not fit into memory. preview_every: after so many steps a planner's or a controller's run plans or films
-    the screenplay `preview` with its averaged parameters (0: never).
+    the screenplay `preview` (empty: `examples/last_train.yaml`, which ships) with its averaged parameters (0: never).
     """
 
     steps: int = 20000
@@ -39,7 +39,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     max_bad_steps: int = 10
     preview_every: int = 0
-    preview: str = "examples/last_train.yaml"
+    preview: str = ""
     mesh: MeshConfig = MeshConfig()
     execution: Execution = Execution()
 

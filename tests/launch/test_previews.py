@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from shotverse_jax.camera.formats import read_trajectory
-from shotverse_jax.config import LoraConfig
+from shotverse_jax.config import LoraConfig, PlannerTrainConfig
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.loader import batches
@@ -22,12 +22,13 @@ from shotverse_jax.data.records import write_dataset
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.launch import previews
 from shotverse_jax.models.wan_dit import WanDiT
-from shotverse_jax.screenplay import write_screenplay
+from shotverse_jax.screenplay import read_screenplay, write_screenplay
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
+from shotverse_jax.train.task import Task
 from shotverse_jax.train.tasks import controller, planner
 from shotverse_jax.views.video import probe_video
 from shotverse_jax.weights import export_expert, init_dit
@@ -246,6 +247,15 @@ def test_what_is_missing_is_said_before_the_first_step(base, play, planned, tmp_
         build(preview_weights="nowhere")
     with pytest.raises(ValueError, match="previews are of planner and controller; set preview_every=0 for a vae"):
         build(task="vae")
+
+
+def test_the_screenplay_that_ships_is_found_anywhere(monkeypatch, tmp_path):
+    """Also where no checkout is: the working folder of a run may be any."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(previews.PREVIEWS, "planner", lambda values, folder, task, screenplay: screenplay)
+    run = PlannerTrainConfig(preview_every=1)
+    task = Task(run, {}, {}, None, None, None)
+    assert previews.build({"task": "planner"}, tmp_path, task) == read_screenplay(ROOT / "examples" / "last_train.yaml")
 
 
 @pytest.mark.slow
