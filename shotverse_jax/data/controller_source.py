@@ -1,4 +1,4 @@
-"""Training batches of the controller from encoded films; and a prompt and a camera path as its networks take them."""
+"""Training batches of the controller, from encoded films."""
 
 import dataclasses
 import functools
@@ -19,20 +19,26 @@ from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 class ControllerSource(StepSource):
     """Random access over steps: `source[step]` → (None, this host's slice of the global batch).
 
-    Films come in an order that depends on (seed, epoch) alone, each once per epoch. With `text_dropout` a film's prompt
-    is replaced by `config.negative` that often, as guidance needs it.
+    Every film comes once per epoch, in an order that depends on (seed, epoch) alone.
 
     Attributes:
+        config: the controller that is trained.
         folder: records of `launch/encode.py` with latents, pose_T34, shot_T and the prompt.
-        rows: windows per prompt; the most shots a film may have.
-        states: batches have the text states that were recorded (`--text`), context_BSD float16, in place of ids_BS;
-            no tokenizer is needed.
-        subjects: batches have subject_BTHW float32, the share of each latent that shows a subject.
+        tokenizer_file: path of the text encoder's tokenizer.json; not read with `states`.
+        seed: seed of the order and of the dropped prompts.
+        global_batch: films per step, over all hosts.
+        num_steps: steps of the run.
+        text_dropout: share of the films whose prompt is replaced by `config.negative`, for guidance; default 0.
+        rows: windows per prompt, the most shots a film may have; default 4.
+        host, num_hosts: this process and the number of processes; default 0 of 1.
+        states: True to put the recorded text states (`launch/encode.py --text`), context_BSD float16, into batches in
+            the place of ids_BS. Default False.
+        subjects: True to add subject_BTHW float32, the share of each latent that shows a subject. Default False.
 
     Raises:
-        ValueError: a batch that does not divide over the hosts; on access, films of several shapes, without a stage
-            where the camera is told on it or without masks of their subjects where these are asked for, and a prompt
-            that does not fit.
+        ValueError: the batch does not divide over the hosts. On access: the films of a batch have several shapes, a
+            film has no stage although the controller needs one, a film has no mask of its subjects although `subjects`
+            asks for it, or a prompt is too long.
     """
 
     config: ControllerConfig
@@ -81,11 +87,11 @@ class ControllerSource(StepSource):
         return None, batch
 
     def _film(self, index: int) -> tuple[dict, dict]:
-        """A film's record, and the record that its text is taken from: itself, or the negative prompt's."""
+        """A film's record, and the record that provides its text: the same one, or that of the negative prompt."""
         film = self._records[shuffled(index, len(self._records), self.seed)]
         if self.config.camera_frame == "stage" and film.get("world", "stage") != "stage":
             raise ValueError(
-                f"{film['name']}: this controller is told where the camera is on the stage, and the path has no stage; "
+                f"{film['name']}: this controller reads where the camera is on the stage, and the path has no stage; "
                 'train with model.camera_frame="scene"'
             )
         if self.subjects and "subject_THW" not in film:
@@ -109,7 +115,7 @@ class ControllerSource(StepSource):
 
 
 def _share(film: dict) -> np.ndarray:
-    """[T', H', W'] float32: the share of the pixels of each latent of a film that show a subject."""
+    """[T', H', W'] float32, for each latent of a film the share of its pixels that show a subject."""
     _, height, width, _ = film["latents"].shape
     mask_THW = film["subject_THW"].astype(np.float32)
     return reduce(mask_THW, "t (h y) (w x) -> t h w", "mean", h=height, w=width)

@@ -1,4 +1,4 @@
-"""What networks make of films for training: latents of videos, states of prompts; streams of records in and out."""
+"""Films encoded for training: latents of their videos and states of their prompts, as transforms of record streams."""
 
 import dataclasses
 import hashlib
@@ -19,11 +19,11 @@ from shotverse_jax.inputs.prompt import PromptWindows, tokenize_prompt
 
 Transform = Callable[[Iterable[Record]], Iterable[Record]]
 WHOLE = 2**23
-"""Pixels of a batch of films up to which they are encoded at once; larger ones go in chunks of time (four frames)."""
+"""The most pixels of a batch that are encoded at once; a larger batch is encoded in chunks of four frames."""
 
 
 def chained(steps: Sequence[Transform]) -> Transform | None:
-    """The transforms one after the other; None for none."""
+    """Returns one transform that applies all of them in order, or None when there are none."""
 
     def run(records: Iterable[Record]) -> Iterable[Record]:
         for step in steps:
@@ -34,7 +34,16 @@ def chained(steps: Sequence[Transform]) -> Transform | None:
 
 
 def encode_video(config: WanVAEConfig, params: dict, video_BTHWC: jax.Array) -> jax.Array:
-    """Latents [B, T', H', W', C], normalised means, of frames [B, T, H, W, 3] uint8; large ones by chunks."""
+    """Encodes videos.
+
+    Args:
+        config: the VAE.
+        params: its weights.
+        video_BTHWC: [B, T, H, W, 3] uint8, T = 4t+1.
+
+    Returns:
+        [B, T', H', W', C] float32 latents: means of the VAE's distribution, normalised per channel.
+    """
     from shotverse_jax.models.wan_vae import WanVAE
     from shotverse_jax.models.wan_vae_stream import encode_chunked
 
@@ -45,12 +54,18 @@ def encode_video(config: WanVAEConfig, params: dict, video_BTHWC: jax.Array) -> 
 
 
 def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
-    """A transform that puts `latents`, float16 [T', H', W', C], normalised means, in the place of each record's
-    `video`; and the settings that say which VAE made them. All videos have one shape; the films of a batch are split
-    over this process's devices.
+    """Makes the transform that replaces each record's `video` by `latents`.
+
+    Args:
+        name: name or folder of the VAE.
+        batch: films encoded at once. It is rounded up to a multiple of this process's devices, which share its films.
+
+    Returns:
+        the transform, which adds `latents`, float16 [T', H', W', C], as `encode_video` makes them; all videos must have
+        one shape. And the settings that record which VAE made them.
 
     Raises:
-        ValueError: there is no such VAE. The transform: videos that it cannot encode.
+        ValueError: there is no such VAE. When the transform runs: it cannot encode the videos.
     """
     from shotverse_jax.weights import load_vae
 
@@ -70,8 +85,16 @@ def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
 
 @dataclasses.dataclass(frozen=True)
 class PromptRecords:
-    """Records with their prompts tokenized: `ids` int32 [S] and `spans` int32 [1 + K, 2], the tokens (first, end) of
-    the global caption and of every shot. A prompt that does not fit `length` is a bad item."""
+    """Records with their prompts tokenized.
+
+    Each gets `ids` int32 [S], the tokens of its prompt, and `spans` int32 [1 + K, 2], the (first, end exclusive) token
+    of the global caption and of every shot. Reading a record raises ValueError when its prompt is longer than `length`.
+
+    Attributes:
+        records: the records.
+        tokenizer: the text encoder's.
+        length: the most tokens of a prompt.
+    """
 
     records: Sequence[Record]
     tokenizer: Tokenizer
@@ -87,13 +110,22 @@ class PromptRecords:
 
 
 def to_states(name: str, batch: int, length: int, negative: str) -> tuple[Transform, dict, Tokenizer, Record]:
-    """A transform that puts `text_SD`, float16 states of the real tokens, in the place of each record's `ids`; the
-    settings; the tokenizer for `PromptRecords`; and the record of the prompt that guidance steers away from.
+    """Makes the transform that replaces each record's `ids` by the states of the text encoder.
 
-    On a GPU or TPU the encoder runs in bfloat16, as Wan's does.
+    On a GPU or TPU the encoder runs in bfloat16, as Wan's does; on a CPU in float32.
+
+    Args:
+        name: name or folder of the text encoder.
+        batch: prompts encoded at once, rounded up to a multiple of this process's devices.
+        length: tokens that prompts are padded to.
+        negative: the prompt that guidance steers away from.
+
+    Returns:
+        the transform, which adds `text_SD`, float16 [S, D] states of the tokens without padding; the settings that
+        record which encoder made them; the tokenizer for `PromptRecords`; the record of the negative prompt.
 
     Raises:
-        ValueError: there is no such encoder, or the negative prompt is too long for `length`.
+        ValueError: there is no such encoder, or the negative prompt is longer than `length`.
     """
     from shotverse_jax.models.umt5 import UMT5Encoder
     from shotverse_jax.weights import load_text
@@ -136,7 +168,7 @@ def _tokens(prompt: PromptWindows) -> Record:
 
 
 def _spread(params: dict, batch: int) -> tuple[NamedSharding, dict, int]:
-    """How batches are split over this process's devices, the parameters on all of them, a batch that divides."""
+    """Returns the sharding of a batch over this process's devices, the parameters on each, the batch rounded up."""
     mesh = Mesh(np.array(jax.local_devices()), ("films",))
     devices = mesh.size
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -154,7 +186,7 @@ def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
 
 
 def _filled(rows: list[np.ndarray], size: int) -> np.ndarray:
-    """Stacked and filled up with zeros, so that one program does all batches."""
+    """Stacks rows and fills the batch with zeros: batches of one size need one compiled program."""
     rows_BX = np.stack(rows)
     return np.pad(rows_BX, [(0, size - len(rows)), *[(0, 0)] * (rows_BX.ndim - 1)])
 

@@ -7,10 +7,15 @@ from absl import flags
 
 
 def batches(source, start: int = 0, workers: int = 0, prefetch: int = 4) -> Iterator:
-    """source[start], source[start + 1], … in order, made ahead of time.
+    """Iterates over source[start], source[start + 1], … in order; batches are built before they are asked for.
 
-    workers: processes that build batches (each batch is built by one of them, the order does not change); 0 means one
-    thread of this process, enough while a batch is built faster than it is trained on.
+    Args:
+        source: random access over steps.
+        start: first step.
+        workers: processes that build batches. Each batch is built by one of them, and the order stays the same. 0
+            (default) means one thread of this process, which is enough while building a batch takes less time than
+            training on it.
+        prefetch: batches kept ready, per worker; default 4.
     """
     dataset = grain.MapDataset.source(source)[start:]
     if not workers:

@@ -1,4 +1,7 @@
-"""Training batches of the planner, of the stage or recorded: batch `step` is a pure function of (seed, step)."""
+"""Training batches of the planner, from the stage's grammar or from recorded scenes.
+
+Batch `step` is a pure function of (seed, step).
+"""
 
 import dataclasses
 import functools
@@ -28,14 +31,27 @@ _ATTEMPTS = 100
 class PlannerSource(StepSource):
     """Random access over steps: `source[step]` → (number of shots K, this host's slice of the global batch).
 
-    Element i of step s depends on (seed, s, i) alone, so the order of examples does not depend on the number of hosts
-    or workers, and resuming needs the step only. All examples of a step have the same K, drawn with `shot_weights`
-    (ShotVerse §4.1: 2/3/4 shots as 6:3:1, plus single shots); K fixes the shapes, so there is one compiled program
-    per K. A caption too long for its `text_lengths[K - 1]` is drawn again.
+    Element i of step s depends on (seed, s, i) alone, so the examples do not depend on the number of hosts or workers,
+    and a resumed run needs the step only. All examples of a step have the same number of shots K, drawn with
+    `shot_weights` (ShotVerse §4.1: 2, 3 and 4 shots as 6:3:1; single shots are added here). K fixes the shapes, so one
+    program is compiled per K. An example whose captions exceed `text_lengths[K - 1]` is drawn again.
 
     Attributes:
-        single_shot_steps: the steps before this one are of single shots, whatever the weights say.
-        sample: `sample(seed, split, num_shots=K)` → Example with `.screenplay` and `.trajectory`.
+        config: the planner that is trained.
+        tokenizer_file: path of its tokenizer.json.
+        sample: `sample(seed, split, num_shots=K)` → example with `.screenplay` and `.trajectory`.
+        split: "train" or "test", passed to `sample`.
+        seed: seed of the run.
+        global_batch: examples per step, over all hosts.
+        num_steps: steps of the run.
+        shot_weights: how often a step has 1, 2, … shots, relative to each other.
+        text_lengths: text tokens, query slots included, that examples of 1, 2, … shots are padded to.
+        single_shot_steps: number of steps at the start that have single shots only; default 0.
+        host, num_hosts: this process and the number of processes; default 0 of 1.
+
+    Raises:
+        ValueError: the batch does not divide over the hosts, or weights and lengths differ in number. On access: 100
+            examples in a row are too long.
     """
 
     config: PlannerConfig
@@ -76,6 +92,7 @@ class PlannerSource(StepSource):
         """Example `index` of the global batch of `step`."""
         text_tokenizer, pose_tokenizer = self._tokenizers
         for attempt in range(_ATTEMPTS):
+            # A seed sequence mixes all five numbers; adding them up would give neighbouring steps common examples.
             words = np.random.SeedSequence((self.seed, step, _EXAMPLE, index, attempt)).generate_state(1, np.uint64)
             example = self.sample(int(words[0] >> 1), self.split, num_shots=num_shots)
             play = example.screenplay
@@ -97,18 +114,18 @@ class RecordedExample(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class RecordedScenes(FieldsOnly):
-    """Scenes in place of the stage's grammar, as `sample` of `PlannerSource`: example `seed` is one of the scenes that
-    have so many shots.
+    """Recorded scenes as the `sample` of a `PlannerSource`, in the place of the stage's grammar.
 
-    Of every scene the screenplay and the poses of the latent frames are kept in memory. Records with latents or video
-    are read whole for that; those of `launch/encode.py --no_video` are small.
+    Screenplays and poses of all scenes are kept in memory. Records with latents or video are read whole once to get
+    them; the records of `launch/encode.py --no_video` are small.
 
     Attributes:
-        folder: a data set of `launch/encode.py`; or a table or folder of scenes, or DataDoP's with its `split`
-            (`data/scenes.py`), of which bad ones are left out with a warning.
+        folder: a data set of `launch/encode.py`, or a table or folder that `data.scenes.find_scenes` reads. Scenes of
+            the latter that cannot be used are left out with a warning.
+        split: part of DataDoP's folder, "train" (default) or "test".
 
     Raises:
-        ValueError: when the scenes are read: none that can be used.
+        ValueError: when the scenes are first read, if none can be used.
     """
 
     folder: str
@@ -116,7 +133,7 @@ class RecordedScenes(FieldsOnly):
 
     @functools.cached_property
     def _scenes(self) -> dict[int, list[Record]]:
-        """Prompt, poses, shots and lens of every scene, by number of shots."""
+        """Number of shots → prompt, poses, shots and lens of every scene that has so many."""
         scenes: dict[int, list[Record]] = {}
         for record in self._records():
             parts = ("prompt", "pose_T34", "path_F34", "shot_T", "intrinsics", "world")
@@ -139,7 +156,11 @@ class RecordedScenes(FieldsOnly):
                 logging.getLogger(__name__).warning("left out: %s", error)
 
     def counts(self, most: int) -> tuple[int, ...]:
-        """How many scenes have 1, 2, … `most` shots. Raises ValueError when some have more."""
+        """Returns how many scenes have 1, 2, … `most` shots.
+
+        Raises:
+            ValueError: a scene has more than `most` shots.
+        """
         if max(self._scenes) > most:
             raise ValueError(
                 f"{self.folder} has scenes of {max(self._scenes)} shots, and {most} is the most: give text_lengths an "
@@ -148,26 +169,29 @@ class RecordedScenes(FieldsOnly):
         return tuple(len(self._scenes.get(shots, ())) for shots in range(1, most + 1))
 
     def has_stage(self) -> bool:
-        """Whether every path knows its stage."""
+        """Returns True when every path knows its stage."""
         return all(record["world"] == "stage" for records in self._scenes.values() for record in records)
 
     def captions(self) -> Iterator[str]:
-        """All captions, for a text tokenizer to learn from."""
+        """Iterates over all captions; a text tokenizer learns from them."""
         for _, records in sorted(self._scenes.items()):
             for record in records:
                 play = parse_text(record["prompt"], "holocine")
                 yield from (play.caption, *(shot.caption for shot in play.shots))
 
     def __call__(self, seed: int, split: str = "train", num_shots: int = 1) -> RecordedExample:
-        """Example `seed` of `num_shots` shots; the split is the folder's."""
+        """Returns scene number `seed`, modulo their number, of those with `num_shots` shots; `split` is not read."""
         records = self._scenes[num_shots]
         record = records[seed % len(records)]
         return RecordedExample(parse_text(record["prompt"], "holocine"), _trajectory(record))
 
 
 def _trajectory(record: Record) -> Trajectory:
-    """The path of a record at every frame: as recorded, or between the latent frames of a shot interpolated and before
-    its first held."""
+    """The camera path of a record at every frame.
+
+    Records without path_F34 have poses at latent frames only. Between those of one shot the path is interpolated, and
+    the frames of a shot before its first latent frame get that frame's pose.
+    """
     latent_T = record["shot_T"]
     frames = LATENT_STRIDE * (len(latent_T) - 1) + 1
     index_F = -(-np.arange(frames) // LATENT_STRIDE)  # latent i >= 1 is frames 4i-3 .. 4i

@@ -1,4 +1,4 @@
-"""Training batches of the pose estimator: single frames of recorded films with the poses they were filmed from."""
+"""Training batches of the pose estimator: single frames of recorded films with the camera pose of each."""
 
 import dataclasses
 import functools
@@ -14,11 +14,18 @@ from shotverse_jax.screenplay import LATENT_STRIDE
 class PoseSource(StepSource):
     """Random access over steps: `source[step]` → (None, {"frames_BHWC" uint8, "pose_B34" float32}), this host's slice.
 
-    A batch has the latent frames (0, 4, 8, …) of `global_batch` films, poses in the stage's frame. Films come in an
-    order that depends on (seed, epoch) alone, each once per epoch.
+    A batch has the latent frames (0, 4, 8, …) of `global_batch` films; poses are camera-to-world in the stage's frame,
+    metres. Every film comes once per epoch, in an order that depends on (seed, epoch) alone.
+
+    Attributes:
+        folder: records of `launch/encode.py` with video and pose_T34.
+        seed: seed of the order.
+        global_batch: films per step, over all hosts.
+        num_steps: steps of the run.
+        host, num_hosts: this process and the number of processes; default 0 of 1.
 
     Raises:
-        ValueError: a batch that does not divide over the hosts.
+        ValueError: the batch does not divide over the hosts.
     """
 
     folder: str

@@ -1,7 +1,7 @@
-"""Data sets on disk: records of named arrays and texts, in ArrayRecord shards that are there whole or not at all.
+"""Data sets on disk: records of named arrays and texts, in ArrayRecord shards that are written whole or not at all.
 
-A folder holds shards named `00003-of-00125.arrayrecord` and dataset.json, the settings it was made with. A record is
-the safetensors bytes of its arrays, its texts as their metadata; ArrayRecord compresses it (zstd).
+A folder has shards named `00003-of-00125.arrayrecord` and dataset.json, the settings it was made with. A record is
+one safetensors file in memory, with its arrays as tensors and its texts as metadata; ArrayRecord compresses it (zstd).
 """
 
 import contextlib
@@ -27,18 +27,20 @@ Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64
 SETTINGS, SKIPPED, CHANGED = "dataset.json", "skipped.jsonl", "changed.jsonl"
 NEGATIVE = "negative.safetensors"
+"""File beside the shards with the text states of the negative prompt."""
 
 
 class Records:
     """Random access to the records of a finished data set, in the order of their source; a source for grain.
 
-    Can be pickled; files are opened where and when records are read.
+    It can be pickled: every process opens the shards itself, when it first reads a record.
 
     Attributes:
-        settings: what dataset.json says.
+        folder: the data set.
+        settings: content of its dataset.json.
 
     Raises:
-        ValueError: a folder that is no data set, lacks shards, or has one that cannot be read.
+        ValueError: the folder is no data set, lacks shards, or has a shard that cannot be read.
     """
 
     def __init__(self, folder: str | Path):
@@ -64,6 +66,7 @@ class Records:
         try:
             return unpack(self._source[index])
         except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
+            # The error does not name the shard, and the user must delete it: find it by counting records.
             shards = self._source.paths
             ends = itertools.accumulate(len(grain.sources.ArrayRecordDataSource(shard)) for shard in shards)
             shard = next(shard for shard, end in zip(shards, ends, strict=True) if index < end)
@@ -82,7 +85,11 @@ def _broken(shard: str | Path, error: Exception) -> ValueError:
 
 
 def read_settings(folder: str | Path) -> dict:
-    """The settings that a data set was made with; raises ValueError for a folder that is none."""
+    """Reads the settings that a data set was made with.
+
+    Raises:
+        ValueError: the folder is no data set.
+    """
     try:
         return json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
@@ -90,15 +97,18 @@ def read_settings(folder: str | Path) -> dict:
 
 
 def pack(record: Record) -> bytes:
-    """A record as bytes, the reverse of `unpack`."""
-    # safetensors writes the memory of an array as it lies, so its elements must lie in order.
+    """Returns a record as bytes; `unpack` reads them."""
+    # safetensors writes the memory of an array as it is, so its elements must be in row-major order.
     arrays = {name: np.asarray(value, order="C") for name, value in record.items() if not isinstance(value, str)}
     texts = {name: value for name, value in record.items() if isinstance(value, str)}
     return safetensors.numpy.save(arrays, metadata=texts)
 
 
 def shuffled(index: int, count: int, seed: int) -> int:
-    """Which of `count` records sample `index` of an endless run is: every epoch has its order, from (seed, epoch)."""
+    """Returns which of `count` records is sample `index` of an endless run.
+
+    Every epoch of `count` samples has each record once, in an order of its own that depends on (seed, epoch) alone.
+    """
     epoch, place = divmod(index, count)
     return int(_order(seed, epoch, count)[place])
 
@@ -109,13 +119,18 @@ def _order(seed: int, epoch: int, count: int) -> np.ndarray:
 
 
 def unpack(data: bytes) -> Record:
-    """The arrays and texts of a record."""
+    """Returns the arrays and texts of a record that `pack` wrote."""
+    # safetensors' own reader drops the metadata, so the header (its length comes first, 8 bytes) is read here.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return safetensors.numpy.load(data) | header.get("__metadata__", {})
 
 
 def write_shard(path: str | Path, records: Iterable[Record]) -> None:
-    """Writes records to one ArrayRecord file, whole or not at all. Raises ValueError when it cannot be written."""
+    """Writes records to one ArrayRecord file, whole or not at all.
+
+    Raises:
+        ValueError: the file cannot be written.
+    """
     with _writing(Path(path)) as write:
         for record in records:
             write(record)
@@ -132,9 +147,13 @@ def _writing(path: Path) -> Iterator[Callable[[Record], None]]:
 
 
 class Written(NamedTuple):
-    """What a process's shards hold: how many records, and what is said of items left out and of items changed.
+    """What the shards of one process hold.
 
-    empty: the whole data set is finished and has no record.
+    Attributes:
+        records: number of records.
+        skipped: a note {index, reason} for every item that was left out.
+        changed: a note {index, name, changes} for every item that was changed.
+        empty: True when the whole data set is finished and has no record.
     """
 
     records: int
@@ -152,20 +171,22 @@ def write_dataset(
     num_hosts: int = 1,
     progress: bool = False,
 ) -> Written:
-    """Writes the records of a source, `SHARD_RECORDS` to a shard; shards that exist stay, so a run can be resumed.
+    """Writes the records of a source, `SHARD_RECORDS` to a shard. Existing shards are kept, so a run can be resumed.
 
-    Items for which the source raises ValueError are left out. Beside each shard lies a report of them, and of items
-    whose record has a text `changes` that is not empty; once all shards are there, skipped.jsonl and changed.jsonl
-    list them all, by index.
+    Items for which the source raises ValueError are left out. Every shard gets a report of these items, and of the
+    items whose record has a text `changes` that is not empty. Once all shards are there, skipped.jsonl and
+    changed.jsonl list all of them by index.
 
     Args:
-        source: `source[i]` is record i; a pure function of i, so that what is resumed is what was begun.
-        settings: everything that decides about the records, as JSON values.
-        transform: applied to the stream of the records of each shard.
-        host, num_hosts: this process writes the shards whose number is `host` modulo `num_hosts`.
+        folder: the data set; it is made if it does not exist.
+        source: `source[i]` is record i. It must be a pure function of i, since a resumed run calls it again.
+        settings: all values that decide about the records, as JSON values; they are compared on resuming.
+        transform: applied to the stream of records of each shard; None (default) for none.
+        host, num_hosts: this process writes the shards whose number is `host` modulo `num_hosts`; default 0 of 1.
+        progress: show a bar; default False.
 
     Returns:
-        what this process's shards hold, those included that were there before.
+        what this process's shards hold, those from an earlier run included.
 
     Raises:
         ValueError: the folder has a data set with other settings, or cannot be written.
@@ -203,7 +224,7 @@ def write_dataset(
 
 
 def _readable(source: Sequence[Record], items: range, said: list[dict], bar: tqdm) -> Iterator[Record]:
-    """The records of the items that can be read; what there is to say of items is noted in `said`."""
+    """Iterates over the records of the items that can be read; notes about items are appended to `said`."""
     for index in items:
         try:
             record = source[index]
@@ -217,7 +238,7 @@ def _readable(source: Sequence[Record], items: range, said: list[dict], bar: tqd
 
 
 def _write_lines(path: Path, notes: list[dict]) -> None:
-    """Writes notes as JSON lines; no file for none."""
+    """Writes notes as JSON lines; without notes there is no file."""
     if not notes:
         path.unlink(missing_ok=True)
     else:
@@ -236,7 +257,7 @@ def _items(source: Sequence, shard: int) -> range:
 
 
 def _agree(path: Path, settings: dict) -> None:
-    """Writes the settings, or compares them with those that are there."""
+    """Writes the settings, or raises ValueError when other settings are there already."""
     if not path.exists():
         with replacing(path) as scratch:
             scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

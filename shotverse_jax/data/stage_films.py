@@ -1,8 +1,7 @@
-"""Clips of the stage: short films with the camera path, the screenplay and the scene they were shot from.
+"""Clips of the stage: short films with their camera path, screenplay and scene. They teach small VAEs and controllers.
 
-They teach a small video VAE and a small controller. Everything but the subjects is what the captions' words give
-(`stage/casting.py`), as it is when a screenplay is filmed for comparison; so a network that read the words can know
-the props, the floor and the sky.
+Props, floor and sky are those that `stage/casting.py` derives from the words of the captions. A network that reads the
+captions can therefore know them, and a generated film can be compared with the stage filmed from the same screenplay.
 """
 
 import dataclasses
@@ -25,11 +24,11 @@ class FilmClip:
 
     Attributes:
         video_THWC: [T, H, W, 3] uint8.
-        trajectory: one pose per frame, metres, world = first camera; its intrinsics are of the video's size, its
-            `time_T` the seconds on the stage, `stage_34` the stage.
-        screenplay: the grammar's, with durations, fps and size of this film: its layout is the video's.
-        scene: what was rendered.
-        subject_THW: bool [T, H, W], where one of its subjects shows.
+        trajectory: one pose per frame, metres, world = first camera. `intrinsics_T4` fit the video's size, `time_T`
+            holds the seconds on the stage, `stage_34` is known.
+        screenplay: the example's captions with the durations, fps and size of this film.
+        scene: the scene that was rendered.
+        subject_THW: [T, H, W] bool, True where a pixel shows a subject.
     """
 
     video_THWC: np.ndarray
@@ -48,13 +47,21 @@ def film_clip(
     fps: float = 8.0,
     num_shots: int | None = None,
 ) -> FilmClip:
-    """Clip number `seed` of a split, a pure function of the arguments: `sample_example` in `frames` frames.
+    """Renders clip number `seed` of a split: the example of `sample_example`, squeezed into `frames` frames.
 
-    The example's shots keep their shares of the film and its camera its whole paths, so a clip shows in
-    `frames` / `fps` seconds what the example does in its own time.
+    The clip is a pure function of the arguments. Every shot keeps its share of the film and its whole camera path, so
+    the clip shows in `frames` / `fps` seconds what takes the example longer.
+
+    Args:
+        seed: number of the clip.
+        split: "train" (default) or "test", whose combinations and sentences training never shows.
+        frames: frames of the clip, 4t+1; default 33.
+        height, width: size in pixels; default 64 x 96.
+        fps: frames per second; default 8.
+        num_shots: number of shots; None (default) draws it.
 
     Raises:
-        ValueError: fewer than 4K+1 frames for the example's K shots, or a size or fps that no screenplay has.
+        ValueError: fewer than 4K+1 frames for K shots, or a size or fps that no screenplay may have.
     """
     example = sample_example(seed, split, num_shots)
     layout = example.screenplay.layout().scaled(frames)
@@ -76,10 +83,14 @@ def film_clip(
 
 @dataclasses.dataclass(frozen=True)
 class StageFilms:
-    """`clips` clips of a split, by seed from 0, as the records that `launch/encode.py` writes.
+    """Clips 0, 1, … of a split as the records that `launch/encode.py` writes: `source[seed]` is a record.
+
+    Attributes:
+        clips: number of clips.
+        split, frames, height, width, fps: arguments of `film_clip`.
 
     Raises:
-        ValueError: settings that no clip can have.
+        ValueError: no clip can have these settings.
     """
 
     clips: int
@@ -101,9 +112,17 @@ class StageFilms:
         return self.clips
 
     def __getitem__(self, seed: int) -> dict[str, np.ndarray | str]:
-        """video [T, H, W, 3] uint8; of the latent frames, frames 0, 4, 8, …: pose_T34 float32 in the stage's frame,
-        metres, shot_T int32 and subject_THW uint8, 1 where a subject shows; intrinsics [4] float32 fx, fy, cx, cy,
-        pixels; texts: prompt (HoloCine's) and seed."""
+        """Renders clip number `seed`.
+
+        Returns:
+            video: [F, H, W, 3] uint8.
+            pose_T34: [T, 3, 4] float32, camera-to-world in the stage's frame, metres, of the latent frames 0, 4, 8, ….
+            shot_T: [T] int32, the shot of every latent frame.
+            subject_THW: [T, H, W] uint8, 1 where a latent frame shows a subject.
+            intrinsics: [4] float32 fx, fy, cx, cy, pixels.
+            prompt: HoloCine's prompt.
+            seed: number of the clip, as a text.
+        """
         clip = film_clip(seed, self.split, self.frames, self.height, self.width, self.fps)
         return {
             "video": clip.video_THWC,

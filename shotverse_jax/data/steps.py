@@ -1,21 +1,29 @@
-"""What every source of training batches is: random access over steps, of which each host reads its part."""
+"""The base of all sources of training batches: random access over steps, each host reads its part."""
 
 import dataclasses
 from typing import Any
 
 
 class FieldsOnly:
-    """A dataclass that is pickled without what it has opened or computed since: workers open it anew."""
+    """A dataclass that is pickled with its fields only.
+
+    Cached properties, such as open files, are left out: a worker process opens them again.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 class StepSource(FieldsOnly):
-    """A dataclass with the fields global_batch, num_steps, host and num_hosts; `source[step]` is this host's part.
+    """A source whose `source[step]` is this host's part of the batch of a step.
+
+    Attributes:
+        global_batch: samples per step, over all hosts.
+        num_steps: steps of the run.
+        host, num_hosts: number of this process, and how many there are.
 
     Raises:
-        ValueError: a batch that does not divide over the hosts.
+        ValueError: the batch does not divide over the hosts.
     """
 
     global_batch: int
@@ -37,6 +45,6 @@ class StepSource(FieldsOnly):
         return range(self.host * share, (self.host + 1) * share)
 
     def samples(self, step: int) -> range:
-        """Which samples of the whole run this host reads at a step."""
+        """Returns the numbers, counted over the whole run, of the samples that this host reads at a step."""
         first = step * self.global_batch
         return range(first + self.places.start, first + self.places.stop)

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.data.scenes import Scene, SceneRecords, find_scenes
+from shotverse_jax.data.scenes import SceneFiles, SceneRecords, find_scenes
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text, write_screenplay
 from shotverse_jax.views.video import probe_video, read_video, write_video
 
@@ -64,7 +64,7 @@ def parts(tmp_path_factory):
 
 
 def scene(parts, screenplay="two.yaml", trajectory="path.json", cuts=None, video="film.mp4"):
-    return Scene("it", str(parts / screenplay), str(parts / trajectory), parts / video if video else None, cuts)
+    return SceneFiles("it", str(parts / screenplay), str(parts / trajectory), parts / video if video else None, cuts)
 
 
 def test_what_ffmpeg_says_of_a_video(parts):
