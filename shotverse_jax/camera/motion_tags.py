@@ -1,10 +1,12 @@
-"""Motion tags: what the camera does, as one of 27 translations x 7 rotations per frame, and plain words for it.
+"""Motion tags: the camera's motion as one of 27 translations x 7 rotations per frame, and plain words for it.
 
-The tags of E.T. and GenDoP (GenDoP `dataset/scripts/processing/segmentation.py`, `evaluate/eval/.../caption.py`):
-velocities in the current camera's OpenGL axes (x right, y up, z back) are thresholded per axis, then smoothed until a
-shot has at most four segments. Two properties of that definition matter to a caller: the translation threshold is
-absolute (0.02 world units per second at 30 frames per second), so tags depend on scale; the rotation threshold is per
-frame, so tags depend on the number of frames. Compare only shots brought to one length (`tag_shot`) and one unit.
+These are the tags of E.T. and GenDoP (GenDoP `dataset/scripts/processing/segmentation.py`,
+`evaluate/eval/.../caption.py`). Velocities in the current camera's OpenGL axes (x right, y up, z back) are compared
+with a threshold per axis, then smoothed until a shot has at most four segments.
+
+Two properties of this definition matter to a caller. The translation threshold is absolute (0.02 world units per second
+at 30 frames per second), so tags depend on the unit of length. The rotation threshold is per frame, so tags depend on
+the number of frames. Compare only shots that are resampled to one number of frames (`tag_shot`) and have one unit.
 """
 
 import dataclasses
@@ -40,7 +42,7 @@ def _join(words: list[str]) -> str:
 
 
 TRANSLATION_DIRECTIONS = tuple(_join(_directions(pattern)) for pattern in _PATTERNS)
-"""Per translation class its directions in words ("right and up"); "" for class 0, static."""
+"""For every translation class its directions in words ("right and up"); "" for class 0, static."""
 TRANSLATION_NAMES = tuple(f"move {words}" if words else "static" for words in TRANSLATION_DIRECTIONS)
 ROTATION_NAMES = ("static", "pitch up", "pitch down", "yaw left", "yaw right", "roll left", "roll right")
 NUM_LABELS = len(TRANSLATION_NAMES) * len(ROTATION_NAMES)
@@ -48,7 +50,13 @@ NUM_LABELS = len(TRANSLATION_NAMES) * len(ROTATION_NAMES)
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """A run of frames [start, end) with one motion: its two classes and its name, e.g. "move right + yaw left"."""
+    """A run of frames with one motion.
+
+    Attributes:
+        start, end: first frame, and end frame exclusive.
+        translation: class 0..26, an index of `TRANSLATION_NAMES`.
+        rotation: class 0..6, an index of `ROTATION_NAMES`.
+    """
 
     start: int
     end: int
@@ -57,15 +65,18 @@ class Segment:
 
     @property
     def name(self) -> str:
+        """Name of the motion, such as "move right + yaw left"."""
         turn = f" + {ROTATION_NAMES[self.rotation]}" if self.rotation else ""
         return TRANSLATION_NAMES[self.translation] + turn
 
     @property
     def label(self) -> int:
+        """Both classes in one number, 7 * translation + rotation."""
         return self.translation * len(ROTATION_NAMES) + self.rotation
 
     @property
     def is_static(self) -> bool:
+        """True when the camera neither moves nor turns."""
         return self.label == 0
 
     def __len__(self):
@@ -73,18 +84,21 @@ class Segment:
 
 
 def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "opencv", fps: float = 30.0) -> np.ndarray:
-    """Smoothed label, 7 * translation + rotation in 0..188, of each step between neighbouring frames.
+    """Returns a smoothed label, 7 * translation + rotation in 0..188, for each step between neighbouring frames.
+
+    Source: GenDoP `evaluate/eval/src/metrics/modules/caption.py`.
 
     Args:
-        pose_T34: [T, 3, 4] camera-to-world poses of one shot; the world is free, it may even be left-handed.
-        camera: axes of the camera frame, "opencv" (y down, z forward) or "opengl" (y up, z back).
-        fps: turns a step into units per second for the translation threshold; rotations are judged per frame.
+        pose_T34: [T, 3, 4] camera-to-world poses of one shot, in any world, even a left-handed one.
+        camera: axes of the camera frame, "opencv" (y down, z forward; default) or "opengl" (y up, z back).
+        fps: frames per second, for the translation threshold, which is per second; default 30. Rotations are compared
+            per frame.
 
     Returns:
-        [T - 1] int64 labels; empty for a single pose. Source: GenDoP `evaluate/eval/src/metrics/modules/caption.py`.
+        [T - 1] int64 labels; empty for a single pose.
 
     Raises:
-        ValueError: poses that are not [T, 3, 4], or another `camera`.
+        ValueError: the poses are not [T, 3, 4], or `camera` is unknown.
     """
     pose_T34 = np.asarray(pose_T34, np.float64)
     if pose_T34.ndim != 3 or pose_T34.shape[1:] != (3, 4):
@@ -100,7 +114,7 @@ def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "open
 
 
 def segments(labels: np.ndarray) -> list[Segment]:
-    """Runs of equal label, in order; `start` and `end` (exclusive) index the labels. Empty for no labels."""
+    """Returns the runs of equal label in order; their `start` and `end` (exclusive) are indices of the labels."""
     values, lengths = _runs(np.asarray(labels))
     ends = np.cumsum(lengths).tolist()
     return [
@@ -110,20 +124,24 @@ def segments(labels: np.ndarray) -> list[Segment]:
 
 
 def shot_labels(pose_T34: np.ndarray, frames: int = FRAMES) -> np.ndarray:
-    """Labels [frames - 1] of one shot, OpenCV camera-to-world [T, 3, 4], resampled to `frames` over all its length."""
+    """Returns the labels [frames - 1] of one shot [T, 3, 4] (OpenCV camera-to-world), resampled to `frames` poses.
+
+    The resampled poses cover the shot's whole length. `frames` defaults to 120.
+    """
     pose_T34 = np.asarray(pose_T34, np.float64)
     return tag_labels(se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, frames)))
 
 
 def tag_shot(pose_T34: np.ndarray, frames: int = FRAMES) -> list[Segment]:
-    """Segments of one shot, at most four, in steps of the resampled shot: [0, frames - 1). See `shot_labels`."""
+    """Returns the segments of one shot, at most four, which index the labels of `shot_labels`: [0, frames - 1)."""
     return segments(shot_labels(pose_T34, frames))
 
 
 def tag_trajectory(trajectory: Trajectory, frames: int = FRAMES) -> list[list[Segment]]:
-    """Segments of each shot in the shot's own frame numbers (from 0, together covering all its frames), for display.
+    """Returns the segments of each shot for display, in the shot's own frame numbers.
 
-    Each shot is tagged by `tag_shot`; a segment shorter than half a frame of the shot is left out.
+    The segments of a shot begin at frame 0 and cover all its frames. Each shot is tagged by `tag_shot`; a segment
+    shorter than half a frame of the shot is left out.
     """
     result = []
     for start, end in trajectory.spans:
@@ -137,10 +155,10 @@ def tag_trajectory(trajectory: Trajectory, frames: int = FRAMES) -> list[list[Se
 
 
 def dominant_motion(shot: Sequence[Segment]) -> tuple[int, int]:
-    """The motion a director would name the shot by: (translation class, rotation class).
+    """Returns the motion by which a director would name the shot, as (translation class, rotation class).
 
-    It is the motion that fills most frames of the shot, in one segment or several. Stillness does not count as long as
-    anything moves: a shot that holds for four seconds and then pans for two is a pan. Of equals the first wins.
+    It is the motion with most frames, in one segment or several; the first of equals. Static segments count only when
+    there are no others: a shot that holds for four seconds and then pans for two is a pan.
     """
     frames: dict[tuple[int, int], int] = {}
     for segment in shot:
@@ -151,9 +169,10 @@ def dominant_motion(shot: Sequence[Segment]) -> tuple[int, int]:
 
 
 def outline(shot: Sequence[Segment]) -> str:
-    """GenDoP's outline of a shot, the text its captions were written from (`processing/captioning.py`).
+    """Returns GenDoP's outline of a shot, from which its captions were written (`processing/captioning.py`).
 
-    "Outline: Total frames 119. [Camera motion] Between frames 0 and 29: move right + yaw left; ...", ends inclusive.
+    For example: "Outline: Total frames 119. [Camera motion] Between frames 0 and 29: move right + yaw left; ...". The
+    end frames are inclusive.
     """
     parts = [f"Between frames {segment.start} and {segment.end - 1}: {segment.name}" for segment in shot]
     total = shot[-1].end if shot else 0
@@ -161,13 +180,16 @@ def outline(shot: Sequence[Segment]) -> str:
 
 
 def describe(shot: Sequence[Segment], style: Literal["plain", "film"] = "plain") -> str:
-    """One sentence for a shot.
+    """Returns one sentence that describes a shot.
 
     Args:
-        shot: its segments; none at all reads as a static camera.
+        shot: its segments; no segments are described as a static camera.
         style: "plain" is the wording of GenDoP's `Movement` captions ("The camera moves right while yawing left, then
             shifts right and forward, and finally remains static."); "film" the words of a set ("The camera arcs right,
             then pushes in, and finally holds.").
+
+    Raises:
+        ValueError: the style is unknown.
     """
     vocabulary = {"plain": _plain_phrase, "film": _film_phrase}
     if style not in vocabulary:
@@ -191,7 +213,7 @@ _VERBS = {
 
 
 def _plain_phrase(before: list[Segment], segment: Segment) -> str:
-    """The segment as a verb phrase in the third person, worded by what came before it."""
+    """The segment as a verb phrase in the third person; its wording depends on the segments `before` it."""
     previous = before[-1] if before else None
     same_turn = previous is not None and segment.rotation and previous.rotation == segment.rotation
     if segment.is_static:
@@ -224,7 +246,7 @@ _ARCS = {("right", "yaw left"): "arcs right", ("left", "yaw right"): "arcs left"
 
 
 def _film_phrase(before: list[Segment], segment: Segment) -> str:
-    """As `_plain_phrase`, in the words of a film set; sideways against a pan is an arc around the subject."""
+    """As `_plain_phrase`, in the words of a film set. Moving sideways against a pan is an arc around the subject."""
     if segment.is_static:
         return "holds again" if any(s.is_static for s in before) else "holds"
     if segment.rotation:
@@ -247,6 +269,8 @@ def _translation_class(v_T3: np.ndarray) -> np.ndarray:
     speed = np.abs(v_T3)
     moving = speed > STILL_SPEED
     keep = moving.copy()
+    # A push forward with a little drift to the side is tagged "forward": of two moving axes the much slower one is
+    # dropped. All pairs are compared before any is dropped, as in the original.
     for a, b in ((0, 1), (0, 2), (1, 2)):
         larger = np.maximum(speed[:, a], speed[:, b])
         ratio = (speed[:, a] - speed[:, b]) / np.where(larger > 0, larger, 1.0)
@@ -254,7 +278,7 @@ def _translation_class(v_T3: np.ndarray) -> np.ndarray:
         keep[:, b] &= ~(compared & (ratio > DOMINANCE))
         keep[:, a] &= ~(compared & (ratio < -DOMINANCE))
     sign = np.where(keep, np.sign(v_T3), 0.0).astype(np.int64)
-    return (sign % 3) @ np.asarray([9, 3, 1])
+    return (sign % 3) @ np.asarray([9, 3, 1])  # -1 becomes digit 2 of a number in base 3
 
 
 def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
@@ -272,6 +296,7 @@ def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
 
 def _smooth(raw: np.ndarray) -> np.ndarray:
     """Mode filter, then removal of short runs, with growing sizes until at most `MAX_SEGMENTS` segments remain."""
+    # Every round starts from the raw labels: filtering twice would move the edges between segments.
     window, shortest = 15, 10
     while True:
         labels = _remove_short(_mode_filter(raw, window), shortest)
@@ -281,10 +306,14 @@ def _smooth(raw: np.ndarray) -> np.ndarray:
 
 
 def _mode_filter(labels: np.ndarray, window: int) -> np.ndarray:
-    """Most frequent label within `window // 2` of each position, the smallest of equals; shorter input is returned."""
+    """The most frequent label within `window // 2` of each position, the smallest of equals.
+
+    Fewer labels than `window` are returned as they are.
+    """
     total, half = len(labels), window // 2
     if total < window:
         return labels
+    # Running sums of each label's occurrences give all windows at once; near the ends the windows are shorter.
     values, code = np.unique(labels, return_inverse=True)
     count = np.zeros((total + 1, len(values)), np.int64)
     np.cumsum(code[:, None] == np.arange(len(values)), axis=0, out=count[1:])
@@ -302,11 +331,13 @@ def _runs(labels: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def _remove_short(labels: np.ndarray, shortest: int) -> np.ndarray:
-    """Gives runs shorter than `shortest`, the shortest first, to their neighbours (half each, the odd frame left).
+    """Gives runs shorter than `shortest` to their neighbours, the shortest run first.
 
-    Equal neighbours that meet stay two runs while others are removed, as in the original.
+    Each neighbour gets half; an odd frame goes to the left one.
     """
     values, lengths = _runs(labels)
+    # Neighbours of equal label that meet when a run between them is removed are not joined, as in the original: their
+    # two lengths are still compared with `shortest` one by one.
     while len(lengths) > 1 and (length := min(lengths)) < shortest:
         i = lengths.index(length)
         if i == 0:

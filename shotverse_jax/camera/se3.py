@@ -11,27 +11,28 @@ import numpy as np
 
 
 def _np(*arrays):
-    """The array module of the inputs: jax.numpy as soon as one of them is a JAX array or tracer.
+    """Returns the array module for the inputs: jax.numpy when one of them is a JAX array or tracer, else numpy.
 
-    JAX takes seconds to import, and who has a JAX array has done so: files and tags do without.
+    JAX takes seconds to import. A JAX array can only come from a caller that has imported it, so it is looked up among
+    the loaded modules, and programs that only read files or tags do not load it.
     """
     jax = sys.modules.get("jax")
     return jax.numpy if jax and any(isinstance(a, jax.Array) for a in arrays) else np
 
 
 def make(rotation_33, translation_3):
-    """[..., 3, 3] rotation and [..., 3] translation → [..., 3, 4] pose."""
+    """Returns the pose [..., 3, 4] of a rotation [..., 3, 3] and a translation [..., 3]."""
     xp = _np(rotation_33, translation_3)
     return xp.concatenate([rotation_33, translation_3[..., None]], axis=-1)
 
 
 def identity(shape=(), dtype=np.float64):
-    """Identity poses, shape [*shape, 3, 4], NumPy."""
+    """Returns identity poses as a NumPy array of shape [*shape, 3, 4]."""
     return np.broadcast_to(np.eye(3, 4, dtype=dtype), (*shape, 3, 4)).copy()
 
 
 def compose(a_34, b_34):
-    """a ∘ b: apply b first, then a. Both [..., 3, 4], broadcast together."""
+    """Returns a ∘ b, which applies b first and then a. Both are [..., 3, 4] and broadcast together."""
     r_a, t_a = a_34[..., :3], a_34[..., 3]
     r_b, t_b = b_34[..., :3], b_34[..., 3]
     rotation = r_a @ r_b
@@ -40,37 +41,40 @@ def compose(a_34, b_34):
 
 
 def inverse(pose_34):
-    """Inverse of a rigid pose, by transpose."""
+    """Returns the inverse of a rigid pose [..., 3, 4]; its rotation is transposed, not inverted."""
     xp = _np(pose_34)
     rotation = xp.swapaxes(pose_34[..., :3], -1, -2)
     return make(rotation, -(rotation @ pose_34[..., 3:])[..., 0])
 
 
 def relative(a_34, b_34):
-    """Pose of b seen from a: inverse(a) ∘ b."""
+    """Returns the pose of b seen from a, inverse(a) ∘ b."""
     return compose(inverse(a_34), b_34)
 
 
 def transform_points(pose_34, points_3):
-    """Apply poses [..., 3, 4] to points [..., 3]."""
+    """Applies poses [..., 3, 4] to points [..., 3]."""
     return (pose_34[..., :3] @ points_3[..., None])[..., 0] + pose_34[..., 3]
 
 
 def to_44(pose_34):
-    """[..., 3, 4] → homogeneous [..., 4, 4]."""
+    """Returns poses [..., 3, 4] as homogeneous matrices [..., 4, 4]."""
     xp = _np(pose_34)
     row = xp.broadcast_to(xp.asarray([0.0, 0.0, 0.0, 1.0], dtype=pose_34.dtype), (*pose_34.shape[:-2], 1, 4))
     return xp.concatenate([pose_34, row], axis=-2)
 
 
 def flip_yz(pose_34):
-    """Camera axes OpenCV (x right, y down, z forward) ↔ OpenGL (x right, y up, z back). The world is untouched."""
+    """Changes camera axes from OpenCV (x right, y down, z forward) to OpenGL (x right, y up, z back), or back.
+
+    The world stays as it is.
+    """
     xp = _np(pose_34)
     return pose_34 * xp.asarray([1.0, -1.0, -1.0, 1.0], dtype=pose_34.dtype)
 
 
 def quaternion_to_rotation(q_wxyz):
-    """Quaternion [..., 4], real part first, any norm but zero → rotation [..., 3, 3]."""
+    """Returns the rotation [..., 3, 3] of a quaternion [..., 4], real part first, of any norm but zero."""
     xp = _np(q_wxyz)
     w, x, y, z = (q_wxyz[..., i] for i in range(4))
     s = 2.0 / (q_wxyz * q_wxyz).sum(-1)
@@ -83,10 +87,11 @@ def quaternion_to_rotation(q_wxyz):
 
 
 def rotation_to_quaternion(r_33):
-    """Rotation [..., 3, 3] → unit quaternion [..., 4], real part first and non-negative."""
+    """Returns the unit quaternion [..., 4] of a rotation [..., 3, 3]; its real part is first and not negative."""
     xp = _np(r_33)
     m00, m11, m22 = r_33[..., 0, 0], r_33[..., 1, 1], r_33[..., 2, 2]
-    # Squared components times four; the largest one is the safe divisor.
+    # Squared components times four. Dividing by the square root of the largest one avoids small divisors, so all four
+    # solutions are computed and the best is taken.
     squares = xp.stack([1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22], axis=-1)
     a = r_33[..., 2, 1] - r_33[..., 1, 2]
     b = r_33[..., 0, 2] - r_33[..., 2, 0]
@@ -110,9 +115,11 @@ def rotation_to_quaternion(r_33):
 
 
 def so3_exp(w_3):
-    """Rotation vector [..., 3] in radians → rotation [..., 3, 3] (Rodrigues), differentiable at zero."""
+    """Returns the rotation [..., 3, 3] of a rotation vector [..., 3] in radians (Rodrigues). Differentiable at zero."""
     xp = _np(w_3)
     square = (w_3 * w_3).sum(-1)
+    # sin(a)/a and (1-cos a)/a² are 0/0 at zero: their series replace them. The division gets a harmless value there,
+    # because a NaN in the branch that is not taken would still reach the gradient.
     small = square < 1e-8
     safe = xp.where(small, 1.0, square)
     angle = xp.sqrt(safe)
@@ -126,7 +133,7 @@ def so3_exp(w_3):
 
 
 def so3_log(r_33):
-    """Rotation [..., 3, 3] → rotation vector [..., 3] in radians, angle in [0, pi]."""
+    """Returns the rotation vector [..., 3] of a rotation [..., 3, 3], in radians, with an angle in [0, pi]."""
     xp = _np(r_33)
     q = rotation_to_quaternion(r_33)
     vector = q[..., 1:]
@@ -138,7 +145,7 @@ def so3_log(r_33):
 
 
 def project_to_so3(m_33):
-    """Nearest rotation to any [..., 3, 3] matrix in the Frobenius norm (SVD, determinant fixed to +1)."""
+    """Returns the rotation nearest to any [..., 3, 3] matrix in the Frobenius norm (SVD, determinant fixed to +1)."""
     xp = _np(m_33)
     u, _, vt = xp.linalg.svd(m_33)
     sign = xp.sign(xp.linalg.det(u @ vt))
@@ -147,13 +154,16 @@ def project_to_so3(m_33):
 
 
 def rotation_angle(r_33):
-    """Geodesic angle of a rotation, radians; accurate near zero (planner evaluation uses it in degrees)."""
+    """Returns the angle [...] of a rotation [..., 3, 3] in radians; it is accurate near zero."""
     xp = _np(r_33)
     return xp.sqrt((so3_log(r_33) ** 2).sum(-1))
 
 
 def interpolate(a_34, b_34, fraction):
-    """Between two poses: translation linear, rotation along the geodesic. `fraction` in [0, 1] broadcasts over them."""
+    """Returns poses between two poses: translations change linearly, rotations along the geodesic.
+
+    `fraction` is 0 at `a_34` and 1 at `b_34`; it broadcasts over their leading axes.
+    """
     xp = _np(a_34, b_34, fraction)
     f = xp.asarray(fraction)
     rotation = a_34[..., :3] @ so3_exp(f[..., None] * so3_log(xp.swapaxes(a_34[..., :3], -1, -2) @ b_34[..., :3]))
@@ -162,7 +172,10 @@ def interpolate(a_34, b_34, fraction):
 
 
 def resample(pose_T34, u):
-    """Poses at fractional indices `u` [N] in [0, T-1] along the first axis, by `interpolate` (clamped at the ends)."""
+    """Returns poses [N, 3, 4] of a path [T, 3, 4] at fractional indices `u` [N], by `interpolate`.
+
+    Indices outside [0, T-1] get the pose at that end.
+    """
     xp = _np(pose_T34, u)
     last = pose_T34.shape[0] - 1
     if last == 0:
@@ -172,7 +185,10 @@ def resample(pose_T34, u):
 
 
 def look_at(eye_3, target_3, down_3=None):
-    """OpenCV camera-to-world pose at `eye` looking at `target`, image down along `down` (world +y by default)."""
+    """Returns the camera-to-world pose (OpenCV axes) of a camera at `eye_3` that looks at `target_3`.
+
+    `down_3` is the world direction that points down in the image; None (default) means +y.
+    """
     xp = _np(eye_3, target_3)
     down = xp.asarray([0.0, 1.0, 0.0], dtype=eye_3.dtype) if down_3 is None else down_3
     forward = target_3 - eye_3

@@ -20,20 +20,21 @@ class Trajectory:
 
     Attributes:
         pose_T34: [T, 3, 4] float64 camera-to-world poses [R | t].
-        intrinsics_T4: [T, 4] float64 fx, fy, cx, cy in pixels of `width` x `height`.
+        intrinsics_T4: [T, 4] float64 fx, fy, cx, cy in pixels of `width` x `height`; [4] is repeated over the frames.
         width, height: image size in pixels.
         shot_T: [T] int32, non-decreasing from 0 in steps of at most 1.
-        fps: frames per second of playback.
-        scale: world units per normalised unit of the plan that made it; 1 when nothing was normalised.
-        captions: one per shot, "" where unknown.
-        global_caption: the caption of the whole scene.
+        fps: frames per second of playback; default 16.
+        scale: world units per normalised unit of the plan that made the path; 1 (default) without a normalisation.
+        captions: one per shot, "" where unknown; an empty tuple (default) becomes one "" per shot.
+        global_caption: caption of the whole scene; default "".
         stage_34: pose of the stage in the world: origin on the floor below the main subject, y axis along gravity
-            (down), z axis where the subject faces; None when unknown.
-        time_T: [T] float64 seconds as recorded by the source, or of the film that this one is `retimed` from; None
-            means t / fps.
+            (down), z axis where the subject faces. None (default) when unknown.
+        time_T: [T] float64 seconds recorded by the source, or taken from the film that this one is `retimed` from.
+            None (default) means t / fps.
 
     Raises:
-        ValueError: shapes that do not fit, non-finite values, a reflection or a non-rigid pose, bad shot numbering.
+        ValueError: shapes do not fit, values are not finite, a pose is a reflection or not rigid, or shots are not
+            contiguous and numbered from 0.
     """
 
     pose_T34: np.ndarray
@@ -49,7 +50,7 @@ class Trajectory:
     time_T: np.ndarray | None = None
 
     def __post_init__(self):
-        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the dataclass is frozen
         set_("pose_T34", np.asarray(self.pose_T34, np.float64))
         frames = len(self.pose_T34)
         set_("intrinsics_T4", np.broadcast_to(np.asarray(self.intrinsics_T4, np.float64), (frames, 4)).copy())
@@ -87,6 +88,7 @@ class Trajectory:
 
     @property
     def num_shots(self) -> int:
+        """Number of shots."""
         return int(self.shot_T[-1]) + 1
 
     @property
@@ -96,7 +98,7 @@ class Trajectory:
         return list(zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True))
 
     def shot(self, index: int) -> "Trajectory":
-        """Shot `index` alone, still in the common world frame."""
+        """Returns shot `index` alone, still in the common world frame."""
         start, end = self.spans[index]
         cut = slice(start, end)
         return dataclasses.replace(
@@ -109,28 +111,28 @@ class Trajectory:
         )
 
     def moved(self, pose_34: np.ndarray) -> "Trajectory":
-        """The same path seen from another world: every pose (and the stage) is left-multiplied by `pose_34`."""
+        """Returns the path in another world: every pose, and the stage, is multiplied by `pose_34` from the left."""
         stage = None if self.stage_34 is None else se3.compose(pose_34, self.stage_34)
         return dataclasses.replace(self, pose_T34=se3.compose(pose_34, self.pose_T34), stage_34=stage)
 
     def from_first_camera(self) -> "Trajectory":
-        """The same path with the first camera as the world frame."""
+        """Returns the path with the first camera as the world frame."""
         return self.moved(se3.inverse(self.pose_T34[0]))
 
     def retimed(self, spans: Sequence[tuple[int, int]], fps: float) -> "Trajectory":
-        """The same shots over other frames: every shot's whole path, sampled evenly from its first to its last pose.
+        """Returns the same shots over other frames: each shot's whole path, sampled evenly from first to last pose.
 
         Positions and intrinsics are interpolated linearly, rotations along the geodesic. `time_T` of the result are
-        the seconds at which this trajectory had the sampled poses, so that what moves on the stage keeps its pace
-        along the path.
+        the seconds at which this trajectory had the sampled poses: subjects on the stage then stand where they stood
+        when the camera was there.
 
         Args:
             spans: (start, end exclusive) of every shot in the new film, contiguous from 0 (`Layout.spans`). A shot of
-                one frame keeps its first pose.
+                one frame gets its first pose.
             fps: frames per second of the new film.
 
         Raises:
-            ValueError: spans that are not one per shot, contiguous and none empty.
+            ValueError: there is not one span per shot, or the spans are empty or not contiguous from 0.
         """
         spans = [(int(start), int(end)) for start, end in spans]
         if len(spans) != self.num_shots:
@@ -155,11 +157,13 @@ class Trajectory:
         )
 
     def resized(self, width: int, height: int) -> "Trajectory":
-        """The same path for images of `width` x `height` pixels: the horizontal field of view stays, pixels are square,
-        the principal point keeps its place in proportion; another aspect shows more or less above and below.
+        """Returns the path for images of `width` x `height` pixels.
+
+        The horizontal field of view stays, pixels become square, and the principal point keeps its relative place.
+        Another aspect ratio shows more or less above and below.
 
         Raises:
-            ValueError: a size that is not positive.
+            ValueError: the size is not positive.
         """
         if not (width > 0 and height > 0):
             raise ValueError(f"the image size must be positive, got {width}x{height}")
@@ -170,7 +174,15 @@ class Trajectory:
 
 
 def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:
-    """Raises ValueError naming the first pose that is not finite or not a rotation plus a translation."""
+    """Checks that poses [T, 3, 4] are finite and consist of a rotation and a translation.
+
+    Args:
+        pose_T34: the poses.
+        what: the word for a pose in error messages; default "pose".
+
+    Raises:
+        ValueError: names the first pose that is not finite, not rigid within `RIGID_TOLERANCE`, or a reflection.
+    """
     bad = ~np.isfinite(pose_T34).all((1, 2))
     if bad.any():
         raise ValueError(f"{what} {int(np.argmax(bad))} holds NaN or infinity")

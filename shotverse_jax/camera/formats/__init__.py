@@ -1,7 +1,7 @@
-"""Trajectory files: one module per format, a registry, reading and writing by name, suffix or content.
+"""Trajectory files: one module per format, and reading and writing by a format's name or a file's suffix or content.
 
-Every reader returns a `Trajectory` (camera-to-world, OpenCV camera axes) and raises ValueError, starting with the file
-name, for anything that is not a whole and rigid camera path. Conventions are in docs/formats.md.
+Every reader returns a `Trajectory` (camera-to-world, OpenCV camera axes). For anything that is not a complete and rigid
+camera path it raises ValueError with a message that starts with the file name. docs/formats.md lists the conventions.
 """
 
 import inspect
@@ -57,11 +57,11 @@ def read_trajectory(path: str | Path, fmt: str | None = None, **options) -> Traj
 
     Args:
         path: the file.
-        fmt: a name in `FORMATS`; None goes by suffix and content.
+        fmt: a name in `FORMATS`; None (default) recognises the format by suffix and content.
         **options: keyword options of that format's reader, e.g. `camera="cam05"` for recammaster.
 
     Raises:
-        ValueError: no such file, unknown format or option, or content that is not a valid camera path.
+        ValueError: the file does not exist, the format or an option is unknown, or the content is no valid camera path.
     """
     path = Path(path)
     form = _named(fmt) if fmt else FORMATS[_recognise(path)]
@@ -72,16 +72,16 @@ def read_trajectory(path: str | Path, fmt: str | None = None, **options) -> Traj
 
 
 def write_trajectory(trajectory: Trajectory, path: str | Path, fmt: str | None = None, **options) -> None:
-    """Writes a camera path whole or not at all, as `files.replacing` does: a COLMAP folder keeps its other files.
+    """Writes a camera path, whole or not at all, by `files.replacing`: a COLMAP folder keeps its other files.
 
     Args:
-        trajectory: what to write.
+        trajectory: the camera path.
         path: the file; missing folders above it are made.
-        fmt: a name in `FORMATS`; None goes by the suffix.
+        fmt: a name in `FORMATS`; None (default) takes the format of the suffix.
         **options: keyword options of that format's writer.
 
     Raises:
-        ValueError: unknown format or option, something the format cannot hold, or a place that cannot be written.
+        ValueError: the format or an option is unknown, the format cannot hold the path, or the file cannot be written.
     """
     path = Path(path)
     form = _named(fmt) if fmt else FORMATS[_by_suffix(path)]
@@ -120,7 +120,7 @@ def _check_options(name: str, function: Callable, options: dict) -> None:
 
 
 def _by_suffix(path: Path) -> str:
-    """The format named before the extension ("x.tum.txt"), else the one whose suffix fits the name best."""
+    """The format named before the extension ("x.tum.txt"), else the one with the longest suffix that ends the name."""
     name = path.name.lower()
     middle = FORMATS.get(Path(path.stem.lower()).suffix[1:])
     if middle and name.endswith(middle.extension):

@@ -1,4 +1,4 @@
-"""What every trajectory format shares: the `Format` record, strict parsing, timing, upright worlds."""
+"""Code that the trajectory formats share: the `Format` record, strict parsing, timing, upright worlds."""
 
 import dataclasses
 import functools
@@ -28,13 +28,13 @@ class Format:
     """One trajectory file format.
 
     Attributes:
-        name: what the user calls it.
-        suffixes: endings of file names it is chosen by, e.g. ".csv" or "camera_path.json"; the usual one first.
+        name: the name by which users choose it.
+        suffixes: endings of file names that mean this format, e.g. ".csv" or "camera_path.json"; the usual one first.
         description: one line for a help text.
-        convention: axes, matrix direction, unit and what is not stored, in one or two sentences.
-        read: (path, **options) → Trajectory, or None when the format is only written.
-        write: (trajectory, path, **options) → None, or None when it is only read.
-        folder: True when the format is a folder of files.
+        convention: axes, matrix direction, unit and missing values, in one or two sentences.
+        read: function of (path, **options) that returns a Trajectory; None when the format is only written.
+        write: function of (trajectory, path, **options); None when the format is only read.
+        folder: True when the format is a folder of files; default False.
     """
 
     name: str
@@ -47,15 +47,15 @@ class Format:
 
     @property
     def extension(self) -> str:
-        """What ends the name of a new file: ".json", ".glb", …; "" for folders."""
+        """The end of a new file's name: ".json", ".glb", …; "" for folders."""
         return Path(self.suffixes[0]).suffix or self.suffixes[0] if self.suffixes else ""
 
 
 def reader(function: Callable[..., Trajectory]) -> Callable[..., Trajectory]:
-    """Decorator of readers: every input error leaves as a ValueError that starts with the file name."""
+    """Decorates a reader: every input error becomes a ValueError whose message starts with the file name."""
 
     @functools.wraps(function)
-    def read(path, **options):
+    def named(path, **options):
         try:
             return function(Path(path), **options)
         except OSError as error:
@@ -63,11 +63,15 @@ def reader(function: Callable[..., Trajectory]) -> Callable[..., Trajectory]:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
-    return read
+    return named
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; ValueError when it is empty or binary."""
+    """Returns the text of a file.
+
+    Raises:
+        ValueError: the file is empty or binary.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -80,18 +84,21 @@ def read_text(path: Path) -> str:
 
 
 def data_lines(text: str, comments: bool = True) -> list[tuple[str, str]]:
-    """("line 7", stripped line) of the lines that are not blank; "#" lines are dropped with `comments`."""
+    """Returns ("line 7", stripped line) for every line that is not blank.
+
+    With `comments` (default) lines that start with "#" are dropped.
+    """
     lines = ((f"line {number}", line.strip()) for number, line in enumerate(text.split("\n"), 1))
     return [(where, line) for where, line in lines if line and not (comments and line.startswith("#"))]
 
 
 def number(token: str, where: str) -> float:
-    """One finite number of a text; ValueError that starts with `where`."""
+    """Reads one finite number; a ValueError about it starts with `where`."""
     try:
         value = float(token)
     except ValueError:
         value = None
-    if value is None or "_" in token:
+    if value is None or "_" in token:  # Python would read "1_000" as a number
         raise ValueError(f"{where}: '{token[:40]}' is not a number")
     if not np.isfinite(value):
         raise ValueError(f"{where}: holds NaN or infinity")
@@ -99,7 +106,13 @@ def number(token: str, where: str) -> float:
 
 
 def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str) -> np.ndarray:
-    """Lines of `columns` white-space separated numbers → float64 [N, columns]."""
+    """Reads lines of `columns` numbers, separated by white space, as float64 [N, columns].
+
+    `lines` come from `data_lines`; `meaning` names the columns in error messages.
+
+    Raises:
+        ValueError: there are no lines, or one does not have that many numbers.
+    """
     rows = []
     for where, text in lines:
         tokens = text.split()
@@ -112,7 +125,11 @@ def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str) -> np.
 
 
 def load_json(path: Path) -> Any:
-    """The parsed JSON of a file; ValueError with the place of a syntax error."""
+    """Returns the parsed JSON of a file.
+
+    Raises:
+        ValueError: the text is not JSON; the message has the place of the error.
+    """
     text = read_text(path)
     try:
         return json.loads(text)
@@ -123,7 +140,7 @@ def load_json(path: Path) -> Any:
 
 
 def numbers(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """A JSON value → finite float64 array of `shape`; ValueError that starts with `what`."""
+    """Returns a JSON value as a finite float64 array of `shape`; a ValueError about it starts with `what`."""
     wanted = "x".join(map(str, shape)) + " numbers" if shape else "a number"
     try:
         array = np.asarray(value)
@@ -137,7 +154,7 @@ def numbers(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 
 
 def positive(value: Any, what: str) -> float:
-    """A JSON value → a positive finite float."""
+    """Returns a JSON value as a positive, finite number; a ValueError about it starts with `what`."""
     result = float(numbers(value, (), what))
     if result <= 0:
         raise ValueError(f"{what} should be positive, got {result}")
@@ -145,7 +162,10 @@ def positive(value: Any, what: str) -> float:
 
 
 def pixels(value: Any, what: str) -> int:
-    """A JSON value → a positive whole number of pixels (512.0 is accepted, as in DataDoP predictions)."""
+    """Returns a JSON value as a positive whole number of pixels; 512.0 is accepted, as DataDoP predictions have it.
+
+    A ValueError about it starts with `what`.
+    """
     result = positive(value, what)
     if result != round(result) or result > 1e6:
         raise ValueError(f"{what} should be a whole number of pixels, got {result}")
@@ -153,10 +173,10 @@ def pixels(value: Any, what: str) -> int:
 
 
 def clean_poses(pose_T34: np.ndarray) -> np.ndarray:
-    """Checks that poses read from a file are rigid and rounds off their text noise: nearest rotation matrices.
+    """Checks that poses from a file are rigid, and replaces their rotations, rounded in the text, by the nearest exact.
 
     Raises:
-        ValueError: the first pose that is not finite, not rigid within the tolerance of `Trajectory`, or mirrored.
+        ValueError: a pose is not finite, not rigid within `RIGID_TOLERANCE`, or a reflection.
     """
     huge = np.abs(pose_T34[:, :, :3]).max((1, 2)) > 2  # large entries overflow in the test of orthonormality
     if huge.any():
@@ -166,7 +186,11 @@ def clean_poses(pose_T34: np.ndarray) -> np.ndarray:
 
 
 def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarray:
-    """Quaternions [T, 4], real part first, of norm 1 within 0.01 (text rounding) → rotations [T, 3, 3]."""
+    """Returns the rotations [T, 3, 3] of quaternions [T, 4], real part first.
+
+    Raises:
+        ValueError: a norm is further than 0.01 (rounding in the text) from 1; `what` names the pose.
+    """
     with np.errstate(over="ignore"):
         norm = np.sqrt((q_T4 * q_T4).sum(-1))
     bad = ~(np.abs(norm - 1) < 0.01)
@@ -177,16 +201,20 @@ def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarr
 
 
 def shot_numbers(values_T: np.ndarray, what: str) -> np.ndarray:
-    """The shot of every frame as int32; ValueError that starts with `what`."""
+    """Returns the shot of every frame as int32; a ValueError about them starts with `what`."""
     if (values_T != np.round(values_T)).any() or np.abs(values_T).max() > len(values_T):
         raise ValueError(f"{what} should hold whole numbers from 0")
     return values_T.astype(np.int32)
 
 
 def bare_path(pose_T34: np.ndarray, width: int, height: int, focal: float | None, **more) -> Trajectory:
-    """The trajectory of a file without lens, size and cuts: one shot unless `more`, further fields, says otherwise.
+    """Returns the trajectory of a file that stores neither lens nor size nor cuts.
 
-    focal: in pixels, a 35 mm lens on a 36 mm film back by default.
+    Args:
+        pose_T34: [T, 3, 4] poses.
+        width, height: image size in pixels.
+        focal: focal length in pixels; None means a 35 mm lens on a 36 mm film back.
+        **more: further fields of `Trajectory`; without `shot_T` there is one shot.
     """
     f = 35.0 / FILM_BACK_MM * width if focal is None else focal
     fields = {"shot_T": np.zeros(len(pose_T34), np.int32), **more}
@@ -194,14 +222,18 @@ def bare_path(pose_T34: np.ndarray, width: int, height: int, focal: float | None
 
 
 def times(trajectory: Trajectory) -> np.ndarray:
-    """[T] seconds: as recorded by the source, else frame / fps."""
+    """Returns the seconds [T] recorded by the source, else frame / fps."""
     return np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
 
 
 def timing(time_T: np.ndarray, fps: float | None) -> tuple[float, np.ndarray | None]:
-    """Seconds read from a file → (frames per second, recorded times or None where frame / fps says the same).
+    """Returns (frames per second, recorded times) for the time stamps [T] of a file, in seconds.
 
-    Files whose stamps are all equal (placeholders) have no times. `fps` overrules the mean rate of the stamps.
+    The recorded times are None when frame / fps gives the same, and when all stamps are equal, because such stamps are
+    placeholders. `fps` overrules the mean rate of the stamps.
+
+    Raises:
+        ValueError: time runs backwards, or the stamps cannot be seconds.
     """
     step = np.diff(time_T)
     if (step < 0).any():
@@ -218,20 +250,20 @@ def timing(time_T: np.ndarray, fps: float | None) -> tuple[float, np.ndarray | N
 
 
 def digits(value: float) -> str:
-    """A number for a text file: 12 significant digits, no negative zero."""
+    """Returns a number for a text file, with 12 significant digits and without negative zero."""
     return f"{value + 0.0:.12g}"
 
 
 def join(values) -> str:
-    """Numbers on one line, separated by blanks."""
+    """Returns numbers on one line, separated by blanks."""
     return " ".join(digits(value) for value in values)
 
 
 def upright(trajectory: Trajectory, axes_33: np.ndarray) -> np.ndarray:
-    """[T, 3, 4] camera-to-world poses for programs with a floor: OpenGL camera axes, world axes by `Y_UP` or `Z_UP`.
+    """Returns camera-to-world poses [T, 3, 4] for programs with a floor: OpenGL camera axes, world y up or z up.
 
     The world is the stage (origin on the floor below the subject) when the trajectory knows it, else the trajectory's
-    own world taken as y down.
+    own world, assumed to be y down. `axes_33` is `Y_UP` or `Z_UP`.
     """
     pose_T34 = trajectory.pose_T34
     if trajectory.stage_34 is not None:
@@ -240,12 +272,15 @@ def upright(trajectory: Trajectory, axes_33: np.ndarray) -> np.ndarray:
 
 
 def quaternions(pose_T34: np.ndarray) -> np.ndarray:
-    """[T, 4] unit quaternions, real part first, without sign jumps between neighbours (for interpolating programs)."""
+    """Returns unit quaternions [T, 4], real part first, without sign changes between neighbours.
+
+    q and -q are the same rotation, but programs that interpolate between them would turn the long way around.
+    """
     q_T4 = se3.rotation_to_quaternion(pose_T34[:, :, :3])
     jump = (q_T4[1:] * q_T4[:-1]).sum(-1) < 0
     return q_T4 * np.cumprod(np.concatenate([[1.0], np.where(jump, -1.0, 1.0)]))[:, None]
 
 
 def shot_name(index: int) -> str:
-    """Name of shot `index` (from 0) in files: shot_01, shot_02, …"""
+    """Returns the name of shot `index` (from 0) in files: shot_01, shot_02, …"""
     return f"shot_{index + 1:02d}"

@@ -1,7 +1,8 @@
 """A Python script that builds the film's cameras in Blender (written only; Blender 2.93 or newer).
 
-One camera per shot with location, rotation (quaternion) and, where it changes, lens keyed on every frame; linear keys;
-timeline markers bound to the cameras, so that playback and rendering cut by themselves. The film starts at frame 1.
+Every shot is one camera with keys for location, rotation (quaternion) and, where it changes, lens on every frame; keys
+are interpolated linearly. Timeline markers are bound to the cameras, so playback and rendering cut by themselves. The
+film starts at frame 1.
 Axes: OpenGL camera axes (x right, y up, looking along -z), z-up world. Unit: metres. Lens: millimetres on a 36 mm
 sensor, fx * 36 / W; the principal point becomes lens shift, non-square pixels the scene's pixel aspect (of frame 1).
 Conversion: the world is the stage (floor under the subject) when known, else the trajectory's own, turned from y down

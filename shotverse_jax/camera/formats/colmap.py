@@ -47,6 +47,7 @@ def read(path: Path, *, fps: float = common.FPS) -> Trajectory:
     ((width, height),) = sizes
     values = np.stack([row for _, _, row in images])
     w2c_T34 = se3.make(common.rotations_from_quaternions(values[:, :4], "image"), values[:, 4:])
+    # Images are sorted by name, so the frames of one folder are neighbours and a new number is a cut.
     shots = [SHOT.match(name) for name, _, _ in images]
     labels = np.array([int(shot[1]) for shot in shots] if all(shots) else [0] * len(shots))
     return Trajectory(

@@ -30,6 +30,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
     buffer = bytearray()
     views, accessors, nodes, cameras, samplers, channels = [], [], [], [], [], []
 
+    # A buffer view is a range of bytes, an accessor says how to read it; each array gets one of both.
     def add(array: np.ndarray) -> int:
         """Appends float32 values to the buffer; returns the accessor's number."""
         array = np.ascontiguousarray(array, np.float32).reshape(len(array), -1)

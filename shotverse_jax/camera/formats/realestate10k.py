@@ -25,7 +25,14 @@ MEANING = "time, fx, fy, cx, cy, 0, 0, world-to-camera 3x4"
 def read(
     path: Path, *, width: int = 1280, height: int = 720, fps: float | None = None, mirror_world: bool = False
 ) -> Trajectory:
-    """Reads one clip; `fps` overrules the rate of the time stamps (16 where all stamps are equal)."""
+    """Reads one clip.
+
+    Args:
+        path: the file.
+        width, height: size of the image in pixels, which the file does not store; default 1280 x 720.
+        fps: overrules the rate of the time stamps (16 where all stamps are equal).
+        mirror_world: accept a left-handed world and mirror it; default False.
+    """
     lines = common.data_lines(common.read_text(path), comments=False)
     if len(lines[0][1].split()) == 19:
         raise ValueError("line 1 should be the source's URL, got a line of 19 numbers")

@@ -33,7 +33,10 @@ def read(
     focal: float | None = None,
     fps: float = common.FPS,
 ) -> Trajectory:
-    """Reads camera `camera` ("cam05"; default the first), or every camera as one shot each with "all"."""
+    """Reads the camera named `camera` ("cam05"; None is the first), or with "all" every camera as a shot of its own.
+
+    `focal` is in pixels; None means a 35 mm lens.
+    """
     doc = common.load_json(path)
     if not isinstance(doc, dict) or not doc:
         raise ValueError("expected a JSON object with frame0, frame1, …")

@@ -42,6 +42,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
     stage.SetDefaultPrim(film)
     if trajectory.global_caption:
         film.SetCustomDataByKey("caption", trajectory.global_caption)
+    # USD multiplies row vectors from the left, so its matrices are the transposed ones.
     matrices = se3.to_44(common.upright(trajectory, common.Y_UP)).swapaxes(1, 2).tolist()
     for k, (start, end) in enumerate(trajectory.spans):
         camera = UsdGeom.Camera.Define(stage, f"/Film/{common.shot_name(k)}")

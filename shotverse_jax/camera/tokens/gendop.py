@@ -1,10 +1,11 @@
 """GenDoP's pose tokens: one shot ↔ 30 poses of ten integers, for its released checkpoints.
 
-Per pose: quaternion (w x y z), translation, fx / width, fy / height, log10 of the scale; camera axes OpenGL, relative
-to the first camera, translations divided by the largest one (GenDoP `core/provider.py`, `core/utils.py`). A value v
-falls into bin floor of its place on 0..256, both ends included, and is read back at the cell's lower edge. Three
-things of the original are kept because checkpoints learned them: that floor, the 30 poses being every fourth of 120
-frames (so the last three are never seen), and playback that spreads 120 frames over 29 intervals.
+A pose is a quaternion (w x y z), a translation, fx / width, fy / height and log10 of the scale. Poses have OpenGL
+camera axes and are relative to the first camera; translations are divided by the largest one (GenDoP
+`core/provider.py`, `core/utils.py`). A value is mapped to 0..256, both ends included, rounded down to a bin, and read
+back at the bin's lower edge. Three properties of the original are kept because checkpoints learned them: rounding down;
+the 30 poses are every fourth of 120 frames, so the last three frames are never seen; playback spreads 120 frames over
+29 intervals.
 """
 
 import dataclasses
@@ -29,7 +30,13 @@ _SPAN = np.asarray([2.0] * 7 + [10.0, 10.0, 4.0])
 
 @dataclasses.dataclass(frozen=True)
 class GenDoPTokens:
-    """A parsed sequence: [30, 3, 4] OpenCV poses of unit extent, fx / width, fy / height, log10 of the scale."""
+    """A parsed sequence.
+
+    Attributes:
+        pose_T34: [30, 3, 4] OpenCV poses, relative to the first camera; the longest translation is 1.
+        fx, fy: focal lengths divided by image width and height.
+        log_scale: log10 of the scale of the translations.
+    """
 
     pose_T34: np.ndarray
     fx: float
@@ -38,10 +45,15 @@ class GenDoPTokens:
 
 
 class GenDoPTokenizer:
-    """Encodes and decodes single shots as GenDoP does; the methods are those of `camera.tokenizer.PoseTokenizer`.
+    """Encodes and decodes single shots as GenDoP does; it has the methods of `camera.tokens.shotverse.PoseTokenizer`.
 
-    pred_scale: unit of decoded translations. The sequence holds log10 of the scale, and "pow10" undoes it; "none" keeps
-    the unit extent, as GenDoP's prediction files do; "exp" is the natural exponential its pictures were drawn with.
+    Attributes:
+        pred_scale: how the scale of decoded translations is computed from the sequence's log10 of it. "pow10" (default)
+            is the inverse. "none" leaves the longest translation at 1, as GenDoP's prediction files do. "exp" is the
+            natural exponential, with which GenDoP's pictures were drawn.
+
+    Raises:
+        ValueError: another `pred_scale`.
     """
 
     def __init__(self, pred_scale: Literal["none", "exp", "pow10"] = "pow10"):
@@ -50,10 +62,13 @@ class GenDoPTokenizer:
         self.pred_scale = pred_scale
 
     def encode(self, trajectory: Trajectory) -> np.ndarray:
-        """One shot → int32 ids [302], BOS … EOS. Shots of other than 120 frames are resampled over their whole length.
+        """Encodes one shot as int32 ids [302], BOS … EOS.
 
-        Values beyond the bins are clipped, as in the original: a scale outside 0.01..100, a focal length over ten
-        image sizes. Raises ValueError for more than one shot.
+        A shot of other than 120 frames is resampled over its whole length. Values beyond the bins are clipped, as in
+        the original: a scale outside 0.01..100, a focal length above ten image sizes.
+
+        Raises:
+            ValueError: the trajectory has more than one shot.
         """
         if trajectory.num_shots != 1:
             raise ValueError(f"GenDoP's tokens hold one shot, got {trajectory.num_shots}; encode each shot alone")
@@ -61,7 +76,7 @@ class GenDoPTokenizer:
         if len(pose_T34) != FRAMES:
             pose_T34 = se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, FRAMES))
         pose_T34 = _to_opengl(se3.relative(pose_T34[0], pose_T34[:: FRAMES // NUM_POSES]))
-        scale = np.linalg.norm(pose_T34[:, :, 3], axis=1).max() + 1e-5
+        scale = np.linalg.norm(pose_T34[:, :, 3], axis=1).max() + 1e-5  # a camera that stands still has no scale
         fx, fy = trajectory.intrinsics_T4[0, :2] / (trajectory.width, trajectory.height)
         shot = np.broadcast_to([fx, fy, np.log10(scale)], (NUM_POSES, 3))
         quaternion = se3.rotation_to_quaternion(pose_T34[:, :, :3])
@@ -72,10 +87,11 @@ class GenDoPTokenizer:
         return np.concatenate([[BOS], FIRST_BIN + bins.reshape(-1), [EOS]]).astype(np.int32)
 
     def parse(self, ids: np.ndarray) -> GenDoPTokens:
-        """ids [302] (anything after EOS ignored) → the 30 poses and the shot's values, unscaled.
+        """Reads ids [302]; anything after EOS is ignored. Translations are not scaled yet.
 
-        Raises ValueError where GenDoP would fall back to a static camera: another length, a special id among the bins,
-        a quaternion of zeros.
+        Raises:
+            ValueError: the sequence has another length, a special id among the bins, or a quaternion of zeros. GenDoP
+                would fall back to a static camera.
         """
         ids = np.asarray(ids)
         ends = np.flatnonzero(ids == EOS)
@@ -92,10 +108,16 @@ class GenDoPTokenizer:
         return GenDoPTokens(pose_T34, *(float(value) for value in values[0, 7:]))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]] | None = None, **fields) -> Trajectory:
-        """ids [302] → Trajectory over the frames of `spans`, one shot, by default GenDoP's 120; world = first camera.
+        """Decodes ids [302] to a trajectory of one shot; its world is the first camera.
 
-        `fields` are other fields of `Trajectory`. The image is 512x512 unless they name a size; focal lengths are the
-        sequence's own unless they hold `intrinsics_T4`. Raises ValueError as `parse`, and for more than one span.
+        Args:
+            ids: the sequence; anything after EOS is ignored.
+            spans: one (start, end exclusive) of frames; None (default) means GenDoP's 120 frames.
+            **fields: other fields of `Trajectory`. The image is 512x512 by default; focal lengths are those of the
+                sequence unless `intrinsics_T4` is given.
+
+        Raises:
+            ValueError: as `parse`, or there is more than one span.
         """
         spans = [(0, FRAMES)] if spans is None else spans
         if len(spans) != 1:

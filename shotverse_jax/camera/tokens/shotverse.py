@@ -1,11 +1,13 @@
 """ShotVerse's pose tokens: a multi-shot trajectory ↔ one flat sequence of integers.
 
-Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens, translation
-x y z then the rotation row-major (ShotVerse §3.1); a value in [-1, 1] falls into one of `bins` equal cells and is
-read back at the cell's centre. Translations are divided by one scale for the whole scene, the largest of them as they
-are told (in the world of the first camera or of the stage; later poses of a shot seen from its first, or from the one
-before) rounded up to a token, so the geometry between shots survives. That token, the first, lies on a log10 axis from
-1e-2 to 1e2.
+Layout: BOS, scale, [stage pose], poses of shot 1, SEP, poses of shot 2, …, EOS. A pose is 12 tokens: translation x y z,
+then the rotation row by row (ShotVerse §3.1). A value in [-1, 1] falls into one of `bins` equal cells and is read back
+at the cell's centre.
+
+`PoseTokenConfig.origin` chooses the world (first camera or stage) and `PoseTokenConfig.path` what later poses of a shot
+are relative to (the world, the shot's first pose, or the pose before). After both choices, all translations are divided
+by one scale, so the geometry between shots survives. The scale is the length of the longest translation, rounded up to
+a token; that token, the first after BOS, is a bin of log10 of the scale, from 1e-2 to 1e2.
 """
 
 import dataclasses
@@ -22,23 +24,29 @@ POSE_VALUES = 12
 
 
 def separator(bins: int) -> int:
-    """Id of SEP, the token between two shots: the first after the bins."""
+    """Returns the id of SEP, the token between two shots. It is the first id after the bins."""
     return FIRST_BIN + bins
 
 
 def header_length(config: PoseTokenConfig) -> int:
-    """Tokens between BOS and the first pose: the scale and, with the stage in the header, its pose."""
+    """Returns the number of tokens between BOS and the first pose: the scale and, with origin "header", the stage."""
     return 1 + (POSE_VALUES if config.origin == "header" else 0)
 
 
 def sequence_length(config: PoseTokenConfig, counts: list[int]) -> int:
-    """Tokens of a whole sequence, BOS and EOS included, for shots of `counts` poses."""
+    """Returns the length of a whole sequence, BOS and EOS included, for shots of `counts` poses."""
     return 1 + header_length(config) + POSE_VALUES * sum(counts) + len(counts)
 
 
 @dataclasses.dataclass(frozen=True)
 class PoseTokens:
-    """A parsed sequence: `scale` in world units, `stage_34` or None, and one [n, 3, 4] array of poses per shot."""
+    """A parsed sequence.
+
+    Attributes:
+        scale: world units per unit of the tokens.
+        stage_34: [3, 4] pose of the stage in the world; None when the tokens do not hold it.
+        shots: one [n, 3, 4] array of poses per shot, in world units and in the world.
+    """
 
     scale: float
     stage_34: np.ndarray | None
@@ -46,21 +54,27 @@ class PoseTokens:
 
 
 class PoseTokenizer:
-    """Encodes trajectories for the planner and decodes what it wrote."""
+    """Encodes trajectories for the planner and decodes the sequences it writes.
+
+    Attributes:
+        config: layout of the tokens.
+        sep: id of the token between two shots.
+    """
 
     def __init__(self, config: PoseTokenConfig):
         self.config = config
         self.sep = separator(config.bins)
 
     def pose_counts(self, spans: list[tuple[int, int]]) -> list[int]:
-        """Poses that stand for each shot, given the (start, end) frames of the shots."""
+        """Returns the number of poses of each shot, given the shots' (start, end exclusive) frames."""
         return [len(self.pose_frames(start, end)) for start, end in spans]
 
     def pose_frames(self, start: int, end: int) -> np.ndarray:
-        """Frames (fractional) at which a shot of frames [start, end) is sampled.
+        """Returns the frames, with fractions, whose poses stand for a shot of frames [start, end).
 
-        "every" takes the multiples of `every` inside the shot, the last pixel frame of each latent frame; a shot
-        shorter than that keeps its first frame. "count" spreads `count` poses from the first frame to the last.
+        With `config.poses` "every" these are the multiples of `config.every` inside the shot; with every = 4 that is
+        the last pixel frame of each latent frame. A shot without a multiple gets its first frame. With "count",
+        `config.count` poses are spread evenly from the first frame to the last.
         """
         if self.config.poses == "count":
             return np.linspace(start, end - 1, self.config.count)
@@ -68,9 +82,10 @@ class PoseTokenizer:
         return frames if len(frames) else np.array([float(start)])
 
     def encode(self, trajectory: Trajectory) -> np.ndarray:
-        """Trajectory → int32 ids [N], BOS … EOS.
+        """Encodes a trajectory as int32 ids [N], BOS … EOS.
 
-        Raises ValueError when the tokens need the stage pose and the trajectory has none.
+        Raises:
+            ValueError: the tokens need the stage pose and the trajectory has none.
         """
         if self.config.origin != "none" and trajectory.stage_34 is None:
             raise ValueError("these tokens need the stage pose, but this trajectory has none")
@@ -80,8 +95,11 @@ class PoseTokenizer:
             path = trajectory.from_first_camera()
         shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
         if self.config.path != "world":
+            # Relative to the first pose of the shot, or each to the pose before.
             origin = slice(1) if self.config.path == "shot" else slice(-1)
             shots = [np.concatenate([s[:1], se3.compose(se3.inverse(s[origin]), s[1:])]) for s in shots]
+        # The scale is measured on the translations that are written, not on those of the world: steps are much shorter
+        # than the path, and a scale of the whole path would leave them a few bins only.
         reach = [np.abs(np.linalg.norm(np.concatenate(shots)[:, :, 3], axis=-1)).max()]
         if self.config.origin == "header":
             reach.append(np.linalg.norm(path.stage_34[:, 3]))
@@ -97,9 +115,10 @@ class PoseTokenizer:
         return np.concatenate([*pieces, [EOS]]).astype(np.int32)
 
     def parse(self, ids: np.ndarray) -> PoseTokens:
-        """ids [N] (BOS … EOS, anything after EOS ignored) → scale and poses in world units, rotations in SO(3).
+        """Reads ids [N], BOS … EOS; anything after EOS is ignored. Rotations are projected to SO(3).
 
-        Raises ValueError for a sequence that breaks the layout, naming the first position that does.
+        Raises:
+            ValueError: the sequence breaks the layout; the message names the first position that does.
         """
         ids = np.asarray(ids)
         ends = np.flatnonzero(ids == EOS)
@@ -112,7 +131,7 @@ class PoseTokenizer:
         for start, end in bounds:
             if end <= start or (end - start) % POSE_VALUES:
                 raise ValueError(f"the shot at token {start + 1} has {max(end - start, 0)} tokens, not poses of 12")
-        bins = body - FIRST_BIN
+        bins = body - FIRST_BIN  # meaningless at SEP, which the bounds leave out
         wrong = np.flatnonzero(((bins < 0) | (bins >= self.config.bins)) & (body != self.sep))
         if len(wrong):
             raise ValueError(f"token {int(wrong[0]) + 1} has id {int(body[wrong[0]])}, which is not a pose value")
@@ -128,10 +147,17 @@ class PoseTokenizer:
         return PoseTokens(scale, stage, tuple(shots))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]], **fields) -> Trajectory:
-        """ids [N] → Trajectory over the frames of `spans`, poses between the sampled ones interpolated on SE(3).
+        """Decodes ids [N] to a trajectory whose world is the first camera.
 
-        `fields` are the other fields of `Trajectory` (intrinsics_T4, width, height, fps, captions, …). Raises
-        ValueError when the sequence holds another number of shots or poses than the spans ask for.
+        Poses between the sampled ones are interpolated on SE(3).
+
+        Args:
+            ids: the sequence.
+            spans: (start, end exclusive) frames of every shot.
+            **fields: the other fields of `Trajectory` (intrinsics_T4, width, height, fps, captions, …).
+
+        Raises:
+            ValueError: as `parse`, or the sequence has another number of shots or poses than the spans need.
         """
         tokens = self.parse(ids)
         counts = [len(shot) for shot in tokens.shots]
@@ -151,7 +177,7 @@ class PoseTokenizer:
         ).from_first_camera()
 
     def _scale_bin(self, reach):
-        """The smallest scale that `reach` does not exceed."""
+        """Bin of the smallest scale that `reach` does not exceed, so that no translation leaves [-1, 1]."""
         cell = (np.log10(reach + 1e-5) + 2) / 4 * self.config.bins
         return int(np.clip(np.ceil(cell - 0.5), 0, self.config.bins - 1))
 
@@ -175,5 +201,9 @@ class PoseTokenizer:
         return se3.make(se3.project_to_so3(value[:, 3:].reshape(-1, 3, 3)), value[:, :3] * scale)
 
     def _shift(self, later):
-        """Half a cell for the translations of poses that are told from another, so that a camera at rest is exact."""
+        """Half a cell, added to translations that are relative to another pose, else 0.
+
+        A zero would otherwise be the edge between two cells; moved by half a cell it is a centre and survives exactly,
+        so a camera at rest stays at rest.
+        """
         return 1 / self.config.bins if self.config.path != "world" and later else 0.0

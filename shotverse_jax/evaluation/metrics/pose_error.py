@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 
 from shotverse_jax.camera import se3
+from shotverse_jax.camera.similarity import similarity
 from shotverse_jax.camera.trajectory import Trajectory
 
 STILL = 1e-3
@@ -58,18 +59,6 @@ def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None
         "static_shots": float(sum(still)),
         "coverage": float(mask.mean()),
     }
-
-
-def similarity(source_N3: np.ndarray, target_N3: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale s, rotation R, translation t of least Σ |s R x + t - y|² (Umeyama 1991); s = 1 if all x are one point."""
-    source_mean, target_mean = source_N3.mean(0), target_N3.mean(0)
-    source, target = source_N3 - source_mean, target_N3 - target_mean
-    u, d, vt = np.linalg.svd(target.T @ source)
-    sign = np.asarray([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    spread = (source**2).sum()
-    scale = float((d * sign).sum() / spread) if spread > 0 else 1.0
-    return scale, rotation, target_mean - scale * rotation @ source_mean
 
 
 def _within(pose_T34: np.ndarray, shots: list[np.ndarray]) -> np.ndarray:

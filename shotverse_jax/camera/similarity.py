@@ -1,0 +1,27 @@
+"""Alignment of two sets of points by a similarity: scale, rotation and translation."""
+
+import numpy as np
+
+
+def similarity(source_N3: np.ndarray, target_N3: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Returns the similarity that brings one set of points nearest to another in the least-squares sense.
+
+    Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+
+    Args:
+        source_N3: [N, 3] points x.
+        target_N3: [N, 3] points y, in the same order.
+
+    Returns:
+        scale s, rotation R [3, 3] and translation t [3] that minimise Σ |s R x + t - y|². s is 1 when all x are one
+        point. R is never a reflection.
+    """
+    source_mean, target_mean = source_N3.mean(0), target_N3.mean(0)
+    source, target = source_N3 - source_mean, target_N3 - target_mean
+    u, d, vt = np.linalg.svd(target.T @ source)
+    # The best orthogonal matrix may be a reflection; turning the weakest axis around gives the best rotation.
+    sign = np.asarray([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = (u * sign) @ vt
+    spread = (source**2).sum()
+    scale = float((d * sign).sum() / spread) if spread > 0 else 1.0
+    return scale, rotation, target_mean - scale * rotation @ source_mean
