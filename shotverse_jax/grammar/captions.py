@@ -1,7 +1,7 @@
-"""Sentences of the film grammar: what a script says about a framing and a move, in many surface forms.
+"""Sentences of the film grammar: a framing and a move, written in many forms.
 
-Sentence patterns come in two lists, `TRAIN` and `HELD_OUT`; the test split is written with held-out patterns only.
-Words (verbs, sizes, angles) are shared: what is tested is a new way to say known things.
+Sentence patterns come in two lists, `TRAIN` and `HELD_OUT`; the test split is written with held-out patterns only. Both
+share their words (verbs, sizes, angles): the test asks whether new sentences about known things are understood.
 """
 
 import dataclasses
@@ -15,7 +15,20 @@ from shotverse_jax.grammar.moves import Framing, Segment
 
 @dataclasses.dataclass(frozen=True)
 class Patterns:
-    """Sentence patterns. {m3} {mg} {mb} {mn}: the move in third person, gerund, base form and as a noun phrase."""
+    """Sentence patterns. {m3}, {mg}, {mb} and {mn} are the move in third person, gerund, base form and as a noun phrase.
+
+    In patterns for several moves the letters a, b, c in the place of m are the first, second and third move.
+
+    Attributes:
+        frame: framing of the subject.
+        move: one move.
+        then: two moves of about equal length.
+        early: two moves, the first of them short.
+        late: two moves, the second of them short.
+        three: three moves.
+        joined: two moves at the same time; {a}, {b} are both in one form, {bg} and {b3} other forms of the second.
+        world: the scene.
+    """
 
     frame: tuple[str, ...]
     move: tuple[str, ...]
@@ -160,7 +173,10 @@ def _pick(rng: np.random.Generator, items):
 
 
 def _fill(pattern: str, fields: dict[str, str]) -> str:
-    """Fills a pattern and tidies what empty fields leave behind; {Name} asks for a capital, {NAME} for capitals."""
+    """Fills a pattern: {name} as it is, {Name} with a capital, {NAME} in capitals.
+
+    Empty fields leave doubled or leading punctuation, which is removed.
+    """
     words = dict(fields)
     words |= {key.capitalize(): value[:1].upper() + value[1:] for key, value in fields.items()}
     words |= {key.upper(): value.upper() for key, value in fields.items() if len(key) > 2}
@@ -173,13 +189,21 @@ def _fill(pattern: str, fields: dict[str, str]) -> str:
 
 
 def _article(text: str) -> str:
-    """a/an by sight: good enough for the phrases here."""
+    """Corrects "a" to "an" in the phrases that occur here."""
     return text.replace("a EWS", "an EWS").replace(" a extreme", " an extreme").replace("a eye", "an eye").replace(" a upward", " an upward")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """What a caption may call the subject: full phrase, short noun, pronoun as object, and its action."""
+    """The words a caption may use for the subject.
+
+    Attributes:
+        subject: full phrase, "a woman in a red coat".
+        short: short noun or name, "the woman".
+        pronoun: pronoun as an object, "her".
+        she: pronoun at the start of a sentence, "She".
+        action: what the subject does, "waiting"; may be "".
+    """
 
     subject: str
     short: str
@@ -189,6 +213,7 @@ class Words:
 
 
 def words_for(rng: np.random.Generator, kind: str, description: str, action: str) -> Words:
+    """Draws the words for a subject of a kind and an action of the stage."""
     pronoun, she = _GENDER.get(kind, ("it", "It"))
     short = _pick(rng, phrases.NAMES) if rng.random() < 0.25 else f"the {kind}"
     return Words(description, short, pronoun, she, _pick(rng, _ACTIONS[action]))
@@ -199,7 +224,7 @@ def _speed(width: float) -> str:
 
 
 def _move_forms(rng, segment: Segment, words: Words, patterns: Patterns) -> dict[str, str]:
-    """The move(s) of a segment as base form, third person, gerund and noun phrase."""
+    """The moves of a segment as base form "b", third person "3", gerund "g" and noun phrase "n"."""
     if not segment.moves:
         verb, noun = _pick(rng, phrases.VERBS["static"]), _pick(rng, phrases.NOUNS["static"])
         return {"b": verb, "3": phrases.third_person(verb), "g": phrases.gerund(verb), "n": noun}
@@ -242,7 +267,7 @@ def _tail(rng, pattern: str, subject: str) -> str:
 
 
 def aside(rng, words: Words) -> str:
-    """A sentence that says nothing about the camera: the story, the light, an object; some speak of other motions."""
+    """Draws a sentence that says nothing about the camera: story, light or objects. Some speak of other motions."""
     kind = rng.random()
     who = _pick(rng, (words.she, words.she, _pick(rng, phrases.NAMES), words.short))
     if kind < 0.3:
@@ -255,7 +280,7 @@ def aside(rng, words: Words) -> str:
 
 
 def move_sentence(rng, segments: tuple[Segment, ...], words: Words, patterns: Patterns) -> str:
-    """One sentence that says what the camera does over the shot."""
+    """Draws one sentence about the camera's moves over the shot."""
     fields = {"short": words.short, "does": _pick(rng, _DOES), "purpose": _pick(rng, phrases.PURPOSES)}
     forms = [_move_forms(rng, segment, words, patterns) for segment in segments]
     for letter, form in zip("m" if len(forms) == 1 else "abc", forms, strict=False):
@@ -265,13 +290,14 @@ def move_sentence(rng, segments: tuple[Segment, ...], words: Words, patterns: Pa
     elif len(forms) == 3:
         pattern = _pick(rng, patterns.three)
     else:
+        # The words must tell how long each move takes: "briefly …, then …".
         share = segments[0].share / (segments[0].share + segments[1].share)
         pattern = _pick(rng, patterns.early if share < 0.4 else patterns.late if share > 0.6 else patterns.then)
     return _article(_fill(pattern, fields))
 
 
 def frame_sentence(rng, framing: Framing, words: Words, patterns: Patterns) -> str:
-    """One sentence that says who is seen, how large, from which angle and side."""
+    """Draws one sentence about the framing: who is seen, how large, from which angle and side."""
     fields = {
         "size": _pick(rng, phrases.SIZES[framing.size]),
         "angle": _pick(rng, phrases.ANGLES[framing.angle]),
@@ -284,10 +310,18 @@ def frame_sentence(rng, framing: Framing, words: Words, patterns: Patterns) -> s
 
 
 def shot_caption(rng, framing: Framing, segments, words: Words, patterns: Patterns, pose_T34, shaky: bool) -> str:
-    """A whole shot caption: framing and move in either order, one of them alone, or a caption made from the tags.
+    """Draws the caption of a shot: framing and move in either order, the move alone, or a sentence made from the tags.
 
-    GenDoP's `Movement` style speaks of the camera only, from the motion tags of the poses; its directorial style is
-    "As the woman waits, the camera …", among the move patterns.
+    The latter is GenDoP's `Movement` style, which speaks of the camera only. Its directorial style, "As the woman
+    waits, the camera …", is among the move patterns.
+
+    Args:
+        rng: the random numbers.
+        framing, segments: the shot.
+        words: words for the subject.
+        patterns: `TRAIN` or `HELD_OUT`.
+        pose_T34: [T, 3, 4] poses of the shot, for the tags.
+        shaky: the camera is handheld, and the caption says so.
     """
     if rng.random() < 0.07:
         return motion_tags.describe(motion_tags.tag_shot(pose_T34), style=_pick(rng, ("plain", "film")))
@@ -309,7 +343,7 @@ def shot_caption(rng, framing: Framing, segments, words: Words, patterns: Patter
 
 
 def global_caption(rng, words: Words, other: str | None, patterns: Patterns) -> str:
-    """The caption of the scene: who, where, in what mood."""
+    """Draws the caption of the scene: who, where, in what mood. `other` describes a second subject, None for none."""
     subject = f"{words.subject} and {other}" if other else words.subject
     fields = {
         "subject": subject,
@@ -321,7 +355,7 @@ def global_caption(rng, words: Words, other: str | None, patterns: Patterns) -> 
 
 
 def misspell(rng: np.random.Generator, text: str) -> str:
-    """One or two slips of the keyboard: a letter lost, doubled, or swapped with its neighbour."""
+    """Returns a text with one or two typing errors: a letter lost, doubled, or swapped with its neighbour."""
     letters = list(text)
     for _ in range(1 + int(2 * rng.random())):
         i = int(rng.random() * (len(letters) - 1))

@@ -1,7 +1,9 @@
 """Geometry of the film grammar: framings and camera moves as poses over time, in stage coordinates.
 
-Stage coordinates: metres, y down, floor at y = 0. A camera state is (position, yaw, pitch, roll) with yaw to the
-right, pitch up and roll clockwise positive; its pose is R = Ry(yaw) Rx(pitch) Rz(roll), OpenCV axes.
+Stage coordinates: metres, y down, floor at y = 0. A camera state is (position, yaw, pitch, roll); yaw to the right,
+pitch up and roll clockwise are positive, and the pose is R = Ry(yaw) Rx(pitch) Rz(roll) with OpenCV axes.
+
+Array axes: N points in time; 3 coordinates x, y, z.
 """
 
 import dataclasses
@@ -18,7 +20,7 @@ DISTANCES = {
     "medium close": 1.5,
     "close": 1.0,
 }
-"""Camera to subject for a 1.7 m subject and a 35 mm lens (54° across), metres."""
+"""Distance in metres from the camera to a subject of 1.7 m, for a 35 mm lens (54° across)."""
 
 AIM = {"extreme wide": 0.5, "wide": 0.5, "medium wide": 0.6, "medium": 0.75, "medium close": 0.85, "close": 0.9}
 """Height the camera aims at, as a fraction of the subject's height."""
@@ -34,7 +36,7 @@ AZIMUTHS = {
     "left": -90.0,
     "front left": -45.0,
 }
-"""Camera's place around the subject in degrees, 0 where the subject faces, positive on the subject's right."""
+"""Direction of the camera seen from the subject, degrees: 0 is where it faces, positive is on its right."""
 
 ROTATIONS = {  # move: (axis of the state, sign)
     "yaw left": ("yaw", -1),
@@ -56,20 +58,29 @@ TRANSLATIONS = {  # move: (right, up, forward) in the camera's own, unpitched fr
     "crane up": (0, 1, -0.8),
     "crane down": (0, -1, 0.8),
 }
-ARCS = {"arc left": 1, "arc right": -1}  # sign of the azimuth change
+ARCS = {"arc left": 1, "arc right": -1}
+"""Sign of the change of azimuth."""
 TRACKS = ("lead", "follow", "track left", "track right")
 ANGLES = {"yaw": (58.0, 100.0), "pitch": (45.0, 64.0), "roll": (45.0, 85.0)}
+"""Degrees of the narrowest and of the widest turn; both are wide enough for the motion tags to see."""
 ARC_ANGLES = (58.0, 115.0)
 WHIP_ANGLES = (75.0, 120.0)
 _LEAD = {"move forward": 1.0, "move down": 1.0, "crane down": 1.0} | dict.fromkeys(
     ("move left", "move right", "arc left", "arc right"), 0.5
 )
+"""Share of a move that is made before the camera reaches the framing that the caption names."""
 SPEED_RANGE = {"slow": (0.0, 0.3), "normal": (0.3, 0.7), "fast": (0.7, 1.0)}
+"""Widths of moves that the words for a speed stand for: in one shot, a wider move is a faster one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Move:
-    """One camera move: its name (a key of `phrases.VERBS`) and how wide it is, 0 narrow to 1 wide."""
+    """One camera move.
+
+    Attributes:
+        name: a key of `phrases.VERBS`.
+        width: extent of the move, from 0 (narrow) to 1 (wide); default 0.5.
+    """
 
     name: str
     width: float = 0.5
@@ -77,7 +88,12 @@ class Move:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Moves made at the same time over a share of the shot. No moves at all is a static camera."""
+    """Moves made at the same time, over a part of the shot.
+
+    Attributes:
+        moves: the moves; none for a static camera.
+        share: length of the segment relative to the shot's other segments; default 1.
+    """
 
     moves: tuple[Move, ...]
     share: float = 1.0
@@ -85,11 +101,34 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """How the subject is framed: keys of DISTANCES, ELEVATIONS and AZIMUTHS."""
+    """How the subject is framed.
+
+    Attributes:
+        size: a key of `DISTANCES`.
+        angle: a key of `ELEVATIONS`.
+        side: a key of `AZIMUTHS`.
+    """
 
     size: str
     angle: str
     side: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mark:
+    """Where the subject of a shot stands, and how it walks during the shot.
+
+    Attributes:
+        feet: [3] point on the floor below the subject where the shot frames it, metres.
+        height: height of the subject, metres.
+        facing: direction it faces, radians; 0 is +z, positive turns to the right.
+        travel: [3] displacement of the subject during the shot, metres; tracking moves follow it.
+    """
+
+    feet: np.ndarray
+    height: float
+    facing: float
+    travel: np.ndarray
 
 
 @dataclasses.dataclass
@@ -103,23 +142,26 @@ class _State:
 def shot_poses(
     framing: Framing,
     segments: tuple[Segment, ...],
-    *,
-    target: np.ndarray,
-    height: float,
-    facing: float,
-    travel: np.ndarray,
+    mark: Mark,
     frames: int,
     ramp: float = 0.1,
     distance_factor: float = 1.0,
 ) -> np.ndarray:
-    """Camera-to-world poses [frames, 3, 4] of one shot in stage coordinates.
+    """Returns the camera poses of one shot.
 
-    target: subject's feet [3] where the shot frames it; height: subject's height in metres; facing: its yaw in
-    radians; travel: the subject's displacement [3] during the shot, which tracking moves follow; ramp: share of each
-    segment spent speeding up and slowing down.
+    Args:
+        framing: how the subject is framed.
+        segments: moves of the camera, in order.
+        mark: the subject.
+        frames: number of poses.
+        ramp: share of each segment in which the camera speeds up, and in which it slows down; default 0.1.
+        distance_factor: factor on the distance of the framing, for variety; default 1.
+
+    Returns:
+        [frames, 3, 4] camera-to-world poses in stage coordinates, metres.
     """
-    distance = DISTANCES[framing.size] * distance_factor * max(height, 0.9) / 1.7
-    state, aim = _frame(framing, target, height, facing, distance)
+    distance = DISTANCES[framing.size] * distance_factor * max(mark.height, 0.9) / 1.7
+    state, aim = _frame(framing, mark, distance)
     state = _lead_in(state, framing, segments, distance, aim)
     u = np.linspace(0, 1, frames)
     edges = np.concatenate([[0], np.cumsum([s.share for s in segments])])
@@ -127,8 +169,10 @@ def shot_poses(
     poses = np.empty((frames, 3, 4))
     for segment, start, end in zip(segments, edges[:-1], edges[1:], strict=True):
         inside = (u >= start - 1e-9) & (u <= end + 1e-9)
+        # One more point, at the segment's very end, is the state in which the next segment begins: the frames of two
+        # segments need not meet there.
         progress = _ease(np.append(np.clip((u[inside] - start) / (end - start), 0, 1), 1.0), ramp)
-        path = _run(state, segment, progress, distance, aim, travel * (end - start))
+        path = _run(state, segment, progress, distance, aim, mark.travel * (end - start))
         position, yaw, pitch, roll = path
         poses[inside] = _poses(position[:-1], yaw[:-1], pitch[:-1], roll[:-1])
         state = _State(position[-1], yaw[-1], pitch[-1], roll[-1])
@@ -136,7 +180,7 @@ def shot_poses(
 
 
 def handheld(pose_T34: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Adds the small sway of a shoulder camera: 5 mm and 0.6° of slow noise, below the motion-tag thresholds."""
+    """Adds the sway of a camera on a shoulder, about 5 mm and 0.6°, slow and below the motion tags' thresholds."""
     u = np.linspace(0, 2 * np.pi, len(pose_T34))[:, None]
     phase = rng.uniform(0, 2 * np.pi, (2, 6))
     sway = np.sin(u + phase[0]) + 0.5 * np.sin(2 * u + phase[1])
@@ -145,20 +189,23 @@ def handheld(pose_T34: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return se3.compose(pose_T34, shake)
 
 
-def _frame(framing, target, height, facing, distance):
+def _frame(framing: Framing, mark: Mark, distance: float):
     """Camera state that frames the subject as asked, and the point it aims at."""
-    aim = target + np.array([0.0, -max(AIM[framing.size] * height, 0.35), 0.0])
+    aim = mark.feet + np.array([0.0, -max(AIM[framing.size] * mark.height, 0.35), 0.0])
     elevation = np.radians(ELEVATIONS[framing.angle])
-    azimuth = facing + np.radians(AZIMUTHS[framing.side])
+    azimuth = mark.facing + np.radians(AZIMUTHS[framing.side])
     level = distance * np.cos(elevation)
     position = aim + np.array([level * np.sin(azimuth), -distance * np.sin(elevation), level * np.cos(azimuth)])
-    position[1] = min(position[1], -0.15)
+    position[1] = min(position[1], -0.15)  # a low camera stays above the floor
     drop = aim - position
     return _State(position, azimuth + np.pi, -np.arctan2(drop[1], np.hypot(drop[0], drop[2]))), aim
 
 
 def _lead_in(state, framing, segments, distance, aim):
-    """Moves the start back so that the first move ends on, or is centred on, the framing that was asked for."""
+    """Moves the start back, so that the first move ends on the asked framing or has it in its middle.
+
+    "Push in to a close-up" names the end of the move, "pull back from a close-up" its start.
+    """
     moves = next((s.moves for s in segments if s.moves), ())
     for move in moves:
         back = _LEAD.get(move.name, 0.0)
@@ -173,11 +220,12 @@ def _lead_in(state, framing, segments, distance, aim):
 
 
 def _run(state, segment, progress, distance, aim, travel):
-    """Position [n, 3], yaw, pitch, roll [n] along `progress` (0 → 1) of the moves of one segment."""
+    """Position [N, 3], yaw, pitch, roll [N] along `progress` [N] (0 → 1) of the moves of one segment."""
     n = len(progress)
     angle = {"yaw": np.full(n, state.yaw), "pitch": np.full(n, state.pitch), "roll": np.full(n, state.roll)}
     position = np.broadcast_to(state.position, (n, 3)).copy()
     turning = any(m.name in ROTATIONS for m in segment.moves) and len(segment.moves) > 1
+    # Rotations come first, because a camera that moves while it turns moves along its own, turning axes.
     for move in segment.moves:
         if move.name in ROTATIONS:
             axis, sign = ROTATIONS[move.name]
@@ -189,6 +237,7 @@ def _run(state, segment, progress, distance, aim, travel):
     for move in segment.moves:
         if move.name in ARCS:
             turn = ARCS[move.name] * np.radians(ARC_ANGLES[0] + move.width * (ARC_ANGLES[1] - ARC_ANGLES[0])) * progress
+            # Position and yaw turn together about the aim, which therefore keeps its place in the image.
             offset = position - aim
             cos, sin = np.cos(turn), np.sin(turn)
             x, z = offset[:, 0], offset[:, 2]
@@ -204,8 +253,9 @@ def _run(state, segment, progress, distance, aim, travel):
 
 
 def _glide(name, yaw, pitch, progress):
-    """Unit-reach displacement [n, 3] along the camera's own axes as it turns, integrated over `progress`."""
+    """Displacement [N, 3] of length 1 along the camera's own axes as it turns, integrated over `progress`."""
     right, up, forward = TRANSLATIONS[name]
+    # A push in goes where the camera looks; a truck or a crane stays level or upright when the camera is tilted.
     level = np.cos(pitch) if name in ("move forward", "move backward") else 1.0
     lift = forward * np.sin(pitch) if name in ("move forward", "move backward") else 0.0
     direction = np.stack(
@@ -216,6 +266,7 @@ def _glide(name, yaw, pitch, progress):
         ],
         axis=1,
     )
+    # Trapezoid rule. The first value counts too: a lead-in starts at a progress that is not 0.
     middle = (direction[1:] + direction[:-1]) / 2
     steps = middle * np.diff(progress)[:, None]
     return np.concatenate([direction[:1] * progress[0], steps]).cumsum(0)
@@ -231,7 +282,7 @@ def _poses(position, yaw, pitch, roll):
 
 
 def _ease(x, ramp):
-    """Progress with a trapezoid speed: it rises over the first `ramp` of the time and falls over the last."""
+    """Progress with a trapezoid speed, which rises over the first `ramp` of the time and falls over the last."""
     if ramp <= 0:
         return x
     top = 1 / (1 - ramp)
@@ -241,5 +292,8 @@ def _ease(x, ramp):
 
 
 def _whip(progress):
-    """All of the turn inside the second quarter of the time (negative progress, the lead-in, passes through)."""
+    """Progress of a whip pan: the whole turn is made in the second quarter of the time.
+
+    Negative progress, that of a lead-in, is returned as it is.
+    """
     return np.where(progress < 0, progress, np.clip((progress - 0.25) / 0.25, 0, 1))

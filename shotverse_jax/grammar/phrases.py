@@ -1,6 +1,6 @@
-"""The words of the film grammar: how people say a camera move, a shot size, an angle, a side.
+"""The words of the film grammar: what people call a camera move, a shot size, an angle, a side.
 
-A move has verb phrases (conjugated by `third_person` and `gerund`) and noun phrases. Nothing here knows geometry.
+A move has verb phrases (conjugated by `third_person` and `gerund`) and noun phrases. This file knows no geometry.
 """
 
 VERBS: dict[str, tuple[str, ...]] = {
@@ -241,7 +241,7 @@ TAILS: dict[str, tuple[str, ...]] = {
     "up": ("over {thing}", "above {thing}", "along {thing}", "to reveal {thing}", "toward {thing}", "past {thing}", "until we see {thing} below"),
     "down": ("to {thing}", "past {thing}", "along {thing}", "toward {thing}", "to the level of {thing}", "behind {thing}", "onto {thing}"),
 }  # fmt: skip
-"""What may follow a move: where it goes, past what, to reveal what."""
+"""Phrases that may follow a move: where it goes, what it passes, what it reveals."""
 
 TAIL_OF = {
     "yaw left": "yaw", "yaw right": "yaw", "whip left": "yaw", "whip right": "yaw", "pitch up": "pitch", "pitch down": "pitch",
@@ -260,7 +260,7 @@ _GERUND = {
 
 
 def third_person(phrase: str) -> str:
-    """Base form to third person: push in → pushes in."""
+    """Returns the third person of a verb phrase in base form: push in → pushes in."""
     verb, _, rest = phrase.partition(" ")
     if verb in _THIRD:
         verb = _THIRD[verb]
@@ -276,7 +276,7 @@ def third_person(phrase: str) -> str:
 
 
 def gerund(phrase: str) -> str:
-    """Base form to gerund: push in → pushing in."""
+    """Returns the gerund of a verb phrase in base form: push in → pushing in."""
     if phrase.startswith("do not "):
         return "not moving"
     verb, _, rest = phrase.partition(" ")

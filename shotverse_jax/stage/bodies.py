@@ -1,9 +1,12 @@
-"""How a scene's subjects and props are built from capsules, ellipsoids, boxes and cylinders, posed over time.
+"""Subjects and props built from capsules, ellipsoids, boxes and cylinders, posed over time.
 
 A body is drawn in its own frame (x to its right, y down, z forward, feet at y = 0) in units of its height, then
-scaled, turned by its yaw and put in its place. NumPy; times are a vector and all parts have a leading time axis.
+scaled, turned by its yaw and put in its place. All arrays are NumPy's and have a leading time axis.
+
+Array axes: T times; N parts; 3 coordinates x, y, z. Radii, colours and sizes are numbers.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +14,7 @@ import numpy as np
 from shotverse_jax.stage.scene import COLORS, Prop, Subject
 
 SOLIDS = ("ellipsoid", "box", "cylinder")
-"""Shapes stored as the affine map of their inside onto a unit shape: sphere, cube [-1, 1]^3, y-axis cylinder."""
+"""Shapes stored as an affine map to a unit shape: the unit sphere, the cube [-1, 1]³, the cylinder along the y axis."""
 
 _SKIN = (0.86, 0.64, 0.50)
 _HAIR = {"man": (0.20, 0.13, 0.09), "woman": (0.30, 0.14, 0.07), "child": (0.72, 0.52, 0.24)}
@@ -23,15 +26,20 @@ _DARK = (0.08, 0.09, 0.11)
 _GLASS = (0.16, 0.22, 0.29)
 _LAMP = (1.0, 0.95, 0.70)
 _GLOW = (0.35, 0.95, 0.95)
-_SEATED = 0.04  # heights that a sitting person is lower than a standing one
+_SEATED = 0.04  # how much lower a sitting person is, in heights of the person
 
 
 class Parts:
-    """Collects the parts of one body in its own frame and puts them into the stage."""
+    """Collects the parts of one body in its own frame and puts them into the stage.
+
+    Attributes:
+        frames: number of times T.
+        lift: number or [T], how far down (along y) the whole body moves, in heights; feet then touch the floor.
+    """
 
     def __init__(self, frames: int):
         self.frames = frames
-        self.lift = 0.0  # [T] or number: how far down (y) the whole body is moved, so that its feet touch the floor
+        self.lift = 0.0
         self._ends, self._radii, self._capsule_colors = [], [], []
         self._solids = {shape: [] for shape in SOLIDS}
 
@@ -44,23 +52,40 @@ class Parts:
         return out
 
     def capsule(self, a, b, radius: float, color) -> None:
-        """A round rod from `a` to `b`; a ball when they are the same point."""
+        """Adds a rod with round ends from `a` to `b`; it is a ball when they are one point."""
         self._ends.append((self._point(a), self._point(b)))
         self._radii.append(radius)
         self._capsule_colors.append(color)
 
     def ball(self, center, radius: float, color) -> None:
+        """Adds a ball."""
         self.capsule(center, center, radius, color)
 
     def solid(self, shape: str, center, half, color, roll: float = 0.0) -> None:
-        """A shape of `SOLIDS` with half sizes along its axes, rolled about z (a quarter turn lays y along x)."""
+        """Adds a shape of `SOLIDS`.
+
+        Args:
+            shape: word of `SOLIDS`.
+            center: its middle.
+            half: [3] half sizes along its own axes.
+            color: RGB in [0, 1].
+            roll: rotation about z in radians; a quarter turn brings its y axis to the x axis. Default 0.
+        """
         c, s = math.cos(roll), math.sin(roll)
         rotation = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         self._solids[shape].append((self._point(center), rotation / np.array(half), color))
 
     def placed(self, scale: float, yaw_T: np.ndarray, position_T3: np.ndarray) -> dict:
-        """{shape: (rows, colours [N, 3])} in the stage; capsule rows [T, N, 7] = a, b - a, radius, solid rows
-        [T, N, 3, 4] = the affine map of a stage point into the unit shape."""
+        """Returns the parts in stage coordinates, as {shape: (rows, colours [N, 3])}.
+
+        Rows of "capsule" are [T, N, 7]: one end, the way to the other end, the radius. Rows of the `SOLIDS` are
+        [T, N, 3, 4]: the affine map of a point of the stage into the unit shape.
+
+        Args:
+            scale: height of the body in metres.
+            yaw_T: yaw in radians, positive to the left.
+            position_T3: point on the floor below the body, metres.
+        """
         cos, sin, zero = np.cos(yaw_T), np.sin(yaw_T), np.zeros_like(yaw_T)
         turn_T33 = np.stack([cos, zero, -sin, zero, zero + 1, zero, sin, zero, cos], -1).reshape(-1, 3, 3)
         lift_T = np.broadcast_to(self.lift, self.frames)
@@ -75,6 +100,7 @@ class Parts:
         for shape, items in self._solids.items():
             if not items:
                 continue
+            # q = A Rᵀ (p - centre) / scale, kept as [A Rᵀ / scale | -A Rᵀ centre / scale].
             center = np.einsum("tij,ntj->tni", turn_T33, np.array([i[0] for i in items])) * scale + position_T3[:, None]
             linear = np.einsum("tij,njk->tnki", turn_T33, np.array([i[1] for i in items])) / scale
             rows = np.concatenate([linear, -linear @ center[..., None]], -1)
@@ -83,7 +109,7 @@ class Parts:
 
 
 def subject_parts(subject: Subject, time_T: np.ndarray) -> dict:
-    """The parts of a subject at `time_T` seconds, as `Parts.placed` returns them."""
+    """Returns the parts of a subject at `time_T` seconds, as `Parts.placed` does."""
     parts = Parts(len(time_T))
     draw = {"robot": _robot, "dog": _dog, "horse": _horse, "car": _car}.get(subject.kind, _person)
     draw(parts, subject, time_T)
@@ -91,7 +117,7 @@ def subject_parts(subject: Subject, time_T: np.ndarray) -> dict:
 
 
 def prop_parts(prop: Prop) -> dict:
-    """The parts of a prop (one time step), as `Parts.placed` returns them."""
+    """Returns the parts of a prop at one time (T = 1; props stand still), as `Parts.placed` does."""
     parts, color = Parts(1), COLORS[prop.color]
     if prop.shape == "box":
         parts.solid("box", (0, -0.5, 0), (0.5, 0.5, 0.5), color)
@@ -111,9 +137,10 @@ def prop_parts(prop: Prop) -> dict:
 
 
 def _stride(subject: Subject, time_T: np.ndarray, length: float):
-    """Phase of the gait in radians; one turn per `length` heights of way. None when it does not walk."""
+    """Phase of the gait in radians, a full turn for every `length` heights of way; None when it does not walk."""
     if subject.action != "walk":
         return None
+    # The legs move as at 0.8 m/s at least, however slowly the body goes.
     return 2 * math.pi * time_T * max(subject.speed, 0.8) / (length * subject.height)
 
 
@@ -124,16 +151,17 @@ def _limb(start, length: float, angle):
 
 
 def _skeleton(parts: Parts, subject: Subject, time_T: np.ndarray, shoulder: float, hip: float):
-    """Joints (legs, arms) of a two-legged body: per side (-1 left, 1 right) hip, knee, ankle; shoulder, elbow, hand.
+    """Joints of a body with two legs: {side: [hip, knee, ankle]} and {side: [shoulder, elbow, hand]}; side is -1 or 1.
 
-    The body is lifted so that the lower foot stays on the floor. Who sits is perched on a high stool, so that the head
-    is about where framings of a standing person look for it.
+    -1 is left and 1 right. The body is moved down or up until the lower foot is on the floor. Someone who sits is on a
+    high stool, so the head is about where the framings of a standing person expect it.
     """
     phase = _stride(subject, time_T, 0.8)
     sits = subject.action == "sit"
     legs, lowest = {}, []
     for side in (-1, 1):
         swing = 0.0 if phase is None else 0.5 * side * np.sin(phase)
+        # A leg bends most while it swings forward, a quarter of the phase after it was furthest back.
         bend = 0.04 if phase is None else 0.12 + 0.45 * (1 + np.cos(phase + (0 if side > 0 else math.pi))) / 2
         if sits:
             swing, bend = 1.15, 1.0
@@ -146,7 +174,7 @@ def _skeleton(parts: Parts, subject: Subject, time_T: np.ndarray, shoulder: floa
     arms = {}
     for side in (-1, 1):
         top = (side * shoulder, -0.795, 0.0)
-        swing = 0.0 if phase is None else -0.45 * side * np.sin(phase)
+        swing = 0.0 if phase is None else -0.45 * side * np.sin(phase)  # against the leg of the same side
         elbow = _limb((side * (shoulder + 0.035), top[1], 0.0), 0.16, swing)
         hand = _limb((side * (shoulder + 0.045), elbow[1], elbow[2]), 0.155, swing + 0.18)
         if sits:
@@ -233,38 +261,45 @@ def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
         _stool(parts)
 
 
-def _trot(parts: Parts, phase, *, half: float, front: float, back: float, top: float, size, color, hoof) -> None:
-    """Four legs of two bones from `y = -top` to the floor; diagonal pairs swing together."""
-    upper, lower = size
+@dataclasses.dataclass(frozen=True)
+class _Legs:
+    """Four legs, in heights of the body: places of the hips (`half` to the sides, `front` and `back` along z, `top`
+    above the floor) and radii of upper bone, lower bone and hoof."""
+
+    half: float
+    front: float
+    back: float
+    top: float
+    upper: float
+    lower: float
+    hoof: float
+
+
+_DOG_LEGS = _Legs(half=0.12, front=0.30, back=-0.34, top=0.48, upper=0.068, lower=0.048, hoof=0.055)
+_HORSE_LEGS = _Legs(half=0.085, front=0.27, back=-0.28, top=0.46, upper=0.050, lower=0.032, hoof=0.036)
+
+
+def _trot(parts: Parts, legs: _Legs, phase, color, hoof_color) -> None:
+    """Draws four legs of two bones each. Diagonal pairs swing together, as in a trot."""
     lowest = []
     for side in (-1, 1):
-        for z, sign in ((front, side), (back, -side)):
+        for z, sign in ((legs.front, side), (legs.back, -side)):
             swing = 0.0 if phase is None else 0.42 * sign * np.sin(phase)
             fold = 0.0 if phase is None else 0.55 * np.maximum(0.0, sign * np.cos(phase))
-            hip = (side * half, -top, z)
-            knee = _limb(hip, 0.5 * top, swing)
-            foot = _limb(knee, 0.5 * top - hoof[0], swing - fold)
-            parts.capsule(hip, knee, upper, color)
-            parts.capsule(knee, foot, lower, color)
-            parts.ball(foot, hoof[0], hoof[1])
+            hip = (side * legs.half, -legs.top, z)
+            knee = _limb(hip, 0.5 * legs.top, swing)
+            foot = _limb(knee, 0.5 * legs.top - legs.hoof, swing - fold)
+            parts.capsule(hip, knee, legs.upper, color)
+            parts.capsule(knee, foot, legs.lower, color)
+            parts.ball(foot, legs.hoof, hoof_color)
             lowest.append(np.broadcast_to(foot[1], parts.frames))
-    parts.lift = -hoof[0] - np.max(lowest, axis=0)
+    parts.lift = -legs.hoof - np.max(lowest, axis=0)
 
 
 def _dog(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
     dark = tuple(0.55 * c for c in color)
-    _trot(
-        parts,
-        _stride(subject, time_T, 1.1),
-        half=0.12,
-        front=0.30,
-        back=-0.34,
-        top=0.48,
-        size=(0.068, 0.048),
-        color=color,
-        hoof=(0.055, dark),
-    )
+    _trot(parts, _DOG_LEGS, _stride(subject, time_T, 1.1), color, dark)
     parts.solid("ellipsoid", (0, -0.56, 0.20), (0.175, 0.195, 0.26), color)
     parts.solid("ellipsoid", (0, -0.57, -0.20), (0.150, 0.160, 0.30), color)
     parts.capsule((0, -0.62, 0.34), (0, -0.80, 0.50), 0.095, color)
@@ -281,17 +316,7 @@ def _dog(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 def _horse(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
     mane = (0.10, 0.07, 0.06) if subject.color != "black" else (0.24, 0.22, 0.22)
-    _trot(
-        parts,
-        _stride(subject, time_T, 0.95),
-        half=0.085,
-        front=0.27,
-        back=-0.28,
-        top=0.46,
-        size=(0.050, 0.032),
-        color=color,
-        hoof=(0.036, mane),
-    )
+    _trot(parts, _HORSE_LEGS, _stride(subject, time_T, 0.95), color, mane)
     parts.solid("ellipsoid", (0, -0.52, 0.16), (0.135, 0.150, 0.22), color)
     parts.solid("ellipsoid", (0, -0.52, -0.02), (0.130, 0.130, 0.32), color)
     parts.solid("ellipsoid", (0, -0.54, -0.22), (0.135, 0.145, 0.19), color)

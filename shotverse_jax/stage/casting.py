@@ -1,4 +1,4 @@
-"""From the words of captions to something to look at: who is on the stage, in which colour, doing what, where."""
+"""Casting: the words of captions become a scene. Who is on the stage, in which colour, doing what, and where."""
 
 import dataclasses
 import re
@@ -57,17 +57,18 @@ _FACING_WORDS = (
 
 
 def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None) -> Scene:
-    """The scene that captions speak of, by simple word matching; the same captions always give the same scene.
+    """Returns the scene that captions describe, by simple word matching; equal captions always give an equal scene.
 
-    The first two different beings named become the subjects, with the colour word nearest to each. A second one
-    stands in front of the first and faces it when the captions speak of a talk or of shooting over a shoulder, beside
-    it otherwise. The first does what is said first, unless it would walk into the second; who stands beside it walks
-    along where the captions have them go together. What is not named gets a default: a man or woman by pronoun, else a
-    woman in a red coat, by day.
+    The first two different beings that are named become the subjects; each gets the colour word nearest to it. The
+    second subject stands in front of the first and faces it when the captions mention a talk or a camera over a
+    shoulder, else beside it. The first subject does the first action named, unless it would walk into the second. A
+    second subject beside it walks along when the captions let them go together. Defaults: without a noun a pronoun
+    decides between man and woman; without either it is a woman in a red coat; the sky is that of day.
 
     Args:
         captions: the scene's caption first, then one caption per shot; any may be "".
-        seconds: duration of the film; sets how fast a subject walks, as in the grammar. None assumes 4 s per shot.
+        seconds: duration of the film. It sets how fast a subject walks, as in the grammar. None (default) means 4 s per
+            shot.
     """
     said = " . ".join(captions).lower()
     captions = [_plain(caption) for caption in captions]
@@ -75,6 +76,7 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
     shots = max(len(captions) - 1, 1)
     pace = WALK_PER_SHOT * shots / (seconds or 4.0 * shots)
     cast = _cast(text) or [(_pronoun(text), None)]
+    # The scene's own caption decides about the action before those of the shots, which often speak of moments.
     action = _first(_ACTION_WORDS, [_about_people(caption) for caption in (*captions[:1], text)], "stand")
     faces = len(cast) == 2 and bool(re.search(_FACING_WORDS, text))
     if action == "walk" and faces:
@@ -85,6 +87,7 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
         does = action if (index == 0 or together) and action in KINDS[kind].actions else "stand"
         people.append(Subject(kind, color or _USUAL.get(kind, "red"), does, speed=pace if does == "walk" else 0.0))
     if len(people) == 2:
+        # Two alike could not be told apart in the picture.
         if people[0].kind == people[1].kind and people[0].color == people[1].color:
             people[1] = dataclasses.replace(people[1], color="green" if people[0].color != "green" else "blue")
         people[1] = beside(people[0], people[1], facing=faces)
@@ -97,7 +100,7 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
 
 
 def _plain(caption: str) -> str:
-    """Lower case, with the expressions of `_READ_AS` replaced."""
+    """A caption in lower case, with the expressions of `_READ_AS` replaced."""
     text = caption.lower()
     for pattern, plain in _READ_AS.items():
         text = re.sub(pattern, plain, text)
@@ -105,13 +108,13 @@ def _plain(caption: str) -> str:
 
 
 def _about_people(text: str) -> str:
-    """The sentences that speak of someone: what water or a camera does is not an action."""
+    """The sentences about a being. Water that runs and a camera that turns are no actions of a subject."""
     someone = {*_KIND_OF, *_PRONOUNS, *_PAIRS, "they", "character", "who"}
     return " . ".join(s for s in re.split(r"[.;]", text) if someone & set(re.findall(r"[a-z]+", s)))
 
 
 def _cast(text: str) -> list[tuple[str, str | None]]:
-    """Up to two (kind, colour) in the order of their first mention."""
+    """Up to two (kind, colour), in the order of their first mention; a colour that is not named is None."""
     words = re.findall(r"[a-z]+|[.;]", text)
     kinds = [_KIND_OF.get(w) or _KIND_OF.get(w[:-1] if w.endswith("s") else "") for w in words]
     found: list[tuple[str, str | None]] = []
@@ -119,6 +122,7 @@ def _cast(text: str) -> list[tuple[str, str | None]]:
         if kind is None:
             continue
         color = _color_near(words, kinds, i)
+        # Same kind, and no other colour: the same being again.
         if any(k == kind and (color is None or c in (color, None)) for k, c in found):
             if color:  # "a man … the man in the blue jacket" is one man
                 found = [(k, color if k == kind and c is None else c) for k, c in found]
@@ -130,7 +134,10 @@ def _cast(text: str) -> list[tuple[str, str | None]]:
 
 
 def _color_near(words: list[str], kinds: list[str | None], i: int) -> str | None:
-    """The colour before a noun ("a brown dog") or shortly after ("a man in a green jacket"), not past another noun."""
+    """The colour named before noun `i` ("a brown dog") or shortly after it ("a man in a green jacket").
+
+    The search ends at another noun and at the end of the sentence.
+    """
     for j in range(i - 1, max(i - 3, -1), -1):
         if kinds[j] or words[j] in ".;":
             break
@@ -146,6 +153,7 @@ def _color_near(words: list[str], kinds: list[str | None], i: int) -> str | None
 
 
 def _pronoun(text: str) -> str:
+    """The kind that the first pronoun means; a woman without one."""
     return next((_PRONOUNS[w] for w in re.findall(r"[a-z]+", text) if w in _PRONOUNS), "woman")
 
 

@@ -1,4 +1,4 @@
-"""The stage through the cameras of a trajectory: where the stage is in its world, and the frames seen there."""
+"""The stage filmed by a trajectory: the place of the stage in the trajectory's world, and the frames."""
 
 from collections.abc import Iterator
 
@@ -15,20 +15,24 @@ _USUAL_DISTANCE = 3.0
 
 
 def implied_stage(trajectory: Trajectory) -> np.ndarray:
-    """A stage [3, 4] in the world of a trajectory that does not say where its floor and subject are.
+    """Returns a plausible stage [3, 4] in the world of a trajectory whose floor and subject are unknown.
 
-    Gravity is the direction most square to all cameras' right axes (cameras rarely roll), of the sign of their mean
-    down axis, which decides alone where the right axes leave it open. The subject stands at the point nearest to all
-    optical axes, drawn weakly to 3 m in front of each camera, so that parallel axes have an answer; if it falls behind
-    the cameras it is 3 m in front of the first. The floor is 1.6 m below the first camera, or 0.2 m below the lowest
-    camera if that is lower. The subject faces the first camera. Lengths are taken as metres.
+    Gravity is the direction most perpendicular to the right axes of all cameras, since cameras rarely roll; its sign,
+    and the direction itself where the right axes leave it open, come from the mean down axis. The subject is at the
+    point nearest to all optical axes; a weak pull to 3 m in front of each camera decides where the axes are parallel.
+    If that point is behind the cameras, the subject is 3 m in front of the first one. The floor is 1.6 m below the
+    first camera, or 0.2 m below the lowest camera if that is lower. The subject faces the first camera. Units of length
+    are assumed to be metres.
     """
     eye_T3 = trajectory.pose_T34[:, :, 3]
     right_T3, down_T3, forward_T3 = (trajectory.pose_T34[:, :, i] for i in range(3))
+    # The eigenvector of the smallest eigenvalue has the least sum of squared products with the right axes; the small
+    # second term chooses among directions that are equally good.
     spread = right_T3.T @ right_T3 - 0.01 * down_T3.T @ down_T3
     gravity = np.linalg.eigh(spread)[1][:, 0]
     gravity = gravity if gravity @ down_T3.sum(0) >= 0 else -gravity
 
+    # Least squares: I - f fᵀ takes the part of a difference that is perpendicular to the optical axis f.
     across_T33 = np.eye(3) - forward_T3[:, :, None] * forward_T3[:, None]
     weak = 0.02
     ahead_T3 = eye_T3 + _USUAL_DISTANCE * forward_T3
@@ -50,16 +54,24 @@ def implied_stage(trajectory: Trajectory) -> np.ndarray:
 
 
 def stage_poses(trajectory: Trajectory) -> np.ndarray:
-    """[T, 3, 4] poses in the frame of the stage, metres; without `stage_34` that of `implied_stage`."""
+    """Returns the poses [T, 3, 4] in the stage's frame, metres; without `stage_34` the stage is `implied_stage`."""
     stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
     return se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
 
 
 def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:
-    """Each frame [height, width, 3] uint8 of the stage through the trajectory's cameras, without burn-in.
+    """Renders the stage through the trajectory's cameras, without burned-in text.
 
-    Props that a camera stands in or looks through on its way to the subject are taken away. The stage's clock is
-    `trajectory.time_T` from its first frame on, without it the film's own.
+    Props in which a camera stands, or which are between a camera and the subject, are taken away. Time on the stage is
+    `stage_clock`.
+
+    Args:
+        trajectory: the cameras.
+        scene: the stage.
+        width, height: size of the frames in pixels.
+
+    Yields:
+        each frame, [height, width, 3] uint8.
     """
     pose_T34 = stage_poses(trajectory)
     scene = scene.clear_views(pose_T34[:, :, 3])
@@ -69,6 +81,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
 
     pending = None
     for start in range(0, len(trajectory), _BATCH):
+        # The last batch is filled with the last frame, so all batches use one compiled program.
         index = np.minimum(np.arange(start, start + _BATCH), len(trajectory) - 1)
         frames = render(primitives(scene, time_T[index]), pose_T34[index], lens_T4[index], width, height)
         if pending is not None:  # the next frames are computed while these are used
@@ -78,7 +91,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
 
 
 def stage_clock(trajectory: Trajectory) -> np.ndarray:
-    """[T] seconds since the first frame, as they pass on the stage."""
+    """Returns the seconds [T] that have passed on the stage since the first frame: `time_T`, else those of the film."""
     if trajectory.time_T is None:
         return np.arange(len(trajectory)) / trajectory.fps
     return trajectory.time_T - trajectory.time_T[0]

@@ -1,10 +1,12 @@
 """An analytic ray caster for stage scenes: colour, exact depth and instance masks of every frame.
 
-Pixel convention: pixel (row i, column j) covers [j, j+1] x [i, i+1] and its centre is at (u, v) = (j + 0.5, i + 0.5);
-intrinsics fx, fy, cx, cy are in these coordinates, so cx = width / 2 looks through the middle of the image.
-Rays are not normalised: their z in the camera is 1, so the ray parameter is the z-depth.
+Pixels: pixel (row i, column j) covers [j, j+1] x [i, i+1], so its centre is at (u, v) = (j + 0.5, i + 0.5). The
+intrinsics fx, fy, cx, cy are in these coordinates; cx = width / 2 is the middle of the image.
+Rays are not normalised: their z in the camera is 1, so the ray parameter t is the z-depth.
+Scenes: all have the same array shapes, so one compiled program serves all; loops run over the parts in use only.
 
-Every scene has the same array shapes, so one compiled program serves all; loops run over the parts in use only.
+Array axes: T frames; P rays; N parts of one shape; 3 coordinates or colour channels. In the inner functions points and
+rays are lists of three [P] arrays, which keeps the long axis last.
 """
 
 import functools
@@ -18,9 +20,9 @@ from shotverse_jax.stage.bodies import SOLIDS, prop_parts, subject_parts
 from shotverse_jax.stage.scene import COLORS, FLOORS, Scene
 
 CAPACITY = {"capsule": 96, "ellipsoid": 40, "box": 48, "cylinder": 48}
-"""Parts of each shape a scene may have; enough for the largest scene `Scene` accepts."""
+"""The most parts of each shape in a scene; enough for the largest scene that `Scene` accepts."""
 NEAR = 0.05
-"""Nothing nearer than this z-depth is seen, metres; surfaces are seen from outside only."""
+"""Surfaces nearer than this z-depth (metres) are not seen; surfaces are seen from outside only."""
 
 _SKY_LOOKS = {  # zenith, horizon, sun light, sky light on surfaces
     "day": ((0.25, 0.47, 0.82), (0.76, 0.86, 0.95), (0.92, 0.87, 0.78), (0.46, 0.50, 0.56)),
@@ -31,11 +33,17 @@ _SKY_LOOKS = {  # zenith, horizon, sun light, sky light on surfaces
 }
 _HAZE = 45.0  # metres after which the floor has lost 63 % of its colour to the horizon
 SUBJECT = 2
-"""Instance number of a scene's first subject; the others follow, then the props. 0 is the sky, 1 the floor."""
+"""Instance number of a scene's first subject. The other subjects follow, then the props; 0 is the sky, 1 the floor."""
 
 
 class Frames(NamedTuple):
-    """Rendered frames: color_THW3 uint8, depth_THW float32 z-depth in metres (inf for sky), instance_THW int32."""
+    """Rendered frames.
+
+    Attributes:
+        color_THW3: [T, H, W, 3] uint8.
+        depth_THW: [T, H, W] float32 z-depth in metres, inf for the sky.
+        instance_THW: [T, H, W] int32 instance numbers (see `SUBJECT`).
+    """
 
     color_THW3: jax.Array
     depth_THW: jax.Array
@@ -43,15 +51,21 @@ class Frames(NamedTuple):
 
 
 def primitives(scene: Scene, time_T: np.ndarray) -> dict[str, np.ndarray]:
-    """The scene at `time_T` seconds as fixed-size arrays for `render` (NumPy float32 and int32).
+    """Turns a scene at `time_T` seconds into arrays of fixed size for `render` (NumPy, float32 and int32).
 
     Returns:
-        "capsule" [T, N, 7] (end, way to the other end, radius); "ellipsoid", "box", "cylinder" [T, N, 3, 4] (affine
-        maps to unit shapes), padded to `CAPACITY`; "count" [4] parts in use, in this order; "color" [sum N, 3] and
-        "instance" [sum N] of the parts; "floor" [2, 3] colours, "pattern" (index in `FLOORS`); "sky" [4, 3]; "sun" [3].
+        capsule: [T, N, 7], one end, the way to the other end, radius; N is the shape's `CAPACITY`.
+        ellipsoid, box, cylinder: [T, N, 3, 4], affine maps to the unit shapes.
+        count: [4] parts in use of the four shapes, in this order.
+        color: [sum of N, 3] RGB of all parts.
+        instance: [sum of N] instance numbers of all parts.
+        floor: [2, 3] colours of the floor's pattern.
+        pattern: index in `FLOORS`.
+        sky: [4, 3] colours of zenith, horizon, sunlight and skylight.
+        sun: [3] unit vector towards the sun.
 
     Raises:
-        ValueError: more parts than `CAPACITY`.
+        ValueError: the scene has more parts than `CAPACITY`.
     """
     time_T = np.atleast_1d(np.asarray(time_T, np.float64))
     bodies = [subject_parts(s, time_T) for s in scene.subjects] + [prop_parts(p) for p in scene.props]
@@ -87,18 +101,19 @@ def primitives(scene: Scene, time_T: np.ndarray) -> dict[str, np.ndarray]:
 
 @functools.partial(jax.jit, static_argnames=("width", "height", "supersample", "chunk"))
 def render(prims: dict, pose_T34, intrinsics_T4, width: int, height: int, supersample: int = 1, chunk: int = 1):
-    """Frames of a scene through moving cameras; jitted, and `jax.vmap` over all array arguments works.
+    """Renders a scene through moving cameras. The function is jitted; `jax.vmap` over all array arguments works.
 
     Args:
         prims: `primitives` of the scene, at T times.
         pose_T34: [T, 3, 4] camera-to-world, OpenCV axes, in stage coordinates, metres.
         intrinsics_T4: [T, 4] fx, fy, cx, cy in pixels of width x height.
-        supersample: each pixel's colour is the mean of supersample² rays; depth and instance are always those of the
-            ray through the pixel's centre.
-        chunk: frames drawn at once; changes memory and speed, not the result (1 suits CPUs, more a GPU).
+        width, height: size of the frames in pixels.
+        supersample: each pixel's colour is the mean of supersample² rays; default 1. Depth and instance always belong
+            to the ray through the pixel's centre.
+        chunk: frames rendered at once; it changes memory and speed, not the result. 1 (default) suits CPUs, more a GPU.
 
     Returns:
-        Frames.
+        `Frames`.
     """
     fixed = {k: jnp.asarray(v) for k, v in prims.items() if k not in CAPACITY}
     moving = {k: jnp.asarray(prims[k]) for k in CAPACITY}
@@ -154,7 +169,7 @@ def _capsule(row_7, origin, ray):
     axis, start, square = row_7[3:6], origin - row_7[:3], row_7[6] ** 2
     axis_axis, axis_start, start_start = _dot(axis, axis), _dot(axis, start), _dot(start, start)
     axis_ray, ray_start, ray_ray = _dot(axis, ray), _dot(ray, start), _dot(ray, ray)
-    # the infinite cylinder
+    # The infinite cylinder: |q|² · |axis|² - (q · axis)² = radius² · |axis|² for q = start + t ray, quadratic in t.
     a = axis_axis * ray_ray - axis_ray**2
     b = axis_axis * ray_start - axis_start * axis_ray
     c = axis_axis * start_start - axis_start**2 - square * axis_axis
@@ -162,7 +177,8 @@ def _capsule(row_7, origin, ray):
     t = (-b - jnp.sqrt(jnp.maximum(h, 0))) / jnp.maximum(a, 1e-12)
     along = axis_start + t * axis_ray
     on_side = (h >= 0) & (along > 0) & (along < axis_axis)
-    # the ball at the end that the ray passes; a capsule without length is one ball
+    # Outside the two ends the surface is a ball. The ball at the end where the ray passes the cylinder is the right
+    # one; a capsule without length is one ball.
     far_end = along >= axis_axis
     far_end &= axis_axis > 0
     b = ray_start - jnp.where(far_end, axis_ray, 0)
@@ -187,6 +203,7 @@ def _unit_sphere(o, d):
 
 def _slab(o, d):
     """Entry and exit of -1 <= x <= 1 along one axis."""
+    # A ray parallel to the slab divides by a tiny number: it enters before all and leaves after all, or the reverse.
     safe = jnp.where(jnp.abs(d) < 1e-9, 1e-9, d)
     middle, reach = -o / safe, jnp.abs(1 / safe)
     return middle - reach, middle + reach
@@ -224,10 +241,12 @@ _FIRST_PART = dict(zip(CAPACITY, np.cumsum([0, *CAPACITY.values()]).tolist(), st
 
 
 def _nearest(scene, origin_3, ray):
-    """z-depth and part of what each ray meets first; part -1 is the floor, -2 the sky (depth inf)."""
+    """z-depth and part number of the surface that each ray meets first; -1 is the floor, -2 the sky (depth inf)."""
     depth = -origin_3[1] / jnp.where(jnp.abs(ray[1]) < 1e-9, 1e-9, ray[1])
     on_floor = depth > NEAR
     best = jnp.where(on_floor, depth, jnp.inf), jnp.where(on_floor, -1, -2)
+    # One shape after the other, each over its parts in use: a loop with a traced length instead of a padded batch, in
+    # which every ray would meet all 232 parts.
     for order, (shape, meet) in enumerate(_MEET.items()):
 
         def step(i, best, shape=shape, meet=meet):
@@ -241,7 +260,8 @@ def _nearest(scene, origin_3, ray):
 
 
 def _shadow(scene, point, part):
-    """True where another part stands between a surface point and the sun. Parts are convex: none shades itself."""
+    """True where another part is between a surface point and the sun. Parts are convex, so no part shades itself."""
+    # The light is parallel: seen along it, a capsule is a thick line, and a point is dark where that line covers it.
     sun = scene["sun"]
     flat = jnp.sqrt(sun[0] ** 2 + sun[2] ** 2 + 1e-12)
     u_3 = jnp.stack([sun[2] / flat, 0.0 * flat, -sun[0] / flat])  # two axes across the light
@@ -255,7 +275,7 @@ def _shadow(scene, point, part):
         p_u, p_v = across_u - a_u, across_v - a_v
         h = jnp.clip((p_u * b_u + p_v * b_v) / (b_u * b_u + b_v * b_v + 1e-12), 0, 1)
         gap = (p_u - h * b_u) ** 2 + (p_v - h * b_v) ** 2
-        # A visible point is outside the capsule, so all of it lies on one side along the light.
+        # A visible point is outside the capsule, so all of the capsule is before it or behind it along the light.
         return dark | ((gap < row[6] ** 2) & (a_s + h * b_s > along) & (part != i))
 
     dark = jax.lax.fori_loop(0, scene["count"][0], capsule, part < -2)
@@ -271,15 +291,17 @@ def _shadow(scene, point, part):
 
 
 def _normal(scene, point, part):
-    """Outward unit normal [3][P] of the part hit at `point`; up for the floor."""
+    """Outward unit normal [3][P] of the part that was hit at `point`; up for the floor."""
+    # Every ray has one part, so the row of each is looked up for every shape and the right result is chosen at the end.
     last = {shape: CAPACITY[shape] - 1 for shape in CAPACITY}
     index = {shape: jnp.clip(part - _FIRST_PART[shape], 0, last[shape]) for shape in CAPACITY}
     row = scene["capsule"][index["capsule"]]
     start, axis = row[:, :3].T, row[:, 3:6].T
     p = [point[i] - start[i] for i in range(3)]
     h = jnp.clip(_dot(p, axis) / jnp.maximum(_dot(axis, axis), 1e-12), 0, 1)
-    normal = [p[i] - h * axis[i] for i in range(3)]
+    normal = [p[i] - h * axis[i] for i in range(3)]  # away from the nearest point of the axis
 
+    # A solid's normal is that of its unit shape at the mapped point, multiplied by the transposed map.
     maps = jnp.concatenate([scene[shape] for shape in SOLIDS])
     map_P34 = maps[jnp.clip(part - _FIRST_PART["ellipsoid"], 0, len(maps) - 1)]
     q = [_dot(map_P34[:, i, :3].T, point) + map_P34[:, i, 3] for i in range(3)]
@@ -301,7 +323,7 @@ def _normal(scene, point, part):
 
 
 def _floor_color(scene, point, footprint):
-    """[3][P] colour of the floor; its 1 m pattern fades where a pixel covers more than it can show."""
+    """[3][P] colour of the floor. Its pattern of 1 m fades where one pixel covers more than it can show."""
     checker = jnp.sin(jnp.pi * point[0]) * jnp.sin(jnp.pi * point[2]) > 0
     stripes = jnp.sin(jnp.pi * point[0]) > 0
     pattern = scene["pattern"]
@@ -328,6 +350,7 @@ def _shade(scene, origin_3, ray, depth, part, focal):
     zenith, horizon, sunlight, skylight = scene["sky"]
     length = jnp.sqrt(_dot(ray, ray))
     height = jnp.maximum(jnp.abs(origin_3[1]), 0.1)
+    # Metres of floor in one pixel. They grow with the square of the distance, as the floor is seen at a flatter angle.
     footprint = safe_depth * safe_depth * length / (focal * height)
     floor = _floor_color(scene, point, footprint)
     albedo = scene["color"][jnp.maximum(part, 0)].T

@@ -1,8 +1,8 @@
-"""What stands on the stage: subjects, props, floor, sky. Plain descriptions in NumPy; `raycast.py` draws them.
+"""Descriptions of a scene: subjects, props, floor and sky. `raycast.py` renders them.
 
-Stage coordinates, metres: +y points down (gravity), the floor is y = 0, so a head 1.7 m tall is at y = -1.7; x is to
-the right of someone who faces +z. Subject 1 stands at the origin at t = 0 and faces +z. A yaw turns about the up axis
-(-y): positive yaw turns to the left, and yaw pi/2 faces -x.
+Stage coordinates, metres: y points down (gravity) and the floor is y = 0, so the top of a person of 1.7 m is at
+y = -1.7; x is to the right of someone who faces +z. Subject 1 is at the origin at t = 0 and faces +z. A yaw turns about
+the up axis (-y): a positive yaw turns to the left, and yaw pi/2 faces -x.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 LENS_MM = 35.0
-"""Every shot of the stage is taken with a 35 mm lens on a 36 mm wide frame: 54° across."""
+"""Focal length of every shot of the stage, for a frame 36 mm wide: 54° across."""
 
 WALK_PER_SHOT = 1.8
-"""Metres a walking subject covers during one shot."""
+"""Metres that a walking subject covers during one shot."""
 
 COLORS = {
     "red": (0.80, 0.11, 0.10),
@@ -35,7 +35,15 @@ COLORS = {
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A sort of subject: default height and walking speed (m, m/s), footprint radius in heights, and its phrase."""
+    """A kind of subject.
+
+    Attributes:
+        height: default height, metres.
+        pace: walking speed, metres per second.
+        radius: radius of its footprint, in heights.
+        phrase: noun phrase with {} for the colour.
+        actions, colors: words that `random_scene` draws from.
+    """
 
     height: float
     pace: float
@@ -57,7 +65,7 @@ KINDS = {
     "horse": Kind(2.1, 1.5, 0.6, "a {} horse", ("stand", "walk", "turn"), _ANIMAL_COLORS),
     "car": Kind(1.45, 3.0, 1.5, "a {} car", ("stand", "walk")),
 }
-"""Kinds of subject; `actions` and `colors` are what `random_scene` draws from. A car that "walks" drives."""
+"""All kinds of subject. A car that "walks" drives."""
 
 FLOORS = ("plain", "checker", "stripes")
 SHAPES = ("box", "ball", "column", "tree", "wall")
@@ -75,17 +83,19 @@ def _check(what: str, value: str, known) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Someone or something the camera is about.
+    """A person, animal or thing that the camera films.
 
     Attributes:
-        kind, color, action: words of `KINDS`, `COLORS`, `ACTIONS`.
-        height: metres from the floor to the top of the head when standing; None means the kind's own.
-        x, z: place on the floor at t = 0, metres.
-        yaw: radians at t = 0; 0 faces +z, positive turns left.
-        speed: metres per second along where it faces. The action "turn" walks an arc when speed is not 0.
+        kind: word of `KINDS`.
+        color: word of `COLORS`.
+        action: word of `ACTIONS`; default "stand".
+        height: metres from the floor to the top of the head when standing; None (default) means the kind's height.
+        x, z: place on the floor at t = 0, metres; default 0.
+        yaw: radians at t = 0; 0 (default) faces +z, positive turns to the left.
+        speed: metres per second in the direction it faces; default 0. With the action "turn" it walks along an arc.
 
     Raises:
-        ValueError: an unknown word or a height that is not positive.
+        ValueError: a word is unknown, or the height is not positive.
     """
 
     kind: str
@@ -107,16 +117,16 @@ class Subject:
             raise ValueError(f"the height of {self.description()} must be positive, got {self.height}")
 
     def yaw_at(self, t):
-        """Yaw at time `t` (seconds, scalar or array), radians."""
+        """Returns the yaw in radians at time `t` (seconds, a number or an array)."""
         return self.yaw + (TURN_RATE if self.action == "turn" else 0.0) * np.asarray(t, np.float64)
 
     def facing(self, t):
-        """Unit vector [..., 3] it faces at time `t`."""
+        """Returns the unit vector [..., 3] in which it faces at time `t`."""
         yaw = self.yaw_at(t)
         return np.stack([-np.sin(yaw), np.zeros_like(yaw), np.cos(yaw)], axis=-1)
 
     def position(self, t):
-        """Point [..., 3] on the floor below it at time `t`, metres."""
+        """Returns the point [..., 3] on the floor below it at time `t`, metres."""
         t = np.asarray(t, np.float64)
         if self.action == "turn":
             yaw, radius = self.yaw_at(t), self.speed / TURN_RATE
@@ -133,7 +143,7 @@ class Subject:
         return KINDS[self.kind].radius * self.height
 
     def description(self) -> str:
-        """Noun phrase: "a woman in a red coat", "an orange robot"."""
+        """Returns a noun phrase: "a woman in a red coat", "an orange robot"."""
         phrase = KINDS[self.kind].phrase.format(self.color)
         return phrase.replace("a orange", "an orange")
 
@@ -142,8 +152,15 @@ class Subject:
 class Prop:
     """A thing that stands still on the floor.
 
-    `size` is its height in metres (the edge of a box, the diameter of a ball); a wall is twice as wide as high.
-    `yaw` as in `Subject`. Raises ValueError on an unknown word or a size that is not positive.
+    Attributes:
+        shape: word of `SHAPES`.
+        color: word of `COLORS`.
+        size: height in metres (the edge of a box, the diameter of a ball); a wall is twice as wide as high.
+        x, z: place on the floor, metres.
+        yaw: radians, as in `Subject`; default 0.
+
+    Raises:
+        ValueError: a word is unknown, or the size is not positive.
     """
 
     shape: str
@@ -165,7 +182,7 @@ class Prop:
         return self.size * {"box": 0.71, "ball": 0.5, "column": 0.12, "tree": 0.3, "wall": 1.01}[self.shape]
 
     def description(self) -> str:
-        """Noun phrase: "a green tree"."""
+        """Returns a noun phrase: "a green tree"."""
         return f"{'an' if self.color == 'orange' else 'a'} {self.color} {self.shape}"
 
 
@@ -174,13 +191,15 @@ class Scene:
     """One stage. Instance numbers in rendered masks: 0 sky, 1 floor, 2… subjects in order, then props in order.
 
     Attributes:
-        subjects, props: at most `MAX_SUBJECTS` and `MAX_PROPS`.
-        floor: a word of `FLOORS`; `floor_colors` are the two words of its pattern (a plain floor has the first).
-        sky: a word of `SKIES`.
-        sun: unit vector towards the sun (y < 0).
+        subjects: at most `MAX_SUBJECTS`; the first is the main one.
+        props: at most `MAX_PROPS`; default none.
+        floor: word of `FLOORS`; default "checker".
+        floor_colors: the two colour words of the floor's pattern; a plain floor has the first.
+        sky: word of `SKIES`; default "day".
+        sun: unit vector towards the sun, y < 0.
 
     Raises:
-        ValueError: unknown words, too many things, a sun below the horizon.
+        ValueError: a word is unknown, there are too many subjects or props, or the sun is below the horizon.
     """
 
     subjects: tuple[Subject, ...]
@@ -204,11 +223,11 @@ class Scene:
             raise ValueError(f"the sun must be above the horizon (y < 0), got {self.sun}")
 
     def clear_views(self, eye_T3: np.ndarray, margin: float = 0.4) -> "Scene":
-        """The scene without the props that a camera stands in or looks through on its way to subject 1.
+        """Returns the scene without the props that a camera stands in or that are between it and subject 1.
 
         Args:
-            eye_T3: camera positions in stage coordinates, metres.
-            margin: metres kept free around each line of sight, measured on the floor.
+            eye_T3: [T, 3] camera positions in stage coordinates, metres.
+            margin: metres kept free around each line of sight, measured on the floor; default 0.4.
         """
         if not self.props:
             return self
@@ -218,6 +237,7 @@ class Scene:
         start_2 = np.array([self.subjects[0].x, self.subjects[0].z])
         sight_T2 = eye_T2 - start_2
         offset_P2 = place_P2 - start_2
+        # Distance from each prop to each line of sight, a segment on the floor from the subject to the camera.
         along_PT = np.clip(offset_P2 @ sight_T2.T / np.maximum((sight_T2**2).sum(-1), 1e-9), 0, 1)
         gap_PT = np.linalg.norm(offset_P2[:, None] - along_PT[..., None] * sight_T2, axis=-1)
         keep_P = gap_PT.min(1) > reach_P
@@ -225,7 +245,11 @@ class Scene:
 
 
 def sun_direction(azimuth: float, elevation: float) -> tuple[float, float, float]:
-    """Unit vector towards the sun; azimuth 0 is +z and turns left as a yaw does, elevation above the floor, radians."""
+    """Returns the unit vector towards the sun.
+
+    Both angles are in radians: azimuth 0 is +z and a positive one turns to the left, as a yaw does; the elevation is
+    measured from the floor up.
+    """
     flat = math.cos(elevation)
     return (-flat * math.sin(azimuth), -math.sin(elevation), flat * math.cos(azimuth))
 
@@ -238,7 +262,7 @@ _PROP_COLORS = {
 _FLOOR_PAIRS = (("grey", "white"), ("brown", "white"), ("teal", "white"), ("grey", "black"), ("green", "white"))
 _SIZES = {"box": (0.5, 1.3), "ball": (0.5, 1.4), "column": (2.5, 4.5), "tree": (2.5, 5.0), "wall": (1.8, 3.0)}
 NEAR_RADIUS, FAR_RADIUS = 3.0, 12.0
-"""Props stand with their whole footprint between these distances from subject 1, metres."""
+"""The whole footprint of a prop is between these distances from subject 1, metres."""
 
 
 def _pick(rng: np.random.Generator, items):
@@ -255,9 +279,15 @@ def _random_subject(rng: np.random.Generator, **place) -> Subject:
 
 
 def beside(first: Subject, second: Subject, side: float = 1.0, facing: bool = False) -> Subject:
-    """`second` moved next to `first` at t = 0: aside and facing the same way, or in front and facing it.
+    """Returns `second` moved next to `first` at t = 0.
 
-    The gap between bodies is about 0.6 m, so two people stand 1.3 m apart. `side` is 1 (right) or -1 (left).
+    The gap between the two bodies is about 0.6 m, so two people are 1.3 m apart.
+
+    Args:
+        first: the subject that stays.
+        second: the subject that is moved.
+        side: 1 (default) to the right of `first`, -1 to its left.
+        facing: True to place it in front of `first`, facing it; False (default) to its side, facing the same way.
     """
     gap = first.radius + second.radius + 0.6
     ahead = first.facing(0.0)
@@ -268,7 +298,10 @@ def beside(first: Subject, second: Subject, side: float = 1.0, facing: bool = Fa
 
 
 def random_props(rng: np.random.Generator, keep_clear=((0.0, 0.0, 0.0),), count: int | None = None) -> tuple[Prop, ...]:
-    """3 to 8 props (or up to `count`) that neither touch each other nor the discs (x, z, radius) of `keep_clear`."""
+    """Draws 3 to 8 props, or up to `count`.
+
+    They touch neither each other nor the discs (x, z, radius) of `keep_clear`, metres on the floor.
+    """
     count = 3 + int(6 * rng.random()) if count is None else count
     props, discs = [], list(keep_clear)
     for _ in range(3 * count):
@@ -280,6 +313,7 @@ def random_props(rng: np.random.Generator, keep_clear=((0.0, 0.0, 0.0),), count:
         inner, outer = NEAR_RADIUS + prop.radius, FAR_RADIUS - prop.radius
         if shape in ("tree", "wall"):  # what could hide a subject stands further back
             inner = max(inner, 6.0)
+        # The square root spreads them evenly over the area instead of crowding them near the middle.
         distance, angle = inner + (outer - inner) * math.sqrt(rng.random()), 2 * math.pi * rng.random()
         x, z = -distance * math.sin(angle), distance * math.cos(angle)
         if any(math.hypot(x - dx, z - dz) < prop.radius + reach + 0.3 for dx, dz, reach in discs):
@@ -292,7 +326,7 @@ def random_props(rng: np.random.Generator, keep_clear=((0.0, 0.0, 0.0),), count:
 
 
 def _lane(subject: Subject) -> list[tuple[float, float, float]]:
-    """Discs (x, z, radius) that cover its way as far as props can stand."""
+    """Discs (x, z, radius) that cover a subject's way, as far out as props can be."""
     step = 2.0 * subject.radius
     count = 1 + (int(FAR_RADIUS / step) if subject.speed > 0 else 0)
     dx, dz = -step * math.sin(subject.yaw), step * math.cos(subject.yaw)
@@ -300,7 +334,11 @@ def _lane(subject: Subject) -> list[tuple[float, float, float]]:
 
 
 def random_scene(rng: np.random.Generator, num_subjects: int = 1) -> Scene:
-    """A scene of 1 or 2 subjects and 3 to 8 props between 3 m and 12 m from the first subject; < 0.3 ms."""
+    """Draws a scene of 1 or 2 subjects and 3 to 8 props, which are 3 m to 12 m from the first subject.
+
+    Raises:
+        ValueError: another number of subjects.
+    """
     if num_subjects not in (1, 2):
         raise ValueError(f"a random scene has 1 or 2 subjects, not {num_subjects}")
     subjects = [_random_subject(rng)]

@@ -13,7 +13,7 @@ from shotverse_jax.config import PlannerTrainConfig, planner_small
 from shotverse_jax.evaluation.tracks.stage_plans import motion_parts
 from shotverse_jax.grammar import moves, phrases
 from shotverse_jax.grammar import samples as grammar
-from shotverse_jax.grammar.moves import Framing, Move, Segment
+from shotverse_jax.grammar.moves import Framing, Mark, Move, Segment
 
 SINGLE = {
     "move left": {"move left"}, "move right": {"move right"}, "move up": {"move up"}, "move down": {"move down"},
@@ -28,15 +28,8 @@ SIDES = {"lead": "front", "follow": "back", "track left": "left", "track right":
 
 
 def film(segments, framing=None, frames=120):
-    return moves.shot_poses(
-        framing or Framing("medium", "eye", "front right"),
-        segments,
-        target=np.zeros(3),
-        height=1.7,
-        facing=0.0,
-        travel=np.array([0.0, 0.0, grammar.WALK_PER_SHOT]),
-        frames=frames,
-    )
+    mark = Mark(np.zeros(3), height=1.7, facing=0.0, travel=np.array([0.0, 0.0, grammar.WALK_PER_SHOT]))
+    return moves.shot_poses(framing or Framing("medium", "eye", "front right"), segments, mark, frames)
 
 
 @pytest.mark.parametrize("name", sorted(phrases.VERBS))
@@ -104,9 +97,9 @@ def drawn(monkeypatch):
     """drawn(count, **options) → framing and segments of every shot of the examples 0 to count - 1."""
     shots, shot_poses = [], moves.shot_poses
 
-    def recorded(framing, segments, **rest):
+    def recorded(framing, segments, *rest, **options):
         shots.append((framing, segments))
-        return shot_poses(framing, segments, **rest)
+        return shot_poses(framing, segments, *rest, **options)
 
     def draw(count, **options):
         monkeypatch.setattr(moves, "shot_poses", recorded)
