@@ -24,6 +24,16 @@ def reference() -> Path:
 
 
 @pytest.fixture
+def cudnn_without_gpu(monkeypatch):
+    """JAX traces and lowers cuDNN attention as for a Hopper GPU, instead of asking the devices and finding none."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda capability: True)
+    monkeypatch.setattr(cudnn, "is_cuda_compute_capability_equal", lambda capability: capability == "9.0")
+
+
+@pytest.fixture
 def parity(record_property):
     """parity(what, ours, theirs) → largest difference over the RMS of theirs; of a tree that of the worst leaf.
 

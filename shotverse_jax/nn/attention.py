@@ -134,14 +134,29 @@ def _both(a, b):
     return b if a is None else a & b
 
 
+def _filled(x_BTNH, multiple):
+    """Zeros after the last token, up to the next multiple."""
+    missing = -x_BTNH.shape[1] % multiple
+    return jnp.pad(x_BTNH, ((0, 0), (0, missing), (0, 0), (0, 0))) if missing else x_BTNH
+
+
 # ---------------------------------------------------------------------------------------------------------- cudnn
 
 
 def _attend_cudnn(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
     """cuDNN's fused attention, as JAX offers it; for bfloat16 and float16 only."""
+    queries, keys = q_BTNH.shape[1], k_BSNH.shape[1]
     if mask_BTS is not None:  # cuDNN's masks have a row for every query
-        mask_BTS = jnp.broadcast_to(mask_BTS, (mask_BTS.shape[0], q_BTNH.shape[1], k_BSNH.shape[1]))
-    return jax.nn.dot_product_attention(
+        mask_BTS = jnp.broadcast_to(mask_BTS, (mask_BTS.shape[0], queries, keys))
+    # The backward pass takes even lengths only. A query that fills up is cut off below; a key that fills up is hidden:
+    # by causality from all real queries, else by the mask or the lengths.
+    q_BTNH, k_BSNH, v_BSNH = (_filled(x, 2) for x in (q_BTNH, k_BSNH, v_BSNH))
+    if mask_BTS is not None and (queries % 2 or keys % 2):
+        mask_BTS = jnp.pad(mask_BTS, ((0, 0), (0, queries % 2), (0, 0)), constant_values=True)
+        mask_BTS = jnp.pad(mask_BTS, ((0, 0), (0, 0), (0, keys % 2)))
+    elif mask_BTS is None and keys % 2 and not causal and kv_lengths is None:
+        kv_lengths = jnp.full(len(k_BSNH), keys, jnp.int32)
+    out_BTNH = jax.nn.dot_product_attention(
         q_BTNH,
         k_BSNH,
         v_BSNH,
@@ -151,6 +166,7 @@ def _attend_cudnn(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
         key_value_seq_lengths=kv_lengths,
         implementation="cudnn",
     )
+    return out_BTNH[:, :queries]
 
 
 # --------------------------------------------------------------------------------------------------------- splash
@@ -166,8 +182,7 @@ def _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale, 
     """
     # The kernel takes multiples of 128 tokens; shorter inputs are filled up, and keys that fill up are hidden.
     asked, given = q_BTNH.shape[1], k_BSNH.shape[1]
-    q_BTNH = _filled(q_BTNH, asked)
-    k_BSNH, v_BSNH = _filled(k_BSNH, given), _filled(v_BSNH, given)
+    q_BTNH, k_BSNH, v_BSNH = (_filled(x, 128) for x in (q_BTNH, k_BSNH, v_BSNH))
     queries, keys, heads = q_BTNH.shape[1], k_BSNH.shape[1], q_BTNH.shape[2]
     seen_BS = None
     if mask_BTS is not None:
@@ -204,11 +219,6 @@ def _attend_splash(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale, 
         segments = splash.SegmentIds(q=jnp.ones((len(seen_BS), queries), jnp.int32), kv=seen_BS.astype(jnp.int32))
         out_BNTH = jax.vmap(run)(q_BNTH, k_BNSH, v_BNSH, segments)
     return out_BNTH.swapaxes(1, 2)[:, :asked].astype(q_BTNH.dtype)
-
-
-def _filled(x_BTNH, length):
-    """Zeros after the last token, up to the next multiple of 128."""
-    return jnp.pad(x_BTNH, ((0, 0), (0, -length % 128), (0, 0), (0, 0)))
 
 
 # ------------------------------------------------------------------------------------------------------ the table

@@ -7,7 +7,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from jax._src.cudnn import fused_attention_stablehlo
 from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 from ml_collections import ConfigDict
@@ -132,10 +131,8 @@ def test_a_planners_outline_is_its_run(adapted, tmp_path):
 
 
 @pytest.mark.parametrize(("remat", "forwards"), [("full", 2), ("save_attention", 1)])
-def test_a_step_runs_every_attention_kernel_once(monkeypatch, remat, forwards):
+def test_a_step_runs_every_attention_kernel_once(monkeypatch, cudnn_without_gpu, remat, forwards):
     """A block has two, of itself and of the text; full remat runs them again in the backward pass."""
-    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91000)
-    monkeypatch.setattr(fused_attention_stablehlo, "check_compute_capability", lambda *_: True)
     monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: TEXT)
     execution = dataclasses.asdict(Execution(attention="cudnn", remat=remat, dtype="bfloat16"))
     values = controller_values("high", execution=execution)

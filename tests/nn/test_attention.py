@@ -219,6 +219,21 @@ def test_the_table_has_the_kernels_of_the_config():
     assert best == {"cpu": "xla", "gpu": "cudnn", "tpu": "splash"}
 
 
+@pytest.mark.parametrize("causal, mask, lengths", [(True, False, False), (False, True, False), (False, False, True)])
+def test_cudnn_trains_on_odd_lengths(cudnn_without_gpu, causal, mask, lengths):
+    """Its backward pass takes even ones only. Traced, not run: 7 queries and keys are filled up, and cut off again."""
+    arrays = [jnp.zeros((2, 7, 4, 8), jnp.bfloat16)] * 3
+    options = {"mask_BTS": jnp.ones((2, 1, 7), bool)} if mask else {}
+    options |= {"kv_lengths": jnp.array([3, 7])} if lengths else {}
+
+    def loss(*arrays):
+        return attend(*arrays, kernel="cudnn", causal=causal, **options).sum()
+
+    text = str(jax.make_jaxpr(jax.grad(loss, (0, 1, 2)))(*arrays))
+    assert "bf16[2,8,4,8]" in text
+    assert [x.shape for x in jax.eval_shape(jax.grad(loss, (0, 1, 2)), *arrays)] == [(2, 7, 4, 8)] * 3
+
+
 def test_errors():
     q, k, v = draw()
     with pytest.raises(ValueError, match="4 query heads cannot share 3"):

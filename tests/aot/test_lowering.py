@@ -1,0 +1,166 @@
+"""The large programs lower for GPUs and TPUs, with the attention kernel that each would use there; no device is needed.
+
+A program that does not lower is found here and not on a pod. Weights are shapes, and networks are small, with heads as
+wide as the kernels take (64 to 128 channels).
+"""
+
+import dataclasses
+import json
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from shotverse_jax.config import (
+    TEXT_ENCODERS,
+    Execution,
+    LoraConfig,
+    MeshConfig,
+    UMT5Config,
+    WanDiTConfig,
+    WanVAEConfig,
+    controller_small,
+    planner_nano,
+)
+from shotverse_jax.configs.controller import common
+from shotverse_jax.configs.planner import nano
+from shotverse_jax.fit.outline import outline
+from shotverse_jax.fit.report import _step
+from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.infer import film
+from shotverse_jax.infer.decode import decode
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer
+from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.nn.attention import kernels_on
+from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train.tasks.controller import init_controller
+from shotverse_jax.weights import find_tokenizer
+
+PLATFORMS = {"cuda": "gpu", "tpu": "tpu"}  # as jax.export names them: as the table of kernels does
+CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaScaleBiasSoftmax")  # without and with a mask
+TEXT = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+DIT = WanDiTConfig(
+    hidden_size=256, num_layers=2, num_heads=2, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
+)
+
+
+@pytest.fixture(params=PLATFORMS)
+def platform(request, cudnn_without_gpu):
+    return request.param
+
+
+def execution(platform, remat="none"):
+    kernel = kernels_on(PLATFORMS[platform])[0]
+    assert kernel != "xla"
+    return Execution(attention=kernel, remat=remat, dtype="bfloat16")
+
+
+def lowered(program, platform, *arguments, **options):
+    """The text of a jitted program that `jax.export` lowered for a platform."""
+    names = (name + which for name in CUDNN for which in ("", "Backward"))  # which old programs may not find any more
+    allowed = [jax.export.DisabledSafetyCheck.custom_call(name) for name in names]
+    export = jax.export.export(program, platforms=(platform,), disabled_checks=allowed)
+    return export(*arguments, **options).mlir_module()
+
+
+def kernels(text, platform):
+    """(forward, backward): how many calls of the attention kernel a program has; a stack of blocks counts once."""
+    if platform == "cuda":
+        return tuple(sum(text.count(f"@{name}{which}(") for name in CUDNN) for which in ("", "Backward"))
+    names = re.findall(r'kernel_name = "splash_mha_(\w+?)_', text)
+    return names.count("fwd"), names.count("dkv")
+
+
+def controller_config():
+    return dataclasses.replace(
+        controller_small(), dit=DIT, frames=9, height=32, width=48, see_padding=True, text_length=128, steps=4
+    )
+
+
+def planner_config():
+    config = planner_nano()
+    text = dataclasses.replace(config.text, head_dim=64, mrope_section=(16, 8, 8))
+    decoder = dataclasses.replace(config.decoder, hidden_size=128, num_heads=2)
+    return dataclasses.replace(config, text=text, decoder=decoder)
+
+
+def test_the_planners_decoding(platform):
+    """Its text model reads the screenplay with the kernel; the decoder writes tokens with a cache of its own."""
+    config, run = planner_config(), execution(platform)
+    batch = {"text_ids_BS": np.zeros((2, 128), np.int32), "real_BS": np.ones((2, 128), bool)}
+    slots = np.full((2, 128), -1, np.int32)
+    slots[:, : 2 * config.num_queries] = np.arange(2 * config.num_queries)
+    batch["slot_BS"] = slots
+    planner, key = Planner(config, run), jax.random.key(0)
+    params = jax.eval_shape(lambda: planner.init(key, batch | {"pose_ids_BN": jnp.zeros((2, 8), jnp.int32)}, 2))
+    counts = np.zeros((2, 2), np.int32)
+
+    @jax.jit
+    def program(params, batch, key):
+        return decode(params, config, run, batch, counts, key, num_shots=2, max_tokens=128)
+
+    text = lowered(program, platform, params["params"], batch, key)
+    assert kernels(text, platform) == (1, 0) and "stablehlo.while" in text
+
+
+def test_a_films_sampling_loop(platform, monkeypatch):
+    """With both experts, text encoder and guidance; `generate` prepares the arguments as it does for a film."""
+    config = controller_config()
+    vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
+    params = {
+        name: jax.eval_shape(partial(init_controller, Controller(config, TEXT, name), jax.random.key(0)))["params"]
+        for name in ("high", "low")
+    }
+    crew = film.Cinematographer(
+        config,
+        params["high"]["dit"],
+        params["low"]["dit"],
+        TEXT,
+        params["high"]["text"],
+        load_text_tokenizer(find_tokenizer("planner_small")),
+        vae,
+        {},
+        execution(platform),
+    )
+    example = sample_example(3, "train", num_shots=2)
+    take, _ = film.prepare(crew, example.screenplay, example.trajectory)
+    program, calls = film._sample, []
+    monkeypatch.setattr(film, "_sample", lambda *arguments, **options: calls.append((arguments, options)))
+    film.generate(crew, [take])
+    [(arguments, options)] = calls
+    text = lowered(program, platform, *arguments, **options)
+    # On GPUs two experts, with and without the prompt, see the film and the text. On TPUs the text windows, whose rows
+    # differ by token, go past the kernel, and the other four calls are one function.
+    assert kernels(text, platform) == ({"cuda": 8, "tpu": 1}[platform], 0) and "stablehlo.while" in text
+
+
+def step_text(values, platform):
+    mesh = make_mesh(MeshConfig(), jax.devices()[:1])
+    step, _, arguments = _step(outline(values, mesh), mesh)
+    return lowered(step, platform, *arguments)
+
+
+def test_a_step_of_the_controllers_training(platform, monkeypatch):
+    monkeypatch.setitem(TEXT_ENCODERS, "text_small", lambda: TEXT)
+    run = dataclasses.asdict(execution(platform, "save_attention"))
+    config = common.get_config(expert="high", batch=2, ema=0.0, execution=run)
+    lora = LoraConfig(4, 4.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out"))
+    model = dataclasses.replace(controller_config(), lora=lora)
+    config.model = ConfigDict(json.loads(json.dumps(dataclasses.asdict(model))))
+    text = step_text(config.to_dict(), platform)
+    # Of the film itself and of the text, whose windows go past the kernel on TPUs.
+    assert kernels(text, platform) == {"cuda": (2, 2), "tpu": (1, 1)}[platform]
+
+
+def test_a_step_of_the_planners_training(platform):
+    run = dataclasses.asdict(execution(platform, "save_attention"))
+    values = nano.get_config(execution=run, shot_weights=(0.0, 1.0), text_lengths=(128, 128), bpe_examples=20).to_dict()
+    values["model"] = json.loads(json.dumps(dataclasses.asdict(planner_config())))
+    text = step_text(values, platform)
+    # The text model, and the decoder over an odd number of places, which cuDNN takes filled up only.
+    assert kernels(text, platform) == (2, 2)
