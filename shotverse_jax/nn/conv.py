@@ -25,10 +25,10 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
 
 
 def convolve(x_BTHWC: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
-    """3D convolution with a kernel [time, height, width, in, out], VALID in time, SAME in space; `stride` is of time.
+    """3D convolution with a kernel [time, height, width, in, out]: without padding in time, padded to SAME in space.
 
-    On a CPU it runs as one 2D convolution over the frames under the kernel stacked as channels: 3.5 to 7 times as fast
-    as XLA's 3D convolution forward, 4 times with its gradients (16 to 64 channels, float32).
+    stride: in time. On a CPU the frames under the kernel are stacked as channels and go through one 2D convolution:
+    3.5 to 7 times as fast forward as XLA's 3D convolution, 4 times with gradients (16 to 64 channels, float32).
     """
     return jax.lax.platform_dependent(
         x_BTHWC,
@@ -53,7 +53,10 @@ def _convolve_stacked(x_BTHWC, kernel, stride):
 
 
 def convolve_frames(x_BTHWC: jax.Array, kernel: jax.Array, padding: Any = "SAME", stride: int = 1) -> jax.Array:
-    """2D convolution of every frame with a kernel [height, width, in, out], both odd where the padding is SAME."""
+    """2D convolution of every frame with a kernel [height, width, in, out]; its sides are odd where padding is SAME.
+
+    stride: in height and width. A SAME convolution has a gradient of its own on CPUs (`_kernel_slope`).
+    """
     if padding == "SAME" and stride == 1:
         return _convolve_same(x_BTHWC, kernel)
     return _convolve_2d(x_BTHWC, kernel, padding, stride)
@@ -80,6 +83,7 @@ def _convolve_same_forward(x_BTHWC, kernel):
 
 
 def _convolve_same_backward(inputs, slope_BTHWO):
+    # XLA's gradients of input and kernel; on a CPU the second is replaced, and as nothing reads it, never computed.
     _, pull = jax.vjp(_convolve_2d, *inputs)
     slope_x, slope_kernel = pull(slope_BTHWO)
     size, dtype = inputs[1].shape[:2], inputs[1].dtype
@@ -93,9 +97,10 @@ _convolve_same.defvjp(_convolve_same_forward, _convolve_same_backward)
 
 
 def _kernel_slope(x_BTHWC, slope_BTHWO, size):
-    """The kernel's gradient by matrix products, a frame at a time so that they find it in the cache.
+    """The gradient [rows, columns, C, O] of a kernel of `size` (rows, columns), by matrix products.
 
-    On a CPU twice as fast as XLA's convolution with a kernel as large as the frame (8 and 16 channels, 64 x 64).
+    One frame at a time, so that the products find it in the cache. On a CPU this is twice as fast as XLA's form, a
+    convolution with a kernel as large as the frame (8 and 16 channels, 64 x 64).
     """
     rows, columns = size
     height, width = slope_BTHWO.shape[2:4]
@@ -104,6 +109,7 @@ def _kernel_slope(x_BTHWC, slope_BTHWO, size):
         x_BHWC, slope_BHWO = frame
         edges = ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0))
         padded = jnp.pad(slope_BHWO, edges)
+        # Moving the slope against every place of the kernel makes one product of x with all places side by side.
         places = [(i, j) for i in reversed(range(rows)) for j in reversed(range(columns))]
         moved_BHWN = jnp.concatenate([padded[:, i : i + height, j : j + width] for i, j in places], axis=-1)
         product = jnp.einsum("bhwc,bhwn->bcn", x_BHWC, moved_BHWN, preferred_element_type=jnp.float32)
@@ -120,7 +126,11 @@ def _kernel_slope(x_BTHWC, slope_BTHWO, size):
 
 
 def remembered(module: nn.Module, x_BTHWC: jax.Array, frames: int) -> jax.Array | None:
-    """The last `frames` inputs before this chunk, None where the clip starts; leaves this chunk's for the next."""
+    """The `frames` inputs of `module` before this chunk, [B, frames, H, W, C], or None where the clip starts.
+
+    They come from the module's variable `past` in the collection `cache`. Where that collection is mutable, this
+    chunk's last frames take their place, for the next chunk; a clip shorter than `frames` is filled up with zeros.
+    """
     past = module.get_variable("cache", "past") if module.has_variable("cache", "past") else None
     if module.is_mutable_collection("cache") and not module.is_initializing():
         seen = zeros_before(x_BTHWC, frames) if past is None else jnp.concatenate([past, x_BTHWC], axis=1)
@@ -128,7 +138,8 @@ def remembered(module: nn.Module, x_BTHWC: jax.Array, frames: int) -> jax.Array 
     return past
 
 
-def zeros_before(x_BTHWC, frames):
+def zeros_before(x_BTHWC: jax.Array, frames: int) -> jax.Array:
+    """x with that many frames of zeros before it."""
     return jnp.pad(x_BTHWC, ((0, 0), (frames, 0), (0, 0), (0, 0), (0, 0)))
 
 
@@ -136,9 +147,10 @@ def zeros_before(x_BTHWC, frames):
 
 
 class Conv3D(nn.Module):
-    """Convolution over (time, height, width) of what it is given, no padding in time; parameters kernel and bias.
+    """Convolution over time, height and width, without padding in time; parameters `kernel` and `bias`.
 
-    With `zero` it begins as zero.
+    features: output channels. size: of the kernel, (time, height, width). stride: in time.
+    zero: whether kernel and bias start at zero; default no.
     """
 
     features: int
@@ -156,7 +168,10 @@ class Conv3D(nn.Module):
 
 
 class CausalConv(Conv3D):
-    """A convolution whose output frame t sees the frames t-2, t-1 and t; before the clip there are zeros."""
+    """A `Conv3D` of three frames whose output frame t sees the frames t-2, t-1 and t; before the clip there are zeros.
+
+    Going on with a clip, the two frames before the chunk come from the cache.
+    """
 
     def __call__(self, x_BTHWC):
         past = remembered(self, x_BTHWC, 2)
@@ -165,7 +180,10 @@ class CausalConv(Conv3D):
 
 
 class FrameConv(nn.Module):
-    """3x3 convolution of every frame by itself; parameters kernel and bias."""
+    """3x3 convolution of every frame by itself; parameters `kernel` and `bias`.
+
+    features: output channels. padding: as in `jax.lax`, of height and width. stride: in height and width.
+    """
 
     features: int
     padding: Any = "SAME"

@@ -8,10 +8,12 @@ from flax import struct
 
 
 class Adapter(struct.PyTreeNode):
-    """One linear's low-rank adapter: y += scale * dropout(x) A B (LoRA, arXiv 2106.09685, Eq. 3).
+    """The low-rank adapter of one linear layer: y += scale * dropout(x) A B (LoRA, arXiv 2106.09685, Eq. 3).
 
-    a: [in, rank], b: [rank, out], both with leading axes when the layers are stacked. scale (alpha / rank) and
-    dropout are constants of the tree, not leaves: an optimiser never sees them.
+    a: [in, rank], with leading axes where layers are stacked.
+    b: [rank, out], likewise.
+    scale: alpha / rank. Like dropout a constant of the tree and not a leaf, so that an optimiser never sees it.
+    dropout: probability that an input channel is set to zero in training; default 0.
     """
 
     a: jax.Array
@@ -23,8 +25,12 @@ class Adapter(struct.PyTreeNode):
 class Linear(nn.Module):
     """x [..., in] -> [..., features] in the dtype of x; parameters `kernel` [in, features] and `bias` [features].
 
-    With a variable `adapter` in the `lora` collection (see `lora.py`) the side path is added; its dropout runs when
-    `deterministic` is false and draws from the rng named "dropout".
+    Where the variable collection `lora` holds an `Adapter` for this layer (`lora.py` makes them), its side path is
+    added. The adapter's dropout runs when `deterministic` is False, and draws from the rng named "dropout".
+
+    features: the width of the output.
+    use_bias: whether there is a bias; default no.
+    kernel_init, bias_init: initial values, default normal with standard deviation 0.02, and zeros.
     """
 
     features: int

@@ -1,4 +1,4 @@
-"""Normalisation over the last axis, computed in float32 whatever the dtype of the activations."""
+"""Normalisations over the last axis. They compute in float32, whatever the dtype of the activations is."""
 
 import flax.linen as nn
 import jax
@@ -6,7 +6,10 @@ import jax.numpy as jnp
 
 
 class RMSNorm(nn.Module):
-    """x / rms(x) in float32, rounded to the dtype of x, then times `scale` (as Qwen3VLTextRMSNorm)."""
+    """x / sqrt(mean(x^2) + eps) in float32, rounded to the dtype of x, then times the parameter `scale`.
+
+    It rounds before it multiplies, as transformers' Qwen3VLTextRMSNorm and UMT5LayerNorm do.
+    """
 
     eps: float = 1e-6
 
@@ -19,7 +22,7 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Mean and variance over the last axis, then `scale` and `bias` (torch LayerNorm)."""
+    """(x - mean) / sqrt(variance + eps) times the parameter `scale` plus `bias`, all in float32 (torch's LayerNorm)."""
 
     eps: float = 1e-5
 

@@ -1,4 +1,8 @@
-"""Rotary position tables, as pure functions of positions, and the rotation they drive; float32 throughout."""
+"""Rotary position embeddings (RoPE, arXiv 2104.09864): tables of angles from positions, and the rotations they drive.
+
+A table is (cos, sin) of the angles of every token, float32, and is computed once for all blocks and heads. Beside the
+legend's axes: F pairs of channels of a head (H / 2), 3 the rows T, H, W of Qwen3-VL's positions. T are tokens.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,10 +10,10 @@ import numpy as np
 
 
 def mrope_axes(sections: tuple[int, int, int]) -> np.ndarray:
-    """Which position row (0 T, 1 H, 2 W) drives each frequency of Qwen3-VL's interleaved M-RoPE, int [H/2].
+    """The row of positions (0 time, 1 height, 2 width) that drives each pair of channels, int [F].
 
-    Frequencies run T, H, W, T, H, W, ... until H and W have their share, then the rest is T
-    (transformers Qwen3VLTextRotaryEmbedding.apply_interleaved_mrope).
+    Qwen3-VL's interleaved M-RoPE: pairs belong to T, H, W, T, H, W, ... until H and W have their `sections`, and the
+    rest belongs to T (transformers Qwen3VLTextRotaryEmbedding.apply_interleaved_mrope).
     """
     axes = np.zeros(sum(sections), np.int32)
     for row in (1, 2):
@@ -18,9 +22,10 @@ def mrope_axes(sections: tuple[int, int, int]) -> np.ndarray:
 
 
 def mrope_table(positions_3BT: jax.Array, sections: tuple[int, int, int], theta: float) -> tuple[jax.Array, jax.Array]:
-    """cos and sin, each [B, T, 1, H/2], of positions (T, H, W rows); head width H = 2 * sum(sections).
+    """Qwen3-VL's M-RoPE: cos and sin, each [B, T, 1, F], for `rotate_halves`; the head width is 2 * sum(sections).
 
-    With three equal rows this is ordinary one-dimensional RoPE.
+    positions_3BT: time, height and width of every token; text has three equal rows, which is one-dimensional RoPE.
+    sections: how many pairs of channels each row drives. theta: base of the frequencies.
     """
     half = sum(sections)
     inverse_frequency = 1.0 / theta ** (jnp.arange(half, dtype=jnp.float32) / half)
@@ -30,27 +35,31 @@ def mrope_table(positions_3BT: jax.Array, sections: tuple[int, int, int], theta:
 
 
 def rotate_halves(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotate the pairs (j, j + H/2) of every head by the table's angles; the result has the dtype of x."""
+    """x with the channel pairs (j, j + H/2) of every head turned by the table's angles, in the dtype of x."""
     cos, sin = table
     low, high = jnp.split(x_BTNH.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x_BTNH.dtype)
 
 
 def image_table(row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
-    """cos and sin, each [B, T, 1, H/2], of patches at (row, column), for `rotate_halves`.
+    """RoPE of pictures: cos and sin, each [B, T, 1, F], of patches at (row, column), for `rotate_halves`.
 
-    Half of the pairs turn by the row, half by the column, as in transformers' Qwen3VLVisionRotaryEmbedding.
-    Raises ValueError when a head cannot be split that way.
+    Half of the pairs turn by the row, half by the column (transformers' Qwen3VLVisionRotaryEmbedding).
+
+    Raises:
+        ValueError: head_dim is no multiple of 4.
     """
     return _axial_table((row_BT, column_BT), (head_dim // 2, head_dim - head_dim // 2), theta)
 
 
 def wan3d_table(frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
-    """cos and sin, each [B, T, 1, H/2], of video tokens at (frame, row, column) positions, as in Wan.
+    """Wan's 3D RoPE: cos and sin, each [B, T, 1, F], of video tokens at (frame, row, column), for `rotate_pairs`.
 
-    The head's H channels are split into 2 (H // 6) for rows, as many for columns, and the rest, first, for frames; a
-    part of d channels turns by position * theta^(-2k / d), k < d / 2. For `rotate_pairs`.
-    Raises ValueError for an odd head_dim.
+    Rows have 2 (H // 6) of a head's H channels, columns as many, frames the rest, and frames come first. Of d channels
+    pair k < d / 2 turns by position * theta^(-2k / d) (Wan `wan/modules/model.py`, rope_params).
+
+    Raises:
+        ValueError: an odd head_dim.
     """
     spatial = 2 * (head_dim // 6)
     return _axial_table((frame_BT, row_BT, column_BT), (head_dim - 2 * spatial, spatial, spatial), theta)
@@ -59,10 +68,14 @@ def wan3d_table(frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000
 def shotverse4d_table(
     shot_BT, frame_BT, row_BT, column_BT, head_dim: int, theta: float = 10000.0
 ) -> tuple[jax.Array, jax.Array]:
-    """The same with positions (shot, frame, row, column): shots and frames halve what frames have in `wan3d_table`.
+    """ShotVerse's 4D RoPE (§3.2, Algorithm 1): cos and sin, each [B, T, 1, F], for `rotate_pairs`.
 
-    Frames count through the whole film and all frames of a shot share its rotation (ShotVerse §3.2, Algorithm 1).
-    Raises ValueError when a head cannot be split that way.
+    The channels that frames have in `wan3d_table` are halved: the first half turns by the number of the shot, the same
+    for all its frames, the second by the number of the frame, which counts through the whole film. Rows and columns
+    keep theirs.
+
+    Raises:
+        ValueError: a head that cannot be split that way.
     """
     spatial = 2 * (head_dim // 6)
     temporal = (head_dim - 2 * spatial) // 2
@@ -70,6 +83,7 @@ def shotverse4d_table(
 
 
 def _axial_table(positions, sizes, theta):
+    """(cos, sin): each of the positions, arrays that broadcast, drives its own `sizes` channels, in this order."""
     if any(size % 2 for size in sizes):
         raise ValueError(f"rotary axes of {sizes} channels are not made of pairs; choose another head width")
     # The frequencies are constants and rounded once; a float32 power would be off by some 1e-6 of them.
@@ -83,7 +97,7 @@ def _axial_table(positions, sizes, theta):
 
 
 def rotate_pairs(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """Rotate the pairs (2k, 2k + 1) of every head by the table's angles; the result has the dtype of x."""
+    """x with the channel pairs (2k, 2k + 1) of every head turned by the table's angles, in the dtype of x."""
     cos, sin = table
     pairs = x_BTNH.astype(jnp.float32).reshape(*x_BTNH.shape[:-1], -1, 2)
     even, odd = pairs[..., 0], pairs[..., 1]

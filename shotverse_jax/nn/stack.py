@@ -13,17 +13,24 @@ from shotverse_jax.nn.attention import KERNELS
 def run_stack(
     block: nn.Module, length: int, execution: Execution, x: jax.Array, *args: Any, per_layer: Any = None, **static: Any
 ) -> Any:
-    """Apply `length` copies of `block` to x, one after the other: x = block(x, *args, **static).
+    """Applies `length` blocks of one form to x, one after the other: x = block(x, *args, **static); returns x.
 
-    block: a submodule of the caller; every leaf of its `params` (and `lora`) has a leading axis of `length`. args are
-    arrays (or None) that all copies share, static are Python values. With `per_layer` (a tree of arrays [length, ...])
-    the call is `x, y = block(x, *args, layer=per_layer[i], **static)` and the result (x, y stacked on axis 0).
-    execution.unroll turns the scan into straight code; execution.remat says what the backward pass recomputes.
-    The parameter tree and the random numbers do not depend on either.
+    Neither the parameter tree nor the random numbers depend on `execution`.
+
+    Args:
+        block: a submodule of the caller. Every leaf of its `params` (and `lora`) gets a leading axis of `length`.
+        length: how many blocks.
+        execution: `unroll` makes straight code instead of a loop, `remat` says what the backward pass computes again,
+            `spread` places x on a mesh.
+        x: an array, or a tree of arrays without `spread`.
+        args: arrays (or None) that all blocks read.
+        per_layer: a tree of arrays [length, ...], of which block i reads item i. Given it, a block is called as
+            `x, y = block(x, *args, layer=per_layer[i], **static)` and the result is (x, every y stacked on axis 0).
+        static: Python values that all blocks read.
     """
 
     def body(block, x, layer, *args):
-        if execution.spread is not None:
+        if execution.spread is not None:  # at every block: the compiler forgets placements inside a loop
             x = execution.spread.samples(x)
         if per_layer is None:
             return block(x, *args, **static), None
