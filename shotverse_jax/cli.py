@@ -36,23 +36,23 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="shotverse",
         description="From a screenplay to multi-shot camera trajectories.",
-        epilog="example: shotverse plan examples/diner.txt",
+        epilog="example: shotverse film examples/red_coat.txt",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name, run, help_text, example):
+    def command(name, run, help_text, *examples):
         sub = commands.add_parser(
             name,
             help=help_text,
             description=help_text,
-            epilog=f"example: {example}",
+            epilog="example: " + "\n         ".join(examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.add_argument("--quiet", action="store_true", help="say nothing but errors")
         sub.set_defaults(run=run)
         return sub
 
-    sub = command("plan", _plan, "Plan the cameras of a screenplay.", "shotverse plan examples/diner.txt --out diner")
+    sub = command("plan", _plan, "Plan the cameras of a screenplay.", "shotverse plan examples/last_train.yaml")
     sub.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     sub.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     sub.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens")
     sub.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
 
-    sub = command("film", _film, "Make the film of a screenplay.", "shotverse film examples/diner.txt --compare")
+    sub = command("film", _film, "Make the film of a screenplay.", "shotverse film examples/red_coat.txt --compare")
     sub.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     sub.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     sub.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
@@ -75,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--model", default=DEFAULT_CONTROLLER, help="name of a shipped controller, or the folder of one")
     sub.add_argument("--planner", default=DEFAULT_PLANNER, help="name of a shipped planner, or the folder of one")
 
-    sub = command("preview", _preview, "Film a trajectory on the stage.", "shotverse preview out/diner/trajectory.json")
+    sub = command(
+        "preview", _preview, "Film a trajectory on the stage.", "shotverse preview out/last_train/trajectory.json"
+    )
     _add_trajectory(sub)
     sub.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
     sub.add_argument("--height", type=_positive, default=None, help="height of the video in pixels")
@@ -84,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "export",
         _export,
         "Convert a trajectory to another format.",
-        "shotverse export out/diner/trajectory.json --to blender",
+        "shotverse export out/last_train/trajectory.json --to blender",
     )
     _add_trajectory(sub)
     sub.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_format_names()))
@@ -97,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         "export-lora",
         _export_lora,
         "Write a trained adapter (LoRA) as other programs load it.",
+        "python -m launch.train --config=configs/controller/small_high.py --workdir=runs/high",
         "shotverse export-lora runs/high --to comfyui --out lora",
     )
     sub.add_argument("adapter", metavar="RUN_OR_ADAPTER", help="folder of a training run, or its export/adapter")
@@ -105,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--out", required=True, metavar="DIR", help="folder to write; each expert has a folder in it")
 
-    sub = command("tags", _tags, "Name the camera motions of a trajectory.", "shotverse tags out/diner/trajectory.json")
+    sub = command(
+        "tags", _tags, "Name the camera motions of a trajectory.", "shotverse tags out/last_train/trajectory.json"
+    )
     _add_trajectory(sub)
     sub.add_argument("--json", action="store_true", help="machine-readable output")
 
@@ -113,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "verify",
         _verify,
         "Replay a recorded run of a PyTorch network with ours and compare.",
-        "shotverse verify gendop_opt.npz",
+        "shotverse verify examples/wan_dit.npz",
     )
     sub.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
     sub.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
@@ -122,7 +127,9 @@ def _parser() -> argparse.ArgumentParser:
         "convert",
         _convert,
         "Convert a published checkpoint to a model folder of ours, or back.",
-        "shotverse convert high_noise.safetensors --as holocine --expert high --out controller",
+        "shotverse convert shotverse_jax/pretrained/controller_small --as wan-dit --expert high --to wan "
+        "--out high.safetensors",
+        "shotverse convert high.safetensors --as wan-dit --expert high --out controller",
     )
     sub.add_argument("source", metavar="SRC", help=".safetensors, .pth, .pt, .ckpt, an index of shards, or a folder")
     sub.add_argument("--as", dest="name", metavar="NAME", help="the network: qwen3-vl, wan-dit, holocine, umt5, ...")
@@ -136,7 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--to", metavar="STYLE", help="the way back: SRC is our folder, names of wan, diffusers, ...")
 
     sub = command(
-        "inspect", _inspect, "Tell what a checkpoint is and holds.", "shotverse inspect high_noise.safetensors"
+        "inspect",
+        _inspect,
+        "Tell what a checkpoint is and holds.",
+        "shotverse inspect shotverse_jax/pretrained/controller_small/high.safetensors",
     )
     sub.add_argument("checkpoint", metavar="CHECKPOINT", help="file or folder, of others or ours")
 

@@ -1,8 +1,10 @@
 """The command line as a user meets it: files written, exit codes, one-sentence errors, nothing left behind."""
 
 import json
+import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import jax
@@ -17,6 +19,7 @@ from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.weights import export_planner, init_planner
 
+ROOT = Path(__file__).parents[1]
 PLAY = (
     "A woman in a red coat waits in a diner.\n\n[2s] Wide shot. The camera pushes in.\n\n[1.5s] Close-up. Pan left.\n"
 )
@@ -192,8 +195,57 @@ def test_files_and_tags_do_without_jax(film):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["plan", "preview", "export", "export-lora", "tags", "verify", "eval"])
+COMMANDS = ["plan", "film", "preview", "export", "export-lora", "tags", "verify", "convert", "inspect", "fit", "eval"]
+
+
+def examples() -> list[list[str]]:
+    """The words of every command line that a --help shows, in order."""
+    parser = cli._parser()
+    commands = next(action for action in parser._actions if action.dest == "command").choices
+    assert set(commands) == set(COMMANDS)
+    lines = [
+        line for each in (parser, *commands.values()) for line in each.epilog.removeprefix("example: ").split("\n")
+    ]
+    return [shlex.split(line) for line in lines]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
-    assert stop.value.code == 0 and f"example: shotverse {command}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert stop.value.code == 0 and "\nexample: " in printed
+    assert any(words[:2] == ["shotverse", command] for words in examples())
+
+
+def files(words: list[str]) -> tuple[list[str], list[str]]:
+    """The files and folders that a command line (reads, writes)."""
+    words = [part for word in words for part in word.split("=", 1)]
+    written = [after for word, after in pairwise(words) if word in ("--out", "--workdir")]
+    if not written and words[1] in ("plan", "film"):
+        screenplay = next(word for word in words if word.startswith("examples/"))
+        written = [f"out/{Path(screenplay).stem}/trajectory.json"]
+    named = [word for word in words if "/" in word or Path(word).suffix in (".txt", ".npz", ".safetensors", ".json")]
+    return [word for word in named if word not in written], written
+
+
+def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
+    made = set()
+    for words in examples():
+        read, written = files(words)
+        missing = [name for name in read if name not in made and not (ROOT / name).exists()]
+        assert not missing, f"{shlex.join(words)}: no {missing}"
+        assert read or words[1] == "eval", f"{shlex.join(words)} reads nothing"
+        made |= set(written)
+
+
+def test_examples_are_understood():
+    for words in examples():
+        if words[0] == "shotverse":
+            _, overrides = cli._parser().parse_known_args(words[1:])
+            assert all(word.startswith("--config.") for word in overrides), words
+
+
+def test_the_record_of_the_example_replays(capsys):
+    assert cli.main(["verify", str(ROOT / "examples" / "wan_dit.npz")]) == 0
+    assert "holocine_dit: ok" in capsys.readouterr().out

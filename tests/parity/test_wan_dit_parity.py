@@ -1,5 +1,8 @@
 """The video transformer against diffusers' on the same random weights, float32: velocity and all gradients."""
 
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,3 +90,18 @@ def test_export_loads_in_diffusers(model, params):
     other = diffusers.WanTransformer3DModel.from_config(model.config)
     other.load_state_dict(state, strict=True)
     assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_the_example_of_a_record_is_a_run_of_diffusers(parity):
+    """What examples/wan_dit.npz says the PyTorch network returned, it returns."""
+    with np.load(Path(__file__).parents[2] / "examples" / "wan_dit.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    meta = json.loads(str(arrays["meta"]))
+    state = {name.removeprefix("param/"): array for name, array in arrays.items() if name.startswith("param/")}
+    config = wan_dit.config_from_tensors(state, num_heads=meta["num_heads"], eps=meta["eps"], rope="wan3d")
+    model = diffusers.WanTransformer3DModel(**wan_dit.config_to_diffusers(config)).eval()
+    model.load_state_dict({name: torch.tensor(array) for name, array in state.items()}, strict=True)
+    with torch.no_grad():
+        given = (torch.tensor(arrays[name]) for name in ("latents", "timestep", "context"))
+        velocity = model(*given, return_dict=False)[0].numpy()
+    assert parity("the record of examples/", arrays["output"], velocity) < 1e-5
