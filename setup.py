@@ -50,6 +50,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "setuptools>=77",
             "pytest>=9.2",
             "pytest-xdist>=3.8",
             "hypothesis>=6.170",

@@ -20,7 +20,7 @@ from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED
 
 pytestmark = pytest.mark.shipped
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").iterdir())
+EXAMPLES = sorted(path for path in (Path(__file__).parents[1] / "examples").iterdir() if path.suffix != ".npz")
 
 
 @pytest.fixture(scope="module")
