@@ -22,7 +22,8 @@ from shotverse_jax.screenplay import Screenplay, read_screenplay
 from shotverse_jax.train.placement import together
 from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Task
-from shotverse_jax.views.plot import plot_film, plot_trajectory
+from shotverse_jax.views.contact_sheet import plot_film
+from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.views.video import enlargement, write_video
 from shotverse_jax.weights import find_tokenizer, load_expert, load_text, load_vae
 from shotverse_jax.weights.folder import TOKENIZER, read_config

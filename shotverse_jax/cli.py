@@ -371,7 +371,7 @@ def _write_film(args, trajectory, frames, out: Path) -> None:
     from shotverse_jax.camera.formats import write_trajectory
     from shotverse_jax.stage.casting import scene_from_screenplay
     from shotverse_jax.stage.preview import preview_frames
-    from shotverse_jax.views.plot import plot_film
+    from shotverse_jax.views.contact_sheet import plot_film
     from shotverse_jax.views.video import enlargement, write_video
 
     write_video(out / "film.mp4", frames, trajectory.fps, enlargement(trajectory.height))

@@ -1,4 +1,4 @@
-"""Video files, by the FFmpeg that comes with imageio-ffmpeg: H.264 in mp4 is written, whatever it knows is read."""
+"""Video files, by the FFmpeg that comes with imageio-ffmpeg. It writes H.264 in mp4 and reads all formats it knows."""
 
 import contextlib
 import re
@@ -18,7 +18,13 @@ SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
 class VideoInfo(NamedTuple):
-    """What a video file says of itself: frames, frames per second (on average), size in pixels as it is shown."""
+    """The header of a video file.
+
+    Attributes:
+        frames: number of frames.
+        fps: frames per second, on average.
+        width, height: size in pixels as the video is shown, after a rotation that the file asks for.
+    """
 
     frames: int
     fps: float
@@ -30,8 +36,9 @@ def probe_video(path: str | Path) -> VideoInfo:
     """Reads a file's header and counts its frames without decoding them.
 
     Raises:
-        ValueError: no such file, or none with video in it.
+        ValueError: the file does not exist or has no video.
     """
+    # FFmpeg copies the packets to nowhere and prints how many there were; only its messages are used.
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     count = ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
@@ -50,12 +57,20 @@ def probe_video(path: str | Path) -> VideoInfo:
 
 
 def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Frames `index_T` (not decreasing; a frame may come twice) of a video, [T, height, width, 3] uint8.
+    """Reads frames of a video.
 
-    They are made as large as covers width x height (Lanczos) and cut to it about their centre.
+    Frames are resized (Lanczos) until they cover width x height, and cropped to it about their centre.
+
+    Args:
+        path: the file.
+        index_T: [T] numbers of the frames, not decreasing; a number may occur several times.
+        width, height: size of the result in pixels.
+
+    Returns:
+        [T, height, width, 3] uint8.
 
     Raises:
-        ValueError: frames that the file does not have or that cannot be decoded.
+        ValueError: the file does not have these frames, or they cannot be decoded.
     """
     last, size = int(index_T[-1]), width * height * 3
     cover = f"scale={width}:{height}:flags=lanczos+accurate_rnd:force_original_aspect_ratio=increase"
@@ -66,6 +81,7 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     with tempfile.TemporaryFile() as words:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": words}
         with subprocess.Popen([*command, *frames, *raw], **pipes) as process:
+            # All frames up to the last one are decoded, as seeking is inexact in many files.
             for number in range(last + 1):
                 data = process.stdout.read(size)
                 if len(data) < size:
@@ -79,12 +95,16 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enlarge: int = 1) -> None:
-    """Writes frames [H, W, 3] uint8 (H and W even once enlarged) as an mp4, whole or not at all.
+    """Writes frames as an mp4, whole or not at all.
 
-    enlarge: every frame becomes that many times as high and wide (bicubic), for players that blur small films.
+    Args:
+        path: the file.
+        frames: [H, W, 3] uint8 each; H and W times `enlarge` are even.
+        fps: frames per second.
+        enlarge: factor on height and width (bicubic), because players blur small films; default 1.
 
     Raises:
-        ValueError: a path that does not end in .mp4 or cannot be written, no frames, or the encoder's words.
+        ValueError: the file does not end in .mp4 or cannot be written, there are no frames, or the encoder fails.
     """
     frames = iter(frames)
     first = next(frames, None)
@@ -98,7 +118,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enla
 
 
 def enlargement(height: int) -> int:
-    """How many times a film is enlarged on writing: small ones to 256 lines at least, as players blur them."""
+    """Returns the factor by which films of this height are enlarged on writing: they get at least 256 lines."""
     return max(1, -(-256 // height))
 
 
@@ -110,12 +130,18 @@ def _enlarged(frame: np.ndarray, size: tuple[int, int]) -> bytes:
 
 @contextlib.contextmanager
 def encoder(path: str | Path, size: tuple[int, int], fps: float) -> Iterator[IO[bytes]]:
-    """A pipe that takes RGB frames of `size` (width, height) and makes the film `path` of them, whole or not at all.
+    """Opens a pipe that takes the bytes of RGB frames and writes them as a film, whole or not at all.
 
-    The encoder of imageio-ffmpeg is started directly: the package's own writer forks, which JAX's threads forbid.
+    imageio-ffmpeg's encoder is started as a process of its own. The package's writer would fork this process, which is
+    unsafe beside JAX's threads.
+
+    Args:
+        path: the mp4 file.
+        size: (width, height) of the frames in pixels.
+        fps: frames per second.
 
     Raises:
-        ValueError: a path that does not end in .mp4 or cannot be written, or the encoder's words when it fails.
+        ValueError: the file does not end in .mp4 or cannot be written, or the encoder fails; the message is its own.
     """
     path = Path(path)
     if path.suffix.lower() != ".mp4":
