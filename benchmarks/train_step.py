@@ -32,7 +32,6 @@ from shotverse_jax.fit.outline import latents
 from shotverse_jax.fit.program import Memory
 from shotverse_jax.launch.peak import peak
 from shotverse_jax.models.controller import Controller
-from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
@@ -41,7 +40,7 @@ from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks.controller import adapt, make_loss
-from shotverse_jax.weights import init_dit
+from shotverse_jax.weights import init
 
 SMALL = {"layers": 2, "hidden": 128, "heads": 4, "mlp": 256, "text": 64, "text_size": 64, "frames": 17}
 SMALL |= {"height": 64, "width": 96, "rank": 8, "dtype": "float32"}
@@ -94,7 +93,7 @@ def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
     dtype = jnp.dtype(run.execution.dtype)
 
     def draw():
-        params = init_dit(WanDiT(architecture), architecture, key)["params"]
+        params = init("wan_dit", architecture, key)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
     controller = Controller(config, UMT5Config(), run.expert, run.execution)

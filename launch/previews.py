@@ -25,7 +25,7 @@ from shotverse_jax.train.task import Task
 from shotverse_jax.views.contact_sheet import plot_film
 from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.views.video import enlargement, write_video
-from shotverse_jax.weights import find_tokenizer, load_expert, load_text, load_vae
+from shotverse_jax.weights import find_tokenizer, load
 from shotverse_jax.weights.folder import TOKENIZER, read_config
 
 Preview = Callable[[int, dict], None]
@@ -77,7 +77,7 @@ def _controller(values: dict, folder: Path, task: Task, screenplay: Screenplay) 
     config = from_dict(ControllerConfig, values["model"])
     variables = merge(task.trainable, task.frozen)
     text_config, text, tokenizer = _text_encoder(config, values, "text" in variables["params"], mesh)
-    vae_config, vae = load_vae(config.vae)
+    vae_config, vae, _ = load("vae", config.vae)
     if vae_config.latent_channels != config.dit.latent_channels:
         raise ValueError(
             f"the VAE {config.vae} has latents of {vae_config.latent_channels} channels and the controller of "
@@ -88,7 +88,7 @@ def _controller(values: dict, folder: Path, task: Task, screenplay: Screenplay) 
     empty = Cinematographer(config, {}, {}, text_config, text, tokenizer, vae_config, vae, execution, names)
     other = None
     if run.preview_weights and run.expert != "base":
-        found, other = load_expert(run.preview_weights, "base", mesh=mesh, dtype=run.execution.dtype)
+        found, other, _ = load("controller", run.preview_weights, expert="base", mesh=mesh, dtype=run.execution.dtype)
         if found.expert("base") != config.expert("base"):
             raise ValueError(f"preview_weights: {run.preview_weights} is another network than the one that is trained")
     fold = jax.jit(lora.merge, out_shardings=shardings(variables["params"]["dit"], mesh))
@@ -127,4 +127,4 @@ def _text_encoder(config: ControllerConfig, values: dict, trained: bool, mesh) -
     if trained:
         tokenizer_file = find_tokenizer(config.text)
         return read_config(tokenizer_file.parent, UMT5Config), {}, load_text_tokenizer(tokenizer_file)
-    return load_text(config.text, mesh=mesh, dtype=values["execution"]["dtype"])
+    return load("text_encoder", config.text, mesh=mesh, dtype=values["execution"]["dtype"])

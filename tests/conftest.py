@@ -73,10 +73,8 @@ def pytest_terminal_summary(terminalreporter):
 def controller_folder(tmp_path_factory) -> Path:
     """A controller of random weights with its text encoder and VAE: 17 frames of 32x48, made in a second."""
     from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small
-    from shotverse_jax.models.controller import Controller
-    from shotverse_jax.models.wan_vae import WanVAE
-    from shotverse_jax.train.tasks.controller import init_controller
-    from shotverse_jax.weights import export_expert, export_text, export_vae, find_tokenizer, init_vae
+    from shotverse_jax.models.controller import Controller, example
+    from shotverse_jax.weights import export, find_tokenizer, init, init_module
 
     folder = tmp_path_factory.mktemp("controller")
     text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
@@ -88,11 +86,11 @@ def controller_folder(tmp_path_factory) -> Path:
     config = dataclasses.replace(controller_small(), **parts, **small)
     vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
     for number, expert in enumerate(("high", "low")):
-        params = init_controller(Controller(config, text, expert), jax.random.key(number))["params"]
+        params = init_module(Controller(config, text, expert), example(config), jax.random.key(number))
         params = shaken(params, number)  # nothing is off because it starts at zero
-        export_expert(params["dit"], config, expert, folder / "controller")
-    export_text(params["text"], text, find_tokenizer("planner_small"), folder / "text")
-    export_vae(init_vae(WanVAE(vae), vae, jax.random.key(3))["params"], vae, folder / "vae")
+        export("controller", params["dit"], config, folder / "controller", expert=expert)
+    export("text_encoder", params["text"], text, folder / "text", tokenizer_file=find_tokenizer("planner_small"))
+    export("vae", init("vae", vae, jax.random.key(3)), vae, folder / "vae")
     return folder / "controller"
 
 

@@ -13,11 +13,10 @@ import pytest
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
-from shotverse_jax.config import Execution, planner_nano
+from shotverse_jax.config import planner_nano
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.models.planner import Planner
-from shotverse_jax.weights import export_planner, init_planner
+from shotverse_jax.weights import export, init
 
 ROOT = Path(__file__).parents[1]
 PLAY = (
@@ -32,8 +31,8 @@ def nano(tmp_path_factory) -> Path:
     config = planner_nano()
     tokenizer = train_text_tokenizer([PLAY], config.text.vocab_size)
     tokenizer.save(str(folder / "tokenizer.json"))
-    variables = init_planner(Planner(config, Execution()), config, jax.random.key(0))
-    export_planner(variables["params"], config, folder / "tokenizer.json", folder / "export")
+    variables = {"params": init("planner", config, jax.random.key(0))}
+    export("planner", variables["params"], config, folder / "export", tokenizer_file=folder / "tokenizer.json")
     return folder / "export"
 
 

@@ -67,9 +67,9 @@ def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
     Raises:
         ValueError: there is no such VAE. When the transform runs: it cannot encode the videos.
     """
-    from shotverse_jax.weights import load_vae
+    from shotverse_jax.weights import load
 
-    config, params = load_vae(name)
+    config, params, _ = load("vae", name)
     settings = {"vae": Path(name).name, "vae_sha256": _digest(params)}
     split, params, batch = _spread(params, batch)
     encode = jax.jit(lambda params, video_BTHWC: encode_video(config, params, video_BTHWC).astype(jnp.float16))
@@ -128,10 +128,10 @@ def to_states(name: str, batch: int, length: int, negative: str) -> tuple[Transf
         ValueError: there is no such encoder, or the negative prompt is longer than `length`.
     """
     from shotverse_jax.models.umt5 import UMT5Encoder
-    from shotverse_jax.weights import load_text
+    from shotverse_jax.weights import load
 
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    config, params, tokenizer = load_text(name, dtype=dtype)
+    config, params, tokenizer = load("text_encoder", name, dtype=dtype)
     settings = {"text": Path(name).name, "text_sha256": _digest(params), "text_length": length, "negative": negative}
     split, params, batch = _spread(params, batch)
 

@@ -23,16 +23,14 @@ from shotverse_jax.config import (
     from_dict,
 )
 from shotverse_jax.fit import flops
-from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.models.umt5 import UMT5Encoder
-from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.tasks import controller as controller_run
 from shotverse_jax.train.tasks import planner as planner_run
-from shotverse_jax.weights import init_dit, init_text
+from shotverse_jax.weights import abstract, init_module
 from shotverse_jax.weights.folder import CONFIG, read_config
 
 FILM = 249
@@ -89,11 +87,10 @@ def _controller(config: ControllerConfig, run: ControllerTrainConfig, mesh: Mesh
     text = UMT5Config() if states else _text_config(config.text)
     controller = Controller(config, text, run.expert, run.execution)
     if run.expert == "base":
-        trainable, frozen = jax.eval_shape(lambda: controller_run.init_controller(controller, key)), {}
+        trainable, frozen = jax.eval_shape(lambda: {"params": init_module(controller, example(config), key)}), {}
     else:
-        dit = config.expert("base")
-        base = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, key))["params"]
-        words = None if states else jax.eval_shape(lambda: init_text(UMT5Encoder(text), text, key))["params"]
+        base = abstract("controller", config, expert="base")
+        words = None if states else abstract("text_encoder", text)
         trainable, frozen = jax.eval_shape(
             lambda base, words: controller_run.adapt(config, controller, base, words, key, mesh),
             *_cast((base, words), run.execution.dtype),

@@ -25,7 +25,7 @@ from shotverse_jax.models.wan_vae_stream import decode_chunks
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Layout, Screenplay
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.weights import Expert, load_expert, load_text, load_vae
+from shotverse_jax.weights import Expert, load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,10 +62,11 @@ class Cinematographer:
             ValueError: it is not there or does not fit.
         """
         place, execution = {"mesh": mesh, "dtype": dtype}, Execution(dtype=dtype)
-        config, high = load_expert(name_or_folder, "high", **place)
-        _, low = load_expert(name_or_folder, "low", **place)
+        config, high, _ = load("controller", name_or_folder, expert="high", **place)
+        _, low, _ = load("controller", name_or_folder, expert="low", **place)
         execution = execution if mesh is None else spread(execution, mesh)
-        return cls(config, high, low, *load_text(config.text, **place), *load_vae(config.vae), execution)
+        text, vae = load("text_encoder", config.text, **place), load("vae", config.vae)
+        return cls(config, high, low, *text, vae.config, vae.params, execution)
 
     @property
     def block(self) -> int:

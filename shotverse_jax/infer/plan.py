@@ -16,7 +16,7 @@ from shotverse_jax.infer.decode import GREEDY, Sampling, decode
 from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.stage.scene import LENS_MM
-from shotverse_jax.weights import load_planner
+from shotverse_jax.weights import load
 
 TEXT_BUCKET = 64
 """Text lengths are padded to multiples of this, so that few shapes are compiled."""
@@ -45,7 +45,7 @@ class Director:
         Raises:
             ValueError: it is not there or does not fit.
         """
-        return cls(*load_planner(name_or_folder, mesh=mesh))
+        return cls(*load("planner", name_or_folder, mesh=mesh))
 
 
 def plan(

@@ -143,3 +143,16 @@ class CLaTr(nn.Module):
     def decode(self, latent_BD: jax.Array, real_BT: jax.Array) -> jax.Array:
         """Features [B, T, C] of a latent, zero where real_BT is False."""
         return self.traj_decoder(latent_BD, real_BT)
+
+
+def example(config: CLaTrConfig) -> dict:
+    """The smallest arguments of `CLaTr.__call__` that fix the parameters, as shapes.
+
+    One frame and one token.
+    """
+    return {
+        "traj_BTC": jax.ShapeDtypeStruct((1, 1, config.feature_size), jnp.float32),
+        "traj_real_BT": jax.ShapeDtypeStruct((1, 1), bool),
+        "text_BSC": jax.ShapeDtypeStruct((1, 1, config.text_size), jnp.float32),
+        "text_real_BS": jax.ShapeDtypeStruct((1, 1), bool),
+    }

@@ -126,3 +126,14 @@ class CLIPVision(nn.Module):
         layers = Block(config, self.execution, causal=False, name="layers")
         x_BPD = run_stack(layers, config.num_layers, self.execution, x_BPD, None).astype(jnp.float32)
         return Seen(x_BPD, LayerNorm(config.layer_norm_eps, name="post_norm")(x_BPD[:, 0]))
+
+
+def example(config: CLIPTextConfig | CLIPVisionConfig) -> dict:
+    """The smallest arguments of a tower's `__call__` that fix the parameters, as shapes.
+
+    One token, or one image.
+    """
+    if isinstance(config, CLIPVisionConfig):
+        side = config.image_size
+        return {"image_BHWC": jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
+    return {"ids_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32), "real_BT": jax.ShapeDtypeStruct((1, 1), bool)}

@@ -116,3 +116,22 @@ def _camera_norm(params: dict) -> jax.Array:
         jnp.sum(jnp.square(x.astype(jnp.float32))) for path, x in leaves if "camera" in jax.tree_util.keystr(path)
     ]
     return jnp.sqrt(jnp.sum(jnp.stack(squares)))
+
+
+def example(config: ControllerConfig) -> dict:
+    """The smallest arguments of `Controller.__call__` that fix the parameters, as shapes.
+
+    One latent frame of one patch, one token.
+    """
+    dit = config.dit
+    return {
+        "noisy_BTHWC": jax.ShapeDtypeStruct((1, 1, *dit.patch[1:], dit.latent_channels), jnp.float32),
+        "sigma_B": jax.ShapeDtypeStruct((1,), jnp.float32),
+        "batch": {
+            "shot_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+            "camera_BTP": jax.ShapeDtypeStruct((1, 1, 12), jnp.float32),
+            "ids_BS": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+            "real_BS": jax.ShapeDtypeStruct((1, 1), bool),
+            "window_BKS": jax.ShapeDtypeStruct((1, 1, 1), bool),
+        },
+    }

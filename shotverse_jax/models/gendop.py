@@ -86,3 +86,20 @@ class GenDoP(nn.Module):
             depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
             parts += [self.image(image_BHWC), self.depth(depth_BHWC)]
         return self.norm(jnp.concatenate(parts, axis=1))
+
+
+def example(config: GenDoPConfig) -> dict:
+    """The smallest arguments of `GenDoP.__call__` that fix the parameters, as shapes.
+
+    One token, and one image with its depth where the network sees them.
+    """
+    inputs = {
+        "pose_ids_BN": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+        "text_ids_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+        "real_BT": jax.ShapeDtypeStruct((1, 1), bool),
+    }
+    if config.vision is not None:
+        side = config.vision.image_size
+        inputs["image_BHWC"] = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+        inputs["depth_BHW"] = jax.ShapeDtypeStruct((1, side, side), jnp.float32)
+    return inputs

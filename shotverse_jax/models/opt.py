@@ -194,3 +194,14 @@ def _norm(x_DC, scale_and_bias):
 def _logits(x_DB, weights):
     head = weights["lm_head"]
     return jnp.matmul(head, x_DB.astype(head.dtype), preferred_element_type=jnp.float32).T
+
+
+def example(config: OPTConfig) -> dict:
+    """The smallest arguments of `OPTDecoder.__call__` that fix the parameters, as shapes.
+
+    A prefix of one place and one token.
+    """
+    return {
+        "prefix_BPD": jax.ShapeDtypeStruct((1, 1, config.hidden_size), jnp.float32),
+        "ids_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+    }

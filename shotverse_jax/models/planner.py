@@ -159,3 +159,20 @@ def planner_loss(
         "tokens": tokens,
     }
     return ce + code_penalty * square, metrics
+
+
+def example(config: PlannerConfig) -> dict:
+    """The smallest arguments of `Planner.__call__` that fix the parameters, as shapes.
+
+    One shot whose text is one token, before the queries of the shot.
+    """
+    tokens = 1 + (config.num_queries if config.encoder == "queries" else 0)
+    return {
+        "batch": {
+            "text_ids_BS": jax.ShapeDtypeStruct((1, tokens), jnp.int32),
+            "slot_BS": jax.ShapeDtypeStruct((1, tokens), jnp.int32),
+            "real_BS": jax.ShapeDtypeStruct((1, tokens), bool),
+            "pose_ids_BN": jax.ShapeDtypeStruct((1, 2), jnp.int32),
+        },
+        "num_shots": 1,
+    }

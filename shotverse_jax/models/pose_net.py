@@ -87,3 +87,11 @@ def _orthonormal(columns_B6: jax.Array) -> jax.Array:
 
 def _unit(x: jax.Array) -> jax.Array:
     return x * jax.lax.rsqrt((x * x).sum(-1, keepdims=True) + 1e-12)
+
+
+def example(config: PoseNetConfig) -> dict:
+    """The smallest arguments of `PoseNet.__call__` that fix the parameters, as shapes.
+
+    One frame.
+    """
+    return {"frames_BHWC": jax.ShapeDtypeStruct((1, config.height, config.width, 3), jnp.float32)}

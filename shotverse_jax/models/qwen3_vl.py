@@ -223,3 +223,21 @@ class Qwen3VL(nn.Module):
         """Causal states [B, T, D] of a text with images; the arguments as in `embed` and in the text decoder."""
         x_BTD, deepstack_KBTD = self.embed(ids_BT, pixels_FSP, size_F2, feature_BT)
         return self.text(x_BTD, positions_3BT, real_BT, deterministic, deepstack_KBTD)
+
+
+def example(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict:
+    """The smallest arguments of `__call__` that fix the parameters, as shapes.
+
+    The embedding of one token for `Qwen3VLText`; one token and one frame of as many patches as are merged for
+    `Qwen3VL`.
+    """
+    if isinstance(config, Qwen3VLTextConfig):
+        return {"x_BTD": jax.ShapeDtypeStruct((1, 1, config.hidden_size), jnp.float32)}
+    vision = config.vision
+    return {
+        "ids_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+        "pixels_FSP": jax.ShapeDtypeStruct((1, vision.merged_patches, vision.patch_values), jnp.float32),
+        "size_F2": jax.ShapeDtypeStruct((1, 2), jnp.int32),
+        "feature_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
+        "positions_3BT": jax.ShapeDtypeStruct((3, 1, 1), jnp.int32),
+    }

@@ -94,3 +94,11 @@ class UMT5Encoder(nn.Module):
         x_BSD = run_stack(layers, config.num_layers, self.execution, x_BSD, bucket_TS, real_BS)
         x_BSD = RMSNorm(config.rms_norm_eps, name="norm")(x_BSD)
         return jnp.where(real_BS[..., None], x_BSD.astype(jnp.float32), 0.0)
+
+
+def example(config: UMT5Config) -> dict:
+    """The smallest arguments of `UMT5Encoder.__call__` that fix the parameters, as shapes.
+
+    One token.
+    """
+    return {"ids_BS": jax.ShapeDtypeStruct((1, 1), jnp.int32), "real_BS": jax.ShapeDtypeStruct((1, 1), bool)}

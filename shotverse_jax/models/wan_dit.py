@@ -384,3 +384,18 @@ def _modulate(x, shift, scale, eps):
 def _exact(dtype):
     """A context in which float32 products are computed in float32: accelerators use fewer bits by default."""
     return jax.default_matmul_precision("highest") if dtype == jnp.float32 else contextlib.nullcontext()
+
+
+def example(config: WanDiTConfig) -> dict:
+    """The smallest arguments of `WanDiT.__call__` that fix the parameters, as shapes.
+
+    One latent frame of one patch, one text token.
+    """
+    camera = {"camera_BTP": jax.ShapeDtypeStruct((1, 1, CAMERA_SIZE), jnp.float32)} if config.camera else {}
+    return {
+        "latents_BTHWC": jax.ShapeDtypeStruct((1, 1, *config.patch[1:], config.latent_channels), jnp.float32),
+        "timestep_B": jax.ShapeDtypeStruct((1,), jnp.float32),
+        "context_BSD": jax.ShapeDtypeStruct((1, 1, config.text_size), jnp.float32),
+        **camera,
+        "shot_lengths": (1,),
+    }

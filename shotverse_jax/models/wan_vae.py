@@ -260,3 +260,12 @@ class WanVAE(nn.Module):
         if shape[1] < alone + (1 - alone) * time or (shape[1] - alone) % time:
             form = f"{time} k + 1" if alone else f"{time} k"
             raise ValueError(f"WanVAE: expected T = {form} frames, got {shape[1]}; cut or repeat frames at the end")
+
+
+def example(config: WanVAEConfig) -> dict:
+    """The smallest arguments of `WanVAE.__call__` that fix the parameters, as shapes.
+
+    One frame that becomes one latent.
+    """
+    side = space_factor(config)
+    return {"video_BTHWC": jax.ShapeDtypeStruct((1, 1, side, side, 3), jnp.float32)}

@@ -7,7 +7,7 @@ as `shotverse convert` writes it and Orbax restores it; each parameter can be re
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,51 @@ from safetensors import SafetensorError, safe_open
 
 from shotverse_jax.config import from_dict
 from shotverse_jax.files import DTYPES, write_safetensors
+from shotverse_jax.weights.catalogue import KINDS
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 
-def find(what: str, folder_or_name: str | Path, files: Iterable[str]) -> Path:
+def find(kinds: str | Sequence[str], folder_or_name: str | Path, files: Iterable[str]) -> Path:
     """A folder that has all `files`, by its path or as the shipped one of that name.
 
-    what: the kind of model, for the messages; its first word begins the names of the shipped ones ("planner_small").
+    Args:
+        kinds: The kinds that it may be, names in the catalogue or "adapter". A folder that does not say its kind, as
+            those of earlier versions, may be any.
+        folder_or_name: The path of the folder, or the name of a shipped one.
+        files: Names of the files that it must have.
 
     Raises:
-        ValueError: no such folder (with the names of what ships), or a file is missing.
+        ValueError: No such folder (with the names of what ships), a folder of another kind, or a file is missing.
     """
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    title = " or ".join(map(_title, kinds))
     folder = next((f for f in (Path(folder_or_name), SHIPPED / folder_or_name) if f.is_dir()), None)
     if folder is None:
-        pattern = f"{what.split()[0].lower()}_*/{CONFIG}"
-        shipped = ", ".join(sorted(path.parent.name for path in SHIPPED.glob(pattern))) or "none"
-        raise ValueError(f"no {what} called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
+        found = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}") if kind_of(path.parent) in kinds)
+        shipped = ", ".join(found) or "none"
+        raise ValueError(f"no {title} called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
+    kind = kind_of(folder)
+    if kind is not None and kind not in kinds:
+        raise ValueError(f"{folder} is {_article(_title(kind))}, not {_article(title)}")
     missing = [name for name in files if not has(folder, name)]
     if missing:
-        raise ValueError(f"{folder} is not a {what}: it has no {' and no '.join(missing)}")
+        raise ValueError(f"{folder} is not {_article(title)}: it has no {' and no '.join(missing)}")
     return folder
+
+
+def kind_of(folder: Path) -> str | None:
+    """The kind that the config.json of a folder names; None when there is no such file or it names none."""
+    return read_values(folder).get("kind") if (folder / CONFIG).is_file() else None
+
+
+def _title(kind: str) -> str:
+    return KINDS[kind].title if kind in KINDS else kind
+
+
+def _article(title: str) -> str:
+    return f"an {title}" if title[0] in "aeiouAEIOU" else f"a {title}"
 
 
 def has(folder: Path, name: str) -> bool:
@@ -48,14 +71,15 @@ def has(folder: Path, name: str) -> bool:
 
 
 def write(
-    what: str,
+    kind: str,
     folder: str | Path,
     config: Any,
     params: dict,
     weights: str = WEIGHTS,
     tokenizer_file: str | Path | None = None,
 ) -> None:
-    """Writes every field of a config, the parameters in bfloat16 (tree paths joined by "/") and the tokenizer.
+    """Writes the kind and every field of a config, the parameters in bfloat16 (tree paths joined by "/") and the
+    tokenizer.
 
     Raises:
         ValueError: a parameter that is not finite; nothing is written.
@@ -69,16 +93,21 @@ def write(
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {what}"})
+    write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {_title(kind)}"})
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    values = json.dumps(dataclasses.asdict(config), indent=2)
+    values = json.dumps(values_of(kind, config), indent=2)
     (folder / CONFIG).write_text(values + "\n", encoding="utf-8")
+
+
+def values_of(kind: str, config: Any) -> dict:
+    """What config.json holds."""
+    return {"kind": kind, **dataclasses.asdict(config)}
 
 
 def read_config(folder: Path, cls: type) -> Any:
     """The config of a folder as the dataclass `cls`; ValueError when it is not JSON or has other fields."""
-    return from_dict(cls, read_values(folder))
+    return from_dict(cls, {name: value for name, value in read_values(folder).items() if name != "kind"})
 
 
 def read_values(folder: Path) -> dict:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from shotverse_jax import cli
-from shotverse_jax import weights as pretrained
+from shotverse_jax import cli, weights
 from shotverse_jax.config import (
     CLaTrConfig,
     CLIPTextConfig,
@@ -144,14 +143,14 @@ def test_parameters_are_those_of_the_path_in_memory(tmp_path):
 
 
 def test_our_loaders_read_what_was_converted(tmp_path):
-    tokenizer = pretrained.find_tokenizer("planner_small")
+    tokenizer = weights.find_tokenizer("planner_small")
     for name in ("wan-vae", "umt5"):
         source = write(tmp_path / name, name, stored(name)[0])
         given = ["--tokenizer", tokenizer] if name == "umt5" else []
         assert run("convert", source, "--as", name, "--out", tmp_path / f"{name}-ours", *given) == 0
-    config, params = pretrained.load_vae(tmp_path / "wan-vae-ours")
+    config, params, _ = weights.load("vae", tmp_path / "wan-vae-ours")
     assert config == CONFIGS["wan-vae"] and same(params, stored("wan-vae")[1])
-    config, params, read = pretrained.load_text(tmp_path / "umt5-ours")
+    config, params, read = weights.load("text_encoder", tmp_path / "umt5-ours")
     assert config == CONFIGS["umt5"] and same(params, stored("umt5")[1])
     assert read.get_vocab_size() > 1000
 
@@ -168,7 +167,7 @@ def test_two_experts_share_a_folder(tmp_path):
         args = "--as", "holocine", "--out", tmp_path / "ours", "--expert", side
         assert run("convert", source, *args) == 0
     for side, config in (("high", camera), ("low", CONFIGS["holocine"])):
-        read, params = pretrained.load_expert(tmp_path / "ours", side)
+        read, params, _ = weights.load("controller", tmp_path / "ours", expert=side)
         assert read.windows == "holocine" and read.camera == "high"
         same(params, stored("holocine", config=config)[1])
     assert json.loads((tmp_path / "ours" / "manifest.json").read_text()).keys() == {"high", "low"}
@@ -198,7 +197,7 @@ def test_orbax_restores_it_to_shards(tmp_path):
         same(checkpointer.restore(folder, target), params)
     same(v1.load_pytree(folder, target), params)
     same(v1.load_pytree(folder), params)
-    restored = pretrained.folder.read_params(folder, target)
+    restored = weights.folder.read_params(folder, target)
     assert jax.tree.leaves(restored)[0].sharding == sharding
     same(restored, params)
 
@@ -300,7 +299,7 @@ def test_another_models_config_is_not_overwritten(tmp_path, capsys):
 def test_what_a_run_exported_goes_back(tmp_path, capsys):
     config = ControllerConfig(dit=CONFIGS["holocine"], camera="none")
     tensors, params = stored("holocine", "diffusers")
-    pretrained.export_expert(params, config, "low", tmp_path / "run")
+    weights.export("controller", params, config, tmp_path / "run", expert="low")
     options = "--expert", "low", "--out", tmp_path / "back.safetensors"
     assert run("convert", tmp_path / "run", "--to", "diffusers", *options) == 2
     assert "say it with --as" in capsys.readouterr().err
@@ -418,6 +417,6 @@ def test_the_way_back_is_strict(tmp_path, capsys, small):
 def test_a_converted_controller_keeps_its_settings(tmp_path):
     source = write(tmp_path / "source", "wan-dit", stored("holocine")[0])
     assert run("convert", source, "--as", "wan-dit", "--out", tmp_path / "ours", "--expert", "low") == 0
-    config, _ = pretrained.load_expert(tmp_path / "ours", "low")
+    config, _, _ = weights.load("controller", tmp_path / "ours", expert="low")
     assert isinstance(config, ControllerConfig) and config.windows == "none" and config.camera == "none"
     assert config.dit == dataclasses.replace(CONFIGS["holocine"])

@@ -8,7 +8,7 @@ from shotverse_jax import cli
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
 from shotverse_jax.conversion import core, gendop
 from shotverse_jax.conversion.networks import recognise
-from shotverse_jax.weights import load_gendop
+from shotverse_jax.weights import load
 
 TEXT = CLIPTextConfig(20, 16, 23, 16, 12, 5)
 VISION = CLIPVisionConfig(32, 32, 16, 24, 2, 6)
@@ -82,7 +82,7 @@ def test_there_and_back_byte_for_byte(tmp_path, kind, count):
     save_file(stored, source)
     tokenizer = clip_tokenizer(tmp_path / "tokenizer.json")
     assert run("convert", source, "--as", f"gendop-text-{kind}", "--out", ours, "--tokenizer", tokenizer) == 0
-    config, params, _ = load_gendop(ours)
+    config, params, _ = load("gendop", ours)
     assert config == GenDoPConfig(TEXT, VISION if rgbd else None, DECODER)
     kernel = stored["text_encoder.text_model.encoder.layers.10.self_attn.k_proj.weight"].T
     np.testing.assert_array_equal(params["text"]["tower"]["layers"]["k_proj"]["kernel"][10], kernel)

@@ -9,8 +9,8 @@ import pytest
 from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
-from shotverse_jax import cli, lora
-from shotverse_jax.config import Execution, LoraConfig, WanDiTConfig, controller_small, planner_nano
+from shotverse_jax import cli, lora, weights
+from shotverse_jax.config import LoraConfig, WanDiTConfig, controller_small, planner_nano
 from shotverse_jax.conversion import qwen3_vl, wan_dit
 from shotverse_jax.conversion.lora import (
     FORMATS,
@@ -24,10 +24,9 @@ from shotverse_jax.conversion.lora import (
     write_camera,
 )
 from shotverse_jax.models.camera_encoder import add_camera
-from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.nn.linear import Adapter
-from shotverse_jax.weights import export_adapter, export_expert, find_adapter, init_planner, load_adapter
+from shotverse_jax.weights import export_adapter, find_adapter, load_adapter
 
 CONFIG = WanDiTConfig(
     hidden_size=24,
@@ -380,7 +379,7 @@ def run(tmp_path, adapter, controller, abstract):
     folder = tmp_path / "run" / "export"
     camera = shaken({"blocks": {"camera": add_camera(abstract)["blocks"]["camera"]}}, 3)
     for expert in ("high", "low"):
-        export_expert(shaken(abstract), controller, expert, folder)
+        weights.export("controller", shaken(abstract), controller, folder, expert=expert)
         export_adapter(adapter, camera if expert == "high" else {}, controller, folder / "adapter", expert)
     return folder.parent
 
@@ -392,7 +391,7 @@ def test_an_experts_own_adapter_comes_back(run, adapter, controller):
     jax.tree.map(lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2**-8), read, adapter)
     assert params["blocks"]["camera"]["kernel"].shape == (2, 12, 24)
     assert load_adapter(run / "export" / "adapter", "low")[2] == {}
-    with pytest.raises(ValueError, match="is a model, not an adapter"):
+    with pytest.raises(ValueError, match="is a controller, not an adapter"):
         load_adapter(run / "export", "low")
 
 
@@ -417,9 +416,7 @@ def test_export_lora_on_the_command_line(run, adapter, tmp_path, capsys):
 
 def test_export_of_a_planners_run(tmp_path):
     config = dataclasses.replace(planner_nano(), lora=LoraConfig(rank=2, alpha=4.0))
-    rest = shaken(
-        jax.eval_shape(lambda: init_planner(Planner(config, Execution()), config, jax.random.key(0)))["params"]
-    )
+    rest = shaken(weights.abstract("planner", config))
     abstract = rest.pop("vlm")
     tree = shaken(jax.eval_shape(lambda: lora.init(jax.random.key(0), abstract, config.lora)))
     export_adapter(tree, rest, config, tmp_path / "adapter")

@@ -22,7 +22,7 @@ from shotverse_jax.models.wan_vae import WanVAE
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text
 from shotverse_jax.stage.preview import stage_poses
 from shotverse_jax.views.video import write_video
-from shotverse_jax.weights import export_text, export_vae, find_tokenizer, init_text, init_vae, load_text, load_vae
+from shotverse_jax.weights import abstract, export, find_tokenizer, init, load
 
 FRAMES, HEIGHT, WIDTH, CLIPS = 17, 16, 24, 5
 SIZE = dict(clips=CLIPS, frames=FRAMES, height=HEIGHT, width=WIDTH)
@@ -52,10 +52,9 @@ def vae(tmp_path_factory):
         latent_mean=(0.1, -2),
         latent_std=(0.5, 2),
     )
-    abstract = jax.eval_shape(lambda: init_vae(WanVAE(config), config, jax.random.key(0)))["params"]
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), abstract)
-    export_vae(params, config, folder)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.2, leaf.shape).astype(np.float32), abstract("vae", config))
+    export("vae", params, config, folder)
     return folder
 
 
@@ -80,7 +79,7 @@ def test_latents_take_the_place_of_video(videos, vae, tmp_path):
     assert run(out=tmp_path / "latents", videos=videos, vae=vae, batch=2) == 0  # 5 clips: the last batch is filled up
     latents, films = Records(tmp_path / "latents"), Records(videos)
     assert latents.settings.items() > films.settings.items() and latents.settings["vae"] == "tiny"
-    config, params = load_vae(vae)
+    config, params, _ = load("vae", vae)
     video_BTHWC = np.stack([films[i]["video"] for i in range(CLIPS)]).astype(np.float32) / 127.5 - 1
     expected = jax.jit(lambda p, x: WanVAE(config).apply({"params": p}, x, method="encode"))(params, video_BTHWC)
     for i in range(CLIPS):
@@ -150,8 +149,8 @@ def table(tmp_path_factory):
 def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("encoder") / "text"
     config = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
-    params = init_text(UMT5Encoder(config), config, jax.random.key(0))["params"]
-    export_text(params, config, find_tokenizer("planner_small"), folder)
+    params = init("text_encoder", config, jax.random.key(0))
+    export("text_encoder", params, config, folder, tokenizer_file=find_tokenizer("planner_small"))
     return folder
 
 
@@ -173,7 +172,7 @@ def test_scenes_of_ones_own_with_latents_and_text_states(table, text, vae, tmp_p
         ControllerSource(config, str(out), tokenizer_file if not kept else "", 0, 2, 9, 0.5, states=kept)
         for kept in (False, True)
     )
-    text_config, params, _ = load_text(text)
+    text_config, params, _ = load("text_encoder", text)
     for step in range(4):
         _, told = tokens[step]
         _, kept = states[step]

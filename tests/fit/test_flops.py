@@ -26,7 +26,7 @@ from shotverse_jax.models.planner import Planner, planner_loss
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.weights import init_dit, init_planner, init_vae
+from shotverse_jax.weights import abstract
 
 SPARSE = dataclasses.replace(WanDiTConfig(), self_attention="sparse")
 
@@ -108,7 +108,7 @@ def run_dit(config, execution, shots, variables, latents, time, context, camera)
 @pytest.mark.parametrize("attention", ["full", "sparse"])
 def test_a_forward_pass_has_these_products(attention):
     config, shots = dataclasses.replace(DIT, self_attention=attention), (3, 2, 2)
-    variables = jax.eval_shape(lambda: init_dit(WanDiT(config), config, jax.random.key(0)))
+    variables = {"params": abstract("wan_dit", config)}
     run, inputs = partial(run_dit, config, Execution(), shots), dit_inputs(config, shots)
     expected = flops.forward(flops.dit(config, 7, 8, 12, 16, shots=shots))
     assert traced(run, variables, *inputs) == pytest.approx(expected, rel=1e-9)
@@ -117,7 +117,7 @@ def test_a_forward_pass_has_these_products(attention):
 def test_xla_counts_as_we_do():
     """XLA counts a loop's body once; straight code has none."""
     config = dataclasses.replace(DIT, hidden_size=256, mlp_size=1024)
-    variables = jax.eval_shape(lambda: init_dit(WanDiT(config), config, jax.random.key(0)))
+    variables = {"params": abstract("wan_dit", config)}
     run = jax.jit(partial(run_dit, config, Execution(unroll=True), (7,)))
     cost = run.lower(variables, *dit_inputs(config, (7,))).cost_analysis()
     assert cost["flops"] == pytest.approx(flops.forward(flops.dit(config, 7, 8, 12, 16)), rel=0.04)
@@ -127,7 +127,7 @@ def test_xla_counts_as_we_do():
 @pytest.mark.parametrize("adapted", [True, False])
 def test_a_training_step_has_these_products(remat, adapted):
     shots = (4, 3)
-    params = jax.eval_shape(lambda: init_dit(WanDiT(DIT), DIT, jax.random.key(0)))["params"]
+    params = abstract("wan_dit", DIT)
     adapter = jax.eval_shape(lambda: lora.init(jax.random.key(1), params, ADAPTERS))
     run = partial(run_dit, DIT, Execution(remat=remat), shots)
 
@@ -154,7 +154,7 @@ def test_text_encoder_and_vae_have_these_products():
 
     config = WanVAEConfig(4, 4, (1, 2, 3), 1, (False, True), (0.0,) * 4, (1.0,) * 4)
     vae, video = WanVAE(config), shape((1, 5, 16, 24, 3), "float32")
-    variables = jax.eval_shape(lambda: init_vae(vae, config, jax.random.key(0)))
+    variables = {"params": abstract("vae", config)}
     encode, decode = flops.vae(config, 5, 16, 24)
     assert traced(partial(vae.apply, method="encode"), variables, video) == encode.forward
     latents = shape((1, 3, 4, 6, 4), "float32")
@@ -166,7 +166,7 @@ def test_a_planner_has_these_products(kind):
     options = {"decoder_kind": "native"} if kind == "native" else {"encoder": "queries" if kind == "opt" else kind}
     config = dataclasses.replace(planner_nano(), **options)
     planner, shape = Planner(config, Execution()), jax.ShapeDtypeStruct
-    variables = jax.eval_shape(lambda: init_planner(planner, config, jax.random.key(0)))
+    variables = {"params": abstract("planner", config)}
     batch = {
         "text_ids_BS": shape((1, 40), "int32"),
         "slot_BS": shape((1, 40), "int32"),

@@ -17,7 +17,7 @@ from shotverse_jax.conversion import gendop_opt
 from shotverse_jax.infer.decode import GREEDY, Grammar, Sampling, decode, decode_opt, sample
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.weights import init_planner
+from shotverse_jax.weights import init
 
 NANO = planner_nano()
 HOT = Sampling(temperature=3.0, top_p=1.0)
@@ -25,7 +25,7 @@ HOT = Sampling(temperature=3.0, top_p=1.0)
 
 @functools.cache
 def random_params(config=NANO):
-    return init_planner(Planner(config, Execution()), config, jax.random.key(0))["params"]
+    return init("planner", config, jax.random.key(0))
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution, Ge
 from shotverse_jax.infer.decode import GREEDY
 from shotverse_jax.infer.gendop import generate
 from shotverse_jax.models.gendop import GenDoP
-from shotverse_jax.weights import init_gendop
+from shotverse_jax.weights import abstract
 
 CONFIG = GenDoPConfig(
     CLIPTextConfig(vocab_size=40, hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, max_positions=6),
@@ -26,13 +26,12 @@ EXECUTION = Execution()
 def params():
     """Weights so large that the next token depends on all that came before."""
     rng = np.random.default_rng(0)
-    abstract = jax.eval_shape(lambda: init_gendop(CONFIG, jax.random.key(0)))["params"]
 
     def draw(path, leaf):
         known = {"scale": np.ones, "bias": np.zeros}.get(path[-1].key)
         return (known(leaf.shape) if known else rng.normal(0, 0.5, leaf.shape)).astype(np.float32)
 
-    return jax.tree_util.tree_map_with_path(draw, abstract)
+    return jax.tree_util.tree_map_with_path(draw, abstract("gendop", CONFIG))
 
 
 def inputs(seed=0):

@@ -6,18 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
+from shotverse_jax.config import PoseTokenConfig, planner_nano
 from shotverse_jax.infer.plan import SAMPLERS, Director, plan
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.models.planner import Planner
 from shotverse_jax.screenplay import Screenplay, Shot
-from shotverse_jax.weights import init_planner
+from shotverse_jax.weights import init
 
 
 def director(**changes):
     config = dataclasses.replace(planner_nano(), **changes)
     tokenizer = train_text_tokenizer(["the camera pans left and pushes in"], config.text.vocab_size)
-    params = init_planner(Planner(config, Execution()), config, jax.random.key(0))["params"]
+    params = init("planner", config, jax.random.key(0))
     return Director(config, params, tokenizer)
 
 

@@ -21,7 +21,6 @@ from shotverse_jax.data.loader import batches
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.launch import previews
-from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.screenplay import read_screenplay, write_screenplay
 from shotverse_jax.train.loop import train
 from shotverse_jax.train.metrics import read_metrics
@@ -31,7 +30,7 @@ from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.task import Task
 from shotverse_jax.train.tasks import controller, planner
 from shotverse_jax.views.video import probe_video
-from shotverse_jax.weights import export_expert, init_dit
+from shotverse_jax.weights import abstract, export
 from shotverse_jax.weights.folder import read_values
 
 ROOT = Path(__file__).parents[2]
@@ -79,10 +78,9 @@ def base(controller_folder, films, tmp_path_factory):
         text = dataclasses.replace(controller.TEXT_ENCODERS["text_small"](), **from_text)
         patch.setitem(controller.TEXT_ENCODERS, "text_small", lambda: text)
         config, rng = read_config(values), np.random.default_rng(0)
-        dit = config.expert("base")
-        shapes = jax.eval_shape(lambda: init_dit(WanDiT(dit), dit, jax.random.key(0)))["params"]
+        shapes = abstract("controller", config, expert="base")
         drawn = jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape), shapes)
-        export_expert(drawn, config, "base", folder)
+        export("controller", drawn, config, folder, expert="base")
         yield values, folder
 
 
@@ -219,13 +217,13 @@ def test_a_base_model_films_alone(base, filmed):
 
 def test_the_other_expert_may_have_a_base_of_its_own(base, filmed, tmp_path):
     values, folder = base
-    dit = previews.load_expert(folder, "base")[1]
+    dit = previews.load("controller", folder, expert="base")[1]
     other = tmp_path / "other"
-    export_expert(jax.tree.map(lambda leaf: leaf + 1, dit), read_config(values), "base", other)
+    export("controller", jax.tree.map(lambda leaf: leaf + 1, dit), read_config(values), other, expert="base")
     crew, *_ = filmed(expert="low", preview_weights=str(other))
     assert np.abs(crew.high["head"]["bias"] - dit["head"]["bias"] - 1).max() < 1e-2
     model = values["model"] | {"dit": values["model"]["dit"] | {"rope_theta": 7.0}}
-    export_expert(dit, read_config({"model": model}), "base", other)
+    export("controller", dit, read_config({"model": model}), other, expert="base")
     with pytest.raises(ValueError, match="other is another network than the one that is trained"):
         filmed(expert="low", preview_weights=str(other))
 

@@ -63,7 +63,7 @@ def planner_setup():
     from shotverse_jax.config import Execution, LoraConfig, planner_nano
     from shotverse_jax.models.planner import Planner, planner_loss
     from shotverse_jax.parallel.sequence import spread
-    from shotverse_jax.weights import init_planner
+    from shotverse_jax.weights import init
 
     config = planner_nano()
     rng = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def planner_setup():
     }
 
     def make():
-        variables = init_planner(Planner(config, Execution()), config, jax.random.key(0))
+        variables = {"params": init("planner", config, jax.random.key(0))}
         vlm = variables["params"]["vlm"]
         return variables | {"lora": {"vlm": lora.init(jax.random.key(1), vlm, LoraConfig(rank=4, alpha=4.0))}}
 
@@ -93,10 +93,10 @@ def controller_setup(self_attention="full", known_shots=False):
 
     from shotverse_jax import lora
     from shotverse_jax.config import Execution, LoraConfig, UMT5Config, WanDiTConfig, controller_small
-    from shotverse_jax.models.controller import Controller, controller_loss
+    from shotverse_jax.models.controller import Controller, controller_loss, example
     from shotverse_jax.models.wan_dit import WanDiT
     from shotverse_jax.parallel.sequence import spread
-    from shotverse_jax.train.tasks.controller import init_controller
+    from shotverse_jax.weights import init_module
 
     text = UMT5Config(vocab_size=64, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
     dit = WanDiTConfig(64, 2, 8, 96, 16, 16, 4, self_attention="full")
@@ -115,7 +115,7 @@ def controller_setup(self_attention="full", known_shots=False):
     }
 
     def make():
-        variables = init_controller(controller, jax.random.key(0))
+        variables = {"params": init_module(controller, example(config), jax.random.key(0))}
         return variables | {"lora": {"dit": lora.init(jax.random.key(1), variables["params"]["dit"], adapters)}}
 
     def loss(variables, batch, mesh=None):

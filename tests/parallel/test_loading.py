@@ -12,14 +12,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from shotverse_jax.config import Execution, MeshConfig, planner_nano
+from shotverse_jax.config import MeshConfig, planner_nano
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train.checkpoint import flatten
-from shotverse_jax.weights import export_planner, folder, init_planner, load_expert, load_language_model, load_planner
+from shotverse_jax.weights import export, folder, init, load
 
 
 def as_arrays(path):
@@ -41,9 +40,9 @@ def as_arrays(path):
 def planner(tmp_path_factory):
     place, config = tmp_path_factory.mktemp("planner"), planner_nano()
     train_text_tokenizer(["the camera pans left"], 300).save(str(place / "text.json"))
-    params = init_planner(Planner(config, Execution()), config, jax.random.key(0))["params"]
-    export_planner(params, config, place / "text.json", place / "file")
-    export_planner(params, config, place / "text.json", place / "arrays")
+    params = init("planner", config, jax.random.key(0))
+    export("planner", params, config, place / "file", tokenizer_file=place / "text.json")
+    export("planner", params, config, place / "arrays", tokenizer_file=place / "text.json")
     as_arrays(place / "arrays" / "model.safetensors")
     return place
 
@@ -63,7 +62,7 @@ def test_a_planner_on_eight_devices(planner, kind):
 
 def on_eight_devices(path):
     """Loads a planner with a mesh, noting how large the parts are that are read from disk."""
-    reads, whole = [], load_planner(path)[1]
+    reads, whole = [], load("planner", path)[1]
     stored = folder.Stored.__getitem__
 
     def noted(self, index):
@@ -72,7 +71,7 @@ def on_eight_devices(path):
         return part
 
     folder.Stored.__getitem__ = noted
-    params = load_planner(path, mesh=make_mesh(MeshConfig(data=1, fsdp=4, tensor=2)), dtype="bfloat16")[1]
+    params = load("planner", path, mesh=make_mesh(MeshConfig(data=1, fsdp=4, tensor=2)), dtype="bfloat16")[1]
     pairs = zip(jax.tree.leaves(params), jax.tree.leaves(whole), strict=True)
     return {
         "equal": all((np.asarray(ours) == theirs.astype(jnp.bfloat16)).all() for ours, theirs in pairs),
@@ -104,10 +103,11 @@ def test_a_director_and_a_cinematographer_from_folders_of_arrays(planner, contro
 
 
 def test_the_language_model_that_a_planner_starts_from(planner, tmp_path):
-    config, params, _ = load_planner(planner / "file")
-    folder.write("language model", tmp_path / "text", config.text, params["vlm"])
+    config, params, _ = load("planner", planner / "file")
+    text = planner / "text.json"
+    export("language_model", params["vlm"], config.text, tmp_path / "text", tokenizer_file=text)
     as_arrays(tmp_path / "text" / "model.safetensors")
-    text_config, vlm = load_language_model(tmp_path / "text", make_mesh(MeshConfig()), "bfloat16")
+    text_config, vlm, _ = load("language_model", tmp_path / "text", mesh=make_mesh(MeshConfig()), dtype="bfloat16")
     assert text_config == config.text and jax.tree.structure(vlm) == jax.tree.structure(params["vlm"])
     for ours, theirs in zip(jax.tree.leaves(vlm), jax.tree.leaves(params["vlm"]), strict=True):
         assert ours.dtype == jnp.bfloat16 and (np.asarray(ours, np.float32) == theirs).all()
@@ -116,11 +116,11 @@ def test_the_language_model_that_a_planner_starts_from(planner, tmp_path):
 def test_arrays_that_do_not_fit_are_all_listed(planner, tmp_path):
     broken = tmp_path / "broken"
     config = dataclasses.replace(planner_nano(), num_queries=3)
-    export_planner({"queries": jnp.zeros((2, 32))}, config, planner / "text.json", broken)
+    export("planner", {"queries": jnp.zeros((2, 32))}, config, broken, tokenizer_file=planner / "text.json")
     with pytest.raises(ValueError, match=r"missing separator.*queries has shape \[2, 32\], expected \[3, 32\]"):
-        load_planner(broken, mesh=make_mesh(MeshConfig()))
-    with pytest.raises(ValueError, match="is not a controller: it has no high.safetensors"):
-        load_expert(planner / "file", "high", mesh=make_mesh(MeshConfig()))
+        load("planner", broken, mesh=make_mesh(MeshConfig()))
+    with pytest.raises(ValueError, match="file is a planner, not a controller"):
+        load("controller", planner / "file", expert="high", mesh=make_mesh(MeshConfig()))
 
 
 if __name__ == "__main__":

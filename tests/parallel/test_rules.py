@@ -14,28 +14,23 @@ from shotverse_jax.config import (
     PLANNERS,
     TEXT_ENCODERS,
     VAES,
-    Execution,
     PoseNetConfig,
     Qwen3VLConfig,
     TrainConfig,
     planner_small,
 )
 from shotverse_jax.conversion import qwen3_vl
-from shotverse_jax.models.controller import Controller
-from shotverse_jax.models.planner import Planner
-from shotverse_jax.models.pose_net import PoseNet
-from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.parallel import rules
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer
-from shotverse_jax.train.tasks.controller import init_controller
-from shotverse_jax.weights import init_planner, init_pose_net, init_vae
+from shotverse_jax.weights import abstract, init, init_module
 
 
 def planner(config):
     def make():
-        variables = init_planner(Planner(config, Execution()), config, jax.random.key(0))
+        variables = {"params": init("planner", config, jax.random.key(0))}
         if config.lora:
             variables["lora"] = {"vlm": lora.init(jax.random.key(0), variables["params"]["vlm"], config.lora)}
         if config == planner_small():
@@ -47,7 +42,8 @@ def planner(config):
 
 def controller(config, expert="high"):
     def make():
-        variables = init_controller(Controller(config, TEXT_ENCODERS[config.text](), expert), jax.random.key(0))
+        module = Controller(config, TEXT_ENCODERS[config.text](), expert)
+        variables = {"params": init_module(module, example(config), jax.random.key(0))}
         variables["lora"] = {"dit": lora.init(jax.random.key(0), variables["params"]["dit"], config.lora)}
         return variables
 
@@ -55,7 +51,7 @@ def controller(config, expert="high"):
 
 
 def vae(config):
-    return jax.eval_shape(lambda: init_vae(WanVAE(config), config, jax.random.key(0)))
+    return {"params": abstract("vae", config)}
 
 
 def models():
@@ -69,7 +65,7 @@ def models():
     for name, preset in VAES.items():
         yield name, vae, preset()
     config = PoseNetConfig()
-    yield "pose_net", lambda c: jax.eval_shape(lambda: init_pose_net(PoseNet(c), c, jax.random.key(0))), config
+    yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
     yield "qwen3_vl", lambda c: {"params": qwen3_vl.full_abstract(c, "float32")}, Qwen3VLConfig()
 
 

@@ -16,7 +16,7 @@ from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import controller
-from shotverse_jax.weights import load_adapter, load_expert, load_text
+from shotverse_jax.weights import load, load_adapter
 
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
@@ -97,8 +97,8 @@ def test_base_then_high_then_low(values, tmp_path):
     first, again = (evaluate(state.params, task.frozen, batch, layout=layout)["loss"] for _ in range(2))
     assert first == again
     task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
-    _, base = load_expert(tmp_path / "base", "base")
-    text_config, text, _ = load_text(tmp_path / "base" / "text")
+    _, base, _ = load("controller", tmp_path / "base", expert="base")
+    text_config, text, _ = load("text_encoder", tmp_path / "base" / "text")
     assert text_config.hidden_size == 16
 
     for stage in ("high", "low"):
@@ -111,7 +111,7 @@ def test_base_then_high_then_low(values, tmp_path):
         assert bool(cameras) == (stage == "high") and all("adapter" in name for name in set(before) - cameras)
         assert moved(before, state.params) == set(before)
         task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "controller")
-        config, params = load_expert(tmp_path / "controller", stage)
+        config, params, _ = load("controller", tmp_path / "controller", expert=stage)
         assert config.expert(stage).camera == (stage == "high")
         changed = params["blocks"]["ffn_in"]["kernel"] - base["blocks"]["ffn_in"]["kernel"]
         assert np.abs(changed).max() > 1e-3  # the adapter is folded in

@@ -11,27 +11,25 @@ from safetensors.numpy import load_file, save_file
 
 from shotverse_jax.config import PLANNERS, Execution, PlannerConfig, TrainConfig, from_dict, planner_nano
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.models.planner import Planner
-from shotverse_jax.weights import export_planner, init_planner, load_planner
+from shotverse_jax.weights import export, init, load
 
 CONFIG = planner_nano()
 
 
 @pytest.fixture(scope="module")
 def params():
-    planner = Planner(CONFIG, Execution())
-    return jax.jit(lambda: init_planner(planner, CONFIG, jax.random.key(0)))()["params"]
+    return jax.jit(lambda: init("planner", CONFIG, jax.random.key(0)))()
 
 
 @pytest.fixture
 def folder(params, tmp_path):
     train_text_tokenizer(["the camera pans left"], 300).save(str(tmp_path / "text.json"))
-    export_planner(params, CONFIG, tmp_path / "text.json", tmp_path / "planner")
+    export("planner", params, CONFIG, tmp_path / "planner", tokenizer_file=tmp_path / "text.json")
     return tmp_path / "planner"
 
 
 def test_round_trip_in_bfloat16(params, folder):
-    config, loaded, tokenizer = load_planner(folder)
+    config, loaded, tokenizer = load("planner", folder)
     assert config == CONFIG
     assert jax.tree.structure(loaded) == jax.tree.structure(params)
     for ours, theirs in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
@@ -44,14 +42,14 @@ def test_round_trip_in_bfloat16(params, folder):
 def test_a_missing_file_is_named(folder, name):
     (folder / name).unlink()
     with pytest.raises(ValueError, match=f"it has no {name}"):
-        load_planner(folder)
+        load("planner", folder)
 
 
 def test_a_planner_that_does_not_exist():
     with pytest.raises(
         ValueError, match="no planner called planner_nowhere: give a folder or the name of a shipped one"
     ):
-        load_planner("planner_nowhere")
+        load("planner", "planner_nowhere")
 
 
 def test_weights_that_do_not_fit_are_all_listed(folder):
@@ -61,26 +59,26 @@ def test_weights_that_do_not_fit_are_all_listed(folder):
     save_file(tensors, folder / "model.safetensors")
     message = r"missing separator; queries has shape \[1, 32\], expected \[2, 32\]; unexpected extra"
     with pytest.raises(ValueError, match=message):
-        load_planner(folder)
+        load("planner", folder)
 
 
 def test_broken_files(folder):
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:100])
     with pytest.raises(ValueError, match="is not a safetensors file"):
-        load_planner(folder)
+        load("planner", folder)
     (folder / "config.json").write_text(json.dumps({"querries": 3}))
     with pytest.raises(ValueError, match="PlannerConfig has no querries"):
-        load_planner(folder)
+        load("planner", folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="is not JSON"):
-        load_planner(folder)
+        load("planner", folder)
 
 
 def test_nan_is_not_exported(params, tmp_path):
     broken = {**params, "queries": params["queries"].at[0, 0].set(jnp.nan)}
     with pytest.raises(ValueError, match="parameter queries holds NaN"):
-        export_planner(broken, CONFIG, tmp_path / "text.json", tmp_path / "planner")
+        export("planner", broken, CONFIG, tmp_path / "planner", tokenizer_file=tmp_path / "text.json")
     assert not (tmp_path / "planner").exists()
 
 

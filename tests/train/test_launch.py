@@ -26,7 +26,7 @@ from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.step import make_train_step
-from shotverse_jax.weights import init_planner, load_planner
+from shotverse_jax.weights import init, load
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs" / "planner").glob("*.py") if path.stem != "__init__")
@@ -64,7 +64,7 @@ def test_a_value_that_is_no_choice_is_refused_before_the_run_is_recorded(toy, tm
 def test_with_adapters_only_the_trainable_tree_moves():
     config = planner_nano()
     planner = Planner(config, Execution())
-    variables = jax.jit(lambda: init_planner(planner, config, jax.random.key(0)))()
+    variables = jax.jit(lambda: {"params": init("planner", config, jax.random.key(0))})()
     adapter = lora.init(jax.random.key(1), variables["params"]["vlm"], LoraConfig(rank=2, alpha=2.0))
     trainable, frozen = split_frozen({**variables, "lora": {"vlm": adapter}})
     before, before_frozen = jax.device_get((flatten(trainable), flatten(frozen)))
@@ -123,9 +123,9 @@ def test_the_program_trains_and_exports_again_on_demand(tmp_path):
 
     assert "exported step 3" in launch()
     assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "train"] == [1, 2, 3]
-    config, params, tokenizer = load_planner(tmp_path / "export")
+    config, params, tokenizer = load("planner", tmp_path / "export")
     assert config == planner_nano() and tokenizer.get_vocab_size() <= config.text.vocab_size
     (tmp_path / "export" / "model.safetensors").unlink()
     assert "exported step 3" in launch("--export_only")
-    again = load_planner(tmp_path / "export")[1]
+    again = load("planner", tmp_path / "export")[1]
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(again), strict=True))

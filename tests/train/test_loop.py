@@ -19,7 +19,7 @@ from shotverse_jax.train.loop import train
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_eval_step, make_train_step
-from shotverse_jax.weights import init_planner
+from shotverse_jax.weights import init
 
 CONFIG = dataclasses.replace(
     planner_nano(), decoder=dataclasses.replace(planner_nano().decoder, dropout=0.1)
@@ -45,7 +45,7 @@ class Bench:
         train_text_tokenizer(stage_captions(sample_example, 50), CONFIG.text.vocab_size).save(str(tokenizer))
         self.source = PlannerSource(CONFIG, str(tokenizer), sample_example, "train", 0, RUN.batch, 1000, (1.0,), (112,))
         planner = Planner(CONFIG, Execution())
-        self.variables = jax.device_get(jax.jit(lambda: init_planner(planner, CONFIG, jax.random.key(0)))())
+        self.variables = jax.device_get(jax.jit(lambda: {"params": init("planner", CONFIG, jax.random.key(0))})())
 
         def loss_fn(variables, batch, layout, key):
             rngs = None if key is None else {"dropout": key}

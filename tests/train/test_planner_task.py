@@ -17,7 +17,7 @@ from shotverse_jax.screenplay import Screenplay, Shot, write_screenplay
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks import planner
-from shotverse_jax.weights import export_planner, find_planner, find_tokenizer, init_planner, load_planner
+from shotverse_jax.weights import export, find, find_tokenizer, init, load
 
 
 @pytest.fixture
@@ -65,17 +65,17 @@ def test_a_run_refuses_another_tokenizer(start, tmp_path):
 
 def test_a_planner_to_go_on_from(tmp_path):
     config, run = planner_nano(), PlannerTrainConfig(path_weight=1.0)
-    params = init_planner(Planner(config, Execution()), config, jax.random.key(3))["params"]
-    export_planner(params, config, find_tokenizer("planner_small"), tmp_path / "base")
+    params = init("planner", config, jax.random.key(3))
+    export("planner", params, config, tmp_path / "base", tokenizer_file=find_tokenizer("planner_small"))
     config = dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, path="step"))
     mesh = make_mesh(run.mesh)
     variables = planner.make_variables(Planner(config, Execution()), config, run, str(tmp_path / "base"), mesh)
     assert variables.keys() == {"params", "path_probe"}
-    jax.tree.map(np.testing.assert_array_equal, variables["params"], load_planner(tmp_path / "base")[1])
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], load("planner", tmp_path / "base")[1])
     other = dataclasses.replace(config, num_queries=3)
     with pytest.raises(ValueError, match="another size than the config's.*'num_queries': 2"):
         planner.make_variables(Planner(other, Execution()), other, run, str(tmp_path / "base"), mesh)
-    assert planner.find_base("planner_small") == (find_planner("planner_small"), True)
+    assert planner.find_base("planner_small") == (find("planner", "planner_small"), True)
     with pytest.raises(ValueError, match="no_such"):
         planner.find_base("no_such")
 
@@ -122,7 +122,7 @@ def test_parts_with_unequal_numbers_of_targets_are_one_batch():
         "pose_ids_BN": np.where(np.arange(24) < lengths_B[:, None], rng.integers(1, 250, (4, 24)), 0).astype(np.int32),
     }
     optimizer, schedule = make_optimizer(run)
-    variables = jax.device_get(jax.jit(lambda: init_planner(network, config, jax.random.key(0)))())
+    variables = jax.device_get(jax.jit(lambda: {"params": init("planner", config, jax.random.key(0))})())
     found = []
     for parts in (1, 2):
         loss_fn, whole = planner.make_loss(network, run), planner.targets_of_whole

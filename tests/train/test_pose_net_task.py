@@ -14,7 +14,7 @@ from shotverse_jax.data.records import write_dataset
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import pose_net
-from shotverse_jax.weights import load_pose_net
+from shotverse_jax.weights import load
 
 NANO = PoseNetConfig(height=16, width=24, channels=(8, 8), blocks=1, squeeze=4, hidden_size=16)
 
@@ -97,5 +97,5 @@ def test_a_run_from_config_to_folder(folder, tmp_path):
     assert after["position_m"] < 0.5 * before["position_m"]
     assert after["loss"] < before["loss"]
     task.export(merge(state.averaged, task.frozen), tmp_path / "export")
-    config, params = load_pose_net(tmp_path / "export")
+    config, params, _ = load("pose_net", tmp_path / "export")
     assert config == NANO and jax.tree.structure(params) == jax.tree.structure(dict(state.averaged["params"]))

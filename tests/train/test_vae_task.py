@@ -14,7 +14,7 @@ from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import vae as task
-from shotverse_jax.weights import load_vae
+from shotverse_jax.weights import load
 
 TINY = WanVAEConfig(4, 4, (1, 2), 0, (True,), (0.0,) * 4, (1.0,) * 4)
 RUN = VAETrainConfig(batch=4, frames=3, height=4, width=6)
@@ -150,7 +150,7 @@ def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     assert not metrics["bad_steps"]
 
     built.export(state.averaged, tmp_path / "export")
-    config, params = load_vae(tmp_path / "export")
+    config, params, _ = load("vae", tmp_path / "export")
     assert dataclasses.replace(config, latent_mean=(0.0,) * 16, latent_std=(1.0,) * 16) == from_dict(
         WanVAEConfig, nano.get_config().model.to_dict()
     )
@@ -168,10 +168,10 @@ def test_a_decoder_alone_keeps_encoder_and_scale_of_latents(colors, tmp_path):
     built = nano_task(tmp_path, **base, part="decoder", base_weights=str(tmp_path / "base"))
     assert set(built.trainable["params"]) == {"decoder", "post_quant"}
     assert set(built.frozen["params"]) == {"encoder", "quant"}
-    config, params = load_vae(tmp_path / "base")
+    config, params, _ = load("vae", tmp_path / "base")
     louder = jax.tree.map(lambda leaf: 2 * leaf, built.trainable)
     built.export(merge(louder, built.frozen), tmp_path / "tuned")
-    tuned_config, tuned = load_vae(tmp_path / "tuned")
+    tuned_config, tuned, _ = load("vae", tmp_path / "tuned")
     assert tuned_config == config
     for name, scale in {"encoder": 1, "quant": 1, "decoder": 2, "post_quant": 2}.items():
         jax.tree.map(lambda a, b, scale=scale: np.testing.assert_array_equal(a, scale * b), tuned[name], params[name])

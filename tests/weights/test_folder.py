@@ -1,6 +1,7 @@
 """Folders of every model: what is exported loads again, as the model it is and no other."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +9,9 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from shotverse_jax import weights as pretrained
+from shotverse_jax import weights
 from shotverse_jax.config import ControllerConfig, LoraConfig, UMT5Config, WanDiTConfig, WanVAEConfig
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.models.umt5 import UMT5Encoder
-from shotverse_jax.models.wan_dit import WanDiT
-from shotverse_jax.models.wan_vae import WanVAE
 
 KEY = jax.random.key(0)
 VAE = WanVAEConfig(4, 4, (1, 2), 1, (True,), (0.5, -1.0, 0.0, 0.25), (2.0, 0.5, 1.0, 1.5))
@@ -36,8 +34,8 @@ def drawn(tree):
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), tree)
 
 
-def params_of(init, network):
-    return drawn(jax.eval_shape(lambda: init(network, network.config, KEY))["params"])
+def params_of(kind, config, **expert):
+    return drawn(weights.abstract(kind, config, **expert))
 
 
 def assert_rounded(loaded, params):
@@ -48,9 +46,9 @@ def assert_rounded(loaded, params):
 
 
 def test_vae(tmp_path):
-    params = params_of(pretrained.init_vae, WanVAE(VAE))
-    pretrained.export_vae(params, VAE, tmp_path)
-    config, loaded = pretrained.load_vae(tmp_path)
+    params = params_of("vae", VAE)
+    weights.export("vae", params, VAE, tmp_path)
+    config, loaded, _ = weights.load("vae", tmp_path)
     assert config == VAE
     assert_rounded(loaded, params)
     with safe_open(tmp_path / "model.safetensors", framework="np") as file:
@@ -58,9 +56,9 @@ def test_vae(tmp_path):
 
 
 def test_text_encoder(tmp_path, tokenizer_file):
-    params = params_of(pretrained.init_text, UMT5Encoder(TEXT))
-    pretrained.export_text(params, TEXT, tokenizer_file, tmp_path)
-    config, loaded, tokenizer = pretrained.load_text(tmp_path)
+    params = params_of("text_encoder", TEXT)
+    weights.export("text_encoder", params, TEXT, tmp_path, tokenizer_file=tokenizer_file)
+    config, loaded, tokenizer = weights.load("text_encoder", tmp_path)
     assert config == TEXT and tokenizer.encode("The camera").ids
     assert_rounded(loaded, params)
 
@@ -70,9 +68,8 @@ def test_experts_share_a_folder(tmp_path, attention):
     config = dataclasses.replace(CONTROLLER, dit=dataclasses.replace(CONTROLLER.dit, self_attention=attention))
     saved = {}
     for expert in ("high", "low", "base"):
-        dit = WanDiT(config.expert(expert))
-        saved[expert] = params_of(pretrained.init_dit, dit)
-        pretrained.export_expert(saved[expert], config, expert, tmp_path)
+        saved[expert] = params_of("controller", config, expert=expert)
+        weights.export("controller", saved[expert], config, tmp_path, expert=expert)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "base.safetensors",
         "config.json",
@@ -80,7 +77,7 @@ def test_experts_share_a_folder(tmp_path, attention):
         "low.safetensors",
     ]
     for expert, params in saved.items():
-        again, loaded = pretrained.load_expert(tmp_path, expert)
+        again, loaded, _ = weights.load("controller", tmp_path, expert=expert)
         assert again == dataclasses.replace(config, lora=None)
         assert_rounded(loaded, params)
     has_camera = {expert: "camera" in str(jax.tree.structure(params)) for expert, params in saved.items()}
@@ -88,49 +85,62 @@ def test_experts_share_a_folder(tmp_path, attention):
 
     (tmp_path / "high.safetensors").replace(tmp_path / "low.safetensors")
     with pytest.raises(ValueError, match=r"low.safetensors do not fit .* unexpected blocks/camera"):
-        pretrained.load_expert(tmp_path, "low")
+        weights.load("controller", tmp_path, expert="low")
     with pytest.raises(ValueError, match="is not a controller: it has no high.safetensors"):
-        pretrained.load_expert(tmp_path, "high")
+        weights.load("controller", tmp_path, expert="high")
 
 
 def test_an_expert_that_does_not_exist(tmp_path):
     with pytest.raises(ValueError, match='has the experts "high", "low" and "base", got "middle"'):
-        pretrained.export_expert({}, CONTROLLER, "middle", tmp_path / "new")
+        weights.export("controller", {}, CONTROLLER, tmp_path / "new", expert="middle")
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
-    ("load", "kind", "files"),
+    ("kind", "title", "files"),
     [
-        (pretrained.load_vae, "VAE", "config.json and no model.safetensors"),
-        (pretrained.load_text, "text encoder", "config.json and no tokenizer.json and no model.safetensors"),
-        (lambda name: pretrained.load_expert(name, "base"), "controller", "config.json and no base.safetensors"),
+        ("vae", "VAE", "config.json and no model.safetensors"),
+        ("text_encoder", "text encoder", "config.json and no tokenizer.json and no model.safetensors"),
+        ("controller", "controller", "config.json and no base.safetensors"),
     ],
 )
-def test_folders_that_are_missing_or_empty(tmp_path, load, kind, files):
-    with pytest.raises(ValueError, match=f"no {kind} called nothing_here: give a folder or the name of a shipped"):
-        load("nothing_here")
-    with pytest.raises(ValueError, match=f"is not a {kind}: it has no {files}$"):
-        load(tmp_path)
+def test_folders_that_are_missing_or_empty(tmp_path, kind, title, files):
+    expert = "base" if kind == "controller" else None
+    with pytest.raises(ValueError, match=f"no {title} called nothing_here: give a folder or the name of a shipped"):
+        weights.load(kind, "nothing_here", expert=expert)
+    with pytest.raises(ValueError, match=f"is not a {title}: it has no {files}$"):
+        weights.load(kind, tmp_path, expert=expert)
 
 
 def test_a_folder_of_another_kind(tmp_path, tokenizer_file):
-    pretrained.export_text(params_of(pretrained.init_text, UMT5Encoder(TEXT)), TEXT, tokenizer_file, tmp_path)
+    weights.export(
+        "text_encoder",
+        params_of("text_encoder", TEXT),
+        TEXT,
+        tmp_path,
+        tokenizer_file=tokenizer_file,
+    )
+    with pytest.raises(ValueError, match=f"^{tmp_path} is a text encoder, not a VAE$"):
+        weights.load("vae", tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values.pop("kind") == "text_encoder"
+    (tmp_path / "config.json").write_text(json.dumps(values))  # as folders were before they named their kind
+    assert weights.load("text_encoder", tmp_path).config == TEXT
     with pytest.raises(ValueError, match="WanVAEConfig has no "):
-        pretrained.load_vae(tmp_path)
+        weights.load("vae", tmp_path)
 
 
 def test_shipped_names_are_listed_by_kind():
     with pytest.raises(ValueError, match=r"a shipped one \((\w+, )*planner_small(, \w+)*\)"):
-        pretrained.load_planner("planner_nowhere")
+        weights.load("planner", "planner_nowhere")
     with pytest.raises(ValueError) as error:
-        pretrained.load_vae("vae_nowhere")
+        weights.load("vae", "vae_nowhere")
     assert "planner_small" not in str(error.value)
 
 
 def test_nan_is_not_exported(tmp_path):
-    params = params_of(pretrained.init_vae, WanVAE(VAE))
+    params = params_of("vae", VAE)
     params["quant"]["bias"][0] = np.nan
     with pytest.raises(ValueError, match="parameter quant/bias holds NaN"):
-        pretrained.export_vae(params, VAE, tmp_path / "new")
+        weights.export("vae", params, VAE, tmp_path / "new")
     assert not (tmp_path / "new").exists()

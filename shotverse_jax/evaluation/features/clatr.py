@@ -52,7 +52,7 @@ def trajectory_latents(config: CLaTrConfig, params: Params, trajectories: Sequen
 def text_latents(
     config: CLaTrConfig, params: Params, tower: tuple[CLIPTextConfig, Params, Tokenizer], captions: Sequence[str]
 ) -> np.ndarray:
-    """Latents [N, D] of captions; tower: what `pretrained.load_clip_text` returned.
+    """Latents [N, D] of captions; tower: what `weights.load("clip_text", folder)` returned.
 
     Raises ValueError when the tower's states are not as wide as CLaTr's texts.
     """

@@ -13,7 +13,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PoseNetConfig
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.weights import load_pose_net
+from shotverse_jax.weights import load
 
 _BATCH = 66
 
@@ -29,7 +29,7 @@ class StageCamera:
     @classmethod
     def load(cls, name_or_folder: str | Path = "pose_small") -> "StageCamera":
         """By the name of a shipped estimator or by folder; raises ValueError when it is not there or does not fit."""
-        return cls(*load_pose_net(name_or_folder))
+        return cls(*load("pose_net", name_or_folder)[:2])
 
     def __call__(self, video_THWC: np.ndarray) -> np.ndarray:
         """[T, H, W, 3] uint8 → [T, 3, 4] camera-to-world, OpenCV axes, metres, in the stage's frame; each frame alone.

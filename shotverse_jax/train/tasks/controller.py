@@ -8,19 +8,18 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax import lora
+from shotverse_jax import lora, weights
 from shotverse_jax.config import TEXT_ENCODERS, ControllerConfig, ControllerTrainConfig, UMT5Config, from_dict
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.inputs.tokenizer import pin_tokenizer
 from shotverse_jax.models.camera_encoder import add_camera, split_camera
-from shotverse_jax.models.controller import Controller, controller_loss
+from shotverse_jax.models.controller import Controller, controller_loss, example
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train.task import Task
-from shotverse_jax.weights import export_adapter, export_expert, export_text, find_tokenizer, load_expert, load_text
-from shotverse_jax.weights.folder import find, has
+from shotverse_jax.weights.folder import has
 
 
 def build(values: dict, folder: Path) -> Task:
@@ -41,20 +40,20 @@ def build(values: dict, folder: Path) -> Task:
     key, mesh = jax.random.key(run.seed), make_mesh(run.mesh)
     states = has_states(config, run)
     if run.expert == "base":
-        text_config, tokenizer_file = TEXT_ENCODERS[config.text](), find_tokenizer(tokenizer)
+        text_config, tokenizer_file = TEXT_ENCODERS[config.text](), weights.find_tokenizer(tokenizer)
         controller = Controller(config, text_config, "base", run.execution)
-        trainable, frozen = create(lambda: init_controller(controller, key), mesh), {}
+        trainable, frozen = create(lambda: {"params": weights.init_module(controller, example(config), key)}, mesh), {}
     else:
         place = {"mesh": mesh, "dtype": run.execution.dtype}  # frozen weights need no float32 copy
         if states:
             text_config, text_params, tokenizer_file = UMT5Config(), None, None
         else:
-            text_config, text_params, _ = load_text(config.text, **place)
-            tokenizer_file = find_tokenizer(config.text)
+            text_config, text_params, _ = weights.load("text_encoder", config.text, **place)
+            tokenizer_file = weights.find_tokenizer(config.text)
         controller = Controller(config, text_config, run.expert, run.execution)
-        base_folder = find("controller", base_weights, ())
+        base_folder = weights.find("controller", base_weights)
         begin = "base" if has(base_folder, "base.safetensors") else run.expert
-        _, base = load_expert(base_folder, begin, **place)
+        _, base, _ = weights.load("controller", base_folder, expert=begin, **place)
         trainable, frozen = adapt(config, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
         pin_tokenizer(tokenizer_file, folder)
@@ -63,12 +62,12 @@ def build(values: dict, folder: Path) -> Task:
     def export(variables, folder):
         params = variables["params"]
         if run.expert == "base":
-            export_text(params["text"], text_config, tokenizer_file, folder / "text")
-            export_expert(params["dit"], config, "base", folder)
+            weights.export("text_encoder", params["text"], text_config, folder / "text", tokenizer_file=tokenizer_file)
+            weights.export("controller", params["dit"], config, folder, expert="base")
         else:
             adapter = variables["lora"]["dit"]
-            export_expert(lora.merge(params["dit"], adapter), config, run.expert, folder)
-            export_adapter(adapter, split_camera(params["dit"])[1], config, folder / "adapter", run.expert)
+            weights.export("controller", lora.merge(params["dit"], adapter), config, folder, expert=run.expert)
+            weights.export_adapter(adapter, split_camera(params["dit"])[1], config, folder / "adapter", run.expert)
 
     source = functools.partial(_source, config, run, tokenizer_file, states)
     return Task(run, trainable, frozen, make_loss(controller, run), source, export)
@@ -84,20 +83,6 @@ def make_loss(controller: Controller, run: ControllerTrainConfig) -> Callable:
         )
 
     return loss_fn
-
-
-def init_controller(controller: Controller, key: jax.Array) -> dict:
-    """Random variables, from the smallest batch it takes: one latent frame of one patch, one word."""
-    config = controller.config.dit
-    noisy_BTHWC = jnp.zeros((1, 1, *config.patch[1:], config.latent_channels))
-    batch = {
-        "shot_BT": jnp.zeros((1, 1), jnp.int32),
-        "camera_BTP": jnp.zeros((1, 1, 12)),
-        "ids_BS": jnp.zeros((1, 1), jnp.int32),
-        "real_BS": jnp.ones((1, 1), bool),
-        "window_BKS": jnp.ones((1, 1, 1), bool),
-    }
-    return controller.init(key, noisy_BTHWC, jnp.ones(1), batch)
 
 
 def has_states(config: ControllerConfig, run: ControllerTrainConfig) -> bool:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from shotverse_jax import lora
+from shotverse_jax import lora, weights
 from shotverse_jax.camera.tokens.shotverse import PAD
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
 from shotverse_jax.conversion import qwen3_vl
@@ -25,7 +25,6 @@ from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.task import Task
-from shotverse_jax.weights import export_adapter, export_planner, init_planner, load_language_model, load_planner
 from shotverse_jax.weights.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
 
 
@@ -53,9 +52,9 @@ def build(values: dict, folder: Path) -> Task:
         params = dict(variables["params"])
         if config.lora is not None:
             rest = {name: part for name, part in params.items() if name != "vlm"}
-            export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
+            weights.export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
             params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
-        export_planner(params, config, tokenizer_file, folder)
+        weights.export("planner", params, config, folder, tokenizer_file=tokenizer_file)
 
     source = functools.partial(_source, config, run, tokenizer_file, scenes)
     return Task(run, trainable, frozen, make_loss(planner, run), source, export, targets_of_whole)
@@ -124,7 +123,7 @@ def make_variables(
     base, whole = find_base(base_weights) if base_weights else (None, False)
 
     def fresh():
-        variables = init_planner(planner, config, key)
+        variables = {"params": weights.init("planner", config, key)}
         if base:
             del variables["params"]["vlm"]
         return variables
@@ -144,13 +143,13 @@ def make_variables(
 
 def find_base(base_weights: str) -> tuple[Path, bool]:
     """The folder of `base_weights`, and whether a whole planner is in it. Raises ValueError when there is none."""
-    folder = find("planner or language model", base_weights, ())
+    folder = find(("planner", "language_model"), base_weights, ())
     return folder, (folder / CONFIG).is_file() and "tokens" in read_values(folder)
 
 
 def _planner(folder: Path, config: PlannerConfig, mesh: Mesh) -> dict:
     """Parameters of a planner that has the sizes of the config."""
-    base_config, params, _ = load_planner(folder, mesh=mesh)
+    base_config, params, _ = weights.load("planner", folder, mesh=mesh)
     sizes = {name: getattr(base_config, name) for name in ("text", "decoder", "num_queries", "encoder", "decoder_kind")}
     if dataclasses.replace(config, **sizes) != config:
         raise ValueError(f"the planner in {folder} is of another size than the config's: {sizes}")
@@ -161,7 +160,7 @@ def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str)
     """Parameters of a folder as it was published, or as `shotverse convert` wrote it, read shard by shard."""
     if not is_arrays(folder / "model"):
         return qwen3_vl.from_hf(read_safetensors(folder), config.text, dtype)
-    text_config, params = load_language_model(folder, mesh, dtype)
+    text_config, params, _ = weights.load("language_model", folder, mesh=mesh, dtype=dtype)
     if text_config != config.text:
         raise ValueError(f"the language model in {folder} is another than the config's: {text_config}")
     return params

@@ -6,13 +6,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from shotverse_jax import weights
 from shotverse_jax.config import PoseNetConfig, PoseNetTrainConfig, from_dict
 from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.models.pose_net import PoseNet, pose_loss
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.train.task import Task
-from shotverse_jax.weights import export_pose_net, init_pose_net
 
 
 def build(values: dict, folder: Path) -> Task:
@@ -20,7 +20,7 @@ def build(values: dict, folder: Path) -> Task:
     config = from_dict(PoseNetConfig, values.pop("model"))
     run = from_dict(PoseNetTrainConfig, values)
     network = PoseNet(config, run.execution)
-    variables = create(lambda: init_pose_net(network, config, jax.random.key(run.seed)), make_mesh(run.mesh))
+    params = create(lambda: weights.init("pose_net", config, jax.random.key(run.seed)), make_mesh(run.mesh))
 
     def loss_fn(variables, batch, layout, key):
         frames_BHWC = batch["frames_BHWC"] / 127.5 - 1
@@ -30,9 +30,9 @@ def build(values: dict, folder: Path) -> Task:
         return pose_loss(pose_B34, log_scale_B2, batch["pose_B34"], config.unit)
 
     def export(variables, folder):
-        export_pose_net(variables["params"], config, folder)
+        weights.export("pose_net", variables["params"], config, folder)
 
-    return Task(run, variables, {}, loss_fn, functools.partial(_source, run), export)
+    return Task(run, {"params": params}, {}, loss_fn, functools.partial(_source, run), export)
 
 
 def worn(frames_BHWC: jax.Array, key: jax.Array, blur: int, noise: float, tint: float) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import reduce
 
+from shotverse_jax import weights
 from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.data.stage_films import StageFilms
@@ -18,7 +19,6 @@ from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.train.task import Task
-from shotverse_jax.weights import export_vae, init_vae, load_vae
 
 YCBCR = ((0.299, -0.1687, 0.5), (0.587, -0.3313, -0.4187), (0.114, 0.5, -0.0813))  # of red, of green, of blue
 STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed
@@ -40,13 +40,13 @@ def build(values: dict, folder: Path) -> Task:
     vae = WanVAE(config, run.execution)
     mesh = make_mesh(run.mesh)
     if base_weights:
-        base_config, params = load_vae(base_weights, mesh=mesh)
+        base_config, params, _ = weights.load("vae", base_weights, mesh=mesh)
         if _unscaled(base_config) != config:
             raise ValueError(f"the VAE {base_weights} is of another size than the config's: {base_config}")
     elif run.part == "decoder":
         raise ValueError('part="decoder" trains the decoder of a VAE that is there: give base_weights')
     else:
-        params = create(lambda: init_vae(vae, config, jax.random.key(run.seed)), mesh)["params"]
+        params = create(lambda: weights.init("vae", config, jax.random.key(run.seed)), mesh)
     kept = {"encoder", "quant"} if run.part == "decoder" else set()
     frozen = {name: part for name, part in params.items() if name in kept}
     trainable = {name: part for name, part in params.items() if name not in kept}
@@ -61,11 +61,11 @@ def build(values: dict, folder: Path) -> Task:
 
     def export(variables, folder):
         if run.part == "decoder":
-            return export_vae(variables["params"], base_config, folder)
+            return weights.export("vae", variables["params"], base_config, folder)
         films = dataclasses.replace(source("train", -(-LATENT_FILMS // run.batch)), crop=None)
         mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
         measured = dataclasses.replace(config, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
-        export_vae(variables["params"], measured, folder)
+        weights.export("vae", variables["params"], measured, folder)
 
     return Task(run, {"params": trainable}, {"params": frozen} if frozen else {}, loss_fn, source, export)
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from shotverse_jax import cli
-from shotverse_jax import weights as pretrained
+from shotverse_jax import cli, weights
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
@@ -86,8 +85,8 @@ def folders(tmp_path_factory):
 
 
 def test_from_converted_files_to_a_score(folders):
-    config, params = pretrained.load_clatr(folders / "clatr")
-    tower = pretrained.load_clip_text(folders / "clip-text")
+    config, params, _ = weights.load("clatr", folders / "clatr")
+    tower = weights.load("clip_text", folders / "clip-text")
     assert tower[0].activation == "quick_gelu" and config.text_size == 16
     trajectories = [path(seed=i) for i in range(3)]
     captions = ["pan left", "pan right", "left left right pan"]
@@ -107,7 +106,7 @@ def test_from_converted_files_to_a_score(folders):
 
 
 def test_a_tower_of_another_width(folders):
-    config, params = pretrained.load_clatr(folders / "clatr")
-    tower = pretrained.load_clip_text(folders / "clip-text")
+    config, params, _ = weights.load("clatr", folders / "clatr")
+    tower = weights.load("clip_text", folders / "clip-text")
     with pytest.raises(ValueError, match="CLaTr reads texts of 512 numbers a token, this tower makes 16"):
         clatr.text_latents(dataclasses.replace(config, text_size=512), params, tower, ["pan"])

@@ -14,7 +14,7 @@ from shotverse_jax.evaluation.tracks.stage_films import film_held_out, score_fil
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.weights import export_pose_net, init_pose_net
+from shotverse_jax.weights import export, init
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,10 @@ def test_errors_by_hand(clips):
 def test_the_estimator_reads_frames_one_by_one(tmp_path):
     config = PoseNetConfig(height=16, width=24, channels=(8, 8), blocks=1, squeeze=4, hidden_size=8)
     network = PoseNet(config)
-    params = init_pose_net(network, config, jax.random.key(0))["params"]
+    params = init("pose_net", config, jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), params)
-    export_pose_net(params, config, tmp_path)
+    export("pose_net", params, config, tmp_path)
     camera = StageCamera.load(tmp_path)
     assert camera.config == config
     video = np.random.default_rng(1).integers(0, 255, (70, 16, 24, 3), np.uint8)
