@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shotverse_jax.weights import load_planner
+from shotverse_jax.weights import load
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "venv", "out", "runs", "tests", "*.egg-info", "__pycache__")
@@ -121,4 +121,4 @@ def test_train(run):
     changes = [f"--config.{name}={value}" for name, value in values.items()]
     said = run("python", "-m", "shotverse_jax.launch.train", f"--config={config}", "--workdir=run", *changes)
     assert "exported step 1" in said
-    load_planner(run.folder / "run" / "export")
+    load("planner", run.folder / "run" / "export")

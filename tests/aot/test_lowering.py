@@ -7,7 +7,6 @@ wide as the kernels take (64 to 128 channels).
 import dataclasses
 import json
 import re
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -34,12 +33,10 @@ from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import film
 from shotverse_jax.infer.decode import decode
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
-from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.nn.attention import kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.train.tasks.controller import init_controller
-from shotverse_jax.weights import find_tokenizer
+from shotverse_jax.weights import abstract, find_tokenizer
 
 PLATFORMS = {"cuda": "gpu", "tpu": "tpu"}  # as jax.export names them: as the table of kernels does
 CUDNN = ("__cudnn$fmhaSoftmax", "__cudnn$fmhaScaleBiasSoftmax")  # without and with a mask
@@ -113,16 +110,13 @@ def test_a_films_sampling_loop(platform, monkeypatch):
     """With both experts, text encoder and guidance; `generate` prepares the arguments as it does for a film."""
     config = controller_config()
     vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
-    params = {
-        name: jax.eval_shape(partial(init_controller, Controller(config, TEXT, name), jax.random.key(0)))["params"]
-        for name in ("high", "low")
-    }
+    high, low = (abstract("controller", config, expert=name) for name in ("high", "low"))
     crew = film.Cinematographer(
         config,
-        params["high"]["dit"],
-        params["low"]["dit"],
+        high,
+        low,
         TEXT,
-        params["high"]["text"],
+        abstract("text_encoder", TEXT),
         load_text_tokenizer(find_tokenizer("planner_small")),
         vae,
         {},
