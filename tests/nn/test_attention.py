@@ -213,6 +213,30 @@ def test_splash_equals_xla_causal_padded_with_gradients(length):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
+ODD = {
+    "causal": {"causal": True},
+    "nothing hidden": {},
+    "keys hidden": {"mask_BTS": np.arange(7) >= np.array([[[2]], [[0]]])},
+    "lengths": {"kv_lengths": np.array([3, 7])},
+    "mask and lengths": {"mask_BTS": np.ones((2, 7, 7), bool), "kv_lengths": np.array([3, 7])},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_lengths_are_filled_up_for_cudnn_without_a_trace(monkeypatch, name):
+    """With JAX's plain attention in the place of cuDNN's, which takes the same arguments: output and gradients."""
+    plain = jax.nn.dot_product_attention
+    monkeypatch.setattr(jax.nn, "dot_product_attention", lambda *x, implementation, **options: plain(*x, **options))
+    arrays, weight = draw(kv_heads=4), np.random.default_rng(1).normal(size=(2, 7, 4, 8)).astype(np.float32)
+
+    def run(kernel):
+        out, vjp = jax.vjp(lambda *x: attend(*x, kernel=kernel, **ODD[name]), *arrays)
+        return out, *vjp(weight)
+
+    for ours, theirs in zip(run("cudnn"), run("xla"), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=5e-6)
+
+
 def test_the_table_has_the_kernels_of_the_config():
     assert typing.get_args(typing.get_type_hints(Execution)["attention"]) == tuple(KERNELS)
     best = {platform: kernels_on(platform)[0] for platform in ("cpu", "gpu", "tpu")}
