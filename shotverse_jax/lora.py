@@ -1,7 +1,8 @@
-"""Low-rank adapters as a variable collection of their own: make one for a parameter tree, or fold it in.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) as a variable collection of their own: made for a tree, or folded into it.
 
-A network with an adapter is `model.apply({"params": params, "lora": adapter}, ...)`; without one, the same call without
-the collection. Only this file and `nn/linear.py` know how an adapter looks.
+A network with an adapter is called as `model.apply({"params": params, "lora": adapter}, ...)`, without one as
+`model.apply({"params": params}, ...)`. Only this file and `nn/linear.py`, with the side path, know an
+adapter's form.
 """
 
 import zlib
@@ -21,15 +22,21 @@ Tree = Mapping[str, Any]
 def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:
     """An adapter that changes nothing yet, for every linear of `params` whose name is in `config.targets`.
 
-    Follows peft: A uniform in +-1/sqrt(in), B zero, both float32; kernels stacked on axis 0 get stacked adapters.
-    params may be abstract (`jax.eval_shape`). To adapt one part of a network, give that part and nest the result
-    the same way. Raises ValueError when a target names no linear.
+    As in peft, A is uniform in +-1/sqrt(in) and B zero, both float32. Kernels stacked on axis 0 get stacked adapters.
+    To adapt one part of a network, give that part's parameters, and nest the result as that part is nested.
+
+    Args:
+        params: the network's, arrays or shapes (`jax.eval_shape`).
+
+    Raises:
+        ValueError: a target names no linear of `params`.
     """
     adapters, found = {}, set()
     for path, kernel in flatten_dict(params).items():
         if path[-1] != "kernel" or path[-2] not in config.targets:
             continue
         *stack, width_in, width_out = kernel.shape
+        # The key depends on the path alone: a linear starts the same whatever else is adapted.
         path_key = jax.random.fold_in(key, zlib.crc32("/".join(path).encode()))
         bound = width_in**-0.5
         adapters[(*path[:-1], "adapter")] = Adapter(
@@ -49,7 +56,8 @@ def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:
 def merge(params: Tree, adapter: Tree) -> dict[str, Any]:
     """The parameters with the adapter folded in, W + scale A B, summed in float32 and rounded to the dtype of W.
 
-    Raises ValueError when the adapter has an entry for a linear that `params` lacks.
+    Raises:
+        ValueError: the adapter has an entry for a linear that `params` lacks.
     """
     merged, adapters = flatten_dict(params), flatten_dict(adapter)
     kernels = {path: (*path[:-1], "kernel") for path in adapters}

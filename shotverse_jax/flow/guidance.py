@@ -16,10 +16,11 @@ def guide(positive: jax.Array, negative: jax.Array, scale: float) -> jax.Array:
 def guided(
     velocity: Callable[[jax.Array, jax.Array, Any], jax.Array], positive: Any, negative: Any, scale: float
 ) -> Velocity:
-    """velocity(x, sigma, condition) guided away from the negative condition, as `solver.sample` takes it.
+    """A function (x, sigma) -> velocity for `solver.sample`, guided away from the negative condition.
 
-    Each expert gets its own, so scales may differ (HoloCine: 5 for both; Wan2.2: 4 for high noise, 3 for low). The two
-    forward passes follow each other, as the negative one sees its text without windows; at scale 1 there is only one.
+    Every expert gets a function of its own, so scales may differ (HoloCine: 5 for both; Wan2.2: 4 for high noise, 3 for
+    low). The two forward passes come one after the other, as the negative one sees its text without windows.
+    At scale 1 there is only the positive pass.
     """
     if scale == 1:
         return lambda x, sigma: velocity(x, sigma, positive)

@@ -1,4 +1,4 @@
-"""The training objective of rectified flow (ShotVerse §3.2 Eq. 5), in float32 whatever comes in."""
+"""The training objective of rectified flow (ShotVerse §3.2 Eq. 5), in float32 whatever the dtype of its inputs is."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,14 @@ from shotverse_jax.flow.schedule import TIMESTEPS, sigmas
 
 
 def interpolate(clean: jax.Array, noise: jax.Array, sigma: jax.Array) -> jax.Array:
-    """(1 - sigma) clean + sigma noise; sigma's axes are the first ones of clean (one level per sample: [B])."""
+    """(1 - sigma) clean + sigma noise, float32. sigma: noise levels, whose axes are the first ones of `clean` ([B])."""
     clean, noise = jnp.asarray(clean, jnp.float32), jnp.asarray(noise, jnp.float32)
     sigma = _leading(sigma, clean)
     return (1 - sigma) * clean + sigma * noise
 
 
 def velocity_target(clean: jax.Array, noise: jax.Array) -> jax.Array:
-    """What the network predicts: d(interpolate)/d(sigma) = noise - clean."""
+    """The velocity that a network shall predict, d(interpolate)/d(sigma) = noise - clean, float32."""
     return jnp.asarray(noise, jnp.float32) - jnp.asarray(clean, jnp.float32)
 
 
@@ -26,10 +26,10 @@ def flow_loss(
     weight: jax.Array | float = 1.0,
     mask: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean of weight (predicted - velocity_target)^2, a float32 scalar.
+    """The mean of weight (predicted - velocity_target)^2, a float32 scalar.
 
-    weight: a number or an array of the first axes (one per sample: [B]). mask: how much each entry counts in the
-    mean, 0 for not at all, of a shape that broadcasts to the arrays.
+    weight: a number, or an array over the first axes ([B], one for each sample); default 1.
+    mask: how much each entry counts in the mean, of a shape that broadcasts to the arrays; default: all count alike.
     """
     error = jnp.square(jnp.asarray(predicted, jnp.float32) - velocity_target(clean, noise))
     error = _leading(weight, error) * error
@@ -40,23 +40,23 @@ def flow_loss(
 
 
 def bell_weight(sigma: jax.Array, shift: float) -> jax.Array:
-    """DiffSynth's training weight: a bell around sigma = 0.5, 0 at its lowest point and 1 in the mean over the grid.
+    """DiffSynth's weight of a noise level in training (flow_match.py): a bell around sigma = 0.5.
 
-    exp(-2 (sigma - 1/2)^2) less its minimum over the 1000-step grid of `shift`, rescaled (DiffSynth flow_match.py).
-    With shift 5 it is 0 at sigma = 1 and 0.34 in the mean over the high-noise expert's range, which thus learns at a
-    third of the rate; the paper's loss has no weight.
+    It is exp(-2 (sigma - 1/2)^2) minus its minimum over the 1000-step grid of `shift`, divided by the mean of that over
+    the grid. With shift 5 it is 0 at sigma = 1 and 0.34 in the mean over the high-noise expert's levels, which thus
+    learns at a third of the rate. The paper's loss has no weight.
     """
     grid = _bell(sigmas(TIMESTEPS, shift)[:-1].astype(np.float64))
     return (_bell(jnp.asarray(sigma, jnp.float32)) - grid.min()) / (grid.mean() - grid.min())
 
 
 def _bell(sigma):
-    # exp of either library, so that the constants of the grid are numbers while sigma may be traced
+    # By NumPy for the grid, whose minimum and mean are constants, and by JAX for sigma, which may be traced.
     exp = np.exp if isinstance(sigma, np.ndarray) else jnp.exp
     return exp(-2 * (sigma - 0.5) ** 2)
 
 
 def _leading(value, like):
-    """value with axes of size 1 appended, to broadcast over the last axes of `like`."""
+    """`value` with axes of size 1 appended, so that it broadcasts over the last axes of `like`."""
     value = jnp.asarray(value, jnp.float32)
     return value.reshape(*value.shape, *[1] * (like.ndim - value.ndim))

@@ -1,14 +1,15 @@
-"""What a flow starts from: Gaussian noise, of which the frames of a film may have a part in common."""
+"""The Gaussian noise that a flow starts from; the frames of a film may have a part of it in common."""
 
 import jax
 import jax.numpy as jnp
 
 
 def film_noise(key: jax.Array, shape: tuple[int, ...], shared: float = 0.0) -> jax.Array:
-    """Standard normal noise [..., T, H, W, C], float32; any two frames of a film correlate by `shared`.
+    """Standard normal noise [..., T, H, W, C], float32; any two frames of a film have the correlation `shared`.
 
-    0 draws every frame by itself, as Wan does. More is PYoCo's mixed noise (arXiv 2305.10474 §4.1): a part of the
-    variance is one draw for all frames, so that what the noise decides stays from one frame to the next.
+    shared: 0, the default, draws every frame by itself, as Wan does. More is PYoCo's mixed noise (arXiv 2305.10474
+        §4.1): that part of the variance is one draw for all frames, so that what the noise decides stays from frame to
+        frame.
 
     Raises:
         ValueError: shared outside [0, 1).

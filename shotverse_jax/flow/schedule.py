@@ -1,7 +1,7 @@
-"""Noise levels of rectified flow: those a sampler visits and those training draws, and which expert owns which.
+"""Noise levels of rectified flow: those that a sampler visits, those that training draws, and whose expert they are.
 
-sigma is the share of noise, 1 for noise and 0 for the clean sample; the network is told 1000 sigma. The expert of high
-noise owns sigma >= boundary (Wan2.2-T2V-A14B: 0.875), the other one the rest.
+sigma is the share of noise, 1 for pure noise and 0 for the clean sample; the network's input is 1000 sigma. The expert
+of high noise has sigma >= boundary (Wan2.2-T2V-A14B: 0.875), the expert of low noise the rest.
 """
 
 from typing import Literal, get_args
@@ -10,16 +10,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-TIMESTEPS = 1000  # what sigma = 1 is called when the network is told it; also the points of the training grid
+TIMESTEPS = 1000  # the network's input at sigma = 1, and the number of points of the training grid
 
 NoiseRange = Literal["high", "low", "both"]
+"""The noise levels of one expert, or of both together."""
 
 
 def sigmas(steps: int, shift: float) -> np.ndarray:
-    """[steps + 1] float32, from 1 down to 0: s shift / (1 + (shift - 1) s) at s = 1 - i / steps.
+    """Noise levels [steps + 1] of a sampler, float32, from 1 down to 0.
 
-    (DiffSynth flow_match.py, as HoloCine samples with shift 5 and 50 steps.) Raises ValueError for no steps or a shift
-    that is not positive.
+    Level i is shift s / (1 + (shift - 1) s) at s = 1 - i / steps (DiffSynth flow_match.py): the larger the shift, the
+    more steps are spent at high noise. HoloCine samples with shift 5 and 50 steps.
+
+    Raises:
+        ValueError: no steps, or a shift that is not positive.
     """
     if steps < 1 or not shift > 0:
         raise ValueError(f"a schedule needs at least one step and a positive shift, got {steps} steps, shift {shift}")
@@ -28,15 +32,17 @@ def sigmas(steps: int, shift: float) -> np.ndarray:
 
 
 def high_noise_steps(sigmas: np.ndarray, boundary: float) -> int:
-    """How many of the steps from sigmas[i] to sigmas[i + 1] are the high-noise expert's: they come first."""
+    """How many of the steps from sigmas[i] to sigmas[i + 1], counted from the first, the high-noise expert takes."""
     return int(np.sum(np.asarray(sigmas[:-1]) >= boundary))
 
 
 def training_sigmas(shift: float, boundary: float, noise_range: NoiseRange) -> np.ndarray:
-    """The points of the 1000-step grid that an expert trains on ("both": all of them), float32, descending.
+    """The points of the 1000-step grid in a noise range, float32, descending: what an expert trains on.
 
     At shift 5 and boundary 0.875 the high-noise expert has the first 417, ids [0, 417), as in DiffSynth's recipes.
-    Raises ValueError for another expert and when the boundary leaves the expert none.
+
+    Raises:
+        ValueError: an unknown range, or a boundary that leaves it no points.
     """
     if noise_range not in get_args(NoiseRange):
         raise ValueError(f'an expert is "high", "low" or "both", got {noise_range!r}')
@@ -51,10 +57,10 @@ def training_sigmas(shift: float, boundary: float, noise_range: NoiseRange) -> n
 
 
 def draw_sigma(key: jax.Array, samples: int, shift: float, boundary: float, noise_range: NoiseRange) -> jax.Array:
-    """Noise levels [samples], float32: each uniform over the points of `training_sigmas`, together spread evenly.
+    """Noise levels [samples] for a batch, float32; each is uniform over the points of `training_sigmas`.
 
-    One falls into each of `samples` equal parts of the expert's points, in random order, so that the mean loss of a
-    batch varies less (stratified as the timesteps of arXiv 2107.00630).
+    Together they are spread evenly: one falls into each of `samples` equal parts of the points, in random order, so
+    that the mean loss of a batch varies less (stratified as the timesteps of arXiv 2107.00630).
     """
     owned = jnp.asarray(training_sigmas(shift, boundary, noise_range))
     order_key, place_key = jax.random.split(key)

@@ -1,7 +1,6 @@
 """From noise to a sample: Euler and UniPC steps along a velocity field, and the loop over both experts.
 
-A solver is made for one schedule (concrete numbers) and is two pure functions: `start(x) -> state`, whose first entry
-is the current x, and `step(i, state, velocity) -> state`, with i traced or not. Everything is float32.
+A solver is made for one schedule of concrete noise levels. It is two pure functions, see `Solver`. All is float32.
 """
 
 from collections.abc import Callable
@@ -20,7 +19,11 @@ NEARLY_NOISE = 1 - 1e-6  # UniPC's log signal-to-noise ratio is infinite at sigm
 
 
 class Solver(NamedTuple):
-    """See the module's docstring."""
+    """A solver of dx/dsigma = velocity.
+
+    start: (x) -> the state before the first step; its first entry is the current x, always.
+    step: (i, state, velocity at the current x) -> the state after step i, which may be traced.
+    """
 
     start: Callable[[jax.Array], State]
     step: Callable[[jax.Array, State, jax.Array], State]
@@ -61,7 +64,7 @@ def sample(
 
 
 def euler(sigmas: np.ndarray) -> Solver:
-    """x + (next sigma - sigma) velocity (HoloCine, diffusers FlowMatchEulerDiscreteScheduler)."""
+    """Euler steps, x + (next sigma - sigma) velocity (HoloCine; diffusers FlowMatchEulerDiscreteScheduler)."""
     strides = jnp.asarray(np.diff(np.asarray(sigmas, np.float32)))
     return Solver(lambda x: (x,), lambda i, state, velocity: (state[0] + strides[i] * velocity,))
 
@@ -70,8 +73,8 @@ def unipc(sigmas: np.ndarray) -> Solver:
     """UniPC of order 2 in its B2(h) form on predictions of the clean sample (arXiv 2302.04867; diffusers' "bh2").
 
     A step first corrects x with the velocity there, then predicts the next x. Both are weighted sums of a sample and of
-    predictions of the clean sample, and the weights follow from the schedule alone: they are tables. The state is x,
-    the corrected x before it and the last two predictions.
+    predictions of the clean sample, and the weights depend on the schedule alone: `unipc_tables` has them. The state is
+    x, the corrected x before it, and the last two predictions.
     """
     levels, correct, predict = (jnp.asarray(table, jnp.float32) for table in unipc_tables(sigmas))
 
@@ -80,7 +83,7 @@ def unipc(sigmas: np.ndarray) -> Solver:
 
     def step(i, state, velocity):
         x, before, clean_1, clean_2 = state
-        clean = x - levels[i] * velocity
+        clean = x - levels[i] * velocity  # where the flow would end if it went on straight
         c, p = correct[i], predict[i]
         x = c[0] * before + c[1] * clean + c[2] * clean_1 + c[3] * clean_2
         return p[0] * x + p[1] * clean + p[2] * clean_1, x, clean, clean_1
@@ -89,31 +92,44 @@ def unipc(sigmas: np.ndarray) -> Solver:
 
 
 def unipc_tables(sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Levels [n], weights of the correction [n, 4] (x before, clean now, 1 and 2 steps ago), of the prediction [n, 3].
+    """Tables of `unipc` over the n steps of a schedule, float64.
 
-    From one level to the next x becomes r x + (1 - r) (clean + differences of predictions), r the ratio of the levels;
-    of the order of the step depends how many differences there are. The first and the last prediction are of order 1,
-    and before the first there is nothing to correct.
+    Returns:
+        levels [n]: the noise levels that steps start from.
+        correct [n, 4]: weights of the corrected x: of the corrected x one step ago, and of the predictions of the clean
+            sample now, 1 and 2 steps ago.
+        predict [n, 3]: weights of the next x: of the corrected x, and of the predictions now and 1 step ago.
+
+    From one level to the next x becomes r x + (1 - r) (clean + differences of predictions), where r is the ratio of the
+    levels. A step of order 1 has no difference of earlier predictions, one of order 2 has one. The first and the last
+    step are of order 1, and before the first step there is nothing to correct.
     """
     levels = np.minimum(np.asarray(sigmas, np.float32), np.float32(NEARLY_NOISE)).astype(np.float64)
     steps = len(levels) - 1
     snr = np.log1p(-levels[:-1]) - np.log(levels[:-1])  # the last level, 0, is only met at order 1
     correct, predict = np.zeros((steps, 4)), np.zeros((steps, 3))
-    correct[0, 0] = 1.0
+    correct[0, 0] = 1.0  # the first x stays as it is
     for i in range(steps):
         keep = levels[i + 1] / levels[i]
         second = 0 < i < steps - 1
+        # In the log SNR, the previous step measured by this one (r_1 in the paper, with its sign).
         ratio = (snr[i - 1] - snr[i]) / (snr[i + 1] - snr[i]) if second else 1.0
         back = 0.5 / ratio if second else 0.0
         predict[i] = keep, (1 - keep) * (1 - back), (1 - keep) * back
         if i + 1 < steps:
+            # The correction of the next x comes once its velocity is known, so it has a difference more than the
+            # prediction had: the one to the clean sample predicted there. At order 1 this is the trapezoidal rule.
             back, ahead = _correction(snr[i + 1] - snr[i], ratio) if second else (0.0, 0.5)
             correct[i + 1] = keep, *((1 - keep) * np.array([ahead, 1 - ahead - back, back]))
     return levels[:-1], correct, predict
 
 
 def _correction(h: float, ratio: float) -> tuple[float, float]:
-    """UniC-2's weights of (earlier - clean) and (next - clean), which make predictions linear in the log SNR exact."""
+    """UniC-2's weights of the differences (earlier - clean) and (next - clean) (arXiv 2302.04867, with B2(h)).
+
+    They make the step exact for predictions of the clean sample that are linear in the log SNR.
+    h: the step in the log SNR. ratio: see `unipc_tables`.
+    """
     first = np.expm1(-h)
     constant = -(first / h + 1) / first
     linear = 2 * ((first / h + 1) / h - 0.5) / first

@@ -1,8 +1,10 @@
 """CLaTr, as GenDoP trained it (robincourant/CLaTr src/models/actor.py, temos.py): trajectories and texts in one space.
 
 Post-LN transformers of torch's making (attention with q, k and v from one linear, exact GELU, eps 1e-5), sinusoidal
-positions. For inference: there is no dropout. Parameters: traj_encoder, text_encoder (queries [2, D], project, layers),
-traj_decoder (layers, head); every leaf of `layers` is stacked on axis 0.
+positions. It is for inference: there is no dropout. Parameters: traj_encoder, text_encoder (queries [2, D], project,
+layers), traj_decoder (layers, head); every leaf of `layers` is stacked on axis 0.
+
+Axes: T frames of a trajectory (in the layers: of any sequence), S tokens of a text, C features of a frame, N heads.
 """
 
 from typing import NamedTuple
@@ -20,14 +22,14 @@ from shotverse_jax.nn.stack import run_stack
 
 
 class Latent(NamedTuple):
-    """A Gaussian in the latent space, each [B, D]."""
+    """A Gaussian in the latent space: its mean and its log-variance, each [B, D]."""
 
     mu_BD: jax.Array
     logvar_BD: jax.Array
 
 
 class Reading(NamedTuple):
-    """Latents of the trajectories and of the texts, and the features [B, T, C] that their means are decoded to."""
+    """Latents of trajectories and of texts, and the features [B, T, C] that their means are decoded to."""
 
     traj: Latent
     text: Latent
@@ -36,13 +38,13 @@ class Reading(NamedTuple):
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
-    """Positions [length, width], float32: sin and cos of t / 10000^(2k / width) side by side."""
+    """Positions [length, width], float32: sin and cos of t / 10000^(2k / width) in channels 2k and 2k + 1."""
     angle_TF = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
     return np.stack([np.sin(angle_TF), np.cos(angle_TF)], axis=-1).reshape(length, width).astype(np.float32)
 
 
 class Attention(nn.Module):
-    """torch's MultiheadAttention; a mask is True at what may be seen."""
+    """torch's MultiheadAttention: of x to itself or to a memory, whose real items (True in real_BS) are seen."""
 
     config: CLaTrConfig
     execution: Execution
@@ -61,7 +63,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """norm(x + self-attention(x)), with a memory norm(x + attention to it), norm(x + fc2(gelu(fc1(x))))."""
+    """norm(x + self-attention(x)); with a memory then norm(x + attention to it); norm(x + fc2(gelu(fc1(x))))."""
 
     config: CLaTrConfig
     execution: Execution
@@ -79,7 +81,7 @@ class Block(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A sequence after two learned tokens, which become the mean and the log-variance."""
+    """Reads a sequence after two learned tokens, whose states are the mean and the log-variance of the latent."""
 
     config: CLaTrConfig
     execution: Execution
@@ -98,7 +100,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Frames that know their place and look at one latent; features, zero at padding."""
+    """Features [B, T, C] of a latent, zero at padding: frames start as their positions and attend to the latent."""
 
     config: CLaTrConfig
     execution: Execution
@@ -117,8 +119,8 @@ class Decoder(nn.Module):
 class CLaTr(nn.Module):
     """Latents of trajectories and of texts, and the way back; float32 in and out.
 
-    A trajectory is `feature_size` numbers a frame (from `evaluation/features/clatr.py`), a text the states of CLIP's
-    ViT-B/32 up to the end of the text; masks are True at what is real.
+    A trajectory has `feature_size` numbers a frame (`evaluation/features/clatr.py` makes them), a text is the states of
+    CLIP's ViT-B/32 up to its end token. traj_real_BT and text_real_BS: bool, False at padding.
     """
 
     config: CLaTrConfig
@@ -130,14 +132,16 @@ class CLaTr(nn.Module):
         self.traj_decoder = Decoder(self.config, self.execution)
 
     def __call__(self, traj_BTC: jax.Array, traj_real_BT, text_BSC: jax.Array, text_real_BS) -> Reading:
-        """Both latents and what their means are decoded to, over the frames of the trajectory."""
+        """Both latents, and the features that their means are decoded to, over the frames of the trajectory."""
         traj, text = self.encode_trajectory(traj_BTC, traj_real_BT), self.encode_text(text_BSC, text_real_BS)
         return Reading(traj, text, self.decode(traj.mu_BD, traj_real_BT), self.decode(text.mu_BD, traj_real_BT))
 
     def encode_trajectory(self, traj_BTC: jax.Array, real_BT: jax.Array) -> Latent:
+        """The latent of a trajectory."""
         return self.traj_encoder(traj_BTC, real_BT)
 
     def encode_text(self, text_BSC: jax.Array, real_BS: jax.Array) -> Latent:
+        """The latent of a text."""
         return self.text_encoder(text_BSC, real_BS)
 
     def decode(self, latent_BD: jax.Array, real_BT: jax.Array) -> jax.Array:

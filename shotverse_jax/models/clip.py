@@ -1,5 +1,8 @@
 """CLIP's text and vision towers (transformers `models/clip`): pre-LN blocks, all linears with bias, learned positions.
 
+Axes: T tokens of a text, P places (of the vision tower: the class token, then the patches by rows); images are
+[B, H, W, 3], normalised as CLIP's.
+
 Parameters of the text tower: `embedding` [V, D], `positions` [P, D], `layers` (every leaf stacked on axis 0),
 `final_norm`; of the vision tower: `patch_embed`, `embedding` [1, D] of the class token, `positions`, `pre_norm`,
 `layers`, `post_norm`.
@@ -30,7 +33,10 @@ def activate(x: jax.Array, name: str) -> jax.Array:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + fc2(activation(fc1(norm(x)))); the layer of both towers."""
+    """x + attention(norm(x)), then x + fc2(activation(fc1(norm(x)))); the block of both towers.
+
+    causal: whether a token sees only those up to itself, as in the text tower.
+    """
 
     config: CLIPTextConfig | CLIPVisionConfig
     execution: Execution
@@ -61,7 +67,7 @@ class CLIPText(nn.Module):
 
     @nn.compact
     def __call__(self, ids_BT: jax.Array, real_BT: jax.Array) -> jax.Array:
-        """States [B, T, D], float32, of padding too; real_BT is True at real tokens, and a token sees those up to it.
+        """States [B, T, D], float32, of padding too; a token sees the real tokens (True in real_BT) up to itself.
 
         Raises ValueError for more tokens than positions.
         """
@@ -78,21 +84,24 @@ class CLIPText(nn.Module):
 
 
 def end_of_text(states_BTD: jax.Array, ids_BT: jax.Array) -> jax.Array:
-    """States [B, D] at the end of each text, the largest id of the vocabulary (`pooler_output`)."""
+    """States [B, D] at the end token of each text, which has the largest id of the vocabulary (`pooler_output`)."""
     end_B11 = jnp.argmax(ids_BT, axis=1)[:, None, None]
     return jnp.take_along_axis(states_BTD, end_B11, axis=1)[:, 0]
 
 
 class Seen(NamedTuple):
-    """States [B, P, D] of the class token and the patches, before any final norm, and the normed class token [B, D];
-    float32."""
+    """What the vision tower returns, float32.
+
+    last_BPD: states of the class token and of the patches, before any final norm.
+    pooled_BD: the class token after the final norm.
+    """
 
     last_BPD: jax.Array
     pooled_BD: jax.Array
 
 
 class PatchEmbed(nn.Module):
-    """A convolution without bias whose stride is its kernel, [y, x, 3, D]; patches by rows."""
+    """Patches by rows, [B, patches, D]: a convolution without bias whose stride is its kernel, [y, x, 3, D]."""
 
     config: CLIPVisionConfig
 

@@ -16,14 +16,14 @@ from shotverse_jax.models.wan_dit import WanDiT
 NOISE_BINS = 4
 
 Batch = dict[str, jax.Array]
-"""`data/controller_source.py`: latents_BTHWC, shot_BT, camera_BTP and the prompt's ids_BS (or its states context_BSD,
-made before), real_BS, window_BKS; subject_BTHW where the loss has a weight for subjects."""
+"""What `data/controller_source.py` makes: latents_BTHWC, shot_BT, camera_BTP; of the prompt ids_BS (or context_BSD, its
+states, made before), real_BS and window_BKS; and subject_BTHW where the loss has a weight for subjects."""
 
 
 class Controller(nn.Module):
-    """Parameters `dit` and `text`; adapters, where there are any, under `dit` too.
+    """One expert: the video transformer and its text encoder. Parameters `dit` and `text`; adapters, if any, `dit`.
 
-    expert: "base" is the model that both experts start from.
+    expert: "high" or "low", the expert of those noise levels, or "base", the model that both start from.
     """
 
     config: ControllerConfig
@@ -36,7 +36,10 @@ class Controller(nn.Module):
         self.text = UMT5Encoder(self.text_config, self.execution)
 
     def __call__(self, noisy_BTHWC: jax.Array, sigma_B: jax.Array, batch: Batch, deterministic: bool = True):
-        """velocity_BTHWC of noisy latents, float32."""
+        """velocity_BTHWC of noisy latents at noise levels sigma_B (0 to 1), float32.
+
+        deterministic: False runs the adapters' dropout and needs an rng named "dropout".
+        """
         stored = batch.get("context_BSD")
         context_BSD = self.context(batch["ids_BS"], batch["real_BS"]) if stored is None else stored
         return self.velocity(noisy_BTHWC, sigma_B, context_BSD, batch, deterministic=deterministic)
@@ -46,7 +49,10 @@ class Controller(nn.Module):
         return self.text(ids_BS, real_BS)
 
     def velocity(self, noisy_BTHWC, sigma_B, context_BSD, batch: Batch, *, shot_lengths=None, deterministic=True):
-        """The same from text states made before. shot_lengths: latent frames per shot, which sparse attention needs."""
+        """`__call__` with text states that `context` made before, so that a sampling loop makes them once.
+
+        shot_lengths: latent frames of each shot, static; sparse attention needs it.
+        """
         return self.dit(
             noisy_BTHWC,
             TIMESTEPS * sigma_B,

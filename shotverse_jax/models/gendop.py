@@ -1,7 +1,9 @@
-"""GenDoP (arXiv 2504.07083): conditions through CLIP's towers and a projection, the prefix of a pose decoder.
+"""GenDoP (arXiv 2504.07083): conditions go through CLIP's towers and a projection, and are a pose decoder's prefix.
 
-What it takes from the towers (GenDoP core/models.py): of the text the final-normed states at all 77 places, padding
-too; of the image and of the depth map all states of the last layer, the class token first, without the final norm.
+It takes from the text tower the final-normed states of all 77 tokens, padding too, and from the towers of the image
+and of its depth map all states of the last layer, class token first, without the final norm (GenDoP core/models.py).
+
+Axes: T tokens of the text, P places of the prefix, N pose tokens; images are [B, H, W, C].
 """
 
 import flax.linen as nn
@@ -16,7 +18,7 @@ from shotverse_jax.nn.norm import LayerNorm
 
 
 class Condition(nn.Module):
-    """States of a tower, projected to the decoder's width."""
+    """The states of a tower, projected to the decoder's width, [B, P, width]."""
 
     tower: CLIPText | CLIPVision
     width: int
@@ -30,10 +32,10 @@ class Condition(nn.Module):
 
 
 class GenDoP(nn.Module):
-    """P(pose tokens | caption), with `config.vision` P(pose tokens | caption, first frame, its depth).
+    """P(pose tokens | caption); with `config.vision` P(pose tokens | caption, first frame, its depth).
 
-    Parameters: text, with vision image and depth, each with a tower and its projection; norm, decoder. Inputs are made
-    by `inputs/clip.py`.
+    Parameters: text and, with vision, image and depth, each a `tower` and its `project`; norm; decoder.
+    `inputs/clip.py` makes the inputs.
     """
 
     config: GenDoPConfig
@@ -59,7 +61,7 @@ class GenDoP(nn.Module):
     ) -> jax.Array:
         """Logits [B, N, V], float32; those at place j predict pose_ids_BN[:, j + 1] (BOS comes first).
 
-        deterministic=False runs the decoder's dropout and needs an rng named "dropout". Otherwise as `prefix`.
+        deterministic: False runs the decoder's dropout and needs an rng named "dropout". Other arguments as `prefix`.
         """
         prefix_BPD = self.prefix(text_ids_BT, real_BT, image_BHWC, depth_BHW)
         return self.decoder(prefix_BPD, pose_ids_BN, deterministic)[:, prefix_BPD.shape[1] :]
@@ -73,7 +75,14 @@ class GenDoP(nn.Module):
     ) -> jax.Array:
         """What the decoder reads before BOS, [B, P, decoder width]: text, then image, then depth, normed together.
 
-        Raises ValueError when there are pictures and the network has no towers for them, or the reverse.
+        Args:
+            text_ids_BT: int32 token ids of the caption.
+            real_BT: bool, True up to the end token.
+            image_BHWC: the first frame, normalised as CLIP's.
+            depth_BHW: its depth map; it goes through a tower as three equal channels.
+
+        Raises:
+            ValueError: pictures for a network without towers for them, or the reverse.
         """
         given = [picture is not None for picture in (image_BHWC, depth_BHW)]
         if given != [self.config.vision is not None] * 2:

@@ -1,4 +1,8 @@
-"""GenDoP's OPT-style decoder: the network that training sees, and the same network with a cache for decoding."""
+"""GenDoP's OPT-style decoder: the network that training sees, and the same network with a cache for decoding.
+
+Axes: P places of the prefix, T tokens (in the network: prefix and tokens together), N heads, D width, V vocabulary.
+Beside the legend's, in decoding: Z = samples * heads, S places of the cache, C columns (samples * places).
+"""
 
 import functools
 import math
@@ -19,7 +23,7 @@ Params = dict[str, Any]
 
 
 def _embed_init(key, shape, dtype=jnp.float32):
-    """Normal with std 0.02; the row of PAD is zero."""
+    """Normal values with standard deviation 0.02; the row of PAD is zero."""
     return nn.initializers.normal(0.02)(key, shape, dtype).at[PAD].set(0.0)
 
 
@@ -48,10 +52,11 @@ class OPTBlock(nn.Module):
 
 
 class OPTDecoder(nn.Module):
-    """Causal decoder over [prefix; tokens]: learned positions from index 0, post-LN blocks, untied head without bias.
+    """A causal decoder over [prefix; tokens] (GenDoP core/transformer/modeling_opt.py).
 
-    No norm before or after the stack and no scaling of the embeddings; the prefix is causal too (GenDoP
-    core/transformer/modeling_opt.py). Parameters: embed [V, D], positions [P, D], layers (stacked), lm_head.
+    It has learned positions from index 0, post-LN blocks, and a head of its own without bias. There is no norm before
+    or after the stack and no scaling of embeddings, and the prefix is causal too. Parameters: embed [V, D], positions
+    [max_positions, D], layers (stacked), lm_head.
     """
 
     config: OPTConfig
@@ -67,9 +72,12 @@ class OPTDecoder(nn.Module):
         self.lm_head = Linear(config.vocab_size)
 
     def __call__(self, prefix_BPD: jax.Array, ids_BT: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Logits [B, P + T, V], float32; the logits at a place predict the next token.
+        """Logits [B, P + T, V], float32; the logits of a place predict the token of the next one.
 
-        Raises ValueError when prefix and tokens are more than `max_positions`.
+        prefix_BPD: projected conditions. deterministic: False runs dropout and needs an rng named "dropout".
+
+        Raises:
+            ValueError: prefix and tokens are more than `max_positions`.
         """
         length = prefix_BPD.shape[1] + ids_BT.shape[1]
         check_length(self.config, length)
@@ -81,7 +89,7 @@ class OPTDecoder(nn.Module):
 
 
 def check_length(config: OPTConfig, length: int) -> None:
-    """ValueError when a sequence (prefix and tokens) has more places than the decoder has positions."""
+    """Raises ValueError when a sequence (prefix and tokens) has more places than the decoder has positions."""
     if length > config.max_positions:
         raise ValueError(
             f"the decoder has {config.max_positions} positions, prefix and tokens need {length}; "
@@ -89,14 +97,17 @@ def check_length(config: OPTConfig, length: int) -> None:
         )
 
 
-# Decoding. Activations are columns, x_DC (C = batch * places), and weights are [out, in]: on a CPU `W @ x` reads the
-# weights at the speed of memory, `x @ W` at half of it. A cache is a list of (k_XSH, v_XSH), one pair a layer.
+# ------------------------------------------------------------------------------------------------------- decoding
+
+# Activations are columns, x_DC, and weights are [out, in]: on a CPU `W @ x` reads the weights at the speed of memory,
+# `x @ W` at half of it. A cache is a list of (k_ZSH, v_ZSH), one pair a layer.
 
 
 def decode_weights(params: Params, config: OPTConfig, dtype: str = "float32") -> Params:
-    """Parameters of `OPTDecoder` laid out for decoding: a list of layers, [out, in] weights, q, k and v as one.
+    """Parameters of `OPTDecoder` as `prefill` and `step` take them; to be made once for a set of parameters.
 
-    The attention scale is folded into q. Do it once per set of parameters; `prefill` and `step` take the result.
+    Layers are a list, weights are [out, in], q, k and v are one matrix, and q is scaled by 1 / sqrt(H).
+    dtype: of the weights; norms, biases and sums stay float32.
     """
     params = jax.tree.map(jnp.asarray, params)
     return {
@@ -109,7 +120,7 @@ def decode_weights(params: Params, config: OPTConfig, dtype: str = "float32") ->
 
 @functools.partial(jax.jit, static_argnames=("config", "dtype"))
 def _layer_weights(stacked: Params, i: int, config: OPTConfig, dtype: str) -> Params:
-    """Layer i; one small program for all layers."""
+    """The weights of layer i. i is traced, so that all layers share one small program."""
     layer = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), stacked)
     scales = {"q_proj": (config.hidden_size // config.num_heads) ** -0.5}
 
@@ -126,7 +137,10 @@ def _layer_weights(stacked: Params, i: int, config: OPTConfig, dtype: str) -> Pa
 
 
 def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: int) -> list:
-    """Read the prefix: a cache with room for `length` places."""
+    """The cache after the prefix, with room for `length` places in all.
+
+    Raises ValueError when the decoder has fewer positions.
+    """
     batch, places = prefix_BPD.shape[:2]
     check_length(config, length)
     x_BPD = prefix_BPD.astype(jnp.float32) + weights["positions"][:places]
@@ -141,22 +155,25 @@ def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: i
 
 
 def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array, cache: list) -> tuple[jax.Array, list]:
-    """Read one token per sample at `place` (prefix included): logits [B, V] of the next one, and the cache after it."""
+    """(logits [B, V] of the next token, the cache with this one): reads a token of every sample.
+
+    place: the index of the token, the same for all samples, counted from the start of the prefix.
+    """
     x_DB = (weights["embed"][ids_B] + weights["positions"][place]).T
     seen_S = jnp.arange(cache[0][0].shape[1]) <= place
     after = []
-    for layer, (k_XSH, v_XSH) in zip(weights["layers"], cache, strict=True):
+    for layer, (k_ZSH, v_ZSH) in zip(weights["layers"], cache, strict=True):
         q, k, v = _heads(x_DB, layer, config, len(ids_B))
-        k_XSH = jax.lax.dynamic_update_slice(k_XSH, k, (0, place, 0))
-        v_XSH = jax.lax.dynamic_update_slice(v_XSH, v, (0, place, 0))
-        x_DB = _rest_of_block(x_DB, _attend(q, k_XSH, v_XSH, seen_S), layer, len(ids_B))
-        after.append((k_XSH, v_XSH))
+        k_ZSH = jax.lax.dynamic_update_slice(k_ZSH, k, (0, place, 0))
+        v_ZSH = jax.lax.dynamic_update_slice(v_ZSH, v, (0, place, 0))
+        x_DB = _rest_of_block(x_DB, _attend(q, k_ZSH, v_ZSH, seen_S), layer, len(ids_B))
+        after.append((k_ZSH, v_ZSH))
     return _logits(x_DB, weights), after
 
 
 def grow(cache: list, length: int) -> list:
-    """The same cache with room for `length` places."""
-    return jax.tree.map(lambda x_XSH: jnp.pad(x_XSH, ((0, 0), (0, length - x_XSH.shape[1]), (0, 0))), cache)
+    """The same cache with room for `length` places, the new ones zero."""
+    return jax.tree.map(lambda x_ZSH: jnp.pad(x_ZSH, ((0, 0), (0, length - x_ZSH.shape[1]), (0, 0))), cache)
 
 
 def _affine(x_DC, weight_and_bias):
@@ -165,21 +182,21 @@ def _affine(x_DC, weight_and_bias):
 
 
 def _heads(x_DC, layer, config, batch):
-    """q, k and v, each [X, P, H] with X = batch * heads: one axis less, so that a cache is updated in place."""
+    """q, k and v, each [Z, places, H]. Samples and heads are one axis, so that XLA updates a cache in place."""
     qkv_DC = _affine(x_DC, layer["qkv"]).astype(layer["qkv"][0].dtype)
     places = qkv_DC.shape[1] // batch
     heads = qkv_DC.reshape(3, config.num_heads, -1, batch, places).transpose(0, 3, 1, 4, 2)
     return heads.reshape(3, batch * config.num_heads, places, -1)
 
 
-def _attend(q_XPH, k_XSH, v_XSH, seen):
-    scores_XPS = jnp.einsum("XPH,XSH->XPS", q_XPH, k_XSH, preferred_element_type=jnp.float32)
-    shares_XPS = jax.nn.softmax(jnp.where(seen, scores_XPS, jnp.finfo(jnp.float32).min), axis=-1)
-    return jnp.einsum("XPS,XSH->XPH", shares_XPS.astype(v_XSH.dtype), v_XSH)
+def _attend(q_ZPH, k_ZSH, v_ZSH, seen):
+    scores_ZPS = jnp.einsum("ZPH,ZSH->ZPS", q_ZPH, k_ZSH, preferred_element_type=jnp.float32)
+    shares_ZPS = jax.nn.softmax(jnp.where(seen, scores_ZPS, jnp.finfo(jnp.float32).min), axis=-1)
+    return jnp.einsum("ZPS,ZSH->ZPH", shares_ZPS.astype(v_ZSH.dtype), v_ZSH)
 
 
-def _rest_of_block(x_DC, out_XPH, layer, batch):
-    heads = out_XPH.reshape(batch, -1, *out_XPH.shape[1:])
+def _rest_of_block(x_DC, out_ZPH, layer, batch):
+    heads = out_ZPH.reshape(batch, -1, *out_ZPH.shape[1:])
     mixed_DC = heads.transpose(1, 3, 0, 2).reshape(x_DC.shape)
     x_DC = _norm(x_DC + _affine(mixed_DC, layer["out_proj"]), layer["attn_norm"])
     return _norm(x_DC + _affine(jax.nn.relu(_affine(x_DC, layer["fc1"])), layer["fc2"]), layer["final_norm"])

@@ -1,4 +1,8 @@
-"""The ShotVerse planner: captions with trajectory queries through a text model, its states into a pose decoder."""
+"""The ShotVerse planner: captions with trajectory queries through a text model, its states into a pose decoder.
+
+Axes: S tokens of the screenplay (query slots among them), N pose tokens, K shots, M queries of a shot, Q = K M, P
+places of the decoder's prefix; T are screenplay and pose tokens together.
+"""
 
 from collections.abc import Mapping
 
@@ -18,11 +22,16 @@ Batch = Mapping[str, jax.Array]
 class Planner(nn.Module):
     """P(pose tokens | screenplay) of ShotVerse §3.1, Eq. 1 to 3, and its ablations (Table 6).
 
-    A batch holds text_ids_BS int32; slot_BS int32, the flat query slot k * M + m or -1 at text; real_BS bool, True
-    at tokens and query slots; pose_ids_BN int32, BOS … EOS and then PAD. All its screenplays have `num_shots` shots.
-    Parameters: vlm, queries [M, D], separator [D], project, decoder. `encoder` "text" and "none" have no queries and no
-    separator, "none" has a table `embedding` for the vlm; `decoder_kind` "native" has a table `codebook` and a `head`
-    for project and decoder. A `lora` collection with adapters below `vlm` is used when it is given.
+    A batch, all of whose screenplays have `num_shots` shots, holds:
+        text_ids_BS: int32, token ids; any at query slots.
+        slot_BS: int32, k * M + m at the slot of query m of shot k, -1 at text.
+        real_BS: bool, True at tokens and query slots, False at padding.
+        pose_ids_BN: int32, BOS … EOS and then PAD.
+
+    Parameters: vlm, queries [M, D], separator [D], project, decoder. With `encoder` "text" or "none" there are no
+    queries and no separator; with "none" a table `embedding` takes the place of vlm. With `decoder_kind` "native" a
+    table `codebook` and a `head` take the place of project and decoder. A `lora` collection may have adapters below
+    `vlm`.
     """
 
     config: PlannerConfig
@@ -48,9 +57,9 @@ class Planner(nn.Module):
             self.decoder = OPTDecoder(config.decoder, self.execution)
 
     def __call__(self, batch: Batch, num_shots: int, deterministic: bool = True) -> tuple[jax.Array, jax.Array]:
-        """(logits_BNV, codes_BPD): logits[:, j] predict pose_ids[:, j + 1]; codes are H_plan, both float32.
+        """(logits_BNV, codes_BPD), both float32; logits[:, j] predict pose_ids[:, j + 1], codes are `encode`'s.
 
-        deterministic=False runs dropout and needs an rng named "dropout".
+        num_shots: of every screenplay; static. deterministic: False runs dropout and needs an rng named "dropout".
         """
         ids_BN = batch["pose_ids_BN"]
         if self.config.decoder_kind == "native":
@@ -60,28 +69,29 @@ class Planner(nn.Module):
         return logits_BTV[:, codes_BPD.shape[1] :], codes_BPD
 
     def encode(self, batch: Batch, num_shots: int, deterministic: bool = True) -> jax.Array:
-        """Camera codes H_plan [B, P, D], float32.
+        """Camera codes H_plan [B, P, D], float32 (Eq. 2).
 
-        With queries P = K M + K - 1: the final-normed states at each shot's queries and the separator between shots
-        (Eq. 2). Without them P = S: every text state, zero at padding.
+        With queries P = K M + K - 1: the final-normed states at each shot's queries, and a separator between shots.
+        Without queries P = S: every state of the text, zero at padding.
         """
         x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         states_BSD = x_BSD if self.config.encoder == "none" else self.vlm(x_BSD, None, real_BS, deterministic)
         return self._codes(states_BSD, batch, num_shots)
 
     def prefix(self, batch: Batch, num_shots: int) -> jax.Array:
-        """What the OPT decoder reads before BOS: the projected codes, [B, P, decoder width]."""
+        """The projected codes [B, P, decoder width], which the OPT decoder reads before BOS."""
         return self._project(self.encode(batch, num_shots))
 
     def native_prefill(self, batch: Batch, length: int) -> Cache:
-        """Cache of the native decoder after the text, with room for `length` pose tokens."""
+        """The cache of the native decoder after the text, with room for `length` pose tokens."""
         x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         cache = self.vlm.empty_cache(x_BSD.shape[0], x_BSD.shape[1] + length)
         room_BS = jnp.pad(real_BS, ((0, 0), (0, length)), constant_values=True)
         return self.vlm.extend(x_BSD, cache, 0, real_BS=room_BS)[1]
 
     def native_step(self, batch: Batch, ids_B: jax.Array, index: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
-        """Logits [B, V] after pose token number `index`, and the cache with it."""
+        """(logits [B, V] after pose token number `index`, the cache with it); ids_B are these tokens."""
+        # In the cache a pose token comes after all text, padding too; its position counts real tokens only.
         real_BS = batch["real_BS"]
         positions_B = jnp.sum(real_BS, axis=1) + index
         room = cache["k"].shape[2] - real_BS.shape[1]
@@ -100,6 +110,7 @@ class Planner(nn.Module):
         x_BSD = self.vlm.embed(batch["text_ids_BS"])
         if self.config.encoder == "text":
             return x_BSD
+        # Every shot has the same M queries; what tells shots apart is the text around them.
         queries_BSD = self.queries[batch["slot_BS"] % self.config.num_queries].astype(x_BSD.dtype)
         return jnp.where((batch["slot_BS"] >= 0)[..., None], queries_BSD, x_BSD)
 
@@ -108,6 +119,7 @@ class Planner(nn.Module):
         if self.config.encoder != "queries":
             return jnp.where(batch["real_BS"][..., None], states_BSD, 0.0)
         queries = self.config.num_queries
+        # Where in the text each query is, found from slot_BS so that any layout of captions and queries is understood.
         places_BQ = jnp.argmax(batch["slot_BS"][:, None] == jnp.arange(num_shots * queries)[:, None], axis=-1)
         codes_BQD = jnp.take_along_axis(states_BSD, places_BQ[..., None], axis=1)
         batch_size, width = codes_BQD.shape[0], codes_BQD.shape[2]

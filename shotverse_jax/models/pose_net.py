@@ -1,4 +1,7 @@
-"""A camera's pose on the stage from one frame: a small residual CNN. It measures generated films, it makes none."""
+"""A camera's pose on the stage from one frame, by a small residual CNN. It measures generated films.
+
+Axes: images are [B, H, W, C]; O the 11 outputs.
+"""
 
 import flax.linen as nn
 import jax
@@ -9,13 +12,13 @@ from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm
 
 OUTPUTS = 11
-"""6 for the rotation (its first two columns, less the identity's), 3 for the position, 2 log-uncertainties (both)."""
+"""6 for the rotation (its first two columns less the identity's), 3 for the position, 2 log-uncertainties."""
 
 
 class PoseNet(nn.Module):
-    """Camera-to-world pose in the stage's frame, metres, OpenCV axes, and how sure the network is of it.
+    """The camera-to-world pose in the stage's frame (metres, OpenCV axes) of each image, and how sure the network is.
 
-    The stage's props are nearly the same in all its films, which is what makes the pose visible in a frame.
+    A pose can be seen in a frame because the stage's props are nearly the same in all of its films.
     """
 
     config: PoseNetConfig
@@ -23,10 +26,10 @@ class PoseNet(nn.Module):
 
     @nn.compact
     def __call__(self, frames_BHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, H, W, 3] in [-1, 1] → (pose_B34, log_scale_B2), float32.
+        """(pose_B34, log_scale_B2), float32, of images [B, H, W, 3] in [-1, 1].
 
-        exp(log_scale) is the expected size of the error of the rotation (`rotation_gap`) and of the position (units
-        of `config.unit` metres).
+        exp(log_scale) is the expected error of the rotation (as `rotation_gap`) and of the position (in units of
+        `config.unit` metres).
         """
         config = self.config
         x = frames_BHWC.astype(self.execution.dtype)
@@ -62,7 +65,7 @@ def pose_loss(pose_B34, log_scale_B2, true_B34, unit: float) -> tuple[jax.Array,
 
 
 def rotation_gap(a_B34, b_B34) -> jax.Array:
-    """2 sin(angle / 2) of the rotation between two poses: the angle in radians where it is small, at most 2."""
+    """2 sin(angle / 2) of the rotation between two poses, [B]; where it is small it is the angle in radians."""
     square_B = ((a_B34[..., :3] - b_B34[..., :3]) ** 2).sum((-1, -2)) / 2
     return jnp.sqrt(square_B + 1e-8)
 

@@ -3,6 +3,10 @@ whole model, which reads images too.
 
 Parameters of the decoder: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`; the output head is the
 embedding. The whole model has `text`, which is these, and `vision` (`qwen3_vl_vision.py`).
+
+Axes: T tokens that are read now, S places of the cache, N heads (of which keys and values have fewer), 3 the rows time,
+height and width of positions. Beside the legend's: K levels of DeepStack; F frames, S patches of a frame, P values of a
+patch, M tokens that a frame becomes, in arrays that come from the vision tower.
 """
 
 from functools import partial
@@ -23,7 +27,11 @@ Cache = dict[str, jax.Array]
 
 
 class Attention(nn.Module):
-    """Grouped-query self-attention with per-head RMSNorm of q and k before the rotation."""
+    """Grouped-query self-attention, with RMSNorm of each head of q and k before the rotation.
+
+    With a cache ({"k", "v"}, each [B, S, N, H]) the new keys and values are written into it at place `start`, and
+    queries see what mask_BTS allows of it; without one they see the tokens up to themselves.
+    """
 
     config: Qwen3VLTextConfig
     execution: Execution
@@ -45,6 +53,7 @@ class Attention(nn.Module):
         else:
             new = {"k": k_BTNH, "v": v_BTNH}
             cache = {n: jax.lax.dynamic_update_slice_in_dim(cache[n], new[n], start, axis=1) for n in new}
+            # The default kernel: the mask differs by query, and in decoding queries are few.
             o_BTNH = attend(q_BTNH, cache["k"], cache["v"], mask_BTS=mask_BTS)
         y_BTD = Linear(config.hidden_size, name="o_proj")(o_BTNH.reshape(*x_BTD.shape[:2], -1), deterministic)
         return y_BTD, cache
@@ -64,10 +73,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention and MLP.
+    """Pre-norm attention and MLP; returns x, or (x, the cache extended) where `layer` is given.
 
-    `layer` holds what this layer alone has: "cache", its keys and values, and "number", from 0, which says what of
-    deepstack_KBTD is added. With it the result is (x, the cache extended).
+    layer: what belongs to this block alone. "cache" is its keys and values. "number", from 0, selects the level of
+    deepstack_KBTD that is added after it; blocks from K on add nothing.
     """
 
     config: Qwen3VLTextConfig
@@ -102,7 +111,7 @@ class Qwen3VLText(nn.Module):
         self.norm = RMSNorm(config.rms_norm_eps)
 
     def embed(self, ids_BT: jax.Array) -> jax.Array:
-        """Rows of the embedding table, [B, T, D], in the activation dtype; NaN for ids that it lacks."""
+        """Rows of the embedding table, [B, T, D], in the activations' dtype; NaN for ids that the table lacks."""
         return jnp.take(self.embedding, ids_BT, axis=0).astype(self.execution.dtype)
 
     def logits(self, hidden_BTD: jax.Array) -> jax.Array:
@@ -118,18 +127,21 @@ class Qwen3VLText(nn.Module):
         deterministic: bool = True,
         deepstack_KBTD: jax.Array | None = None,
     ) -> jax.Array:
-        """Causal states [B, T, D] of the embeddings x_BTD.
+        """Causal, final-normed states [B, T, D] of the embeddings x_BTD; at padding they are meaningless.
 
-        positions_3BT: T, H, W rows; 0..T-1 in every row unless given (padding does not shift them, as in transformers'
-        forward). real_BT: True at real tokens; states at padding are meaningless. `deterministic=False` runs the
-        adapters' dropout and needs an rng named "dropout". deepstack_KBTD: added after layers 0..K-1 (`Qwen3VL.embed`).
+        Args:
+            positions_3BT: rows of time, height and width. Default: 0..T-1 in every row; padding does not shift them,
+                as in transformers' forward.
+            real_BT: bool, True at real tokens; default all are.
+            deterministic: False runs the adapters' dropout and needs an rng named "dropout".
+            deepstack_KBTD: added to the states after layers 0..K-1 (`Qwen3VL.embed` makes them).
         """
         mask_BTS = None if real_BT is None else real_BT[:, None]
         rope = self._rope(x_BTD, positions_3BT, 0)
         return self._run(x_BTD, rope, mask_BTS, None, deepstack_KBTD, deterministic=deterministic)[0]
 
     def empty_cache(self, batch: int, length: int) -> Cache:
-        """Keys and values of no token yet: {"k", "v"}, each [L, B, length, N_kv, H]."""
+        """A cache with room for `length` tokens and none in it: {"k", "v"}, each zeros [L, B, length, N_kv, H]."""
         config = self.config
         shape = (config.num_layers, batch, length, config.num_kv_heads, config.head_dim)
         return {name: jnp.zeros(shape, self.execution.dtype) for name in ("k", "v")}
@@ -143,11 +155,15 @@ class Qwen3VLText(nn.Module):
         real_BS: jax.Array | None = None,
         deepstack_KBTD: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache]:
-        """States [B, T, D] of T further tokens after the `start` tokens in the cache, and the cache with them in it.
+        """(states [B, T, D] of T further tokens, the cache with them in it).
 
-        A prompt is start=0, a decoding step is T=1. positions_3BT: start..start+T-1 unless given. real_BS [B, length of
-        the cache]: False at cached tokens that are padding. deepstack_KBTD: as in a whole pass. start + T must not
-        exceed the length of the cache.
+        A prompt has start 0, a decoding step T = 1. start + T must not exceed the length of the cache.
+
+        Args:
+            start: how many tokens the cache holds already; may be traced.
+            positions_3BT: default start..start+T-1 in every row.
+            real_BS: bool [B, length of the cache], False at cached tokens that are padding; default all are real.
+            deepstack_KBTD: as in `__call__`.
         """
         slots = jnp.arange(cache["k"].shape[2])
         mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
@@ -179,8 +195,7 @@ class Qwen3VLText(nn.Module):
 class Qwen3VL(nn.Module):
     """Tokens and images in, final-normed states out; `init` through `__call__`.
 
-    The numbers of the host (`inputs/qwen3_vl.py`) say where what is: pixels_FSP and size_F2 from `pack`, feature_BT and
-    positions_3BT from `arrange`.
+    `inputs/qwen3_vl.py` makes the inputs: `pack` pixels_FSP and size_F2, `arrange` feature_BT and positions_3BT.
     """
 
     config: Qwen3VLConfig
@@ -193,9 +208,9 @@ class Qwen3VL(nn.Module):
     def embed(
         self, ids_BT: jax.Array, pixels_FSP: jax.Array, size_F2: jax.Array, feature_BT: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """What the text decoder reads: embeddings x_BTD with those of the images in place, and deepstack_KBTD.
+        """(x_BTD, deepstack_KBTD): embeddings with the images' features in their places, and what later layers add.
 
-        feature_BT: which of the F * S / merged_patches features of all frames stands at a token, -1 for none.
+        feature_BT: the index of a token's feature among the F * S / merged_patches of all frames; -1 for text.
         """
         seen = self.vision(pixels_FSP, size_F2)
         here_BT1 = (feature_BT >= 0)[..., None]

@@ -1,11 +1,14 @@
 """Qwen3-VL's vision tower (transformers `models/qwen3_vl`, Qwen3VLVisionModel).
 
-A frame is a row of the batch: its patches see one another and nothing else, so frames of all images and videos lie
-side by side, padded to S patches and to F frames, and attention costs no more than the frames themselves. Patches come
-in merge-block order, where the merge_size x merge_size patches of a token are neighbours (`inputs/qwen3_vl.py`).
+A frame is a row of the batch: its patches see one another and nothing else. So the frames of all images and videos are
+stacked, each padded to S patches, and attention costs no more than the frames themselves. Patches come in merge-block
+order, where the merge_size x merge_size patches of a token are neighbours (`inputs/qwen3_vl.py`).
 
-Parameters: `patch_embed`, `position` [G * G, D], `blocks` (every leaf stacked on axis 0), `merger`,
-`deepstack_mergers` (stacked).
+Parameters: `patch_embed`, `position` [G, D], `blocks` (every leaf stacked on axis 0), `merger`, `deepstack_mergers`
+(stacked).
+
+Axes: F frames, S patches of a frame, P values of a patch, M tokens that a frame becomes, K levels of DeepStack, G
+places of the table of positions, N heads, H head width, D width.
 """
 
 from typing import NamedTuple
@@ -24,9 +27,11 @@ from shotverse_jax.nn.stack import run_stack
 
 
 class Seen(NamedTuple):
-    """States of the patches; tokens of the text decoder, M = S / merged_patches; the same of the K earlier blocks.
+    """What the tower returns. Behind a frame's own patches all of it is meaningless and finite.
 
-    What stands after a frame's own patches is meaningless and finite.
+    last_FSD: states of the patches after the last block.
+    merged_FMD: tokens for the text decoder, M = S / merged_patches.
+    deepstack_KFMD: the same of the K earlier blocks in `config.deepstack_layers`.
     """
 
     last_FSD: jax.Array
@@ -35,7 +40,7 @@ class Seen(NamedTuple):
 
 
 class PatchEmbed(nn.Module):
-    """A convolution whose stride is its kernel, [channels, frames, y, x, D], on patches already cut out."""
+    """A convolution whose stride is its kernel, [channels, frames, y, x, D]; of patches that are cut out already."""
 
     config: Qwen3VLVisionConfig
 
@@ -50,7 +55,10 @@ class PatchEmbed(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm attention among the patches of a frame, and a GELU MLP; the states are also kept as number `layer`."""
+    """Pre-norm attention among the patches of a frame, and a GELU MLP.
+
+    carry: (states x_FSD, kept_KFSD); the new states are also written into kept_KFSD, at index `layer`.
+    """
 
     config: Qwen3VLVisionConfig
     execution: Execution
@@ -71,8 +79,10 @@ class Block(nn.Module):
 
 
 class Merger(nn.Module):
-    """merged_patches neighbours -> one token, through a normalisation (of each patch, or of all when `norm_merged`)
-    and an MLP with the exact GELU."""
+    """Makes one token of merged_patches neighbours: LayerNorm, then an MLP with the exact GELU, [F, M, out_size].
+
+    norm_merged: True normalises the joined patches, False each patch by itself.
+    """
 
     config: Qwen3VLVisionConfig
     norm_merged: bool
@@ -97,10 +107,13 @@ class Qwen3VLVision(nn.Module):
 
     @nn.compact
     def __call__(self, pixels_FSP: jax.Array, size_F2: jax.Array) -> Seen:
-        """Features of F frames of up to S patches of P values, padded at the end of each and with frames of size 0.
+        """Features of F frames of up to S patches.
 
+        pixels_FSP: the patches of each frame and then padding; a frame of size 0 is all padding.
         size_F2: height and width of each frame in patches, multiples of merge_size.
-        Raises ValueError for an S that is not made of whole tokens and for patches of another size.
+
+        Raises:
+            ValueError: an S that is not made of whole tokens, or patches of another number of values.
         """
         config = self.config
         frames, patches, values = pixels_FSP.shape
@@ -132,8 +145,11 @@ class Qwen3VLVision(nn.Module):
 
 
 def patch_places(size_F2: jax.Array, patches: int, merge_size: int) -> tuple[jax.Array, jax.Array]:
-    """Row and column, each int [F, patches], of the patches of frames of that height and width in merge-block order:
-    by row and column of the block, then by row and column within it. Past the end of a frame the rows go on."""
+    """(row, column), each int [F, patches]: where in its frame a patch is, in merge-block order.
+
+    That order goes by row and column of the block, then by row and column within it. Behind a frame's end the rows go
+    on. size_F2: height and width of the frames in patches.
+    """
     block, inner = np.divmod(np.arange(patches), merge_size**2)
     blocks_F1 = jnp.maximum(size_F2[:, 1:] // merge_size, 1)  # in a row
     row_FS = block // blocks_F1 * merge_size + inner // merge_size
@@ -142,9 +158,9 @@ def patch_places(size_F2: jax.Array, patches: int, merge_size: int) -> tuple[jax
 
 
 def interpolate(table_GD: jax.Array, row_FS: jax.Array, column_FS: jax.Array, size_F2: jax.Array) -> jax.Array:
-    """A square table (G = side * side, by row) stretched on each frame, corner on corner; bilinear, float32, [F, S, D].
+    """Position embeddings [F, S, D], float32: a square table stretched over each frame, corner on corner, bilinearly.
 
-    A frame of side x side patches gets the table itself.
+    table_GD: by row, G = side * side. A frame of side x side patches gets the table itself.
     """
     side = int(len(table_GD) ** 0.5)
 

@@ -1,6 +1,7 @@
 """UMT5's encoder (transformers `models/umt5`; Wan2.2 `wan/modules/t5.py`), which reads the controller's prompt.
 
 Parameters: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`.
+Axes: T and S are the same tokens, as queries and as keys; R rows of the table of biases.
 """
 
 import math
@@ -17,10 +18,11 @@ from shotverse_jax.nn.stack import run_stack
 
 
 def relative_buckets(length: int, buckets: int, max_distance: int) -> np.ndarray:
-    """Row of the bias table for query t and key s, [length, length] int32.
+    """The row of the bias table for query t and key s, [length, length] int32 (T5, arXiv 1910.10683 §2.1).
 
-    Half of the rows are for keys after the query. Within a half the first half of the rows are for exact distances, the
-    rest grow logarithmically up to `max_distance`; what is farther shares the last row (T5, arXiv 1910.10683 §2.1).
+    The second half of the `buckets` rows is for keys after the query. Within a half, the first rows are for one
+    distance each and the others for ranges that grow logarithmically up to `max_distance`; all larger distances share
+    the last row.
     """
     offset_TS = np.arange(length)[None, :] - np.arange(length)[:, None]
     half, exact = buckets // 2, buckets // 4
@@ -85,7 +87,10 @@ class UMT5Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, ids_BS: jax.Array, real_BS: jax.Array) -> jax.Array:
-        """States [B, S, D], float32, zero at padding; real_BS is True at real tokens (the end token is one)."""
+        """States [B, S, D], float32, zero at padding.
+
+        real_BS: bool, True at real tokens, of which the end token is one, and False at padding.
+        """
         config = self.config
         table_VD = self.param("embedding", nn.initializers.normal(1.0), (config.vocab_size, config.hidden_size))
         x_BSD = jnp.take(table_VD, ids_BS, axis=0).astype(self.execution.dtype)

@@ -272,16 +272,9 @@ class WanDiT(nn.Module):
             deterministic=deterministic,
         )
 
-        init = nn.initializers.normal(config.hidden_size**-0.5)
-        table_2D = self.param("head_modulation", init, (2, config.hidden_size)).astype(island)
-        shift, scale = jnp.split(table_2D + time_BD[:, None], 2, axis=1)
-        with _exact(island):
-            y_BXP = self._linear("head", pt * ph * pw * config.latent_channels)(
-                _modulate(x_BXD, shift, scale, config.eps)
-            )
-        y_BTHWC = rearrange(
-            tokens(y_BXP), "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", h=rows, w=columns, p=pt, q=ph, r=pw
-        )
+        y_BXP = tokens(self._head(x_BXD, time_BD))
+        # Wan's head has the channels of a patch last, its embedding first.
+        y_BTHWC = rearrange(y_BXP, "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", h=rows, w=columns, p=pt, q=ph, r=pw)
         return y_BTHWC.astype(jnp.float32)
 
     def _linear(self, name: str, features: int = 0) -> Linear:
@@ -296,6 +289,16 @@ class WanDiT(nn.Module):
             time_BD = self._linear("time_out")(nn.silu(self._linear("time_in")(features_BF)))
             time_BM = self._linear("time_proj", 6 * self.config.hidden_size)(nn.silu(time_BD))
         return time_BD, time_BM.reshape(len(time_BM), 6, -1)
+
+    def _head(self, x_BXD, time_BD):
+        """The numbers of every token's patch, [B, X, P], in the dtype of time_BD."""
+        config = self.config
+        init = nn.initializers.normal(config.hidden_size**-0.5)
+        table_2D = self.param("head_modulation", init, (2, config.hidden_size)).astype(time_BD.dtype)
+        shift, scale = jnp.split(table_2D + time_BD[:, None], 2, axis=1)
+        with _exact(time_BD.dtype):
+            values = int(np.prod(config.patch)) * config.latent_channels
+            return self._linear("head", values)(_modulate(x_BXD, shift, scale, config.eps))
 
     def _rope(self, shot_BT, rows, columns):
         """Rotary tables of all tokens, [B, X, 1, H/2]; B is 1 where nothing depends on the sample."""

@@ -23,17 +23,17 @@ QUIET = -6.0  # log-variance of the latents at the start: noise as strong as the
 
 
 def space_factor(config: WanVAEConfig) -> int:
-    """Pixels per latent pixel, in height and in width."""
+    """Pixels per latent pixel, in height and in width (Wan: 8)."""
     return 2 ** len(config.temporal)
 
 
 def time_factor(config: WanVAEConfig) -> int:
-    """Frames per latent frame; the first latent frame holds a single one, T = time_factor * (T_latent - 1) + 1."""
+    """Frames per latent frame (Wan: 4); the first latent frame holds one only, T = time_factor * (T_latent - 1) + 1."""
     return 2 ** sum(config.temporal)
 
 
 def check_config(config: WanVAEConfig) -> None:
-    """ValueError when the fields of the config do not fit together."""
+    """Raises ValueError when the fields of the config do not fit together."""
     if len(config.temporal) != len(config.multipliers) - 1:
         raise ValueError(
             f"WanVAEConfig: {len(config.multipliers)} multipliers need {len(config.multipliers) - 1} values of "
@@ -51,7 +51,7 @@ def check_config(config: WanVAEConfig) -> None:
 
 
 class ChannelNorm(nn.Module):
-    """sqrt(C) x / |x| over the channels in float32, rounded to the dtype of x, then times `scale`."""
+    """sqrt(C) x / |x| over the channels in float32, rounded to the dtype of x, then times the parameter `scale`."""
 
     @nn.compact
     def __call__(self, x_BTHWC):
@@ -65,7 +65,8 @@ class ChannelNorm(nn.Module):
 class ResBlock(nn.Module):
     """x + conv(silu(norm(conv(silu(norm(x)))))), with a linear shortcut where the number of channels changes.
 
-    It begins as the shortcut alone: training then gets further in its first steps.
+    features: output channels. The second convolution starts at zero, so that the block starts as its shortcut:
+    training then gets further in its first steps.
     """
 
     features: int
@@ -80,7 +81,7 @@ class ResBlock(nn.Module):
 
 
 class FrameAttention(nn.Module):
-    """Single-head self-attention among the pixels of each frame, without positions; the identity at initialisation."""
+    """Self-attention with one head among the pixels of each frame, without positions; starts as the identity."""
 
     @nn.compact
     def __call__(self, x_BTHWC):
@@ -96,7 +97,10 @@ class FrameAttention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halve height and width, and with `temporal` the number of frames: the first frame of the clip stays alone."""
+    """Halves height and width, and with `temporal` the number of frames, of which the clip's first stays alone.
+
+    After the first frame, every two frames with the one before them become one.
+    """
 
     temporal: bool
 
@@ -106,6 +110,8 @@ class Down(nn.Module):
         x_BTHWC = FrameConv(channels, padding=((0, 1), (0, 1)), stride=2, name="conv")(x_BTHWC)
         if not self.temporal:
             return x_BTHWC
+        # A kernel of 3 frames in strides of 2: it needs the one frame before the chunk. The clip's first frame has none
+        # before it and is handed on as it is.
         past = remembered(self, x_BTHWC, 1)
         seen = x_BTHWC if past is None else jnp.concatenate([past, x_BTHWC], axis=1)
         y_BTHWC = Conv3D(channels, size=(3, 1, 1), stride=2, name="time_conv")(seen)
@@ -113,7 +119,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Double height and width with half the channels, and with `temporal` every frame but the first of the clip."""
+    """Doubles height and width and halves the channels; with `temporal`, every frame but the clip's first is two."""
 
     temporal: bool
 
@@ -124,7 +130,7 @@ class Up(nn.Module):
             double = functools.partial(self._double, CausalConv(2 * channels, size=(3, 1, 1), name="time_conv"))
             if self.has_variable("cache", "time_conv"):
                 x_BTHWC = double(x_BTHWC)
-            else:  # the first frame is not in the past of the second either
+            else:  # the original keeps the first frame out of this convolution, and out of the second frame's past
                 x_BTHWC = jnp.concatenate([x_BTHWC[:, :1], double(x_BTHWC[:, 1:])], axis=1)
         x_BTHWC = jnp.repeat(jnp.repeat(x_BTHWC, 2, axis=2), 2, axis=3)
         return FrameConv(channels // 2, name="conv")(x_BTHWC)
@@ -151,7 +157,7 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Video to the 2 * latent_channels channels that `moments` splits."""
+    """Video to 2 * latent_channels channels, mean and log-variance before the last linear layer (`WanVAE.moments`)."""
 
     config: WanVAEConfig
     execution: Execution
@@ -171,7 +177,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Un-normalised latents to video; its stages run from the coarsest to the finest."""
+    """Latents, in the network's own scale, to video; its stages run from the coarsest to the finest."""
 
     config: WanVAEConfig
     execution: Execution
@@ -198,12 +204,12 @@ def _res_block(execution):
 
 
 class WanVAE(nn.Module):
-    """The video autoencoder; use its methods by `apply(variables, x, method="encode")`. `init` through `__call__`.
+    """The video autoencoder. Its methods are used by `apply(variables, x, method="encode")`, `init` by `__call__`.
 
-    With `mutable=["cache"]` a call also returns the state after its last frame; `{"params": ..., "cache": ...}` then
-    continues the clip. `encode_chunked`, `decode_chunked` and `decode_chunks` below do so. Parameters are cast to
-    execution.dtype where they are used, latents and video are float32; a `remat` other than "none" recomputes the
-    residual blocks in the backward pass.
+    With `mutable=["cache"]` a call also returns the state after its last frame, and `{"params": ..., "cache": ...}`
+    then goes on with the clip; the functions of `wan_vae_stream.py` do so. Parameters are cast to execution.dtype where
+    they are used; latents and video are float32. A `remat` other than "none" computes the residual blocks again in the
+    backward pass.
     """
 
     config: WanVAEConfig
@@ -219,14 +225,15 @@ class WanVAE(nn.Module):
         self.post_quant = Linear(channels, use_bias=True, kernel_init=KERNEL_INIT)
 
     def __call__(self, video_BTHWC: jax.Array) -> jax.Array:
-        """The reconstruction decode(encode(video))."""
+        """The reconstruction decode(encode(video)), clipped to [-1, 1]."""
         return self.decode(self.encode(video_BTHWC))
 
     def moments(self, video_BTHWC: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Mean and log variance of the latents, not normalised, each [B, T_latent, H_latent, W_latent, C] in float32.
+        """(mean, log-variance) of the latents, not normalised, each [B, T_latent, H_latent, W_latent, C] in float32.
 
-        Raises ValueError unless T is time_factor * k + 1 (continuing a clip: time_factor * k), height and width are
-        multiples of space_factor and there are 3 channels.
+        Raises:
+            ValueError: T is not time_factor * k + 1 (going on with a clip: time_factor * k), height or width is no
+                multiple of space_factor, or there are not 3 channels.
         """
         self._check_video(video_BTHWC)
         x_BTHWC = self.encoder(video_BTHWC.astype(self.execution.dtype))
@@ -234,14 +241,17 @@ class WanVAE(nn.Module):
         return mean_BTHWC, logvar_BTHWC
 
     def encode(self, video_BTHWC: jax.Array) -> jax.Array:
-        """The mean latents, (mean - latent_mean) / latent_std; raises as `moments`."""
+        """The normalised mean latents, (mean - latent_mean) / latent_std. Raises ValueError as `moments`."""
         mean_BTHWC, _ = self.moments(video_BTHWC)
         return (mean_BTHWC - jnp.array(self.config.latent_mean)) / jnp.array(self.config.latent_std)
 
     def decode(self, latents_BTHWC: jax.Array, clip: bool = True) -> jax.Array:
-        """Video of normalised latents, clipped to [-1, 1] unless `clip` is false (for training).
+        """The video [B, T, H, W, 3] of normalised latents.
 
-        Raises ValueError when there is no frame or the number of channels is not latent_channels.
+        clip: whether it is clipped to [-1, 1]; default yes. Training does not, as clipped pixels have no gradient.
+
+        Raises:
+            ValueError: no frame, or another number of channels than latent_channels.
         """
         channels, shape = self.config.latent_channels, latents_BTHWC.shape
         if len(shape) != 5 or shape[-1] != channels or not shape[1]:

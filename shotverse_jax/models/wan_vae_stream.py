@@ -20,9 +20,9 @@ from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 def advance(
     vae: WanVAE, variables: dict, cache: dict, x_BTHWC: jax.Array, method: str, static: tuple = ()
 ) -> tuple[jax.Array, dict]:
-    """One chunk of a clip: (vae.method(x), the cache after it); an empty `cache` starts a clip.
+    """(vae.method(x) of the next chunk of a clip, the cache after it). An empty `cache` starts a clip.
 
-    static: further arguments of the method as pairs (name, value).
+    static: further arguments of the method, as pairs (name, value).
     """
     given = variables | ({"cache": cache} if cache else {})
     y_BTHWC, state = vae.apply(given, x_BTHWC, method=method, mutable=["cache"], **dict(static))
@@ -32,7 +32,8 @@ def advance(
 def encode_chunked(vae: WanVAE, variables: dict, video_BTHWC: jax.Array) -> jax.Array:
     """`WanVAE.encode` by a scan over time: the first frame, then groups of time_factor frames.
 
-    Memory beside video and latents does not grow with T. Equal to the whole-clip form to rounding; raises as it.
+    Memory beside video and latents does not grow with T. The result equals the whole clip's up to rounding.
+    Raises ValueError as `WanVAE.moments`.
     """
     step, frames = time_factor(vae.config), video_BTHWC.shape[1]
     if (frames - 1) % step:
@@ -41,11 +42,15 @@ def encode_chunked(vae: WanVAE, variables: dict, video_BTHWC: jax.Array) -> jax.
 
 
 def decode_chunked(vae: WanVAE, variables: dict, latents_BTHWC: jax.Array, clip: bool = True) -> jax.Array:
-    """`WanVAE.decode` by a scan over single latent frames; memory beside latents and video does not grow with T."""
+    """`WanVAE.decode` by a scan over single latent frames; memory beside latents and video does not grow with T.
+
+    clip: whether the video is clipped to [-1, 1]; default yes.
+    """
     return _scan_chunks(vae, variables, latents_BTHWC, 1, "decode", (("clip", clip),))
 
 
 def _scan_chunks(vae, variables, x_BTHWC, step, method, static):
+    # The first frame has no past and is another program; all chunks after it have one shape, and one program.
     first_BTHWC, cache = advance(vae, variables, {}, x_BTHWC[:, :1], method, static)
     batch, frames, *rest = x_BTHWC[:, 1:].shape
     if not frames:
@@ -62,9 +67,10 @@ def _scan_chunks(vae, variables, x_BTHWC, step, method, static):
 
 
 def decode_chunks(vae: WanVAE, variables: dict, latents_BTHWC: jax.Array, clip: bool = True) -> Iterator[jax.Array]:
-    """Yield the decoded frames as they come: 1, then time_factor per latent frame, each [B, frames, H, W, 3].
+    """Yields the decoded video as it comes, [B, n, H, W, 3]: n is 1, then time_factor for each further latent frame.
 
-    Two programs are compiled, for the first latent frame and for all others; memory does not grow with T.
+    Two programs are compiled, for the first latent frame and for all others. Memory does not grow with T.
+    clip: whether the video is clipped to [-1, 1]; default yes.
     """
     cache = {}
     for t in range(latents_BTHWC.shape[1]):
@@ -77,9 +83,9 @@ def decode_chunks(vae: WanVAE, variables: dict, latents_BTHWC: jax.Array, clip: 
 
 
 def tile_starts(length: int, tile: int, stride: int) -> list[int]:
-    """First positions of the tiles that cover `length`, `stride` apart; the last one ends where the axis ends.
+    """First positions of the tiles that cover an axis, `stride` apart; the last tile ends where the axis ends.
 
-    Raises ValueError for a stride outside 1..tile: it would leave gaps.
+    Raises ValueError for a stride outside 1..tile, which would leave gaps.
     """
     if not 0 < stride <= tile:
         raise ValueError(f"tiles of {tile} latent pixels need a stride from 1 to {tile}, got {stride}")
@@ -87,7 +93,7 @@ def tile_starts(length: int, tile: int, stride: int) -> list[int]:
 
 
 def tile_weights(starts: list[int], tile: int, length: int) -> np.ndarray:
-    """Share of each tile in each position of an axis, float32 [tiles, length]; every column sums to 1.
+    """The share of each tile in each position of an axis, float32 [tiles, length]; every column sums to 1.
 
     Two neighbours blend linearly over their overlap.
     """
@@ -111,11 +117,17 @@ def decode_tiled(
     tile: tuple[int, int] = (30, 52),
     stride: tuple[int, int] = (15, 26),
 ) -> np.ndarray:
-    """Decode large frames tile by tile, each in chunks of time: video [B, T, H, W, 3], clipped, on the host.
+    """Video [B, T, H, W, 3], clipped to [-1, 1], on the host: large frames tile by tile, each in chunks of time.
 
-    tile and stride are (height, width) in latent pixels; overlaps blend linearly. Device memory is that of one tile and
-    one latent frame. The result is not quite that of `decode`: each tile has its own borders and the attention of the
-    middle block sees one tile. Defaults as HoloCine's. Raises ValueError for a stride outside 1..tile.
+    The device needs memory for one tile of one latent frame. The result is not quite that of `decode`: each tile has
+    borders of its own, and the attention of the middle block sees one tile.
+
+    Args:
+        tile, stride: (height, width) of a tile, and from one tile to the next, in latent pixels. Defaults as
+            HoloCine's. Where tiles overlap they blend linearly.
+
+    Raises:
+        ValueError: a stride outside 1..tile.
     """
     batch, frames, *size = latents_BTHWC.shape[:4]
     space, time = space_factor(vae.config), time_factor(vae.config)
@@ -131,6 +143,7 @@ def decode_tiled(
         for columns, out_columns, column_weights in axes[1]:
             share_HW1 = (row_weights[out_rows, None] * column_weights[out_columns])[..., None]
             start = 0
+            # Clipping comes after blending: shares of clipped pixels would not sum to the pixel.
             for chunk in decode_chunks(vae, variables, latents_BTHWC[:, :, rows, columns], clip=False):
                 video[:, start : start + chunk.shape[1], out_rows, out_columns] += np.asarray(chunk) * share_HW1
                 start += chunk.shape[1]

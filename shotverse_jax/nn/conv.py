@@ -83,7 +83,7 @@ def _convolve_same_forward(x_BTHWC, kernel):
 
 
 def _convolve_same_backward(inputs, slope_BTHWO):
-    # XLA's gradients of input and kernel; on a CPU the second is replaced, and as nothing reads it, never computed.
+    # XLA's gradients of input and kernel. On a CPU another form of the second takes its place, and XLA drops its own.
     _, pull = jax.vjp(_convolve_2d, *inputs)
     slope_x, slope_kernel = pull(slope_BTHWO)
     size, dtype = inputs[1].shape[:2], inputs[1].dtype

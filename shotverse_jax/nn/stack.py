@@ -30,7 +30,7 @@ def run_stack(
     """
 
     def body(block, x, layer, *args):
-        if execution.spread is not None:  # at every block: the compiler forgets placements inside a loop
+        if execution.spread is not None:  # at every block; `Ulysses.samples` says why
             x = execution.spread.samples(x)
         if per_layer is None:
             return block(x, *args, **static), None

@@ -1,9 +1,10 @@
-"""Where parameters lie: one table from the path of a leaf to the mesh axes that split it.
+"""How parameters are split over a mesh: one table from the path of a leaf to the mesh axes that split it.
 
-A pattern is matched with the end of a path, so the same rule holds for a parameter, its average and the states that an
-optimizer keeps of it. Its axes belong to the last axes of the array; those before (the layers of a stack, the taps of a
-convolution) are never split. Every path has exactly one rule. An axis of the mesh that does not divide the axis of an
-array leaves it whole; fsdp then takes another of the rule's axes if it divides that. So small models run on any mesh.
+A pattern is matched with the end of a path, so that one rule holds for a parameter, its average and what an optimizer
+keeps for it. Every path has exactly one rule. A rule's mesh axes belong to the last axes of the array; the axes before
+them (the layers of a stack, the taps of a convolution) are never split. A mesh axis that does not divide the axis of
+the array leaves it whole; fsdp then takes another of the rule's axes if it divides that one. So small models run on any
+mesh.
 """
 
 import math
@@ -34,11 +35,15 @@ RULES: tuple[tuple[str, P], ...] = (
 )
 
 LARGE = 1 << 25
-"""An array of more elements must be split by fsdp: a copy on every device would hardly be meant."""
+"""Arrays with more elements must be split by fsdp: a copy on every device would hardly be intended."""
 
 
 def rule(path: str) -> P:
-    """The axes of the last axes of an array; raises ValueError with the path unless exactly one rule matches."""
+    """The mesh axes for the last axes of the array at `path`.
+
+    Raises:
+        ValueError: no rule matches the path, or several do.
+    """
     found = [axes for pattern, axes in _COMPILED if pattern.fullmatch(path)]
     if len(found) != 1:
         raise ValueError(
@@ -52,10 +57,12 @@ _COMPILED = tuple((re.compile(f"(?:.*/)?(?:{pattern})"), axes) for pattern, axes
 
 
 def spec(path: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> P:
-    """The PartitionSpec of an array on a mesh with `sizes` (axes of size 1 split nothing and are left out).
+    """The PartitionSpec of the array at `path`.
+
+    sizes: devices along each mesh axis. Axes of size 1 split nothing and are left out.
 
     Raises:
-        ValueError: no rule, or several; or a large array that fsdp cannot split.
+        ValueError: no rule matches, or several do; or a large array that fsdp cannot split.
     """
     wanted = tuple(rule(path))
     parts: list[str | None] = [None] * len(shape)
@@ -67,6 +74,7 @@ def spec(path: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> P:
     for place, axis in zip(places, wanted, strict=True):
         if axis is not None and sizes.get(axis, 1) > 1 and fits(place, axis):
             parts[place] = axis
+    # Where fsdp's own axis does not divide, it takes the longest of the rule's other axes that does.
     fsdp = sizes.get("fsdp", 1)
     if "fsdp" in wanted and fsdp > 1 and "fsdp" not in parts:
         others = [place for place in places if fits(place, "fsdp")]
@@ -82,7 +90,7 @@ def spec(path: str, shape: tuple[int, ...], sizes: Mapping[str, int]) -> P:
 
 
 def shardings(tree: Any, mesh: Mesh) -> Any:
-    """The NamedSharding of every leaf of a tree of arrays or shapes. Raises ValueError as `spec`."""
+    """A tree with the NamedSharding of every leaf of a tree of arrays or shapes. Raises ValueError as `spec`."""
 
     def place(path, leaf):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
@@ -92,11 +100,11 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
 
 
 def placed(tree: Any, mesh: Mesh, dtype: str) -> Any:
-    """The leaves of a tree as shapes of `dtype` that say where they lie, for whoever reads them from disk."""
+    """A tree with the shape of every leaf, in `dtype` and with its sharding, as a reader of files wants it."""
     places = shardings(tree, mesh)
     return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place), tree, places)
 
 
 def create(make: Callable[[], Any], mesh: Mesh) -> Any:
-    """The tree that `make` returns, every leaf made where it lies; what it holds does not depend on the mesh."""
+    """The tree that `make` returns, each device making its own parts. The values do not depend on the mesh."""
     return jax.jit(make, out_shardings=shardings(jax.eval_shape(make), mesh))()
