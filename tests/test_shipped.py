@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shotverse_jax.data.stage_films import film_clip
-from shotverse_jax.evaluation.features.stage_camera import StageCamera, camera_errors
+from shotverse_jax.evaluation.features.stage_camera import StageCamera
+from shotverse_jax.evaluation.metrics.camera_error import camera_errors
 from shotverse_jax.evaluation.tracks.stage_films import film_held_out
 from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
 from shotverse_jax.grammar.samples import sample_example

@@ -1,7 +1,7 @@
-"""Latents of trajectories and of captions by CLaTr, for `clatr_score`, `frechet` and `prdc`.
+"""Latents of trajectories and of captions by CLaTr, for the metrics `clatr_score`, `frechet` and `prdc`.
 
 Sources: GenDoP evaluate/CLaTr (trajectory_dataset.py, clip_extraction.py, caption_dataset.py). A latent here is the
-mean; GenDoP's own numbers are of one latent drawn for each sample.
+mean of CLaTr's distribution; GenDoP's own numbers use one random draw per sample.
 """
 
 import functools
@@ -27,10 +27,16 @@ Params = Mapping[str, Any]
 
 
 def trajectory_features(trajectory: Trajectory) -> np.ndarray:
-    """One shot as CLaTr reads it, float32 [120, 9]: two columns of the rotation, then the step from the frame before.
+    """Returns one shot as CLaTr reads it.
 
-    Poses are relative to the first, with OpenGL camera axes, in the trajectory's own unit; shots of other than 120
-    frames are resampled over their whole length. Raises ValueError for more than one shot.
+    Poses are relative to the first one, with OpenGL camera axes, in the trajectory's own unit of length. A shot of
+    other than 120 frames is resampled over its whole length.
+
+    Returns:
+        [120, 9] float32: the first two columns of the rotation, then the translation since the frame before.
+
+    Raises:
+        ValueError: the trajectory has more than one shot.
     """
     if trajectory.num_shots != 1:
         raise ValueError(f"CLaTr reads one shot, got {trajectory.num_shots}; score each shot alone")
@@ -44,7 +50,11 @@ def trajectory_features(trajectory: Trajectory) -> np.ndarray:
 
 
 def trajectory_latents(config: CLaTrConfig, params: Params, trajectories: Sequence[Trajectory]) -> np.ndarray:
-    """Latents [N, D] of single shots; ValueError as `trajectory_features`."""
+    """Returns the latents [N, D] of N single shots.
+
+    Raises:
+        ValueError: as `trajectory_features`.
+    """
     features_NTC = np.stack([trajectory_features(trajectory) for trajectory in trajectories])
     return np.asarray(_trajectories(config, params, features_NTC))
 
@@ -52,9 +62,16 @@ def trajectory_latents(config: CLaTrConfig, params: Params, trajectories: Sequen
 def text_latents(
     config: CLaTrConfig, params: Params, tower: tuple[CLIPTextConfig, Params, Tokenizer], captions: Sequence[str]
 ) -> np.ndarray:
-    """Latents [N, D] of captions; tower: what `weights.load("clip_text", folder)` returned.
+    """Returns the latents [N, D] of N captions.
 
-    Raises ValueError when the tower's states are not as wide as CLaTr's texts.
+    Args:
+        config: the network.
+        params: its weights.
+        tower: config, weights and tokenizer of the CLIP text tower that CLaTr was trained with (`weights.load`).
+        captions: the texts.
+
+    Raises:
+        ValueError: the tower's states are not as wide as the texts that CLaTr reads.
     """
     clip, clip_params, tokenizer = tower
     if clip.hidden_size != config.text_size:
@@ -68,6 +85,7 @@ def text_latents(
 
 @functools.partial(jax.jit, static_argnames="config")
 def _trajectories(config, params, features_NTC):
+    # One sample after the other in batches of a fixed size: one compiled body whatever the number of samples.
     def one(features_TC):
         real_1T = jnp.ones((1, len(features_TC)), bool)
         return CLaTr(config).apply({"params": params}, features_TC[None], real_1T, method="encode_trajectory").mu_BD[0]

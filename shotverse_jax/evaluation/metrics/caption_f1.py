@@ -1,4 +1,4 @@
-"""Motion-tag precision, recall and F1: does the camera do what the reference camera does (`captions/*` of GenDoP)."""
+"""Precision, recall and F1 of motion tags: does the camera move as the reference camera (`captions/*` of GenDoP)."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -10,18 +10,22 @@ from shotverse_jax.camera.trajectory import Trajectory
 
 
 def caption_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -> dict[str, float]:
-    """Per-frame agreement of motion labels, averaged over the 189 classes with the reference's class counts as weights.
+    """Returns the agreement of motion labels per frame.
+
+    The values of the 189 classes are averaged with the reference's number of frames per class as weights.
+    Source: GenDoP `evaluate/eval/src/metrics/modules/caption.py`.
 
     Args:
         pred, ref: integer labels 0..188 of one shape; samples and frames are pooled.
-        mask: same shape, true where a frame counts.
+        mask: [same shape] bool, True where a frame counts; None (default) for all.
 
     Returns:
-        precision, recall (which with these weights is the accuracy) and f1; a class never predicted has precision 0.
-        Source: GenDoP `evaluate/eval/src/metrics/modules/caption.py`.
+        precision: a class that is never predicted has precision 0.
+        recall: with these weights it is the accuracy.
+        f1: mean of the classes' F1.
 
     Raises:
-        ValueError: shapes that differ, labels out of range, nothing to count.
+        ValueError: the shapes differ, a label is out of range, or no frame counts.
     """
     pred, ref = np.asarray(pred), np.asarray(ref)
     mask = np.ones(ref.shape, bool) if mask is None else np.asarray(mask, bool)
@@ -48,13 +52,19 @@ def trajectory_caption_f1(
     scale: Literal["none", "match", "unit"] = "match",
     frames: int = FRAMES,
 ) -> dict[str, float]:
-    """`caption_f1` of multi-shot trajectories: each shot is resampled to `frames` and tagged alone, labels are pooled.
+    """Returns `caption_f1` of multi-shot trajectories.
 
-    scale: tags depend on the unit of length. "none" takes both as they are, "match" brings each prediction to the
-    extent of its reference, "unit" brings both to extent 1; the extent of a scene is its largest distance from its
-    first camera, and one factor serves all its shots.
+    Each shot is resampled to `frames` poses and tagged on its own; the labels of all shots are pooled.
 
-    Raises ValueError when the lists differ in length or a pair in its number of shots.
+    Args:
+        pred, ref: trajectories in the same order, each pair with the same number of shots.
+        scale: tags depend on the unit of length. "none" takes both trajectories as they are. "match" (default) scales
+            each prediction to the extent of its reference. "unit" scales both to extent 1. One factor is used for all
+            shots of a scene.
+        frames: poses per shot; default 120.
+
+    Raises:
+        ValueError: the lists differ in length, a pair differs in its number of shots, or there are no trajectories.
     """
     if scale not in ("none", "match", "unit"):
         raise ValueError(f'scale must be "none", "match" or "unit", got {scale!r}')
@@ -74,7 +84,7 @@ def trajectory_caption_f1(
 
 
 def scene_extent(trajectory: Trajectory) -> float:
-    """Largest distance of any camera from the first one."""
+    """Returns the extent of a scene, the largest distance of a camera from the first one."""
     centre_T3 = trajectory.pose_T34[:, :, 3]
     return float(np.linalg.norm(centre_T3 - centre_T3[0], axis=1).max())
 

@@ -4,16 +4,20 @@ import numpy as np
 
 
 def clatr_score(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -> dict[str, float]:
-    """100 x the mean cosine of paired latents, not below 0 ("CLaTr-CLIP" in GenDoP's paper).
+    """Returns 100 times the mean cosine of paired latents, at least 0 ("CLaTr-CLIP" in GenDoP's paper).
+
+    Source: GenDoP `evaluate/eval/src/metrics/modules/clatr_score.py`.
 
     Args:
-        pred: [N, D] latents of trajectories. ref: [N, D] latents of their texts. mask: [N], true where a pair counts.
+        pred: [N, D] latents of trajectories.
+        ref: [N, D] latents of their texts.
+        mask: [N] bool, True where a pair counts; None (default) for all.
 
     Returns:
-        clatr_score. Source: GenDoP `evaluate/eval/src/metrics/modules/clatr_score.py`.
+        clatr_score.
 
     Raises:
-        ValueError: shapes that differ, no pair, or a latent of zeros.
+        ValueError: the shapes differ, no pair counts, or a latent is zero.
     """
     pred, ref = np.asarray(pred, np.float64), np.asarray(ref, np.float64)
     if pred.shape != ref.shape or ref.ndim != 2:

@@ -1,28 +1,33 @@
-"""Cuts of a film: found in its pixels, and compared with those that were asked for."""
+"""Cuts of a film: how they are found in its pixels, and how they are compared with those that were asked for."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 Cuts = Sequence[Sequence[int]]
-"""Of each film, the frames that begin its second and later shots, ascending."""
+"""For each film, the first frames of its second and later shots, ascending."""
 
 LEAST_FRAMES = 4
-"""No shot is shorter: of cuts nearer to each other the surest counts."""
+"""Frames of the shortest shot: of two cuts that are nearer to each other, the more certain one counts."""
 WEIGHTS = (4.99, -3.23, -2.04, 0.6, 0.88, 2.6, -0.89, -0.12, -0.76, 0.09, 1.09)
-"""Logistic regression on `cut_features`, the bias last: `fit_weights` of training clips 0 to 499 of the stage
-(`film_clip`) and of the same clips softened. The bias is moved so that 0 gives the best F1 there."""
+"""Weights of a logistic regression on `cut_features`, the bias last. `fit_weights` found them on training clips 0 to
+499 of the stage (`film_clip`) and on blurred copies of these. The bias is moved so that the threshold 0 has the best
+F1."""
 
 
 def find_cuts(video_THWC: np.ndarray) -> list[int]:
-    """Frames that begin a new shot, ascending. video_THWC: [T, H, W, 3] uint8, at least 32 rows; made for small films.
+    """Returns the frames that begin a new shot, ascending.
 
-    A cut is a change of the picture and of its colours that stands out from those before and after it; so a fast pan is
-    none, and a cut between two like views cannot be found.
+    A cut is a change of the picture and of its colours that is larger than the changes before and after it. A fast pan
+    is therefore no cut, and a cut between two similar views is not found.
+
+    Args:
+        video_THWC: [T, H, W, 3] uint8, at least 32 rows; the weights were fitted to small films.
     """
     if len(video_THWC) < 2 * LEAST_FRAMES:
         return []
     odds_C = cut_features(video_THWC) @ np.array(WEIGHTS[:-1]) + WEIGHTS[-1]
+    # The most certain cut first; the film's two ends count as cuts, so that no shot at an end is too short.
     found = [0, len(video_THWC)]
     for frame in np.argsort(-odds_C) + 1:
         if odds_C[frame - 1] > 0 and all(abs(frame - other) >= LEAST_FRAMES for other in found):
@@ -31,8 +36,12 @@ def find_cuts(video_THWC: np.ndarray) -> list[int]:
 
 
 def cut_features(video_THWC: np.ndarray) -> np.ndarray:
-    """[T - 1, 10] of the changes between neighbouring frames, T > 2: of each of two measures the log, and the larger
-    and the smaller of the two changes next to it, and of the two after those."""
+    """Returns features [T - 1, 10] of the changes between neighbouring frames of a film of T > 2 frames.
+
+    There are five features for each of two measures, the difference of pixels and the difference of colour histograms:
+    the logarithm of the change; the larger and the smaller of the two changes next to it; the larger and the smaller of
+    the two changes after those.
+    """
     x = video_THWC.astype(np.float32) / 255
     measures = _difference(_pooled(x, 16)), _color_difference(_pooled(x, 32))
     columns = []
@@ -48,7 +57,16 @@ def cut_features(video_THWC: np.ndarray) -> np.ndarray:
 
 
 def fit_weights(features_NF: np.ndarray, is_cut_N: np.ndarray, ridge: float = 1e-4) -> np.ndarray:
-    """[F + 1] weights of a logistic regression, the bias last, by Newton's method; `WEIGHTS` come from here."""
+    """Fits a logistic regression by Newton's method.
+
+    Args:
+        features_NF: [N, F] features.
+        is_cut_N: [N] 1 for a cut, else 0.
+        ridge: penalty on the squared weights, per sample; default 1e-4.
+
+    Returns:
+        [F + 1] weights, the bias last.
+    """
     x = np.concatenate([features_NF, np.ones((len(features_NF), 1))], axis=1)
     weights = np.zeros(x.shape[1])
     for _ in range(30):
@@ -59,7 +77,7 @@ def fit_weights(features_NF: np.ndarray, is_cut_N: np.ndarray, ridge: float = 1e
 
 
 def _pooled(x: np.ndarray, rows: int) -> np.ndarray:
-    """Means over squares of pixels, so that about `rows` rows are left; what does not fill a square is cut off."""
+    """Means over squares of pixels that leave about `rows` rows; pixels that do not fill a square are dropped."""
     size = max(x.shape[1] // rows, 1)
     height, width = x.shape[1] // size, x.shape[2] // size
     x = x[:, : height * size, : width * size]
@@ -79,32 +97,45 @@ def _color_difference(x: np.ndarray, levels: int = 6) -> np.ndarray:
 
 
 def cut_f1(found: Cuts, true: Cuts, tolerance: int = 2) -> float:
-    """F1 of the cuts of all films together: one is right within `tolerance` frames of one that was asked for.
+    """Returns the F1 of the cuts of all films together.
 
-    Every cut is matched once at most. 1 when there was nothing to find and nothing was found.
+    A cut is right when it is within `tolerance` frames of one that was asked for; every cut is matched at most once.
+    Without any cuts, asked or found, the value is 1.
+
+    Args:
+        found: cuts found in each film.
+        true: cuts asked for in each film.
+        tolerance: frames; default 2.
     """
     films = list(zip(found, true, strict=True))
+    # A pair that does not match costs 2 (one missed, one extra): F1 = 1 - cost / (found + asked).
     wrong = sum(_cost(f, t, lambda gap: 0.0 if gap <= tolerance else np.inf, 1.0) for f, t in films)
     every = sum(len(f) + len(t) for f, t in films)
     return 1 - wrong / every if every else 1.0
 
 
 def shot_cut_accuracy(found: Cuts, true: Cuts, frames: Sequence[int]) -> float:
-    """SCA of HoloCine (arXiv 2510.20822, A.1), mean over films: exp(-NSD), NSD the normalised shot discrepancy.
+    """Returns the shot cut accuracy (SCA) of HoloCine, the mean over films of exp(-NSD).
 
-    NSD = (frames between matched cuts + penalties for missed and extra ones) / length of the film. The paper does not
-    say how large a penalty is; here it is the mean length of a shot that was asked for, and cuts are matched in order
-    so that the sum is least.
+    The normalised shot discrepancy NSD is the sum of the distances between matched cuts, in frames, and of penalties
+    for missed and extra cuts, divided by the length of the film. The paper does not say how large a penalty is; here it
+    is the mean length of a shot that was asked for, and cuts are matched in order with the least sum.
+    Source: HoloCine, arXiv 2510.20822, appendix A.1.
 
     Args:
-        frames: length of each film.
+        found: cuts found in each film.
+        true: cuts asked for in each film.
+        frames: length of each film in frames.
     """
     films = zip(found, true, frames, strict=True)
     return float(np.mean([np.exp(-_cost(f, t, float, count / (len(t) + 1)) / count) for f, t, count in films]))
 
 
 def _cost(found: Sequence[int], true: Sequence[int], pair: Callable[[int], float], single: float) -> float:
-    """The least cost of matching two ascending lists in order: `pair` of the gap for a match, `single` for the rest."""
+    """The least cost of matching two ascending lists in order: `pair(gap)` for a match, `single` for any other cut.
+
+    Dynamic programming, as in the edit distance: `row[j]` is the least cost for the first i found and j true cuts.
+    """
     row = [single * j for j in range(len(true) + 1)]
     for i, f in enumerate(found, start=1):
         above, row = row, [single * i]

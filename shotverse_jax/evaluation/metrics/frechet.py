@@ -4,19 +4,21 @@ import numpy as np
 
 
 def frechet(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -> dict[str, float]:
-    """|μ_p - μ_r|² + tr(S_p + S_r) - 2 tr((S_r S_p)^½) with unbiased covariances, in float64.
+    """Returns |μ_p - μ_r|² + tr(S_p + S_r) - 2 tr((S_r S_p)^½) with unbiased covariances, in float64.
 
-    On CLaTr latents this is FCD ("CLaTr-FID" in GenDoP's paper). It depends strongly on the number of samples: compare
-    equal numbers only. Source: GenDoP `evaluate/eval/src/metrics/modules/fcd.py`.
+    On CLaTr latents this is FCD ("CLaTr-FID" in GenDoP's paper). The value depends strongly on the number of samples:
+    compare only sets of one size. Source: GenDoP `evaluate/eval/src/metrics/modules/fcd.py`.
 
     Args:
-        pred, ref: [N, D] and [M, D] features; with `mask` [N] as many on both sides, true where a sample counts.
+        pred, ref: [N, D] and [M, D] features.
+        mask: [N] bool, True where a sample counts, on both sides, which must then be of one size; None (default) for
+            all.
 
     Returns:
         fcd.
 
     Raises:
-        ValueError: widths that differ, or fewer than two samples on a side.
+        ValueError: the widths differ, or a side has fewer than two samples.
     """
     pred, ref = np.asarray(pred, np.float64), np.asarray(ref, np.float64)
     if mask is not None:

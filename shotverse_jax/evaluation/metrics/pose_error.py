@@ -1,4 +1,4 @@
-"""How far a camera path is from the wanted one, within each shot and between shots."""
+"""How far a camera path is from a reference, within each shot and between shots."""
 
 import itertools
 
@@ -9,33 +9,36 @@ from shotverse_jax.camera.similarity import similarity
 from shotverse_jax.camera.trajectory import Trajectory
 
 STILL = 1e-3
-"""A path shorter than this fraction of the scene's extent is no motion: nothing to fit a scale to."""
+"""A path shorter than this fraction of the scene's extent stands still: no scale can be fitted to it."""
 
 
 def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None) -> dict[str, float]:
-    """Pose errors of one scene; every convention is in the name, since papers that say "RotErr" differ in theirs.
+    """Returns the pose errors of one scene. Papers mean different things by "RotErr"; each name here says its meaning.
 
-    Both paths are free in their world frame and `pred` in its scale. One scale serves the whole scene, the
-    least-squares one of the cameras seen from the first of their shot; a scale per shot would hide errors between
-    shots. Lengths are divided by the reference's extent: its largest distance from the first camera.
+    The world frames of both paths do not matter, nor does the scale of `pred`. One scale is fitted for the whole scene,
+    by least squares over the cameras relative to the first camera of their shot; a scale per shot would hide errors
+    between shots. Lengths are divided by the reference's extent, its largest distance from the first camera.
 
     Args:
-        pred, ref: same shots, frame by frame.
-        mask: [T], true for frames whose predicted pose is known (a reconstruction may lose some); the first known frame
-            of a shot is its anchor, and shots without one are left out.
+        pred, ref: the two paths, with the same shots and frames.
+        mask: [T] bool, True for frames whose predicted pose is known (a reconstruction may lose some); None (default)
+            for all. The first known frame of a shot is its anchor; shots without one are left out.
 
     Returns:
-        rot_deg_mean: geodesic angle, degrees, of poses relative to their shot's first, mean over frames.
-        trans_rel_mean: distance of the same translations, mean over frames; nan when the reference stands still.
-        xshot_rot_deg, xshot_trans_rel: the same of the relative pose of first cameras, mean over pairs of shots; nan
-            for a single shot. Only these see whether shots share one world. When either path stands still within all
-            its shots their scale is fitted to these first cameras instead, which takes three shots to mean much.
-        ate_rmse: root mean square distance of cameras after the best similarity over the scene, in reference units.
-        static_shots: shots whose reference stands still.
+        rot_deg_mean: angle in degrees between poses relative to the first of their shot, mean over frames.
+        trans_rel_mean: distance between translations relative to the first pose of their shot, mean over frames; nan
+            when the reference stands still.
+        xshot_rot_deg, xshot_trans_rel: angle and distance between the relative poses of the first cameras of two shots,
+            mean over pairs of shots; nan for a single shot. Only these two show whether the shots share one world. When
+            either path stands still within all its shots, the scale is fitted to the first cameras instead; with fewer
+            than three shots it then means little.
+        ate_rmse: root mean square distance between cameras after the best similarity over the scene, in units of the
+            reference.
+        static_shots: number of shots whose reference stands still.
         coverage: fraction of frames that counted.
 
     Raises:
-        ValueError: another number of frames, other cuts, a mask that leaves nothing.
+        ValueError: the paths have other frames or cuts, or the mask keeps no frame.
     """
     if len(pred) != len(ref) or pred.spans != ref.spans:
         raise ValueError(f"both paths need the same shots, got {pred.spans} against {ref.spans}")
@@ -62,7 +65,7 @@ def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None
 
 
 def _within(pose_T34: np.ndarray, shots: list[np.ndarray]) -> np.ndarray:
-    """Poses relative to the first of their shot, all shots in a row."""
+    """Poses relative to the first of their shot, the shots one after the other."""
     return np.concatenate([se3.relative(pose_T34[frames[0]], pose_T34[frames]) for frames in shots])
 
 
@@ -82,7 +85,7 @@ def _is_still(pose_T34: np.ndarray, scene_extent: float) -> bool:
 
 
 def _fit_scale(pred_34: np.ndarray, ref_34: np.ndarray) -> float:
-    """Factor on `pred` of least squared distance, not below 0 (a path that goes the wrong way has no good scale)."""
+    """Factor on `pred` with the least squared distance, at least 0: a negative one would turn the path around."""
     square = (pred_34[:, :, 3] ** 2).sum()
     return max(0.0, float((pred_34[:, :, 3] * ref_34[:, :, 3]).sum() / square)) if square > 0 else 0.0
 

@@ -6,22 +6,28 @@ import numpy as np
 def prdc(
     pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None, *, k: int = 3, chunks: int = 5
 ) -> dict[str, float]:
-    """k-nearest-neighbour precision, recall, density and coverage, as GenDoP and E.T. report them.
+    """Returns precision, recall, density and coverage by nearest neighbours, as GenDoP and E.T. report them.
 
-    Both sets are split in `chunks` contiguous parts, in order; each value is the mean over the parts. Balls reach to
-    the k-th neighbour of a feature within its own set, and being inside is strict.
+    The ball of a feature reaches to its k-th neighbour in its own set; a point on the sphere is outside. Both sets are
+    split, in order, into `chunks` parts, and each value is the mean over the parts.
+    Source: GenDoP `evaluate/eval/src/metrics/modules/prdc.py`.
 
     Args:
         pred, ref: [N, D] features of generated and real samples, in the same order.
-        mask: [N], true where a sample counts.
+        mask: [N] bool, True where a sample counts; None (default) for all.
+        k: number of the neighbour; default 3.
+        chunks: number of parts; default 5.
 
     Returns:
-        precision, recall, density, coverage, and `recall_upstream`: GenDoP's recall, which lays the radius of the i-th
-        generated feature on the row of the i-th real one (kept to compare with published numbers).
-        Source: GenDoP `evaluate/eval/src/metrics/modules/prdc.py`.
+        precision: share of generated features inside a real ball.
+        recall: share of real features inside a generated ball.
+        density: number of real balls around a generated feature, divided by k.
+        coverage: share of real balls with a generated feature inside.
+        recall_upstream: GenDoP's recall, to compare with published numbers. It applies the radius of the i-th generated
+            feature to the distances from the i-th real one.
 
     Raises:
-        ValueError: shapes that differ, or a part with no k-th neighbour.
+        ValueError: the shapes differ, or a part has no k-th neighbour.
     """
     pred, ref = _valid(pred, ref, mask)
     size = max(1, -(-len(ref) // chunks))

@@ -1,4 +1,4 @@
-"""Scores of films of the stage: is the camera where it was asked to be, has the subject its colour, are cuts right."""
+"""Scores of generated films of the stage: where the camera is, which colour the subject has, where the cuts are."""
 
 import dataclasses
 import functools
@@ -12,9 +12,9 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.data.encode import encode_video
 from shotverse_jax.data.stage_films import film_clip
-from shotverse_jax.evaluation.features.stage_camera import camera_errors, known_poses
-from shotverse_jax.evaluation.features.stage_color import color_accuracy
+from shotverse_jax.evaluation.metrics.camera_error import camera_errors, known_poses
 from shotverse_jax.evaluation.metrics.cuts import cut_f1, find_cuts, shot_cut_accuracy
+from shotverse_jax.evaluation.metrics.stage_color import color_accuracy
 from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
 from shotverse_jax.stage.scene import Scene
 
@@ -25,21 +25,23 @@ def score_films(
     scenes: Sequence[Scene],
     estimator: Callable[[np.ndarray], np.ndarray],
 ) -> dict[str, float]:
-    """How well films keep to the cameras, the subject and the cuts that were asked for.
+    """Scores how well films follow the cameras, the subject's colour and the cuts that were asked for.
 
     Args:
         videos: [T, H, W, 3] uint8 each.
-        trajectories: the cameras asked for, of each film's own frames and size, on a known stage; their shots are the
-            cuts asked for.
-        scenes: what stands on each stage.
-        estimator: video → poses [T, 3, 4] in the stage's frame (`StageCamera`).
+        trajectories: the cameras asked for, one per film, with its frames and size and a known stage; their shots give
+            the cuts asked for.
+        scenes: the scene of each film.
+        estimator: function of a video that returns poses [T, 3, 4] in the stage's frame (`StageCamera`).
 
     Returns:
-        what `camera_errors` and `color_accuracy` return; cut_f1 (2 frames of tolerance), cut_f1_exact (none), sca
-        (`shot_cut_accuracy`), films.
+        the values of `camera_errors` and of `color_accuracy`, and beside them
+        cut_f1, cut_f1_exact: F1 of the cuts with a tolerance of 2 frames, and with none.
+        sca: `shot_cut_accuracy`.
+        films: number of films.
 
     Raises:
-        ValueError: no films, or films that do not fit their trajectories.
+        ValueError: there are no films, or a film does not fit its trajectory.
     """
     return {
         **camera_errors([estimator(video_THWC) for video_THWC in videos], trajectories),
@@ -70,13 +72,25 @@ def film_held_out(
     batch: int = 8,
     progress: bool = False,
 ) -> dict[str, float]:
-    """Films held-out scenes of the stage with their true cameras and scores them.
+    """Generates films of held-out scenes of the stage with their true cameras, and scores them.
+
+    Args:
+        cinematographer: the controller.
+        estimator: as in `score_films`.
+        scenes: number of scenes, test clips 0, 1, ….
+        seed: seed of the noise; default 0.
+        steps: sampling steps; None (default) for the controller's own number.
+        guidance: guidance scale; None (default) for the controller's own.
+        batch: films generated at once; default 8.
+        progress: show a bar; default False.
 
     Returns:
-        what `score_films` does, and beside it: control_… the camera errors against the cameras of another film
-        (`shuffled`); rot_ratio, the median rotation error over that of the control; render_… what the estimator makes
-        of the stage's own renders, the least error it can show; vae_color_accuracy, vae_cut_f1 and vae_sca of those
-        renders encoded and decoded, about the most that a controller of this VAE can reach.
+        the values of `score_films`, and beside them
+        control_…: camera errors against the cameras of another film (`shuffled`).
+        rot_ratio: median rotation error, divided by that of the control.
+        render_…: camera errors of the stage's own renders, the least that the estimator can measure.
+        vae_color_accuracy, vae_cut_f1, vae_sca: scores of these renders after encoding and decoding, about the best
+            that a controller with this VAE can reach.
     """
     config = cinematographer.config
     size = config.frames, config.height, config.width, config.fps
@@ -111,13 +125,13 @@ def _decoded(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> np.n
 
 
 def shuffled(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """The control: every film with its own shots and the cameras of the next film, shot by shot in the same place.
+    """Returns the control: for every film its own shots, filmed by the cameras of the next film.
 
-    A camera that follows what it is asked must be much nearer to its own trajectory than to this one. Cameras keep
-    their poses on the stage; where the other film has fewer shots they are taken in turn.
+    A camera that follows its instructions is much nearer to its own trajectory than to this one. The cameras keep their
+    poses on the stage, shot by shot; where the next film has fewer shots, its shots are used again from the first.
 
     Raises:
-        ValueError: fewer than two films, or one without a stage.
+        ValueError: there are fewer than two films, or one has no stage.
     """
     if len(trajectories) < 2:
         raise ValueError(f"to exchange cameras takes at least two films, got {len(trajectories)}")

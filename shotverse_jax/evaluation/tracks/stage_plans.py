@@ -1,4 +1,4 @@
-"""Scores of a planner: motion-tag F1 on held-out scenes, and whether prompts get the motion they ask for."""
+"""Scores of a planner: F1 of motion tags on held-out scenes, and how often a prompt gets the motion it asks for."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,20 +16,30 @@ SINGLE_MOTIONS = (
     "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
 )  # fmt: skip
 DEFAULT_PROMPTS = Path(__file__).parents[1] / "prompts" / "handwritten.yaml"
+"""Prompts written by hand, which ship with the package."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """One shot described in words, and the motions that answer it: any one of `motions`, or several at once."""
+    """One shot in words, and the motions that answer it.
+
+    Attributes:
+        screenplay: the words, a screenplay of one shot.
+        motions: words of `SINGLE_MOTIONS`. The answer may have any one of them, or several at once.
+    """
 
     screenplay: Screenplay
     motions: frozenset[str]
 
 
 def read_prompts(path: str | Path | None = None) -> list[Prompt]:
-    """Prompts from a YAML list of {caption, shot, motion: name or list of names}; by default those that ship.
+    """Reads prompts from a YAML list of {caption, shot, motion: name or list of names}.
 
-    Raises ValueError for a missing file or an entry that is not of that form, naming it.
+    Args:
+        path: the file; None (default) for the prompts that ship with the package.
+
+    Raises:
+        ValueError: the file cannot be read or holds no prompts, or an entry has another form.
     """
     path = Path(path or DEFAULT_PROMPTS)
     try:
@@ -49,7 +59,11 @@ def read_prompts(path: str | Path | None = None) -> list[Prompt]:
 
 
 def motion_parts(translation: int, rotation: int) -> frozenset[str]:
-    """Single motions of a label: {"move right", "yaw left"}; {"static"} for none."""
+    """Returns the single motions of a motion tag, such as {"move right", "yaw left"}; {"static"} for no motion.
+
+    Args:
+        translation, rotation: classes of `camera.motion_tags`.
+    """
     parts = set()
     if translation:
         words = TRANSLATION_NAMES[translation].removeprefix("move ").replace(" and ", ", ").replace(",,", ",")
@@ -60,13 +74,19 @@ def motion_parts(translation: int, rotation: int) -> frozenset[str]:
 
 
 def answers(prompt: Prompt, trajectory: Trajectory) -> bool:
-    """Whether the shot's dominant motion is what was asked: every part of it is among the prompt's motions."""
+    """Returns True when every part of the shot's dominant motion is among the prompt's motions."""
     return motion_parts(*dominant_motion(tag_shot(trajectory.pose_T34))) <= prompt.motions
 
 
 def score_scenes(planned: Sequence[Trajectory], references: Sequence[Trajectory]) -> dict[str, float]:
-    """Tag precision, recall and F1 over all shots, in metres as planned ("none": no scale is borrowed from the
-    reference) and with the reference's scale, and the share of scenes whose cuts are exactly those asked for."""
+    """Scores planned trajectories of held-out scenes against the true ones.
+
+    Returns:
+        tag_f1, tag_precision, tag_recall: `trajectory_caption_f1` in metres, as planned (scale "none").
+        tag_f1_scale_matched: F1 with every plan scaled to its reference (scale "match").
+        cuts_exact: share of the scenes whose cuts are exactly those asked for.
+        scenes, shots: how many there are.
+    """
     raw = trajectory_caption_f1(planned, references, scale="none")
     matched = trajectory_caption_f1(planned, references, scale="match")
     exact = [p.spans == r.spans for p, r in zip(planned, references, strict=True)]
@@ -82,7 +102,13 @@ def score_scenes(planned: Sequence[Trajectory], references: Sequence[Trajectory]
 
 
 def score_prompts(planned: Sequence[Trajectory], prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Share of prompts whose dominant motion is right, in all and by the motion asked for (single-motion prompts)."""
+    """Scores planned trajectories of prompts.
+
+    Returns:
+        prompt_accuracy: share of the prompts with the right dominant motion.
+        prompts: number of prompts.
+        prompt_accuracy/…: this share over the prompts that ask for one motion only, by that motion.
+    """
     right = np.array([answers(prompt, t) for prompt, t in zip(prompts, planned, strict=True)])
     scores = {"prompt_accuracy": float(right.mean()), "prompts": len(prompts)}
     for motion in SINGLE_MOTIONS:

@@ -9,7 +9,8 @@ import pytest
 from shotverse_jax.camera import se3
 from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.data.stage_films import film_clip
-from shotverse_jax.evaluation.features.stage_camera import StageCamera, camera_errors
+from shotverse_jax.evaluation.features.stage_camera import StageCamera
+from shotverse_jax.evaluation.metrics.camera_error import camera_errors
 from shotverse_jax.evaluation.tracks.stage_films import film_held_out, score_films, shuffled
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.models.pose_net import PoseNet

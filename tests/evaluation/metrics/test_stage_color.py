@@ -7,7 +7,7 @@ import pytest
 
 from shotverse_jax.camera import se3
 from shotverse_jax.data.stage_films import FilmClip, film_clip
-from shotverse_jax.evaluation.features.stage_color import color_accuracy, subject_color
+from shotverse_jax.evaluation.metrics.stage_color import color_accuracy, subject_color
 from shotverse_jax.stage.preview import preview_frames, stage_poses
 
 

@@ -1,4 +1,4 @@
-"""Whether subject 1 of a film of the stage has its colour: what its pixels show against every colour it could have."""
+"""Whether subject 1 of a film of the stage has its colour: its pixels are compared with renders in every colour."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,35 +6,36 @@ from collections.abc import Sequence
 import numpy as np
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.evaluation.features.stage_camera import known_poses
+from shotverse_jax.evaluation.metrics.camera_error import known_poses
 from shotverse_jax.stage.raycast import SUBJECT, primitives, render
 from shotverse_jax.stage.scene import COLORS, Scene
 
 EVERY = 4
-"""Frames between those that are looked at: the video's latent frames."""
+"""Distance between the frames that are compared: they are the latent frames 0, 4, 8, … of the video."""
 LEAST_PIXELS = 60
-"""Coloured pixels of the subject that a film must show in all frames looked at to be judged."""
+"""A film is judged only if its compared frames show at least this many coloured pixels of the subject."""
 _SPREAD = 0.15  # a pixel is coloured where the candidates' renders differ by this much; skin, eyes and wheels do not
 _CLIP = 0.25  # of a pixel's distance: where the film shows something else, all candidates are equally far
 
 
 def subject_color(video_THWC: np.ndarray, trajectory: Trajectory, scene: Scene) -> str | None:
-    """The word of `COLORS` in which subject 1, filmed by these cameras, looks most like this film.
+    """Finds the colour of subject 1 in a film.
 
-    The scene is rendered with the subject in every colour, so light and shadow are those of the scene. Pixels count
-    where the subject is by its instance mask, one pixel away from its edge, and takes part in the colour (a jacket,
-    not a face); a pixel's distance is the mean absolute difference of its channels, clipped.
+    The scene is rendered with the subject in every colour, so light and shadow are those of the scene. The colour whose
+    render is nearest to the film wins. The pixels that count are inside the subject's instance mask, at least one pixel
+    from its edge, and change with the colour (a jacket, not a face). A pixel's distance is the mean absolute difference
+    of its channels, clipped.
 
     Args:
         video_THWC: [T, H, W, 3] uint8.
-        trajectory: cameras of its frames, of its size, with a known stage.
-        scene: what they film; the colour of its first subject is not read.
+        trajectory: cameras of the video's frames, for images of its size, with a known stage.
+        scene: the scene that was filmed; the colour of its first subject is not read.
 
     Returns:
-        The colour, or None where fewer than `LEAST_PIXELS` pixels count.
+        a word of `COLORS`, or None when fewer than `LEAST_PIXELS` pixels count.
 
     Raises:
-        ValueError: a trajectory without a stage, or of another length or size than the video.
+        ValueError: the trajectory has no stage, or another length or size than the video.
     """
     expected = (len(trajectory), trajectory.height, trajectory.width, 3)
     if video_THWC.shape != expected:
@@ -50,7 +51,16 @@ def subject_color(video_THWC: np.ndarray, trajectory: Trajectory, scene: Scene) 
 def color_accuracy(
     videos: Sequence[np.ndarray], trajectories: Sequence[Trajectory], scenes: Sequence[Scene]
 ) -> dict[str, float]:
-    """color_accuracy: share of the judged films whose subject has its colour (nan for none); color_judged: how many."""
+    """Returns how often subject 1 has its colour.
+
+    Args:
+        videos: [T, H, W, 3] uint8 each.
+        trajectories, scenes: cameras and scene of each film, as in `subject_color`.
+
+    Returns:
+        color_accuracy: share of the judged films whose subject has the colour of its scene; nan if none was judged.
+        color_judged: number of judged films.
+    """
     films = zip(videos, trajectories, scenes, strict=True)
     right = [(subject_color(video, t, scene), scene.subjects[0].color) for video, t, scene in films]
     judged = [found == true for found, true in right if found is not None]
@@ -58,7 +68,7 @@ def color_accuracy(
 
 
 def _candidates(trajectory: Trajectory, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """(renders [colours, T, H, W, 3] in [0, 1], mask [T, H, W] of the pixels that count) of every fourth frame."""
+    """Renders [colours, T, H, W, 3] in [0, 1] of every fourth frame, and the mask [T, H, W] of pixels that count."""
     pose_T34 = known_poses(trajectory)[::EVERY]
     time_T = np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
     lens_T4, size = trajectory.intrinsics_T4[::EVERY], (trajectory.width, trajectory.height)
@@ -74,7 +84,7 @@ def _candidates(trajectory: Trajectory, scene: Scene) -> tuple[np.ndarray, np.nd
 
 
 def _eroded(mask_THW: np.ndarray) -> np.ndarray:
-    """Pixels whose eight neighbours are all in the mask; the image goes on beyond its border."""
+    """Pixels whose eight neighbours are all in the mask; beyond its border the mask repeats its edge."""
     padded = np.pad(mask_THW, ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows, columns = mask_THW.shape[1:]
     shifted = [padded[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
