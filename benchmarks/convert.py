@@ -51,14 +51,18 @@ def released(name: str, layers: int | None) -> Any:
 
 
 def contents(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[tuple[str, np.ndarray]]:
-    """Noise for every tensor, each begun elsewhere, so that no two of one shape are alike."""
+    """Iterates over (name, array) of noise for every tensor; tensors of one shape differ by a shift of the noise."""
     noise = np.random.default_rng(0).normal(size=NOISE).astype(ml_dtypes.bfloat16)
     for number, (name, shape) in enumerate(shapes.items()):
         yield name, np.resize(np.roll(noise, 7919 * number), shape.shape)
 
 
 def compare(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> int:
-    """How many tensors of a checkpoint are those of `contents`; raises AssertionError at the first that is not."""
+    """Checks that a checkpoint has the tensors of `contents`, bit by bit; returns their number.
+
+    Raises:
+        AssertionError: at the first tensor that differs.
+    """
     back = open_checkpoint(path)
     assert set(back) == set(shapes), sorted(set(back) ^ set(shapes))
     for name, wanted in contents(shapes):
@@ -69,10 +73,12 @@ def compare(path: Path, shapes: Mapping[str, jax.ShapeDtypeStruct]) -> int:
 
 
 def peak() -> float:
+    """Returns the largest memory of this process so far, GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main() -> None:
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=NETWORKS, default="wan-dit")
     parser.add_argument("--layers", type=int, help="of how many (default: 2 of wan-dit's, all of any other's)")

@@ -21,7 +21,7 @@ from shotverse_jax.models.opt import OPTDecoder, decode_weights
 
 
 def torch_model(params, config: OPTConfig):
-    """transformers' OPT with our weights."""
+    """Returns transformers' OPT with our weights."""
     import torch
     import transformers
 
@@ -32,7 +32,7 @@ def torch_model(params, config: OPTConfig):
 
 
 def torch_decode(model, prefix_BPD, tokens: int, bins: int):
-    """ids [B, tokens] by `generate`, greedy, only values allowed, from the prefix and BOS."""
+    """Decodes ids [B, tokens] greedily by transformers' `generate` from the prefix and BOS; only values are allowed."""
     import torch
 
     banned = [i for i in range(model.config.vocab_size) if not 3 <= i < 3 + bins]
@@ -51,7 +51,10 @@ def torch_decode(model, prefix_BPD, tokens: int, bins: int):
 
 
 def read_speed() -> float:
-    """Bytes a second of reading 1 GB, the better of numpy's max in threads and a matrix-vector product."""
+    """Returns the bytes read from memory per second: the better of numpy's max in threads and a matrix-vector product.
+
+    Both read 1 GB.
+    """
     from concurrent.futures import ThreadPoolExecutor
     from os import cpu_count
 
@@ -68,18 +71,20 @@ def read_speed() -> float:
 
 
 def seconds(run) -> float:
+    """Returns the seconds that one call takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
 
 
 def bytes_per_step(weights, config: OPTConfig, batch: int, prefix: int, tokens: int) -> float:
-    """Weights, and keys and values of the places before the mean step."""
+    """Returns the bytes that a mean step must read: all weights, and the keys and values of the places before it."""
     read = sum(x.nbytes for x in jax.tree.leaves((weights["layers"], weights["lm_head"])))
     return read + 2 * config.num_layers * batch * (prefix + tokens / 2) * config.hidden_size * 4
 
 
 def main():
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--width", type=int, default=1024)

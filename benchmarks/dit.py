@@ -29,7 +29,7 @@ Programs = dict[str, Callable[[], object]]
 
 
 def draw(config: WanDiTConfig, frames: int, side: int, text: int):
-    """latents_BTHWC whose frames are side x side tokens, timestep_B, context_BSD."""
+    """Draws latents_BTHWC with frames of side x side tokens, timestep_B and context_BSD."""
     rng = np.random.default_rng(0)
     shape = 1, frames, side * config.patch[1], side * config.patch[2], config.latent_channels
     latents_BTHWC, context_BSD = (rng.normal(size=s).astype(np.float32) for s in (shape, (1, text, config.text_size)))
@@ -37,12 +37,14 @@ def draw(config: WanDiTConfig, frames: int, side: int, text: int):
 
 
 def our_programs(model: WanDiT, params, inputs, **static) -> Programs:
-    """Forward, and the gradients of all weights of a weighted sum of the velocity."""
+    """Returns two programs: the forward pass, and the gradients of a weighted sum of the velocity."""
 
     def velocity(params, inputs):
+        """The forward pass."""
         return model.apply({"params": params}, *inputs, **static)
 
     def loss(params, inputs):
+        """A weighted sum of the velocity."""
         return jnp.vdot(velocity(params, inputs), inputs[0])
 
     forward, backward = jax.jit(velocity), jax.jit(jax.grad(loss))
@@ -54,7 +56,10 @@ def our_programs(model: WanDiT, params, inputs, **static) -> Programs:
 
 
 def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
-    """The same of diffusers' `WanTransformer3DModel` with our weights; the forward pass keeps nothing for gradients."""
+    """Returns both programs of diffusers' `WanTransformer3DModel` with our weights.
+
+    Its forward pass runs in inference mode, which keeps no values for gradients.
+    """
     import torch
     from diffusers import WanTransformer3DModel
 
@@ -70,15 +75,18 @@ def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
     arguments = latents_BTHWC.permute(0, 4, 1, 2, 3).to(dtype), timestep_B, context_BSD.to(dtype)
 
     def done(result):
+        """Waits for the GPU, then returns the result."""
         if device == "cuda":
             torch.cuda.synchronize()
         return result
 
     def forward():
+        """The forward pass."""
         with torch.inference_mode():
             return done(model(*arguments, return_dict=False)[0].permute(0, 2, 3, 4, 1))
 
     def backward():
+        """Forward pass and gradients."""
         model.zero_grad()
         (model(*arguments, return_dict=False)[0] * arguments[0]).sum().backward()
         return done(model)
@@ -87,7 +95,7 @@ def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
 
 
 def medians(programs: Programs, rounds: int) -> dict[str, float]:
-    """Seconds of each, one after the other in every round; each has run before."""
+    """Returns the median seconds of each program. In every round they run in turn; each must have run before."""
     taken = {name: [] for name in programs}
     for _ in range(rounds):
         for name, run in programs.items():
@@ -98,7 +106,7 @@ def medians(programs: Programs, rounds: int) -> dict[str, float]:
 
 
 def compare(config: WanDiTConfig, execution: Execution, args) -> dict:
-    """One row for each of forward and forward+backward."""
+    """Measures forward and forward+backward beside diffusers, prints a row for each, and returns them."""
     inputs = draw(config, args.frames, args.side, args.text)
     params = jax.jit(WanDiT(config).init)(jax.random.key(0), *inputs)["params"]
     ours = our_programs(WanDiT(config, execution), params, inputs)
@@ -118,7 +126,7 @@ def compare(config: WanDiTConfig, execution: Execution, args) -> dict:
 
 
 def sparse_curve(config: WanDiTConfig, execution: Execution, args) -> list[dict]:
-    """Forward passes of films of 2, 4, 8, ... shots of `args.shot` latent frames."""
+    """Measures forward passes of films of 2, 4, 8, … shots of `args.shot` latent frames with both attentions."""
     frame, rows = args.side**2, []
     full = dataclasses.replace(config, self_attention="full")
     sparse = dataclasses.replace(config, self_attention="sparse")
@@ -150,6 +158,7 @@ def sparse_curve(config: WanDiTConfig, execution: Execution, args) -> list[dict]
 
 
 def main():
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--width", type=int, default=512)

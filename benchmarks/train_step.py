@@ -3,7 +3,7 @@
     python -m benchmarks.train_step             # 8 of 40 blocks, 5120 wide, 81 frames at 480 x 832: for 80 GB of memory
     python -m benchmarks.train_step --small     # a laptop, in seconds
 
-It is the step of `configs/controller/pod.py`, stage "high": frozen base in the dtype of activations, LoRA and camera
+It is the step of `configs/controller/pod.py`, expert "high": frozen base in the dtype of activations, LoRA and camera
 encoders learn by AdamW, recorded text states, random weights and films. MFU counts what the mathematics of a step needs
 (`shotverse_jax/fit/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the device
 says; hence `full`, which needs less, comes first.
@@ -48,7 +48,7 @@ SHOTS = 4
 
 
 def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
-    """The pod's model and run, cut down to what was asked for."""
+    """Returns the pod's model and run, with the sizes asked for."""
     values = pod.get_config().to_dict()
     config, kernel = from_dict(ControllerConfig, values["model"]), kernels_on(jax.default_backend())[0]
     known = {field.name for field in dataclasses.fields(ControllerTrainConfig)}
@@ -68,13 +68,14 @@ def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
 
 
 def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.ndarray]:
-    """A batch as `data/controller_source.py` makes it of films with text states."""
+    """Returns a random batch like those of `data/controller_source.py` for films with text states."""
     rng = np.random.default_rng(0)
     frames, *sides = latents(config)
     shot_T = (np.arange(frames) * SHOTS // frames).astype(np.int32)
     window_KS = rng.random((SHOTS, config.text_length)) < 0.5
 
     def copies(x):
+        """The same value for every film."""
         return np.broadcast_to(x, (run.batch, *x.shape))
 
     return {
@@ -88,11 +89,12 @@ def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.
 
 
 def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
-    """(optimizer and schedule, state, frozen) of random weights, as `train/tasks/controller.py` has them."""
+    """Returns (optimizer and schedule, state, frozen) with random weights, as the task has them."""
     key, architecture = jax.random.key(0), config.expert("base")
     dtype = jnp.dtype(run.execution.dtype)
 
     def draw():
+        """Random weights of the network, in the dtype of the activations."""
         params = init("wan_dit", architecture, key)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
@@ -103,7 +105,7 @@ def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
 
 
 def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
-    """(state, seconds to compile, seconds of a step, the compiled program's memory)."""
+    """Returns (state, seconds to compile, seconds of a step, memory of the compiled program)."""
     controller = Controller(config, UMT5Config(), run.expert, spread(run.execution, mesh))
     place = Placement.of(run, state, frozen, mesh)
     step = make_train_step(make_loss(controller, run), *optimizer, run.ema, place)
@@ -123,6 +125,7 @@ def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
 
 
 def arguments():
+    """Returns the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=8, help="of the 40 blocks")
     parser.add_argument("--hidden", type=int, default=5120)
@@ -147,6 +150,7 @@ def arguments():
 
 
 def main():
+    """Runs the benchmark."""
     args = arguments()
     config, run = configs(args)
     mesh = make_mesh(run.mesh, jax.devices()[:1])

@@ -1,4 +1,4 @@
-"""Writing whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-DTYPES = {  # safetensors' names
+DTYPES = {  # safetensors' names of the types
     "F64": np.dtype(np.float64),
     "F32": np.dtype(np.float32),
     "F16": np.dtype(np.float16),
@@ -31,18 +31,19 @@ DTYPES = {  # safetensors' names
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A place to write the file or folder `path`: it moves there when the block ends well, and vanishes otherwise.
+    """Yields a temporary path for writing a file or folder, which becomes `path` if the block ends without an error.
 
-    The place has the name of `path` and does not exist yet (the block makes it, with `mkdir(exist_ok=True)` when it is
-    to be a folder). A file that exists is replaced at once; a folder that exists keeps its other files, and those that
-    were written are replaced one by one. Missing folders above `path` are made.
+    After an error it is deleted. The temporary path has the name of `path` and does not exist yet; for a folder the
+    block calls `mkdir(exist_ok=True)`. An existing file is replaced in one step. An existing folder keeps its other
+    files, and the written ones are replaced one by one. Missing folders above `path` are made.
 
     Raises:
-        ValueError: `path` cannot be written, or is a folder where a file was made or the reverse.
+        ValueError: `path` cannot be written, or is a folder where a file was made, or a file where a folder was made.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, hence on the same disk, where moving is one step.
         scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
     except OSError as error:
         raise _cannot(path, error) from error
@@ -60,17 +61,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def write_safetensors(
     path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
 ) -> None:
-    """A .safetensors file of tensors that come one at a time, in the order of `shapes`; it is whole or not there.
+    """Writes a .safetensors file from tensors that come one at a time, whole or not at all.
+
+    Only one tensor at a time must fit into memory; safetensors' own writer needs all of them.
+
+    Args:
+        path: the file.
+        shapes: name → anything with shape and dtype, in the order in which the tensors come.
+        tensors: (name, array) pairs.
+        metadata: texts for the header.
 
     Raises:
-        ValueError: a tensor that is not the next of `shapes` or is not as said there, or a file that cannot be written.
+        ValueError: a tensor is not the next of `shapes` or has another shape or type, or the file cannot be written.
     """
     codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": metadata}, 0
     for name, shape in shapes.items():
         begin, end = end, end + nbytes(shape)
         header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
     with replacing(path) as place, place.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
@@ -80,7 +89,7 @@ def write_safetensors(
 
 
 def nbytes(array: Any) -> int:
-    """Bytes of anything with shape and dtype."""
+    """Returns the number of bytes of anything with shape and dtype."""
     return math.prod(array.shape) * array.dtype.itemsize
 
 

@@ -8,6 +8,7 @@ from shotverse_jax.config import CONTROLLERS, ControllerTrainConfig
 
 
 def get_config(preset: str = "controller_small", model: dict | None = None, **training) -> ConfigDict:
+    """Returns the config of a preset of `CONTROLLERS`, with changes to its model and its training values."""
     config = ConfigDict(dataclasses.asdict(ControllerTrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(CONTROLLERS[preset]()), convert_dict=True)

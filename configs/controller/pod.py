@@ -1,7 +1,7 @@
 """The paper's controller, stage 1: camera encoders and LoRA r=128 on HoloCine's high-noise expert (ShotVerse §5.1).
 
-Films of 249 frames at 480 x 832 (98,280 tokens). The learning rate is the paper's; steps, warmup, batch and weight
-decay it does not tell. One sample for each eight devices, whose sequence axis its tokens are split over.
+Films of 249 frames at 480 x 832 (98,280 tokens). The learning rate is the paper's; the paper does not give steps,
+warmup, batch and weight decay. Every eight devices share one sample, whose tokens are split over their sequence axis.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 7, "3D RoPE"): Wan's positions, which do not know shots (--config.expert=low: stage 2)."""
+"""Ablation (ShotVerse Table 7, "3D RoPE"): Wan's positions, without shots, on either expert (--config.expert=low)."""
 
 from functools import partial
 

@@ -8,6 +8,7 @@ from shotverse_jax.config import PLANNERS, PlannerTrainConfig
 
 
 def get_config(preset: str = "planner_small", model: dict | None = None, **training) -> ConfigDict:
+    """Returns the config of a preset of `PLANNERS`, with changes to its model and its training values."""
     config = ConfigDict(dataclasses.asdict(PlannerTrainConfig()), convert_dict=True)
     config.update(training)
     config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)

@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 6, "VLM native decoder"): the language model itself goes on with pose tokens."""
+"""Ablation (ShotVerse Table 6, "VLM native decoder"): the language model itself continues with pose tokens."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Ablation (ShotVerse Table 6, "w/o VLM encoder"): token embeddings are the decoder's prefix."""
+"""Ablation (ShotVerse Table 6, "w/o VLM encoder"): the decoder's prefix is the embeddings of the text tokens."""
 
 from functools import partial
 

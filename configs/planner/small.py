@@ -1,4 +1,4 @@
-"""The planner that ships, sized for two CPU cores (run with JAX_NUM_CPU_DEVICES=2, one device per core)."""
+"""First part of the shipped planner's training, sized for two CPU cores (JAX_NUM_CPU_DEVICES=2, a device per core)."""
 
 from functools import partial
 

@@ -1,4 +1,5 @@
-"""The planner that ships: goes on from small.py's, `--config.base_weights=FOLDER`, with poses told step by step."""
+"""Second part of the shipped planner's training: from the result of small.py (`--config.base_weights=FOLDER`) on, with
+every pose of a shot relative to the pose before it."""
 
 from functools import partial
 

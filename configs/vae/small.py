@@ -1,4 +1,4 @@
-"""The video VAE that ships, sized for two CPU cores (run with JAX_NUM_CPU_DEVICES=2, one device per core)."""
+"""The shipped video VAE's training, sized for two CPU cores (JAX_NUM_CPU_DEVICES=2, a device per core)."""
 
 import dataclasses
 
@@ -26,6 +26,7 @@ RECIPE = dict(
 
 
 def get_config(preset: str = "vae_small", model: dict | None = None, **training) -> ConfigDict:
+    """Returns the config of a preset of `VAES`, with changes to its model and its training values."""
     config = ConfigDict(dataclasses.asdict(VAETrainConfig()), convert_dict=True)
     config.update(RECIPE | training)
     config.model = ConfigDict(dataclasses.asdict(VAES[preset]()), convert_dict=True)

@@ -95,19 +95,13 @@ def sample_example(
             framing = dataclasses.replace(framing, angle=_pick(rng, ("low", "eye", "high")))
         subject = subjects[who]
         framing, segments = _moves(rng, framing, split, move_weights, tracking=pattern == "walk" and rng.random() < 0.6)
-        moving = any(m.name in moves.TRACKS for s in segments for m in s.moves)
+        tracking = any(m.name in moves.TRACKS for s in segments for m in s.moves)
         # A tracking camera begins with the walker; any other frames the middle of the shot's way.
-        walked = WALK_PER_SHOT * (index + (0.0 if moving else 0.5)) if pattern == "walk" else 0.0
+        walked = WALK_PER_SHOT * (index + (0.0 if tracking else 0.5)) if pattern == "walk" else 0.0
         ahead = subject.facing(0.0)
         mark = Mark(subject.position(0.0) + walked * ahead, subject.height, -subject.yaw, WALK_PER_SHOT * ahead)
-        pose_T34 = moves.shot_poses(
-            framing,
-            segments,
-            mark,
-            frames[index],
-            ramp=rng.uniform(0, 0.15),
-            distance_factor=rng.uniform(0.94, 1.06),
-        )
+        ramp, factor = rng.uniform(0, 0.15), rng.uniform(0.94, 1.06)
+        pose_T34 = moves.shot_poses(framing, segments, mark, frames[index], ramp, factor)
         shaky = rng.random() < 0.07
         if shaky:
             pose_T34 = moves.handheld(pose_T34, rng)
@@ -115,11 +109,11 @@ def sample_example(
         texts.append(captions.misspell(rng, text) if rng.random() < 0.12 else text)
         poses.append(pose_T34)
 
-    world = captions.global_caption(rng, words[0], subjects[1].description() if len(subjects) > 1 else None, patterns)
+    other = subjects[1].description() if len(subjects) > 1 else None
+    world = captions.global_caption(rng, words[0], other, patterns)
     if rng.random() < 0.1:  # people also write captions that say nothing
-        world = _pick(
-            rng, (f"A film in {count} {'shots' if count > 1 else 'shot'}.", "A film.", "A scene.", "Short film.")
-        )
+        shots = f"A film in {count} {'shots' if count > 1 else 'shot'}."
+        world = _pick(rng, (shots, "A film.", "A scene.", "Short film."))
     return _assemble(world, texts, poses, frames, subjects, scene_seed)
 
 

@@ -1,4 +1,4 @@
-"""What CLIP's towers read, made ready on the host as GenDoP does it (core/provider.py, core/models.py)."""
+"""Inputs of CLIP's text, image and depth towers, made on the host as in GenDoP (core/provider.py, core/models.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,19 +9,20 @@ from tokenizers import Tokenizer
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", 0
-CANVAS = 512  # pixels each way that a picture is cut or filled up to before it is made smaller
+CANVAS = 512  # side in pixels to which a picture is cropped or padded before it is resized
 MEAN = np.asarray((0.48145466, 0.4578275, 0.40821073), np.float32)
 STD = np.asarray((0.26862954, 0.26130258, 0.27577711), np.float32)
 
 
 def load_clip_tokenizer(path: str | Path) -> Tokenizer:
-    """CLIP's tokenizer from its tokenizer.json. Special tokens written in a text are those tokens, as in the original:
-    with Stable Diffusion 2's, whose padding is "!", an exclamation mark in a text has the id of padding.
+    """Reads CLIP's tokenizer from its tokenizer.json.
 
-    transformers' CLIPTokenizer writes the file (`save_pretrained`) where there are only vocab.json and merges.txt.
+    Special tokens that are written in a text become those tokens, as in the original. In Stable Diffusion 2's tokenizer
+    the padding is "!", so an exclamation mark in a text gets the id of padding. Where there are only vocab.json and
+    merges.txt, `save_pretrained` of transformers' CLIPTokenizer writes the file.
 
     Raises:
-        ValueError: no such file, or another tokenizer's.
+        ValueError: the file does not exist, or is another tokenizer's.
     """
     tokenizer = load_text_tokenizer(path)
     if missing := [token for token in (START, END) if tokenizer.token_to_id(token) is None]:
@@ -31,9 +32,16 @@ def load_clip_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tuple[np.ndarray, np.ndarray]:
-    """ids_BT int32 and real_BT bool (True up to the end token), T = length: start, text, end, then zeros.
+    """Tokenizes texts for CLIP. A text that is too long is cut before the end token.
 
-    Of a text that is too long the end is cut off; the end token stays.
+    Args:
+        tokenizer: CLIP's.
+        texts: the texts.
+        length: number of tokens T of each row; default 77.
+
+    Returns:
+        ids_BT: int32; start token, text, end token, then zeros.
+        real_BT: bool, True up to the end token.
     """
     ids_BT, real_BT = np.full((len(texts), length), PAD, np.int32), np.zeros((len(texts), length), bool)
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
@@ -47,10 +55,20 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tu
 
 
 def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:
-    """A uint8 RGB image as the image tower reads it, float32 [size, size, 3].
+    """Prepares an image for the image tower.
 
-    The middle 512 x 512 pixels, black where there are none, normalised by CLIP's mean and deviation, then resized.
-    Raises ValueError for another kind of array.
+    The middle 512 x 512 pixels are taken, with black around a smaller image, normalised by CLIP's mean and deviation,
+    and resized.
+
+    Args:
+        image_HWC: [H, W, 3] uint8 RGB.
+        size: side of the result in pixels; default 224.
+
+    Returns:
+        [size, size, 3] float32.
+
+    Raises:
+        ValueError: the array is no such image.
     """
     image_HWC = np.asarray(image_HWC)
     if image_HWC.ndim != 3 or image_HWC.shape[-1] != 3 or image_HWC.dtype != np.uint8 or not image_HWC.size:
@@ -60,9 +78,17 @@ def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:
 
 
 def prepare_depth(depth_HW: np.ndarray, size: int = 224) -> np.ndarray:
-    """A depth map as the depth tower reads it, float32 [size, size], in the unit it has; zero where there is none.
+    """Prepares a depth map for the depth tower: the middle 512 x 512 pixels, with zeros around a smaller map, resized.
 
-    Raises ValueError for an array that is not a map of finite numbers.
+    Args:
+        depth_HW: [H, W] depths in any unit, which is kept.
+        size: side of the result in pixels; default 224.
+
+    Returns:
+        [size, size] float32.
+
+    Raises:
+        ValueError: the array is no map of finite numbers.
     """
     depth_HW = np.asarray(depth_HW)
     if depth_HW.ndim != 2 or not depth_HW.size or not np.isfinite(depth_HW).all():
@@ -71,7 +97,7 @@ def prepare_depth(depth_HW: np.ndarray, size: int = 224) -> np.ndarray:
 
 
 def _on_canvas(picture):
-    """The middle of a picture, CANVAS each way, with zeros around what is smaller."""
+    """The middle CANVAS x CANVAS pixels of a picture, with zeros around a smaller one."""
     for axis in (0, 1):
         missing = CANVAS - picture.shape[axis]
         if missing < 0:
@@ -84,7 +110,7 @@ def _on_canvas(picture):
 
 
 def _resize(picture, size):
-    """Bilinear between the two nearest pixels each way, whatever the factor (torch's interpolate, no antialiasing)."""
+    """Bilinear resizing between the nearest pixels, without antialiasing (torch's interpolate)."""
     for axis in (0, 1):
         last = picture.shape[axis] - 1
         place = np.clip((np.arange(size) + 0.5) * (last + 1) / size - 0.5, 0, last)

@@ -1,4 +1,4 @@
-"""From captions and pose tokens to the planner's batch; training and inference build their batches here."""
+"""The planner's batch, built from captions and pose tokens, for training and inference."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,13 @@ NO_SLOT = -1
 
 
 class PlannerExample(NamedTuple):
-    """One screenplay as ids: text_ids_S (0 at query slots), slot_S (-1 text, else k*M+m), pose_ids_N (BOS … EOS)."""
+    """One screenplay as ids.
+
+    Attributes:
+        text_ids_S: [S] int32 text tokens, 0 at query slots.
+        slot_S: [S] int32, -1 at text tokens, k*M + m at query slot m of shot k (M slots per shot).
+        pose_ids_N: [N] int32 pose tokens, BOS … EOS; None (default) at inference.
+    """
 
     text_ids_S: np.ndarray
     slot_S: np.ndarray
@@ -24,12 +30,17 @@ class PlannerExample(NamedTuple):
 def encode_text(
     config: PlannerConfig, tokenizer: Tokenizer, global_caption: str, shot_captions: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The planner's text side (ShotVerse §3.1 Eq. 1): tokens(global), then per shot tokens(shot k) and M query slots.
+    """Encodes captions as the planner's text (ShotVerse §3.1 Eq. 1).
 
-    Without queries (`config.encoder` other than "queries") the slots are left out. → text_ids_S, slot_S, both int32.
+    The text is the tokens of the global caption, then for every shot the tokens of its caption and M query slots. With
+    a `config.encoder` other than "queries" there are no slots.
+
+    Returns:
+        text_ids_S, slot_S: as in `PlannerExample`.
 
     Raises:
-        ValueError: no shots, no text, more tokens than `config.max_text_tokens`, or a tokenizer too large.
+        ValueError: there are no shots or no text, the text has more than `config.max_text_tokens` tokens, or the
+            tokenizer has more tokens than the planner knows.
     """
     if not shot_captions:
         raise ValueError("a screenplay needs at least one shot")
@@ -58,10 +69,14 @@ def encode_text(
 
 
 def bucket(length: int, lengths: int | Sequence[int]) -> int:
-    """Smallest allowed length that holds `length`: a multiple of `lengths` (int) or one of `lengths` (sequence).
+    """Returns the smallest allowed length that is at least `length`.
+
+    Args:
+        length: the length needed.
+        lengths: an int allows its multiples, a sequence its members.
 
     Raises:
-        ValueError: longer than every allowed length.
+        ValueError: all allowed lengths are too short.
     """
     if isinstance(lengths, int):
         return -(-length // lengths) * lengths
@@ -74,10 +89,17 @@ def bucket(length: int, lengths: int | Sequence[int]) -> int:
 def collate(
     examples: Sequence[PlannerExample], text_lengths: int | Sequence[int] = 32, pose_lengths: int | Sequence[int] = 1
 ) -> dict[str, np.ndarray]:
-    """Right-pads examples of one shot count to the planner's batch; few allowed lengths mean few compiled programs.
+    """Pads examples with one number of shots to the planner's batch. Few allowed lengths mean few compiled programs.
 
-    → text_ids_BS, slot_BS int32, real_BS bool (True on tokens and query slots) and, when the examples have
-    poses, pose_ids_BN int32. Lengths as in `bucket`.
+    Args:
+        examples: the examples.
+        text_lengths, pose_lengths: allowed lengths, as in `bucket`; default multiples of 32 and of 1.
+
+    Returns:
+        text_ids_BS: int32, padded at the end.
+        slot_BS: int32, -1 at padding.
+        real_BS: bool, True at tokens and query slots.
+        pose_ids_BN: int32, padded at the end; only when the examples have poses.
     """
     text_length = bucket(max(len(e.text_ids_S) for e in examples), text_lengths)
     sizes_B = np.asarray([len(e.text_ids_S) for e in examples])

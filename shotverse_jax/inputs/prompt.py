@@ -1,8 +1,10 @@
-"""A screenplay as the text encoder reads it: token ids, and which of them every shot's video tokens may attend to.
+"""A screenplay as the text encoder reads it: token ids, and which of them the video tokens of each shot may see.
 
 The prompt is HoloCine's, `[global caption] … This scene contains K shots. [per shot caption] … [shot cut] …`
-(`screenplay.to_text(play, "holocine")` writes it). Its windows are spans of tokens, first and end (exclusive): one of
-the global caption, one per shot. A marker `[shot cut]` belongs to the shot before it, `[per shot caption]` to shot 1.
+(`screenplay.to_text(play, "holocine")` writes it). Its windows are spans of tokens, (first, end exclusive): one for the
+global caption, and one per shot. A marker `[shot cut]` belongs to the shot before it, `[per shot caption]` to shot 1.
+
+Array axes: B prompts; K windows, one per shot; S text tokens.
 """
 
 import dataclasses
@@ -22,7 +24,7 @@ GLOBAL, PER_SHOT, CUT = "[global caption]", "[per shot caption]", "[shot cut]"
 PAD_NAMES, END_NAMES = ("<pad>",), ("</s>", "<eos>")  # of UMT5's tokenizer and of `inputs/tokenizer.py`
 
 TEXT_BUCKET = 64
-"""Where padding is not attended to, text is padded to multiples of this only."""
+"""Text is padded to a multiple of this, where the model does not look at padding: few lengths, few programs."""
 
 Span = tuple[int, int]
 
@@ -32,10 +34,10 @@ class PromptWindows:
     """A tokenized prompt.
 
     Attributes:
-        ids_S: [S] int32 token ids with the end token, padded to S.
-        length: tokens before the padding, the end token included.
-        global_span: tokens of the global caption, (first, end exclusive); None for a text without shots.
-        shot_spans: tokens of every shot.
+        ids_S: [S] int32 token ids, the end token, then padding.
+        length: number of tokens before the padding, the end token included.
+        global_span: (first, end exclusive) token of the global caption; None for a text without shots.
+        shot_spans: (first, end exclusive) tokens of every shot.
     """
 
     ids_S: np.ndarray
@@ -45,27 +47,37 @@ class PromptWindows:
 
     @property
     def real_S(self) -> np.ndarray:
-        """True at real tokens."""
+        """[S] bool, True at real tokens, False at padding."""
         return np.arange(len(self.ids_S)) < self.length
 
 
 def clean_prompt(text: str) -> str:
-    """Text with its encoding mistakes and HTML entities resolved and single spaces (HoloCine wan_prompter.py)."""
+    """Returns a text with encoding errors repaired, HTML entities resolved and single spaces.
+
+    Source: HoloCine wan_prompter.py.
+    """
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip()
 
 
 def tokenize_screenplay(screenplay: Screenplay, tokenizer: Tokenizer, length: int = 512) -> PromptWindows:
-    """The screenplay's HoloCine prompt, tokenized; raises as `tokenize_prompt`."""
+    """Tokenizes the HoloCine prompt of a screenplay; arguments and errors are those of `tokenize_prompt`."""
     return tokenize_prompt(to_text(screenplay, "holocine"), tokenizer, length, shots=len(screenplay.shots))
 
 
 def tokenize_prompt(text: str, tokenizer: Tokenizer, length: int = 512, shots: int = 0) -> PromptWindows:
-    """Token ids and windows of a HoloCine prompt with captions of `shots` shots; with 0, of a text without markers.
+    """Tokenizes a HoloCine prompt.
 
-    The text is cleaned and then searched for markers: spans and tokens count the same characters. Raises ValueError
-    when the prompt has more than `length` tokens (it is never cut), has not the markers of that many shots, or when a
-    shot has no caption.
+    Args:
+        text: the prompt. It is cleaned (`clean_prompt`) before markers are searched, so that spans and tokens count the
+            same characters.
+        tokenizer: the text encoder's, without truncation and padding of its own.
+        length: length S of the ids; default 512.
+        shots: number of shots with captions in the prompt; 0 (default) for a text without markers.
+
+    Raises:
+        ValueError: the prompt has more than `length` tokens (it is never cut), its markers are not those of that many
+            shots, a shot has no caption, or the tokenizer truncates, pads or lacks special tokens.
     """
     if tokenizer.truncation is not None or tokenizer.padding is not None:
         raise ValueError("the tokenizer truncates or pads by itself; call its no_truncation() and no_padding() first")
@@ -84,15 +96,23 @@ def tokenize_prompt(text: str, tokenizer: Tokenizer, length: int = 512, shots: i
 def window_mask(
     global_span: Span, shot_spans: tuple[Span, ...], length: int, style: Literal["holocine", "clean"]
 ) -> np.ndarray:
-    """[K, S] bool with S = `length`: True where the video tokens of shot k may look at text token s.
+    """Returns which text tokens the video tokens of each shot may see: [K, S] bool, True where shot k sees token s.
 
-    Every shot sees the global caption, its own caption and the padding (zeros after the encoder, the same for all
-    shots). "holocine" reads the ends of the spans as inclusive, as the original does and was trained with: a shot also
-    sees the first token after each of its windows, so every shot sees the token that opens the first shot's window, a
-    shot the one that opens the next shot's, and the last shot the end token; a span (s, s) is a window of one token.
-    "clean" takes the ends as they are: no shot sees another's tokens, and the end token is seen by none. (HoloCine
-    wan_video_holocine.py.)
-    Raises ValueError for windows that are empty, out of order or longer than the text, and for another style.
+    Every shot sees the global caption, its own caption, and the padding (which is zero after the text encoder).
+    Source: HoloCine wan_video_holocine.py.
+
+    Args:
+        global_span: (first, end) token of the global caption.
+        shot_spans: (first, end) tokens of each of the K shots.
+        length: number of text tokens S.
+        style: "holocine" reads the ends of the spans as inclusive, as the original does, and as its weights were
+            trained. A shot then also sees the first token after each of its two windows: every shot sees the first
+            token of shot 1, a shot sees the first token of the next shot, and the last shot sees the end token. A span
+            (s, s) is a window of one token. "clean" reads the ends as exclusive: no shot sees another's tokens, and no
+            shot sees the end token.
+
+    Raises:
+        ValueError: a window is empty, out of order or longer than the text, or the style is unknown.
     """
     if style not in ("holocine", "clean"):
         raise ValueError(f'windows are "holocine" or "clean", got {style!r}')
@@ -106,18 +126,27 @@ def window_mask(
             f"{length} places; got {spans}"
         )
     place_S = np.arange(length)
-
-    def within(span):
-        return (place_S >= span[0]) & (place_S < span[1] + more)
-
-    common_S = within(global_span) | (place_S > edges[-1])
-    return np.stack([common_S | within(span) for span in shot_spans])
+    window_XS = np.stack([(place_S >= first) & (place_S < end + more) for first, end in spans])
+    # The token at the last end is the end token; only the padding after it is seen by all.
+    return window_XS[1:] | window_XS[:1] | (place_S > edges[-1])
 
 
 def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], rows: int) -> dict[str, np.ndarray]:
-    """{ids_BS int32, real_BS bool (not padding), window_BKS bool}, with `rows` windows K each.
+    """Builds the text side of the controller's batch.
 
-    A prompt without shots has the same window in all rows, all of its text. Raises ValueError for more shots than rows.
+    Args:
+        config: the controller.
+        prompts: prompts tokenized to `config.text_length`.
+        rows: number K of windows per prompt. A prompt with fewer shots repeats its last window, and a prompt without
+            shots has all of its text in every window.
+
+    Returns:
+        ids_BS: int32 token ids.
+        real_BS: bool, True at real tokens.
+        window_BKS: bool, True where the video tokens of shot k may see token s.
+
+    Raises:
+        ValueError: a prompt has more shots than `rows`.
     """
     longest = max(prompt.length for prompt in prompts)
     length = config.text_length
@@ -141,7 +170,7 @@ def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], 
 
 
 def _character_spans(text: str, shots: int) -> list[Span]:
-    """(first, end) characters of the global caption and of every shot; they cover a prompt with shots whole."""
+    """(first, end) characters of the global caption and of every shot, which together are the whole prompt."""
     found = [text.count(marker) for marker in (GLOBAL, PER_SHOT, CUT)]
     if found != ([1, 1, shots - 1] if shots else [0, 0, 0]):
         raise ValueError(
@@ -156,7 +185,7 @@ def _character_spans(text: str, shots: int) -> list[Span]:
     cuts = [match.end() for match in re.finditer(re.escape(CUT), text)]
     if not text.startswith(GLOBAL) or (cuts and cuts[0] < start):
         raise ValueError(f"a prompt reads '{GLOBAL} … {PER_SHOT} … {CUT} …', in this order and nothing before it")
-    edges = [0, start, *cuts, len(text)]
+    edges = [0, start, *cuts, len(text)]  # a cut ends after its marker, which so belongs to the shot before it
     spans = list(zip(edges[:-1], edges[1:], strict=True))
     for number, (first, end) in enumerate(spans[1:], 1):
         if not text[first:end].removeprefix(PER_SHOT).removesuffix(CUT).strip():
@@ -165,9 +194,10 @@ def _character_spans(text: str, shots: int) -> list[Span]:
 
 
 def _token_spans(offsets: list[Span], spans: list[Span]) -> list[Span]:
-    """Tokens of every span of characters; a token belongs to the first span that it overlaps."""
+    """(first, end) tokens of every span of characters. A token belongs to the first span that it overlaps."""
     members: list[list[int]] = [[] for _ in spans]
     for token, (first, end) in enumerate(offsets):
+        # Some tokenizers give tokens without characters, first = end; they belong to no span.
         inside = (i for i, (start, stop) in enumerate(spans) if first < stop and end > start and first < end)
         if (i := next(inside, None)) is not None:
             members[i].append(token)

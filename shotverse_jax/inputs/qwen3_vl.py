@@ -1,9 +1,12 @@
-"""What Qwen3-VL sees, made ready on the host: pixels to patches, patches to frames of one length, places of both in the
-text.
+"""Pictures for Qwen3-VL, prepared on the host: pixels → patches → frames of one length, and their places in the text.
 
-A grid is (t, h, w) in patches, as transformers counts: t pairs of frames, h and w multiples of merge_size. An image is
-one pair, itself twice. In the text every pair is a run of its own, h * w / merged_patches image or video tokens long,
-with other tokens between two runs (`<|vision_start|>`, `<|vision_end|>` and, in a video, the time).
+A grid is (t, h, w) in patches, as transformers counts them: t pairs of frames; h and w are multiples of merge_size. An
+image is one pair, which has the image twice. In the text every pair is a run of its own, of h * w / merged_patches
+image or video tokens, with other tokens between two runs (`<|vision_start|>`, `<|vision_end|>` and, in a video, the
+time).
+
+Array axes: B texts; T text tokens (of frames_THWC: frames); F frames; S patches of a frame; N patches of all frames; P
+values of a patch.
 """
 
 import itertools
@@ -17,7 +20,7 @@ from PIL import Image
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLVisionConfig
 
-# Least and most pixels, of all frames together in a video: the processors' settings beside the published weights.
+# Least and most pixels of an image, and of all frames of a video together, as in the settings beside the weights.
 IMAGE_PIXELS = (65_536, 16_777_216)
 VIDEO_PIXELS = (4_096, 25_165_824)
 
@@ -27,10 +30,18 @@ Grid = tuple[int, int, int]
 def fit_size(
     height: int, width: int, factor: int, limits: tuple[int, int], frames: int | None = None
 ) -> tuple[int, int]:
-    """The multiples of `factor` (patch_size * merge_size) nearest to a size, made smaller or larger to the limits.
+    """Returns (height, width) to which a picture is resized: multiples of `factor` near its size, inside the limits.
 
-    frames: how many a video has; None for an image (transformers' smart_resize of Qwen2-VL and of Qwen3-VL videos).
-    Raises ValueError for a side over 200 times the other.
+    Source: transformers' smart_resize of Qwen2-VL (images) and of Qwen3-VL (videos).
+
+    Args:
+        height, width: size of the picture in pixels.
+        factor: patch_size * merge_size.
+        limits: least and most pixels.
+        frames: number of frames of a video; None (default) for an image.
+
+    Raises:
+        ValueError: one side is more than 200 times the other.
     """
     least, most = limits
     if frames is not None and min(height, width) < factor:
@@ -51,13 +62,16 @@ def fit_size(
 
 
 def prepare_image(image_HWC: np.ndarray, config: Qwen3VLVisionConfig, limits=IMAGE_PIXELS) -> tuple[np.ndarray, Grid]:
-    """Rows of patches and grid of one uint8 RGB image, resized (bicubic) to fit the limits."""
+    """Returns the rows of patches [N, P] and the grid of one uint8 RGB image, resized (bicubic) to fit the limits."""
     return _prepare(np.asarray(image_HWC)[None], config, limits, None)
 
 
 def prepare_video(frames_THWC: np.ndarray, config: Qwen3VLVisionConfig, limits=VIDEO_PIXELS) -> tuple[np.ndarray, Grid]:
-    """Rows of patches and grid of uint8 RGB frames, as sampled (the published processor takes 2 per second, 4 to 768
-    of them), resized (bicubic) to fit the limits. An odd last frame is shown twice."""
+    """Returns the rows of patches [N, P] and the grid of uint8 RGB frames, resized (bicubic) to fit the limits.
+
+    The frames are used as they are; the published processor samples 2 per second, 4 to 768 of them. An odd last frame
+    is used twice.
+    """
     return _prepare(np.asarray(frames_THWC), config, limits, len(frames_THWC))
 
 
@@ -75,10 +89,17 @@ def _prepare(frames_THWC, config, limits, frames):
 
 
 def patchify(frames_THWC: np.ndarray, config: Qwen3VLVisionConfig) -> tuple[np.ndarray, Grid]:
-    """Rows [t * h * w, channels * temporal_patch_size * patch_size^2] in merge-block order, and the grid.
+    """Cuts frames into patches. The last frame is repeated up to a multiple of temporal_patch_size.
 
-    The last frame is repeated up to a multiple of temporal_patch_size.
-    Raises ValueError when height or width is not a multiple of patch_size * merge_size.
+    Args:
+        frames_THWC: [T, H, W, channels] float32.
+        config: the vision tower.
+
+    Returns:
+        rows [t * h * w, channels * temporal_patch_size * patch_size²] in the order of merged blocks, and the grid.
+
+    Raises:
+        ValueError: height or width is not a multiple of patch_size * merge_size.
     """
     factor = config.patch_size * config.merge_size
     height, width = frames_THWC.shape[1:3]
@@ -108,11 +129,22 @@ def pack(
     patches: int | None = None,
     frames: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pixels_FSP and size_F2 for the vision tower, from the rows of all images and videos in the order of the text.
+    """Packs the rows of all images and videos, in the order of the text, into the arrays of the vision tower.
 
-    patches: S, frames: F; the longest frame and their number unless given. Give both from a few fixed values, so that
-    the tower is compiled a few times only (and S a multiple of 128 for the splash kernel).
-    Raises ValueError for grids that do not fit the rows, the merging or these numbers.
+    Args:
+        rows_NP: patches of all pictures.
+        grids: grid of every image or video.
+        config: the vision tower.
+        patches: S of the result; None (default) is the longest frame. Choose it from a few fixed values, so that the
+            tower is compiled a few times only; the splash kernel needs multiples of 128.
+        frames: F of the result; None (default) is the number of frames. Choose it from a few values too.
+
+    Returns:
+        pixels_FSP: float32 patches of each frame, padded with zeros.
+        size_F2: int32 height and width of each frame in patches, 0 for padding.
+
+    Raises:
+        ValueError: the grids do not fit the rows or the merging, or do not fit into these numbers.
     """
     size_F2 = _frame_sizes(grids, config)
     lengths = size_F2.prod(axis=1)
@@ -133,7 +165,7 @@ def pack(
 
 
 def _frame_sizes(grids, config) -> np.ndarray:
-    """Height and width in patches of every frame, [F, 2]."""
+    """Height and width of every frame in patches, [F, 2]."""
     grids = np.asarray(grids)
     if grids.ndim != 2 or grids.shape[1] != 3 or not len(grids) or (grids < 1).any():
         raise ValueError(f"grids are (t, h, w) in patches, one for each image or video, got {grids.tolist()}")
@@ -147,8 +179,13 @@ def _frame_sizes(grids, config) -> np.ndarray:
 
 
 class Arrangement(NamedTuple):
-    """positions_3BT: rows T, H, W of M-RoPE. feature_BT: index of the feature that stands at a token, -1 for none.
-    delta_B: what is added to the number of real tokens to get the position of the next one."""
+    """Where pictures are in texts.
+
+    Attributes:
+        positions_3BT: int32 positions of M-RoPE in time, height and width.
+        feature_BT: int32 index of the picture's feature that replaces a token, -1 at text.
+        delta_B: int32; number of real tokens + delta = position of the next token.
+    """
 
     positions_3BT: np.ndarray
     feature_BT: np.ndarray
@@ -162,11 +199,20 @@ def arrange(
     patches: int,
     real_BT: np.ndarray | None = None,
 ) -> Arrangement:
-    """Where the frames of `grids`, in order, stand in the texts and at which positions (Qwen3VLModel.get_rope_index).
+    """Finds the frames' places and positions in texts (transformers' Qwen3VLModel.get_rope_index).
 
-    patches: S of the packed pixels. real_BT: False at padding, which gets position 0. Text counts on by one; a frame's
-    tokens share T, have their row and column on H and W, and the text goes on after the larger of its sides.
-    Raises ValueError when the runs of image and video tokens are not as long or as many as the frames.
+    A text token has the next position on all three axes. The tokens of a frame share one position in time and count
+    their row and column in height and width; the text after it goes on behind the longer of its sides.
+
+    Args:
+        ids_BT: token ids with runs of image or video tokens.
+        grids: grid of every image or video, in the order of the texts.
+        config: the language model.
+        patches: S of the packed pixels.
+        real_BT: bool, False at padding, which gets position 0; None (default) for no padding.
+
+    Raises:
+        ValueError: the runs of image and video tokens are not as many or as long as the frames.
     """
     ids_BT = np.asarray(ids_BT)
     real_BT = np.ones(ids_BT.shape, bool) if real_BT is None else np.asarray(real_BT, bool)
@@ -177,6 +223,7 @@ def arrange(
     for b, (ids, mask) in enumerate(zip(ids_BT, real_BT, strict=True)):
         (real,) = np.nonzero(mask)
         start, at = 0, 0
+        # Runs of one seen token are frames, runs of anything else (-1) are text.
         for token, run in itertools.groupby(np.where(np.isin(ids[real], _seen_tokens(config)), ids[real], -1)):
             count = len(list(run))
             where, at = real[at : at + count], at + count

@@ -1,4 +1,4 @@
-"""The text tokenizer of planners trained from scratch: a byte-level BPE learned from the stage's own captions."""
+"""Text tokenizers: a byte-level BPE learned from captions, for planners trained from scratch, and reading others."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -15,13 +15,13 @@ TYPOGRAPHY = (("[\u2018\u2019]", "'"), ("[\u201c\u201d]", '"'), ("[\u2010-\u2015
 
 
 def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
-    """Learns a byte-level BPE; the same captions in the same order give the same tokenizer.
+    """Learns a byte-level BPE. The same captions in the same order give the same tokenizer.
 
-    Text is NFC, lower case ("Dolly In" = "dolly in"), with plain quotes and dashes and single spaces; digits stand
-    alone; every byte has a token, so nothing is unknown. Ids 0..7 are `SPECIAL_TOKENS`, 0 is padding.
+    Text is brought to NFC, lower case ("Dolly In" = "dolly in"), plain quotes and dashes, and single spaces. Every
+    digit is a token, and every byte has a token, so no text is unknown. Ids 0..7 are `SPECIAL_TOKENS`; 0 is padding.
 
     Raises:
-        ValueError: `vocab_size` too small for the special tokens and the 256 bytes.
+        ValueError: `vocab_size` is too small for the special tokens and the 256 bytes.
     """
     least = len(SPECIAL_TOKENS) + 256
     if vocab_size < least:
@@ -48,7 +48,10 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def stage_captions(sample: Callable, count: int) -> Iterator[str]:
-    """Captions of the first `count` training examples: `sample(seed, "train")` → Example with a `.screenplay`."""
+    """Iterates over the captions of the first `count` training examples.
+
+    `sample(seed, "train")` returns an example with a `.screenplay`.
+    """
     for seed in range(count):
         screenplay = sample(seed, "train").screenplay
         yield screenplay.caption
@@ -56,10 +59,10 @@ def stage_captions(sample: Callable, count: int) -> Iterator[str]:
 
 
 def load_text_tokenizer(path: str | Path) -> Tokenizer:
-    """Reads a `tokenizer.json` (ours or Qwen's). "<pad>" and the like, written in a caption, are plain text to it.
+    """Reads a `tokenizer.json`, ours or Qwen's. "<pad>" and other special tokens in a caption are plain text for it.
 
     Raises:
-        ValueError: no such file.
+        ValueError: the file does not exist.
     """
     if not Path(path).is_file():
         raise ValueError(f"no tokenizer at {path}: expected a tokenizer.json file")
@@ -69,10 +72,14 @@ def load_text_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def pin_tokenizer(path: str | Path, folder: str | Path) -> None:
-    """Notes in the folder of a training run which text tokenizer it reads with, or checks the note that is there.
+    """Writes the SHA-256 of a run's text tokenizer into its folder, or compares it with the one that is there.
 
-    A network trained on other token ids would go on without a word and learn nonsense. A run without a note (its first
-    start, or one from before there were notes) gets one.
+    A network that goes on with other token ids would learn nonsense, without any error. A run without the note gets
+    one: at its first start, or if it is older than these notes.
+
+    Args:
+        path: the tokenizer.json.
+        folder: folder of the training run.
 
     Raises:
         ValueError: the run was started with another tokenizer.

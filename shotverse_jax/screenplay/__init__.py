@@ -1,4 +1,4 @@
-"""Screenplays: what a film should show, shot by shot (`play.py`), and the files they are written in (`text.py`)."""
+"""Screenplays: the content of a film, shot by shot (`play.py`), and the files they are written in (`text.py`)."""
 
 from shotverse_jax.screenplay.play import (
     LATENT_STRIDE,

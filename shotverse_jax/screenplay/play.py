@@ -1,7 +1,7 @@
 """The screenplay as a value, and the exact frames at which its shots change.
 
-Video and latent frames follow Wan's causal VAE: latent 0 is frame 0, latent i >= 1 is frames 4i-3 .. 4i. Totals and
-cuts are therefore snapped to 4t+1, so that every shot owns whole latent frames.
+Video and latent frames follow Wan's causal VAE: latent frame 0 is video frame 0, latent frame i >= 1 is video frames
+4i-3 .. 4i. Totals and cuts are therefore snapped to 4t+1; every shot then owns whole latent frames.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 LATENT_STRIDE = 4
+"""Video frames per latent frame."""
 MAX_SHOTS = 16
 MAX_CAPTION_WORDS = 1_000
 MAX_CAPTION_CHARACTERS = 10_000
@@ -25,10 +26,14 @@ _MARKERS = re.compile(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", r
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One shot: its caption, on one line, and its duration in seconds (None: decided by `Screenplay.layout`).
+    """One shot.
+
+    Attributes:
+        caption: description of the shot; white space becomes single blanks.
+        duration: seconds; None (default) lets `Screenplay.layout` decide.
 
     Raises:
-        ValueError: an empty, overlong or unprintable caption; a duration that is not a positive, finite number.
+        ValueError: the caption is empty, too long or has control characters, or the duration is no positive number.
     """
 
     caption: str
@@ -52,10 +57,10 @@ class Layout:
 
     Attributes:
         num_frames: frames of the film, 4t+1.
-        cuts: first frame of shots 1..K-1, each 4t+1.
+        cuts: first frame of each of the shots 1..K-1, each 4t+1.
         spans: (first frame, end frame exclusive) of every shot.
-        latent_frames: t+1.
-        latent_index_T: [latent_frames] int32 shot of every latent frame.
+        latent_frames: number of latent frames, t+1.
+        latent_index_T: [latent_frames] int32, the shot of every latent frame.
     """
 
     num_frames: int
@@ -65,14 +70,14 @@ class Layout:
     latent_index_T: np.ndarray
 
     def scaled(self, frames: int) -> "Layout":
-        """The layout of the same shots in a film of `frames` frames, snapped to 4t+1.
+        """Returns the layout of the same shots in a film of `frames` frames, snapped to 4t+1.
 
-        Every shot gets 4 frames (the first 5); what is left goes, one latent frame at a time, to the shot that is
-        furthest below its share of this film, so no shot is as much as one latent frame off its share unless its
-        minimum makes it so.
+        Every shot gets 4 frames (the first one 5). The rest is given out one latent frame at a time, each to the shot
+        that is furthest below its share of the film. A shot then differs from its share by less than one latent frame,
+        unless its minimum is larger than its share.
 
         Raises:
-            ValueError: fewer than 4K+1 frames for K shots.
+            ValueError: there are fewer than 4K+1 frames for K shots.
         """
         total, count = snap(frames), len(self.spans)
         _check_room(count, total)
@@ -86,14 +91,19 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Screenplay:
-    """A scene: what is common to all shots, the shots, and the film's timing and size.
+    """One scene of a film.
 
-    `frames` is the total asked for (snapped to 4t+1 by `layout`), None when the durations or the default decide.
-    HoloCine's sentence "This scene contains K shots." is not part of `caption`; it is dropped here and added again
-    where a HoloCine prompt is written.
+    Attributes:
+        caption: description of everything that the shots have in common; "" for none. HoloCine's sentence "This scene
+            contains K shots." is removed from it, and added again where a HoloCine prompt is written.
+        shots: at least one.
+        fps: frames per second; default 16.
+        width, height: size in pixels; default 832 x 480.
+        frames: number of frames, which `layout` snaps to 4t+1; None (default) lets the durations decide.
 
     Raises:
-        ValueError: no shots or too many, captions or numbers out of range, durations that contradict `frames`.
+        ValueError: there are no shots or too many, a caption or number is out of range, or the durations contradict
+            `frames`.
     """
 
     caption: str
@@ -124,15 +134,15 @@ class Screenplay:
         self.layout()  # so that a screenplay that exists can be filmed
 
     def layout(self) -> Layout:
-        """Total frames and cuts.
+        """Returns the number of frames and the cuts.
 
-        Without durations the film has `frames` (default 249, or 81 for one shot) cut into equal parts as HoloCine
-        does. With durations a cut falls where the seconds before it end. Shots without a duration beside timed ones
-        share equally what `frames` leaves; without `frames` they take the mean of the given durations. Every shot
-        keeps at least 4 frames: cuts move, and a total not fixed by `frames` grows, to make room.
+        Without durations the film has `frames` frames (default 249, or 81 for one shot) and equal shots, as in
+        HoloCine. With durations every cut is where the shots before it end. If only some shots have a duration, the
+        others share equally the frames that are left of `frames`; without `frames` each takes the mean of the given
+        durations. Every shot has at least 4 frames: cuts move to make room, and the film grows if `frames` is None.
 
         Raises:
-            ValueError: too few or too many frames, or durations that contradict `frames`.
+            ValueError: there are too few or too many frames, or the durations contradict `frames`.
         """
         count = len(self.shots)
         durations = [shot.duration for shot in self.shots]
@@ -164,21 +174,26 @@ class Screenplay:
                     f"but frames is {self.frames}; remove frames or the durations"
                 )
         filled = [share if seconds is None else seconds for seconds in durations]
+        # Every end is rounded by itself from the exact sum: errors of rounding do not add up over the shots.
         return [round(math.fsum(filled[: i + 1]) * self.fps) for i in range(len(filled))]
 
 
 def snap(frame: int) -> int:
-    """Nearest frame of the form 4t+1; ties go to even t (HoloCine's inference script, Python's rounding)."""
+    """Returns the nearest frame 4t+1; of two equally near ones that with an even t (HoloCine's inference script)."""
     return LATENT_STRIDE * round((frame - 1) / LATENT_STRIDE) + 1
 
 
 def layout_from_cuts(num_frames: int, cuts: Sequence[int] = ()) -> Layout:
-    """Layout of a film whose total and cuts (first frame of shots 1..K-1) are known; all are snapped to 4t+1.
+    """Returns the layout of a film with a known length and known cuts; all are snapped to 4t+1.
 
-    Source: HoloCine's inference script and pipeline (latent index of frame f is (f-1)//4 + 1).
+    Source: HoloCine's inference script and pipeline (the latent index of frame f is (f-1)//4 + 1).
+
+    Args:
+        num_frames: frames of the film.
+        cuts: first frames of shots 1..K-1; none by default.
 
     Raises:
-        ValueError: cuts that leave the film or give a shot no latent frame of its own.
+        ValueError: a cut is outside the film, or a shot has no latent frame of its own.
     """
     bounds = [0, *(snap(cut) for cut in cuts), snap(num_frames)]
     if num_frames < 1:
@@ -197,11 +212,16 @@ def layout_from_cuts(num_frames: int, cuts: Sequence[int] = ()) -> Layout:
 
 
 def _room_for_every_shot(ends: list[int], fixed: bool) -> Layout:
-    """Layout with shots ending at `ends` (snapped), moved as little as gives each 4 frames; `fixed` keeps the total."""
+    """Layout of shots that end at `ends` (snapped), moved as little as possible to give each shot 4 frames.
+
+    With `fixed` the last end stays.
+    """
     count = len(ends)
     ends = list(ends)
     if fixed:
         _check_room(count, ends[-1])
+    # From the left every end is pushed on behind the one before; with a fixed total, from the right they are pushed
+    # back again.
     total, previous = ends[-1], 1
     for i, end in enumerate(ends):
         ends[i] = previous = max(end, previous + LATENT_STRIDE)
@@ -218,7 +238,7 @@ def _check_room(count: int, frames: int) -> None:
 
 
 def count_sentence(count: int) -> str:
-    """The sentence that ends the global caption of a HoloCine prompt."""
+    """Returns the sentence that ends the global caption of a HoloCine prompt."""
     return f"This scene contains {count} shots."
 
 
@@ -226,7 +246,7 @@ def count_sentence(count: int) -> str:
 
 
 def _clean_caption(caption, what: str) -> str:
-    """Caption on one line; refuses what no model could read."""
+    """A caption on one line. Raises ValueError for a caption that no model could read."""
     if not isinstance(caption, str):
         raise ValueError(f"{what} must be text, got {kind_of(caption)}; put it in quotes if it looks like a number")
     words = caption.replace("\ufeff", " ").split()
@@ -259,13 +279,14 @@ def _whole(value, what: str, low: int, high: int) -> int:
 
 
 def kind_of(value) -> str:
-    """What a value is, in words for an error message."""
+    """Returns the kind of a value in words, for an error message."""
     names = {type(None): "nothing", str: "text", bool: "a yes/no value", dict: "a mapping", list: "a list"}
     return names.get(type(value), short(value) if isinstance(value, (int, float)) else f"a {type(value).__name__}")
 
 
 def short(value) -> str:
-    """The value in at most 60 characters; a huge integer has no decimal form in Python."""
+    """Returns a value in at most 60 characters, for an error message."""
+    # Python refuses to print an integer of thousands of digits.
     if isinstance(value, int) and abs(value) >= 10**20:
         return "a huge number"
     text = repr(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"

@@ -1,4 +1,4 @@
-"""Screenplays in writing. Four forms are read and written:
+"""Screenplay files. Four formats are read and written:
 
 - YAML and JSON: `caption` (or `global_caption`), `shots` (a list of strings or of {caption, duration in seconds}), and
   optionally `fps`, `width`, `height`, `frames`.
@@ -32,10 +32,10 @@ _DURATION = re.compile(
 
 
 def read_screenplay(source: str | Path) -> Screenplay:
-    """Reads a screenplay file; "-" is the standard input. The suffix names the format, else the content does.
+    """Reads a screenplay file; "-" is the standard input. The format is that of the suffix, else that of the content.
 
     Raises:
-        ValueError: the file cannot be read, is no text, or holds no valid screenplay; the message names it.
+        ValueError: the file cannot be read, is no text, or has no valid screenplay; the message names the file.
     """
     name = "standard input" if str(source) == "-" else str(source)
     try:
@@ -60,10 +60,14 @@ def read_screenplay(source: str | Path) -> Screenplay:
 
 
 def parse_text(text: str, fmt: str | None = None) -> Screenplay:
-    """Screenplay written in `text`; `fmt` is one of "yaml", "json", "text", "holocine", None to tell by the content.
+    """Reads a screenplay from a text.
+
+    Args:
+        text: the screenplay.
+        fmt: "yaml", "json", "text" or "holocine"; None (default) recognises the format by the content.
 
     Raises:
-        ValueError: `text` is no valid screenplay in that format.
+        ValueError: the text is no valid screenplay in that format, or the format is unknown.
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
@@ -129,7 +133,7 @@ def _parse_shot_paragraph(paragraph: str) -> Shot:
 
 
 def _numbered(entries: Sequence, make) -> tuple[Shot, ...]:
-    """make(entry) for every shot, its errors saying which shot; a surplus of shots is left for Screenplay to refuse."""
+    """make(entry) for every shot; errors name the shot. Too many shots are refused later, by `Screenplay`."""
     shots = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -140,9 +144,10 @@ def _numbered(entries: Sequence, make) -> tuple[Shot, ...]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, of which YAML would keep the last."""
+    """SafeLoader that refuses a key given twice; YAML itself keeps the last value without a word."""
 
     def construct_mapping(self, node, deep=False):
+        """Checks the keys, then reads the mapping."""
         _unique([(self.construct_object(key, deep=True), None) for key, _ in node.value])
         return super().construct_mapping(node, deep)
 
@@ -160,7 +165,7 @@ def _unique(pairs: list[tuple]) -> dict:
 
 
 def _load(text: str, fmt: str):
-    """The plain value a YAML or JSON document holds."""
+    """The plain value in a YAML or JSON document."""
     try:
         if fmt == "json":
             return json.loads(text, object_pairs_hook=_unique)
@@ -217,10 +222,10 @@ def _check_keys(value, what: str, known: tuple[str, ...]):
 
 
 def write_screenplay(screenplay: Screenplay, path: str | Path) -> None:
-    """Writes a screenplay in the format its suffix names: .yaml, .yml, .json, .txt, .holocine, .holocine.txt.
+    """Writes a screenplay in the format of the suffix: .yaml, .yml, .json, .txt, .holocine or .holocine.txt.
 
     Raises:
-        ValueError: an unknown suffix, a format that cannot hold the screenplay, or a path that cannot be written.
+        ValueError: the suffix is unknown, the format cannot hold the screenplay, or the file cannot be written.
     """
     path = Path(path)
     if path.name.lower().endswith(".holocine.txt"):
@@ -237,14 +242,16 @@ def write_screenplay(screenplay: Screenplay, path: str | Path) -> None:
 
 
 def to_text(screenplay: Screenplay, fmt: str) -> str:
-    """The screenplay as `fmt` ("yaml", "json", "text", "holocine"); `parse_text(result, fmt)` gives it back.
+    """Returns a screenplay as a text that `parse_text(text, fmt)` reads.
 
-    A HoloCine prompt holds captions only: durations, fps and size do not survive it (HoloCine takes cuts beside the
-    prompt).
+    Args:
+        screenplay: the screenplay.
+        fmt: "yaml", "json", "text" or "holocine". A HoloCine prompt has captions only: durations, fps and size are
+            lost (HoloCine takes cuts beside the prompt).
 
     Raises:
-        ValueError: an unknown format, or "text" for a screenplay it cannot hold (other fps, size or total than the
-            defaults, no global caption, a caption that opens like a duration).
+        ValueError: the format is unknown; or it is "text", which cannot hold an fps, a size or a total other than the
+            defaults, an empty global caption, or a caption that begins like a duration.
     """
     if _known_format(fmt) == "holocine":
         return _to_holocine(screenplay)
@@ -276,12 +283,12 @@ def _marker(seconds: float | None) -> str:
 
 
 def _plain(number: float) -> float | int:
-    """A whole number without its ".0", for files people read."""
+    """A whole number without its ".0", for files that people read."""
     return int(number) if number == int(number) else number
 
 
 def _to_mapping(screenplay: Screenplay) -> dict:
-    """What YAML and JSON hold: settings that have their default value are left out."""
+    """The mapping in YAML and JSON files; settings with their default value are left out."""
     shots = [
         shot.caption if shot.duration is None else {"caption": shot.caption, "duration": _plain(shot.duration)}
         for shot in screenplay.shots
