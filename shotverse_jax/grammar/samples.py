@@ -25,6 +25,7 @@ MOVE_RATIO = {"static": 0.10, "one move": 0.52, "two at once": 0.16, "in a row":
 _THREE_IN_A_ROW = 0.05 / MOVE_RATIO["in a row"]
 
 _SPLITS = {"train": 0, "test": 1}
+_PATTERNS = ("progression", "reverse", "coverage", "coverage", "walk")  # the first two need several shots
 _SINGLE = (
     ("yaw left", 9), ("yaw right", 9), ("pitch up", 7), ("pitch down", 7), ("roll left", 5), ("roll right", 5),
     ("move left", 8), ("move right", 8), ("move forward", 13), ("move backward", 11), ("move up", 7), ("move down", 7),
@@ -79,10 +80,7 @@ def sample_example(
     rng = np.random.default_rng([seed, _SPLITS[split], num_shots or 0])
     patterns = captions.TRAIN if split == "train" else captions.HELD_OUT
     count = num_shots or int(rng.choice(list(SHOT_RATIO), p=list(SHOT_RATIO.values())))
-    pattern = _pick(
-        rng,
-        ("progression", "reverse", "coverage", "coverage", "walk") if count > 1 else ("coverage", "coverage", "walk"),
-    )
+    pattern = _pick(rng, _PATTERNS if count > 1 else _PATTERNS[2:])
     subjects, scene_seed = _subjects(rng, pattern)
     framings = _framings(rng, pattern, count)
     frames = _frame_counts(rng, pattern, count)
