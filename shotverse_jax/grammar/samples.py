@@ -82,8 +82,7 @@ def sample_example(
     count = num_shots or int(rng.choice(list(SHOT_RATIO), p=list(SHOT_RATIO.values())))
     pattern = _pick(rng, _PATTERNS if count > 1 else _PATTERNS[2:])
     subjects, scene_seed = _subjects(rng, pattern)
-    framings = _framings(rng, pattern, count)
-    frames = _frame_counts(rng, pattern, count)
+    framings, frames = _framings(rng, pattern, count), _frame_counts(rng, pattern, count)
     words = [captions.words_for(rng, s.kind, s.description(), s.action) for s in subjects]
 
     poses, texts = [], []
