@@ -22,8 +22,8 @@ import numpy as np
 
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.conversion import wan_dit
-from shotverse_jax.fit import flops
 from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.train import flops
 
 Programs = dict[str, Callable[[], object]]
 

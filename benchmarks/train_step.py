@@ -27,19 +27,18 @@ from shotverse_jax.config import (
     from_dict,
 )
 from shotverse_jax.configs.controller import pod
-from shotverse_jax.fit import flops
-from shotverse_jax.fit.outline import latents
 from shotverse_jax.fit.program import Memory
-from shotverse_jax.launch.peak import peak
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train import flops
+from shotverse_jax.train.accelerators import peak
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step
-from shotverse_jax.train.tasks.controller import adapt, make_loss
+from shotverse_jax.train.tasks.controller import adapt, latents, make_loss
 from shotverse_jax.weights import init
 
 SMALL = {"layers": 2, "hidden": 128, "heads": 4, "mlp": 256, "text": 64, "text_size": 64, "frames": 17}
@@ -50,9 +49,8 @@ SHOTS = 4
 def configs(args) -> tuple[ControllerConfig, ControllerTrainConfig]:
     """Returns the pod's model and run, with the sizes asked for."""
     values = pod.get_config().to_dict()
-    config, kernel = from_dict(ControllerConfig, values["model"]), kernels_on(jax.default_backend())[0]
-    known = {field.name for field in dataclasses.fields(ControllerTrainConfig)}
-    run = from_dict(ControllerTrainConfig, {name: value for name, value in values.items() if name in known})
+    run, kernel = from_dict(ControllerTrainConfig, values), kernels_on(jax.default_backend())[0]
+    config = run.model
     sizes = {"num_layers": args.layers, "hidden_size": args.hidden, "num_heads": args.heads, "mlp_size": args.mlp}
     config = dataclasses.replace(
         config,

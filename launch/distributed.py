@@ -1,35 +1,40 @@
-"""One program on many hosts: every launcher tells its processes in its own way who they are."""
+"""One program on many hosts: how a process finds the others of its job."""
 
 import os
 
 import jax
 from absl import flags
 
-DISTRIBUTED = flags.DEFINE_bool("distributed", None, "one of several processes (default: as the environment says)")
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", None, "this is one of several processes (default: decided by the environment)"
+)
 
 
 def join(wanted: bool | None = None) -> None:
-    """Makes this process one of its job's, where it is one of several; before anything runs on a device.
+    """Connects this process with the others of its job, if there are any. Call it before anything runs on a device.
 
-    Known by their environment are the tasks of a SLURM step, the pods of a GKE TPU slice, and whatever sets
-    JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID, as `launch/gke/gpu.yaml` does. A TPU VM
-    says nothing in its environment: there `wanted` is True. False: this process is alone, whatever surrounds it.
+    The environment shows the tasks of a SLURM step, the pods of a GKE TPU slice, and every job that sets
+    JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID, as `launch/gke/gpu.yaml` does.
+
+    Args:
+        wanted: True on TPU VMs, whose environment shows nothing; False runs this process alone; None lets the
+            environment decide.
 
     Raises:
-        ValueError: a coordinator without the number of processes or of this one, or `wanted` where jax finds no job.
+        ValueError: a coordinator without the number of processes or of this one, or `wanted` where JAX finds no job.
     """
-    told = os.environ
-    if "JAX_COORDINATOR_ADDRESS" in told:
-        numbers = told.get("JAX_NUM_PROCESSES", ""), told.get("JAX_PROCESS_ID", "")
+    environment = os.environ
+    if "JAX_COORDINATOR_ADDRESS" in environment:
+        numbers = environment.get("JAX_NUM_PROCESSES", ""), environment.get("JAX_PROCESS_ID", "")
         if not all(number.isdecimal() for number in numbers):
             raise ValueError(
                 "JAX_COORDINATOR_ADDRESS is set, so JAX_NUM_PROCESSES and JAX_PROCESS_ID must be numbers; "
                 f"they are {numbers[0]!r} and {numbers[1]!r}"
             )
         found, options = True, {"num_processes": int(numbers[0]), "process_id": int(numbers[1])}
-    elif "SLURM_STEP_NODELIST" in told:
-        found, options = int(told["SLURM_NTASKS"]) > 1, {}
+    elif "SLURM_STEP_NODELIST" in environment:
+        found, options = int(environment["SLURM_NTASKS"]) > 1, {}
     else:
-        found, options = "," in told.get("TPU_WORKER_HOSTNAMES", ""), {}
+        found, options = "," in environment.get("TPU_WORKER_HOSTNAMES", ""), {}
     if found if wanted is None else wanted:
         jax.distributed.initialize(**options)

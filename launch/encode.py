@@ -67,7 +67,7 @@ def main(_):
 
 
 def _place() -> tuple[int, int]:
-    """(process, processes), as told or else as JAX counts them."""
+    """(process, processes) from the flags, or else as JAX counts them."""
     if PROCESS.value is not None and PROCESSES.value is not None:
         return PROCESS.value, PROCESSES.value
     distributed.join(distributed.DISTRIBUTED.value)
@@ -80,7 +80,7 @@ def _place() -> tuple[int, int]:
 
 
 def _source() -> tuple[Sequence[Record], dict]:
-    """Where records come from, and the settings that decide about them."""
+    """The source of records, and the settings that decide what they are."""
     if SOURCE.value and VIDEOS.value:
         raise ValueError("--source and --videos are two sources; give one")
     if NO_VIDEO.value and (VAE.value or not SOURCE.value):
@@ -100,7 +100,7 @@ def _source() -> tuple[Sequence[Record], dict]:
 
 
 def _summary(written: Written) -> str:
-    """What this process's shards hold, the reasons for what they lack, and what was changed how often."""
+    """A sentence: the number of records of this process, why others are missing, and what was changed how often."""
     words = [f"this process's shards are there, {written.records} records"]
     if written.skipped:
         words.append(f"{len(written.skipped)} skipped, as {SKIPPED} says; the first: {written.skipped[0]['reason']}")

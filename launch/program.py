@@ -11,9 +11,9 @@ from shotverse_jax.cli import refuse
 
 
 def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
-    """The main function of a program; an input error (ValueError, OSError), wherever it comes up, is no crash of it.
+    """The main function of a program, with input errors (ValueError, OSError) as one sentence and exit code 2.
 
-    Much of the input is looked at while a run is under way: data is read then, and a batch split into parts.
+    They can come at any time: much of the input is only read while a run is under way.
     """
 
     @functools.wraps(main)
@@ -27,7 +27,7 @@ def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[
 
 
 def start(main: Callable[[Sequence[str]], int | None], *required: str) -> None:
-    """Runs a program and exits with its code. required: the flags that must be given."""
+    """Runs a program and exits with its code; `required` are the flags that must be given."""
     flags.mark_flags_as_required(required)
     jax.config.config_with_absl()
     app.run(main, flags_parser=_parse)

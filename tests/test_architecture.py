@@ -26,18 +26,19 @@ ALLOWED = {
     "flow": "",
     "lora": "config nn",
     "parallel": "config nn",
-    "models": "camera config flow nn",
+    "models": "camera config nn",
     "inputs": "camera config files screenplay",
     "weights": "config files inputs lora models parallel",
     "conversion": "camera config files inputs models nn parallel weights",
     "data": "camera config files grammar inputs models screenplay stage views weights",
     "infer": "camera config flow inputs models parallel screenplay stage weights",
     "evaluation": "camera config data infer inputs models screenplay stage weights",
-    "train": "camera config conversion data files grammar inputs lora models parallel weights",
-    "fit": "camera config models nn parallel train weights",
+    "train": "camera config conversion data files flow grammar infer inputs lora models parallel screenplay views"
+    " weights",
+    "fit": "config nn parallel train",
     "cli": "camera conversion evaluation files fit grammar infer screenplay stage views",
     "configs": "config",
-    "launch": "camera cli config data fit infer inputs lora models parallel screenplay train views weights",
+    "launch": "cli config data train",
 }
 
 TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")

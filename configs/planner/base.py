@@ -9,11 +9,6 @@ from shotverse_jax.config import PLANNERS, PlannerTrainConfig
 
 def get_config(preset: str = "planner_small", model: dict | None = None, **training) -> ConfigDict:
     """Returns the config of a preset of `PLANNERS`, with changes to its model and its training values."""
-    config = ConfigDict(dataclasses.asdict(PlannerTrainConfig()), convert_dict=True)
-    config.update(training)
-    config.model = ConfigDict(dataclasses.asdict(PLANNERS[preset]()), convert_dict=True)
-    config.model.update(model or {})
-    config.task = "planner"
-    # Folder of the pre-trained language model, or a planner to go on from; empty: start from random weights.
-    config.base_weights = ""
+    config = ConfigDict(dataclasses.asdict(PlannerTrainConfig(model=PLANNERS[preset]())), convert_dict=True)
+    config.update(training | {"model": model or {}})
     return config

@@ -4,7 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from shotverse_jax.config import PoseNetConfig, PoseNetTrainConfig
+from shotverse_jax.config import PoseNetTrainConfig
 
 
 def get_config():
@@ -13,6 +13,4 @@ def get_config():
     config.update(
         steps=4500, batch=8, lr=1.5e-3, warmup=100, final_lr=0.02, ema=0.998, weight_decay=0.02, eval_batches=16
     )
-    config.model = ConfigDict(dataclasses.asdict(PoseNetConfig()), convert_dict=True)
-    config.task = "pose_net"
     return config

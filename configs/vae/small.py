@@ -27,12 +27,6 @@ RECIPE = dict(
 
 def get_config(preset: str = "vae_small", model: dict | None = None, **training) -> ConfigDict:
     """Returns the config of a preset of `VAES`, with changes to its model and its training values."""
-    config = ConfigDict(dataclasses.asdict(VAETrainConfig()), convert_dict=True)
-    config.update(RECIPE | training)
-    config.model = ConfigDict(dataclasses.asdict(VAES[preset]()), convert_dict=True)
-    config.model.update(model or {})
-    config.task = "vae"
-    config.base_weights = ""  # a VAE to begin with, by folder or name
-    config.data = ""  # folder of recorded films; empty: clips of the stage, rendered as they are needed
-    config.test_data = ""  # the same, held out
+    config = ConfigDict(dataclasses.asdict(VAETrainConfig(model=VAES[preset]())), convert_dict=True)
+    config.update(RECIPE | training | {"model": model or {}})
     return config

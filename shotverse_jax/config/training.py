@@ -1,22 +1,49 @@
-"""Training runs: the values that every run has, and those of each network's."""
+"""Training runs: the values that every run has, and those of each network's run.
+
+A training config decides all of a run: the network (`model`), its data, the weights to begin with, and how it learns.
+`task` names its row in `train/tasks/`. `run.json` in the folder of a run is such a config.
+"""
 
 import dataclasses
 from typing import Literal
 
+from shotverse_jax.config.controller import ControllerConfig, WanVAEConfig
+from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, MeshConfig
+from shotverse_jax.config.planner import PlannerConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Values that every training run has.
 
-    optimizer: "muon" orthogonalises the updates of the layers' kernels and scales them as AdamW's, at the same lr; all
-    else takes AdamW. lr is the peak of a linear warmup and a cosine down to `final_lr` of it; weight_decay acts on
-    matrices only; ema is the decay of the averaged parameters that evaluation and export use (0: no average).
-    Checkpoints come each `checkpoint_every` steps or `checkpoint_minutes`. max_bad_steps non-finite steps in a row end
-    the run. accumulate: so many parts of a batch are taken one after the other and their gradients averaged, where a
-    batch does not fit into memory. preview_every: after so many steps a planner's or a controller's run plans or films
-    the screenplay `preview` (empty: `examples/last_train.yaml`, which ships) with its averaged parameters (0: never).
+    Attributes:
+        steps: number of updates of the whole run.
+        batch: samples of one step on all devices together.
+        accumulate: number of parts that a batch is computed in, one after the other, where it does not fit into memory;
+            their gradients are averaged.
+        optimizer: "adamw", or "muon", which orthogonalises the updates of the layers' kernels and scales them to the
+            size of AdamW's updates at the same lr; all other parameters use AdamW.
+        lr: the peak learning rate, reached after the warmup.
+        warmup: steps in which the learning rate rises linearly from 0 to `lr`.
+        final_lr: share of `lr` that a cosine falls to at the last step.
+        betas: decay of Adam's averages of the gradient and of its square.
+        weight_decay: AdamW's weight decay; it acts on matrices only.
+        clip: the largest global norm of a gradient; larger ones are scaled down to it.
+        ema: decay of the averaged parameters that evaluation and export use; 0 keeps no average.
+        seed: of the initial parameters, the order of the data and all noise.
+        workers: processes that prepare batches; 0 uses one thread of the training process.
+        log_every: steps between two lines of metrics.
+        eval_every: steps between two evaluations on held-out data.
+        eval_batches: number of held-out batches of an evaluation.
+        checkpoint_every: steps between two checkpoints.
+        checkpoint_minutes: the longest time between two checkpoints of a run with one process.
+        max_bad_steps: a run ends with an error after this number of non-finite steps in a row.
+        preview_every: steps between two previews: a planner plans the screenplay `preview` with its averaged
+            parameters, a controller films it; 0 makes none.
+        preview: file of a screenplay; "" is `examples/last_train.yaml`, which ships.
+        mesh: how the devices are arranged.
+        execution: how the network runs.
     """
 
     steps: int = 20000
@@ -46,16 +73,30 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PlannerTrainConfig(TrainConfig):
-    """A planner's run: shot_weights and text_lengths have one entry per shot count (text_lengths: padded length).
+    """A planner's run (ShotVerse §3.1, §5.1).
 
-    The first `single_shot_steps` steps see single shots only. path_weight is that of `train/path_probe.py` (0: no
-    probe). bpe_examples: screenplays whose captions the text tokenizer is learned from. data, test_data: recorded
-    scenes (`launch/encode.py`), or a table or folder of scenes or DataDoP's as that takes them, in place of the stage;
-    they come as often as they are, whatever shot_weights says. move_weights: how often a shot of the
-    stage stands still, moves once, in two ways at once, in two or three moves in a row; even_angles: how often it looks
-    from low, eye level or high alike (`grammar/samples.py`).
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        base_weights: folder of the pre-trained language model; or a whole planner to continue from, by folder or
+            shipped name, whose pose tokens may have another form (`model.tokens`); "" begins with random weights.
+        data: recorded scenes (`launch/encode.py`), or a table or folder of scenes, or DataDoP's folder, as
+            `launch/encode.py` reads them; "" writes scenes of the stage as they are needed. The shot counts of recorded
+            scenes are used as they come, and `shot_weights` is ignored.
+        test_data: the same for held-out scenes; data and test_data are given together.
+        path_weight: weight of the path probe (`train/path_probe.py`) in the loss; 0 trains without it.
+        single_shot_steps: number of first steps that see single shots only.
+        shot_weights: how often films of 1, 2, … shots come, one number for each shot count.
+        text_lengths: length in tokens that captions of 1, 2, … shots are padded to, one number for each shot count.
+        move_weights: how often a shot of the stage stands still, moves once, in two ways at the same time, in two or
+            three moves one after the other (`grammar/samples.py`).
+        even_angles: how often a shot of the stage looks from low, eye level or high with equal chances.
+        bpe_examples: number of screenplays whose captions the text tokenizer is learned from.
     """
 
+    task: Literal["planner"] = "planner"
+    model: PlannerConfig = PlannerConfig()
+    base_weights: str = ""
     data: str = ""
     test_data: str = ""
     path_weight: float = 0.0
@@ -69,13 +110,30 @@ class PlannerTrainConfig(TrainConfig):
 
 @dataclasses.dataclass(frozen=True)
 class VAETrainConfig(TrainConfig):
-    """A video VAE's run: crops of `frames` x `height` x `width` of films; L1 and `kl_weight` times KL divergence.
+    """A video VAE's run: L1 and `kl_weight` times the KL divergence on crops of films.
 
-    color_weight: of a term that makes a latent's first three channels the mean colour (YCbCr) of its pixels, and keeps
-    that colour in what is decoded, so that a network which films latents tells colours apart; 0 (Wan's VAE): none.
-    part: "decoder" keeps the encoder, and so all latents that were made with it, and trains the other half.
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        base_weights: a VAE to begin with, by folder or shipped name; "" begins with random weights.
+        data: folder of recorded films (`launch/encode.py`); "" renders clips of the stage as they are needed.
+        test_data: the same for held-out films.
+        part: "whole" trains encoder and decoder; "decoder" keeps the encoder, and so all latents that were made with
+            it, and trains the other half.
+        frames: length of a crop.
+        height: height of a crop in pixels.
+        width: width of a crop in pixels.
+        kl_weight: weight of the KL divergence, in nats per latent.
+        color_weight: weight of a term that makes a latent's first three channels the mean colour (YCbCr) of its pixels
+            and keeps that colour in the decoded video, so that a network which films latents tells colours apart;
+            0 (Wan's VAE) trains without it.
     """
 
+    task: Literal["vae"] = "vae"
+    model: WanVAEConfig = WanVAEConfig()
+    base_weights: str = ""
+    data: str = ""
+    test_data: str = ""
     part: Literal["whole", "decoder"] = "whole"
     frames: int = 9
     height: int = 64
@@ -88,10 +146,21 @@ class VAETrainConfig(TrainConfig):
 class PoseNetTrainConfig(TrainConfig):
     """A pose estimator's run: `batch` films a step, all latent frames of each.
 
-    data, test_data: folders of recorded films (`launch/encode.py`). blur, noise, tint: how much frames are worn, so
-    that generated ones are no surprise (`train/tasks/pose_net.py`).
+    Generated frames are less clean than the stage's. To be ready for them, training frames are worn
+    (`train/tasks/pose_net.py`).
+
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        data: folder of recorded films (`launch/encode.py`).
+        test_data: the same for held-out films.
+        blur: the largest number of passes of a 3x3 binomial filter over a frame.
+        noise: the largest standard deviation of the grain that is added to a frame; its values are in [-1, 1].
+        tint: the largest change of gain and of offset of a colour channel.
     """
 
+    task: Literal["pose_net"] = "pose_net"
+    model: PoseNetConfig = PoseNetConfig()
     data: str = ""
     test_data: str = ""
     blur: int = 2
@@ -103,17 +172,30 @@ class PoseNetTrainConfig(TrainConfig):
 class ControllerTrainConfig(TrainConfig):
     """A controller's run (ShotVerse §5.1): which parameters learn, at which noise.
 
-    expert: "base" trains the whole network without camera and with Wan's 3D RoPE, and the text encoder, at all noise
-    levels; "high" camera encoders and LoRA at sigma >= boundary; "low" LoRA below it. data, test_data: folders of
-    encoded films (`launch/encode.py`). text_dropout: share of samples whose prompt is dropped, for guidance.
-    max_shots: the most that a film has; its prompt gets so many windows. loss_weight: of each noise level in the loss,
-    none (the paper's Eq. 5) or DiffSynth's. subject_weight: how much a latent that shows nothing but a subject counts
-    in the loss, where one without counts 1 (Eq. 5: all 1); the films must say where subjects are, as the stage's do.
-    preview_weights: folder of the base model that previews of an expert have at the other's noise levels; empty: the
-    one that it starts from.
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        expert: "base" trains the whole network without camera and with Wan's 3D RoPE, and the text encoder, at all
+            noise levels; "high" trains camera encoders and LoRA at sigma >= boundary; "low" trains LoRA below it.
+        base_weights: for "high" and "low", the base model they adapt, by folder or shipped name, or an expert to
+            continue from.
+        text_tokenizer: for "base", folder or shipped name of the text tokenizer that its text encoder reads with.
+        data: folder of encoded films (`launch/encode.py`).
+        test_data: the same for held-out films.
+        text_dropout: share of samples whose prompt is dropped, for guidance.
+        max_shots: the largest number of shots of a film; its prompt gets this number of windows.
+        loss_weight: weight of each noise level in the loss: "uniform" (the paper's Eq. 5) or "diffsynth".
+        subject_weight: weight in the loss of a latent that shows nothing but a subject, where one without a subject
+            has weight 1 (Eq. 5: all 1). Any other value needs films that say where subjects are, as the stage's do.
+        preview_weights: folder of the base model that an expert's previews use at the other expert's noise levels; ""
+            uses the one that the run started from.
     """
 
+    task: Literal["controller"] = "controller"
+    model: ControllerConfig = ControllerConfig()
     expert: Literal["base", "high", "low"] = dataclasses.field(default="high", metadata={"was": "stage"})
+    base_weights: str = ""
+    text_tokenizer: str = "planner_small"
     data: str = ""
     test_data: str = ""
     text_dropout: float = 0.1

@@ -1,4 +1,4 @@
-"""A training config from its file and the changes on a command line, read as `launch.train` reads them."""
+"""Training configs from a file and changes on a command line, read in the same way as by `launch.train`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +8,10 @@ from ml_collections import config_flags
 
 
 def read(path: str, overrides: Sequence[str] = ()) -> dict:
-    """Values of a config file with changes such as "--config.batch=8".
+    """The values of a config file with changes such as "--config.batch=8".
 
     Raises:
-        ValueError: there is no such file, or it has no value of that name or type.
+        ValueError: the file does not exist, or a change names an unknown value or has the wrong type.
     """
     if not Path(path).is_file():
         raise ValueError(f"there is no config file {path}")

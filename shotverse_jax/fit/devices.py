@@ -1,41 +1,23 @@
-"""Accelerators by name, and the devices of a cluster that is not there: those of a TPU slice, or a CPU's made many."""
+"""The devices of a cluster that is not there: those of a TPU slice, or one CPU divided into many devices."""
 
-import dataclasses
 import importlib.util
 import os
 
 import jax
 from jax.experimental import topologies
 
-
-@dataclasses.dataclass(frozen=True)
-class Accelerator:
-    """memory: GiB that a program can have; peak: 10^12 dense bfloat16 operations a second, without sparsity."""
-
-    memory: float
-    peak: float
-    tpu: bool = False
-
-
-# Memory of a GPU: 0.92 of what nvidia-smi shows, as the files in launch/ set XLA_PYTHON_CLIENT_MEM_FRACTION; of a TPU
-# chip: the limit of its compiler. Peaks are those of the vendors' data sheets.
-ACCELERATORS = {
-    "a100": Accelerator(73.6, 312),
-    "h100": Accelerator(73.2, 989),
-    "h200": Accelerator(129.1, 989),
-    "h20": Accelerator(87.9, 148),
-    "b200": Accelerator(164.7, 2250),
-    "v5e": Accelerator(15.75, 197, tpu=True),
-    "v5p": Accelerator(95.74, 459, tpu=True),
-    "v6e": Accelerator(31.25, 918, tpu=True),
-}
+from shotverse_jax.train.accelerators import ACCELERATORS, Accelerator
 
 
 def accelerator(topology: str, name: str | None) -> Accelerator:
-    """What the devices of a topology are: its own kind for "v5p:4x4x4", the one called `name` for "cpu:96".
+    """The kind of the devices of a topology.
+
+    Args:
+        topology: kind and shape, such as "v5p:4x4x4", or "cpu:96" for 96 devices of this machine's CPU.
+        name: the accelerator that the devices of a CPU stand for; a TPU topology names its own.
 
     Raises:
-        ValueError: a kind that is not known, a CPU without `name`, or a TPU with another.
+        ValueError: an unknown kind, a CPU without `name`, or a TPU with the name of another kind.
     """
     kind, colon, shape = topology.partition(":")
     if not (colon and shape) or (kind != "cpu" and not _tpu(kind)):
@@ -54,12 +36,12 @@ def _tpu(kind: str) -> bool:
 
 
 def devices(topology: str) -> list[jax.Device]:
-    """The devices of a topology, to compile for and nothing else.
+    """The devices of a topology. Programs can be compiled for them, but not run.
 
-    Call it before anything else runs on a device: it leaves the process with a CPU alone.
+    Call it before anything else runs on a device: afterwards the process uses its CPU only.
 
     Raises:
-        ValueError: a CPU that has another number of devices already; libtpu is missing, in use or knows no such slice.
+        ValueError: the CPU already has another number of devices; libtpu is missing, in use or knows no such slice.
     """
     kind, _, shape = topology.partition(":")
     jax.config.update("jax_platforms", "cpu")

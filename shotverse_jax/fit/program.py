@@ -1,4 +1,4 @@
-"""What a compiled program tells of itself: the memory it needs, and the data that its devices exchange."""
+"""Facts of a compiled program: the memory that it needs, and the data that its devices exchange."""
 
 import dataclasses
 import re
@@ -20,7 +20,12 @@ _ARRAY = re.compile(r"(?:pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """count: how often it runs in one run of the program. size: bytes of what one device has from it, all times."""
+    """One kind of exchange between devices.
+
+    Attributes:
+        count: how often it happens in one run of the program.
+        size: bytes that one device receives from all of them.
+    """
 
     count: int
     size: int
@@ -28,9 +33,14 @@ class Collective:
 
 @dataclasses.dataclass
 class _Computation:
-    """collectives: (kind, bytes, channel or None). calls: names. loops: (condition, body, rounds where they are said).
+    """One computation of an HLO module.
 
-    limits: the whole numbers in it; less: whether it compares by "less than". With one number that is a loop's end.
+    Attributes:
+        collectives: (kind, bytes, channel or None) of each exchange in it.
+        calls: names of the computations that it calls.
+        loops: (condition, body, rounds) of each loop in it; rounds is None where the text does not say it.
+        limits: the integer constants in it.
+        less: whether it compares by "less than". In a loop's condition, `less` with one limit gives the rounds.
     """
 
     collectives: list[tuple[str, int, str | None]] = dataclasses.field(default_factory=list)
@@ -41,11 +51,11 @@ class _Computation:
 
 
 def collectives(text: str) -> dict[str, Collective]:
-    """Collectives of a compiled program by kind, from its HLO text; those in a loop as often as it goes round.
+    """The collectives of a compiled program by kind, from its HLO text; those in a loop count once for each round.
 
-    Rounds are what the compiler says of a loop, or else the number that its counter is compared with (TPU). A loop
-    without either counts once, and of a condition all branches do. What a compiler spreads over several fusions of one
-    channel is one collective (TPU).
+    The rounds of a loop are what the compiler writes beside it, or else the number that its counter is compared with
+    (TPU); a loop without either counts once. All branches of a condition count. Collectives of several fusions that
+    share a channel are one (TPU).
     """
     found, entry = _computations(text)
     counts, sizes = defaultdict(int), defaultdict(int)
@@ -69,7 +79,7 @@ def collectives(text: str) -> dict[str, Collective]:
 
 
 def _computations(text: str) -> tuple[dict[str, _Computation], str]:
-    """(every computation by its name, the name of the entry)."""
+    """(computations by name, the name of the entry)."""
     found, entry, here = defaultdict(_Computation), None, _Computation()
     for line in text.splitlines():
         if header := _COMPUTATION.match(line):
@@ -83,7 +93,7 @@ def _computations(text: str) -> tuple[dict[str, _Computation], str]:
             condition, trips = _CONDITION.search(line), _TRIPS.search(line)
             here.loops.append((condition[1] if condition else "", body[1], int(trips[1]) if trips else None))
         branches = _BRANCHES.search(line)
-        # What reduces the elements of an all-reduce is called too, and holds no collective.
+        # The function that reduces the elements of an all-reduce is in `calls` too; it holds no collective.
         here.calls += _CALLED.findall(line) + ([n.strip(" %") for n in branches[1].split(",")] if branches else [])
         here.limits += map(int, _LIMIT.findall(line))
         here.less |= "direction=LT" in line
@@ -93,7 +103,7 @@ def _computations(text: str) -> tuple[dict[str, _Computation], str]:
 
 
 def _bytes(shape: str) -> int:
-    """Size of an array or of a tuple of arrays, written as in HLO: "(f32[8,16]{1,0}, bf16[4])"."""
+    """Bytes of an array or of a tuple of arrays, written as in HLO: "(f32[8,16]{1,0}, bf16[4])"."""
     total = 0
     for bits, sizes in _ARRAY.findall(shape):
         count = int(bits or 8)
@@ -105,9 +115,12 @@ def _bytes(shape: str) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on each device. arguments: what the program is given. temporaries: the most it has beside them.
+    """Bytes on each device.
 
-    total: all of it, results that do not lie where arguments were included.
+    Attributes:
+        arguments: the arguments of the program.
+        temporaries: the most that it has beside arguments and results at any time.
+        total: everything, with the code and with results that do not reuse the memory of arguments.
     """
 
     arguments: int
@@ -116,7 +129,7 @@ class Memory:
 
     @classmethod
     def of(cls, compiled: Any) -> "Memory":
-        """Of a program that jax compiled ahead of time."""
+        """The memory of a program that JAX compiled ahead of time."""
         stats = compiled.memory_analysis()
         results = stats.output_size_in_bytes - stats.alias_size_in_bytes
         arguments, temporaries = stats.argument_size_in_bytes, stats.temp_size_in_bytes

@@ -11,15 +11,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from shotverse_jax.config import MeshConfig, from_dict
-from shotverse_jax.fit.devices import Accelerator, accelerator, devices
-from shotverse_jax.fit.outline import Outline, outline
+from shotverse_jax.config import MeshConfig
+from shotverse_jax.fit.devices import accelerator, devices
 from shotverse_jax.fit.program import Collective, Memory, collectives
 from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train import outline, read_config
+from shotverse_jax.train.accelerators import Accelerator
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
-from shotverse_jax.train.step import make_train_step
+from shotverse_jax.train.step import make_steps
+from shotverse_jax.train.task import Outline
 
 GIB = 1 << 30
 
@@ -28,9 +30,19 @@ GIB = 1 << 30
 class Report:
     """What a training step needs of each device of a topology; sizes are bytes.
 
-    held: what lies there between steps, by kind. memory, collectives: of the compiled step, None where the compiler
-    refused it for its memory, or does not show it. useful, executed: operations of a step on all devices
-    (`fit/flops.py`). seconds: of a step, at the utilisation asked for. problem: why it does not fit, "" if it does.
+    Attributes:
+        topology: the devices, as they were asked for.
+        mesh: number of devices along each axis.
+        accelerator: the kind of the devices.
+        held: what stays in memory between steps, by kind.
+        memory: of the compiled step; None where the compiler refused it for its memory.
+        collectives: data that the devices exchange in a step; None where there is no program or it cannot be read.
+        useful: floating-point operations of a step on all devices that the mathematics needs (`train/flops.py`).
+        executed: the same with what is computed again.
+        mfu: the assumed share of the devices' peak that `useful` reaches.
+        compile_seconds: time that the compiler took.
+        notes: what to know about these numbers.
+        problem: why the step does not fit; "" if it does.
     """
 
     topology: str
@@ -48,22 +60,31 @@ class Report:
 
     @property
     def seconds(self) -> float:
+        """Predicted time of a step, at the assumed `mfu`."""
         return self.useful / (math.prod(self.mesh.values()) * self.accelerator.peak * 1e12 * self.mfu)
 
 
 def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4) -> Report:
-    """Compiles the training step of a config's values for a topology ("v5p:4x4x4", "cpu:96") and measures it.
+    """Compiles the training step of a run for devices that need not be there, and measures it.
 
-    device: what the fake devices of a CPU stand for. mfu: useful operations over the peak, for the predicted time.
     Call it in a process that has not used a device yet.
 
+    Args:
+        values: a training config as plain values, as a file of `configs/` has them.
+        topology: kind and shape, such as "v5p:4x4x4", or "cpu:96" for 96 devices of this machine's CPU.
+        device: the accelerator that the devices of a CPU stand for.
+        mfu: useful operations over the peak, for the predicted time.
+
     Raises:
-        ValueError: a config, topology, device, mesh or batch that cannot be.
+        ValueError: an unknown value, topology or device, or a mesh or batch that does not fit the devices.
     """
     kind = accelerator(topology, device)
-    mesh = _mesh(from_dict(MeshConfig, values["mesh"]), topology)
-    kernel, notes = _kernel(values["execution"]["attention"], topology)
-    plan = outline(values, mesh, kernel)
+    config = read_config(values)
+    mesh = _mesh(config.mesh, topology)
+    wanted = config.execution.attention
+    kernel, notes = _kernel(wanted, topology)
+    execution = dataclasses.replace(config.execution, attention=kernel)
+    plan = outline(dataclasses.replace(config, execution=execution), mesh)
     step, place, arguments = _step(plan, mesh)
     started = time.monotonic()
     compiled, problem = _compile(step, arguments)
@@ -73,7 +94,10 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
     exchanged = None if compiled is None else _exchanged(compiled)
     if compiled is not None and exchanged is None:
         notes += (f"the compiler of {topology} does not show its programs: collectives are not counted",)
-    remat, flash = plan.run.execution.remat, KERNELS[values["execution"]["attention"]].residual is not None
+    remat, flash = (
+        config.execution.remat,
+        KERNELS[wanted].residual is not None,
+    )  # operations are those of the kernel that was asked for
     return Report(
         topology,
         dict(mesh.shape),
@@ -81,8 +105,8 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
         _held(plan, arguments[0], place),
         memory,
         exchanged,
-        plan.run.batch * sum(part.step() for part in plan.work),
-        plan.run.batch * sum(part.executed(remat, flash) for part in plan.work),
+        config.batch * sum(part.step() for part in plan.work),
+        config.batch * sum(part.executed(remat, flash) for part in plan.work),
         mfu,
         time.monotonic() - started,
         notes,
@@ -91,19 +115,20 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
 
 
 def _mesh(config: MeshConfig, topology: str) -> Mesh:
+    """The mesh of a run on the devices of a topology."""
     try:
         return make_mesh(config, devices(topology))
     except NotImplementedError as error:  # of a slice, whose links are a grid
         raise ValueError(f"the mesh cannot be laid on {topology}: {error}") from error
 
 
-def _kernel(wanted: str, topology: str) -> tuple[str | None, tuple[str, ...]]:
-    """(the attention kernel to compile with where it is another than the config's, notes)."""
+def _kernel(wanted: str, topology: str) -> tuple[str, tuple[str, ...]]:
+    """(the attention kernel to compile with, notes); on a CPU it is always XLA's."""
     if not topology.startswith("cpu:"):
         if "tpu" not in KERNELS[wanted].platforms:
             others = ", or to ".join(kernels_on("tpu"))
             raise ValueError(f"attention {wanted} does not run on {topology}; set execution.attention to {others}")
-        return None, ()
+        return wanted, ()
     notes = ("temporaries are those of XLA's CPU compiler: good to compare meshes and changes, not an accelerator's",)
     [default] = kernels_on("cpu")
     if wanted != default:
@@ -113,16 +138,15 @@ def _kernel(wanted: str, topology: str) -> tuple[str | None, tuple[str, ...]]:
 
 def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:
     """The run's training step, where its arguments lie, and their shapes."""
-    optimizer, schedule = make_optimizer(plan.run)
-    state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.run.ema > 0), plan.trainable)
-    place = Placement.of(plan.run, state, plan.frozen, mesh)
-    step = make_train_step(plan.loss_fn, optimizer, schedule, plan.run.ema, place, plan.run.accumulate, plan.whole)
+    optimizer, _ = make_optimizer(plan.config)
+    state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.config.ema > 0), plan.trainable)
+    place = Placement.of(plan.config, state, plan.frozen, mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    return step, place, (state, plan.frozen, plan.batch, key, plan.layout)
+    return make_steps(plan, place).train, place, (state, plan.frozen, plan.batch, key, plan.bucket)
 
 
 def _compile(step: Any, arguments: tuple) -> tuple[Any, str]:
-    """(the compiled step, ""), or None and what the compiler says about memory."""
+    """(the compiled step, ""), or (None, why) where the compiler refuses it for its memory."""
     try:
         return step.lower(*arguments).compile(), ""
     except jax.errors.JaxRuntimeError as error:
@@ -135,6 +159,7 @@ def _compile(step: Any, arguments: tuple) -> tuple[Any, str]:
 
 
 def _exchanged(compiled: Any) -> dict[str, Collective] | None:
+    """The collectives of a program; None where its compiler does not show the program."""
     try:
         return collectives(compiled.as_text())
     except jax.errors.JaxRuntimeError:  # libtpu of 2026 for v6e
@@ -142,6 +167,7 @@ def _exchanged(compiled: Any) -> dict[str, Collective] | None:
 
 
 def _held(plan: Outline, state: Any, place: Placement) -> dict[str, int]:
+    """Bytes on one device between steps, by kind."""
     batch = jax.tree.map(lambda _: place.batch, plan.batch)
     return {
         "frozen parameters": _size(plan.frozen, place.frozen),
@@ -161,7 +187,7 @@ def _size(tree: Any, places: Any) -> int:
 
 
 def lines(report: Report) -> Iterator[str]:
-    """The report for people."""
+    """The report in lines for people."""
     sizes = " x ".join(f"{axis} {size}" for axis, size in report.mesh.items() if size > 1) or "alone"
     yield f"{report.topology}: {math.prod(report.mesh.values())} devices, {sizes}"
     yield "on each device"
@@ -182,6 +208,7 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def _shown(value: float, base: int, *units: str) -> str:
+    """A number with the largest unit that keeps it at least 1; each unit is `base` times the one before."""
     place = 0
     while value >= base and place < len(units) - 1:
         value, place = value / base, place + 1

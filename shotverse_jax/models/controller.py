@@ -1,4 +1,4 @@
-"""ShotVerse's controller: one expert of the video transformer with its text encoder, and its training loss (§3.2)."""
+"""ShotVerse's controller: one expert of the video transformer with its text encoder (§3.2)."""
 
 from typing import Literal
 
@@ -7,13 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config
-from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
-from shotverse_jax.flow.noise import film_noise
-from shotverse_jax.flow.schedule import TIMESTEPS, NoiseRange, draw_sigma, training_sigmas
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 
-NOISE_BINS = 4
+TIMESTEPS = 1000
+"""The video transformer sees the noise level sigma in [0, 1] as the time 1000 sigma, as Wan does."""
 
 Batch = dict[str, jax.Array]
 """What `data/controller_source.py` makes: latents_BTHWC, shot_BT, camera_BTP; of the prompt ids_BS (or context_BSD, its
@@ -63,65 +61,6 @@ class Controller(nn.Module):
             shot_lengths=shot_lengths,
             deterministic=deterministic,
         )
-
-
-def controller_loss(
-    controller: Controller,
-    variables: dict,
-    batch: Batch,
-    key: jax.Array,
-    loss_weight: Literal["uniform", "diffsynth"] = "uniform",
-    subject_weight: float = 1.0,
-    deterministic: bool = False,
-) -> tuple[jax.Array, dict]:
-    """Flow matching at the noise levels of the controller's expert (the base: all) → (loss, metrics), float32.
-
-    The metrics are errors without weight: of all samples, of each quarter of the expert's noise levels, of either
-    expert's levels for the base; NaN where no sample is. And the norm of the camera encoders, if there are any.
-    subject_weight: how much a latent that shows nothing but a subject counts, where one without counts 1.
-    key decides noise levels, noise and, unless deterministic, the adapters' dropout.
-    """
-    config = controller.config
-    sigma_key, noise_key, dropout_key = jax.random.split(key, 3)
-    owns: NoiseRange = "both" if controller.expert == "base" else controller.expert
-    clean_BTHWC = batch["latents_BTHWC"].astype(jnp.float32)
-    sigma_B = draw_sigma(sigma_key, len(clean_BTHWC), config.shift, config.boundary, owns)
-    noise_BTHWC = film_noise(noise_key, clean_BTHWC.shape, config.shared_noise)
-    noisy_BTHWC = interpolate(clean_BTHWC, noise_BTHWC, sigma_B)
-    rngs = None if deterministic else {"dropout": dropout_key}
-    velocity_BTHWC = controller.apply(variables, noisy_BTHWC, sigma_B, batch, deterministic, rngs=rngs)
-    weight_B = bell_weight(sigma_B, config.shift) if loss_weight == "diffsynth" else jnp.ones_like(sigma_B)
-    mask_BTHW1 = None
-    if subject_weight != 1:
-        mask_BTHW1 = 1 + (subject_weight - 1) * batch["subject_BTHW"][..., None]
-    loss = flow_loss(velocity_BTHWC, clean_BTHWC, noise_BTHWC, weight_B, mask_BTHW1)
-    error_B = jax.vmap(flow_loss)(velocity_BTHWC, clean_BTHWC, noise_BTHWC)
-    metrics = {"loss_unweighted": jnp.mean(error_B)}
-    if owns == "both":
-        high_B = sigma_B >= config.boundary
-        metrics |= {"loss_high": _mean_where(high_B, error_B), "loss_low": _mean_where(~high_B, error_B)}
-    grid = training_sigmas(config.shift, config.boundary, owns)
-    edges = [*grid[:: -(-len(grid) // NOISE_BINS)], 0.0]
-    for top, bottom in zip(edges, edges[1:], strict=False):
-        name = f"loss_sigma_{max(bottom, grid[-1]):.2f}_{top:.2f}"
-        metrics[name] = _mean_where((sigma_B <= top) & (sigma_B > bottom), error_B)
-    if config.expert(controller.expert).camera:
-        metrics["camera_norm"] = _camera_norm(variables["params"]["dit"])
-    return loss, metrics
-
-
-def _mean_where(mask_B: jax.Array, value_B: jax.Array) -> jax.Array:
-    """The mean where the mask is; NaN where it is nowhere."""
-    return jnp.sum(jnp.where(mask_B, value_B, 0.0)) / jnp.sum(mask_B)
-
-
-def _camera_norm(params: dict) -> jax.Array:
-    """Norm of all parameters of the camera encoders, which start at zero."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    squares = [
-        jnp.sum(jnp.square(x.astype(jnp.float32))) for path, x in leaves if "camera" in jax.tree_util.keystr(path)
-    ]
-    return jnp.sqrt(jnp.sum(jnp.stack(squares)))
 
 
 def example(config: ControllerConfig) -> dict:

@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from shotverse_jax.camera.tokens.shotverse import PAD
 from shotverse_jax.config import Execution, PlannerConfig
 from shotverse_jax.models.opt import OPTDecoder
 from shotverse_jax.models.qwen3_vl import Cache, Qwen3VLText
@@ -140,37 +139,6 @@ class Planner(nn.Module):
         places = real_BS.shape[1]
         logits_BNV = self.head(states_BTD[:, places:]).astype(jnp.float32)
         return logits_BNV, self._codes(states_BTD[:, :places], batch, num_shots)
-
-
-def planner_loss(
-    logits_BNV: jax.Array,
-    codes_BPD: jax.Array,
-    pose_ids_BN: jax.Array,
-    code_penalty: float,
-    targets: jax.Array | None = None,
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean cross-entropy of the next pose token over targets that are not PAD, plus λ mean(H_plan²) (ShotVerse Eq. 4).
-
-    targets: the number to divide by in place of that of the targets here, of a part of a batch its share of all of
-    them: sequences differ in length, and the mean over a batch is not that of the means over its parts.
-    Returns the loss and ce, accuracy, code_penalty (the mean square, without λ) and tokens (how many targets).
-    """
-    targets_BN = pose_ids_BN[:, 1:]
-    real_BN = (targets_BN != PAD).astype(jnp.float32)
-    tokens = jnp.sum(real_BN)
-    count = jnp.maximum(tokens if targets is None else targets, 1)
-    log_probs_BNV = jax.nn.log_softmax(logits_BNV[:, :-1], axis=-1)
-    chosen_BN = jnp.take_along_axis(log_probs_BNV, targets_BN[..., None], axis=-1)[..., 0]
-    hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
-    ce = -jnp.sum(chosen_BN * real_BN) / count
-    square = jnp.mean(jnp.square(codes_BPD))
-    metrics = {
-        "ce": ce,
-        "accuracy": jnp.sum(hits_BN * real_BN) / count,
-        "code_penalty": square,
-        "tokens": tokens,
-    }
-    return ce + code_penalty * square, metrics
 
 
 def example(config: PlannerConfig) -> dict:

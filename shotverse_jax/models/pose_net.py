@@ -49,27 +49,6 @@ class PoseNet(nn.Module):
         return jnp.concatenate([rotation_B33, position_B3[..., None]], axis=-1), jnp.clip(out_BO[:, 9:], -5.0, 3.0)
 
 
-def pose_loss(pose_B34, log_scale_B2, true_B34, unit: float) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(mean negative log likelihood, metrics): Laplace errors whose size the network tells, so that frames that show
-    nothing to go by weigh little (Kendall and Gal 2017, arXiv 1703.04977, §3.2).
-
-    metrics: rot_deg (mean), rot_deg_median, position_m (mean).
-    """
-    gap_B = rotation_gap(pose_B34, true_B34)
-    distance_B = jnp.sqrt(((pose_B34[..., 3] - true_B34[..., 3]) ** 2).sum(-1) + 1e-8)
-    error_B2 = jnp.stack([gap_B, distance_B / unit], axis=-1)
-    loss = (error_B2 * jnp.exp(-log_scale_B2) + log_scale_B2).sum(-1).mean()
-    degrees_B = jnp.degrees(2 * jnp.arcsin(jnp.clip(gap_B / 2, 0, 1)))
-    metrics = {"rot_deg": degrees_B.mean(), "rot_deg_median": jnp.median(degrees_B), "position_m": distance_B.mean()}
-    return loss, metrics
-
-
-def rotation_gap(a_B34, b_B34) -> jax.Array:
-    """2 sin(angle / 2) of the rotation between two poses, [B]; where it is small it is the angle in radians."""
-    square_B = ((a_B34[..., :3] - b_B34[..., :3]) ** 2).sum((-1, -2)) / 2
-    return jnp.sqrt(square_B + 1e-8)
-
-
 class _Block(nn.Module):
     """x + conv(gelu(conv(norm(x)))), 3x3 both; the identity before training."""
 

@@ -1,0 +1,13 @@
+"""Training: `build` a task from a config, `train` it in a folder, `export` what it learned.
+
+config = read_config({"task": "planner", "steps": 100})
+task = build(config, "runs/first")
+state = train(task, "runs/first")
+export(task, state, "runs/first/export")
+"""
+
+from shotverse_jax.train.loop import export, restore, train
+from shotverse_jax.train.task import Task
+from shotverse_jax.train.tasks import TASKS, build, outline, read_config
+
+__all__ = ["TASKS", "Task", "build", "export", "outline", "read_config", "restore", "train"]

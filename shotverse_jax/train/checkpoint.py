@@ -8,19 +8,23 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 UNFINISHED = ".orbax-checkpoint-tmp"
-"""How the folder of a checkpoint ends that is being written, or deleted."""
+"""The end of the name of a folder whose checkpoint is being written or deleted."""
 
 DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
-"""What reading a checkpoint raises whose files are not as they were written."""
+"""The exceptions that reading damaged files of a checkpoint can raise."""
 
 
 class Checkpoints:
-    """The newest `keep` numbered checkpoints of one tree in a folder, each there whole or not at all.
+    """The numbered checkpoints of one tree in a folder.
 
-    What a killed run left unfinished is swept at start, unless `writes` is False: another run may write there now.
+    A checkpoint is there whole or not at all. A tree is stored as a flat {path: array} mapping, so that a restore can
+    be checked leaf by leaf, and with a checksum of every leaf, because tensorstore does not check arrays itself.
 
-    A tree is stored as a flat {path: array} mapping, so that a restore can be checked leaf by leaf, and with a checksum
-    of every leaf: tensorstore has none of the arrays themselves.
+    Args:
+        folder: made if it is not there.
+        keep: number of newest checkpoints that stay; older ones are deleted.
+        writes: whether this process will save here. If so, unfinished checkpoints of a killed run are deleted now; a
+            reader leaves them, because another run may be writing them.
     """
 
     def __init__(self, folder: str | Path, keep: int = 2, writes: bool = True):
@@ -34,15 +38,17 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """Step of the newest complete checkpoint."""
+        """The step of the newest complete checkpoint; None without any."""
         latest = self._checkpointer.latest
         return None if latest is None else latest.step
 
     def save(self, step: int, tree, wait: bool = False) -> None:
-        """Writes `tree`; without `wait` the writing goes on in the background, and is seen to at the next call.
+        """Writes `tree` as the checkpoint of a step.
+
+        Without `wait` the files are written in the background, and the next call checks that they are complete.
 
         Raises:
-            RuntimeError: this checkpoint was not written, or the one before.
+            RuntimeError: this checkpoint or the one before could not be written.
         """
         self._finish()
         flat = flatten(tree)
@@ -55,7 +61,7 @@ class Checkpoints:
             self._finish()
 
     def _finish(self) -> None:
-        """Waits for the save under way and looks whether it was one."""
+        """Waits for the save under way, checks that it succeeded, and deletes the oldest checkpoints."""
         if self._pending is None:
             return
         (step, response), self._pending = self._pending, None
@@ -71,11 +77,15 @@ class Checkpoints:
         return sorted(int(path.name) for path in self._folder.iterdir() if path.name.isdecimal())
 
     def restore(self, like, step: int | None = None):
-        """The tree of `step` (newest by default), laid out as `like` (arrays or shapes with shardings).
+        """The tree of a checkpoint.
+
+        Args:
+            like: a tree of arrays, or of shapes with shardings: what is expected, and where it shall be placed.
+            step: None takes the newest checkpoint.
 
         Raises:
-            ValueError: no checkpoint; leaves missing, extra, or of another shape or dtype, all listed; or a checkpoint
-                that is damaged.
+            ValueError: no checkpoint; leaves that are missing, unexpected, or of another shape or dtype, all listed; or
+                a damaged checkpoint.
         """
         step = self.latest if step is None else step
         if step is None:
@@ -86,13 +96,13 @@ class Checkpoints:
         except DAMAGE as error:
             raise self._damaged(step, _first_line(error)) from error
         if info.metadata is None or info.init_timestamp_nsecs is None:
-            raise self._damaged(step, "what it says of itself cannot be read")
+            raise self._damaged(step, "its metadata cannot be read")
         check_same(info.metadata, target, f"checkpoint {step} in {self._folder}")
         try:
             loaded = self._checkpointer.load(step, target)
         except DAMAGE as error:
             raise self._damaged(step, _first_line(error)) from error
-        wanted = info.custom_metadata.get("checksums")  # None: of a run before there were any
+        wanted = info.custom_metadata.get("checksums")  # None in checkpoints older than checksums
         if wanted is not None and (found := checksums(loaded)) != wanted:
             bad = [path for path in found if found[path] != wanted.get(path)]
             raise self._damaged(step, f"not what was saved: {', '.join(bad)}")
@@ -104,7 +114,7 @@ class Checkpoints:
         return ValueError(f"checkpoint {self._folder / str(step)} is damaged ({why}); delete it {then}")
 
     def close(self) -> None:
-        """Waits for a save under way; raises RuntimeError as `save`."""
+        """Waits for a save under way; raises RuntimeError as `save` does."""
         try:
             self._finish()
         finally:
@@ -112,13 +122,13 @@ class Checkpoints:
 
 
 def flatten(tree) -> dict:
-    """{"a/b/0": leaf} in `jax.tree.leaves` order."""
+    """The leaves of a tree by path, {"a/b/0": leaf}, in `jax.tree.leaves` order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def checksums(flat: dict) -> dict[str, int]:
-    """A number for each array of a flat mapping, which any one changed bit changes; the same on every mesh."""
+    """A checksum of each array of a flat mapping: one changed bit changes it, and it is the same on every mesh."""
     return {path: int(value) for path, value in jax.device_get(_checksums(flat)).items()}
 
 
@@ -128,7 +138,7 @@ def _checksums(flat: dict) -> dict:
 
 
 def _checksum(x: jax.Array) -> jax.Array:
-    """Sum of the bits of every element, modulo 2^32, times an odd number that says where it is."""
+    """The sum over elements, modulo 2^32, of their bits times an odd number that depends on the position."""
     if x.dtype == bool:
         bits = x.astype(jnp.uint32)
     else:
@@ -140,10 +150,10 @@ def _checksum(x: jax.Array) -> jax.Array:
 
 
 def check_same(stored: dict, target: dict, what: str) -> None:
-    """Compares two flat mappings of things with shape and dtype.
+    """Compares two flat mappings of arrays or shapes; `what` names the stored one in the message.
 
     Raises:
-        ValueError: listing every path that is missing, extra, or of another shape or dtype.
+        ValueError: lists every path that is missing, unexpected, or of another shape or dtype.
     """
     problems = [f"missing {path}" for path in target if path not in stored]
     problems += [f"unexpected {path}" for path in stored if path not in target]

@@ -1,9 +1,12 @@
 """The training loop: the only place with a clock, a disk and a signal handler."""
 
 import contextlib
+import dataclasses
+import json
 import signal
 import time
 from collections.abc import Callable, Hashable, Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import jax
@@ -12,107 +15,165 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
+from shotverse_jax.files import replacing
+from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.train.checkpoint import Checkpoints, flatten
 from shotverse_jax.train.metrics import MetricsWriter
-from shotverse_jax.train.placement import Placement
-from shotverse_jax.train.state import TrainState, merge
+from shotverse_jax.train.placement import Placement, together
+from shotverse_jax.train.state import TrainState, init_state, make_optimizer, merge
+from shotverse_jax.train.step import Steps, make_steps
+from shotverse_jax.train.task import Preview, Task
+
+CHECKPOINTS, PREVIEWS, CONFIG = "checkpoints", "previews", "run.json"
+"""What a run leaves in its folder, beside `metrics.JSONL` and what its task writes there."""
 
 PROGRESS = ("loss", "accuracy", "samples_per_second", "mfu")
+"""The metrics that the progress line shows."""
 
 
-def train(
-    config: TrainConfig,
-    folder: str | Path,
-    state: TrainState,
-    frozen: dict,
-    train_step: Callable,
-    eval_step: Callable,
-    train_batches: Callable[[int], Iterator],
-    eval_batches: Callable[[], Iterator],
-    place: Placement | None = None,
-    ideal: Callable[[Hashable], float] | None = None,
-    preview: Callable[[int, dict], None] | None = None,
-) -> TrainState:
-    """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one; → last state.
+def train(task: Task, folder: str | Path, steps: Steps | None = None) -> TrainState:
+    """Trains until `config.steps`, from the newest checkpoint in `folder` when there is one.
 
-    train_batches(start) yields (layout, batch) from that step on; eval_batches() yields the held-out batches. A layout
-    is what of a batch is compiled in (the number of shots of the planner's), hashable; None where there is nothing.
-    `folder` gets checkpoints/ and metrics.jsonl. SIGTERM and SIGINT save and return early (`state.step` tells). `place`
-    is what the steps were made with: where everything lies on the mesh of the run. `ideal(layout)`: seconds that a step
-    takes at the peak of all devices; with it metrics have `mfu`, its share of the time that steps took.
-    preview(step, variables) is called on all processes each `config.preview_every` steps, with the averaged parameters.
+    `folder` gets run.json (the config), checkpoints/, metrics.jsonl and previews/. SIGTERM and SIGINT save a checkpoint
+    and return early.
+
+    Args:
+        task: the run, as `train.tasks.build` makes it.
+        folder: the folder of the run.
+        steps: its compiled programs; None makes them from the task.
+
+    Returns:
+        The last state; `state.step` is less than `config.steps` for a run that was stopped.
 
     Raises:
-        ValueError: a mesh that is not of all devices, a batch that does not divide over it, or a damaged checkpoint.
+        ValueError: a mesh that does not use all devices, a batch that does not divide over it, previews of a task that
+            has none, or a damaged checkpoint.
         FloatingPointError: `config.max_bad_steps` steps in a row were not finite; nothing of them was saved.
     """
-    folder = Path(folder)
-    place = place or Placement.of(config, state, frozen)
-    state, frozen = place.put(state, frozen)
-    # Made where it lies: a key cannot be put onto devices of other processes.
+    config, folder = task.config, Path(folder)
+    state, place = _start(task)
+    steps = steps or make_steps(task, place)
+    preview = _make_preview(task, folder)
+    if jax.process_index() == 0:
+        with replacing(folder / CONFIG) as path:
+            path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+    state, frozen = place.put(state, task.frozen)
+    # Made on all devices at once: an array cannot be moved to devices of other processes.
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=place.replicated)()
-    checkpoints = Checkpoints(folder / "checkpoints")
-    log = _Log(config, folder, ideal)
+    checkpoints = Checkpoints(folder / CHECKPOINTS)
+    log = _Log(config, folder, task.ideal_step_seconds)
     if checkpoints.latest is not None:
         state = checkpoints.restore(state)
         log.writer.write(int(state.step), "resume", {})
-    start = step = int(state.step)
-    saved_step, saved_time = step, time.monotonic()
+    step = int(state.step)
+    saver = _Saver(config, checkpoints, step)
 
     with _stop_signal() as stopped, contextlib.closing(checkpoints), contextlib.closing(log):
         log.start(step)
-        batches = train_batches(start) if start < config.steps else iter(())
+        batches = task.batches("train", step) if step < config.steps else iter(())
         while step < config.steps:
             with log.waiting():
-                layout, batch = next(batches)
+                bucket, batch = next(batches)
             batch = place.put_batch(batch)
+            # A transfer inside of a step would make every step wait for the host.
             with jax.transfer_guard("disallow"):
-                state, metrics = train_step(state, frozen, batch, key, layout)
+                state, metrics = steps.train(state, frozen, batch, key, bucket)
             step += 1
-            log.step(step, metrics, layout, state)
+            log.step(step, metrics, bucket, state)
             stop = _agreed(stopped, step % config.log_every == 0)
             if step % config.eval_every == 0 or step == config.steps:
-                log.evaluate(step, evaluate(eval_step, state, frozen, eval_batches(), place))
+                log.evaluate(step, evaluate(steps.evaluate, state, frozen, task.batches("test"), place))
             if preview and not stop and step % config.preview_every == 0:
                 with log.paused(state):
                     preview(step, merge(state.averaged, frozen))
-            minutes = (time.monotonic() - saved_time) / 60
-            by_clock = jax.process_count() == 1 and minutes >= config.checkpoint_minutes
-            if stop or by_clock or step % config.checkpoint_every == 0:
+            if stop or saver.is_due(step):
                 log.check_finite()
-                checkpoints.save(step, state, wait=stop)
-                saved_step, saved_time = step, time.monotonic()
+                saver.save(step, state, wait=stop)
             if stop:
                 break
-        if saved_step < step:
+        if saver.step < step:
             log.check_finite()
-            checkpoints.save(step, state, wait=True)
+            saver.save(step, state, wait=True)
     return state
 
 
+def restore(task: Task, folder: str | Path) -> TrainState:
+    """The state of the newest checkpoint of a run; another process may be training it meanwhile.
+
+    Raises:
+        ValueError: no checkpoint, or one that is damaged or does not fit the task.
+    """
+    state, place = _start(task)
+    state, _ = place.put(state, task.frozen)
+    return Checkpoints(Path(folder) / CHECKPOINTS, writes=False).restore(state)
+
+
+def export(task: Task, state: TrainState, folder: str | Path) -> None:
+    """Writes the trained network with its averaged parameters to `folder`, by the first process; all must call it."""
+    variables = together(merge(state.averaged, task.frozen))
+    if jax.process_index() == 0:
+        task.export(variables, Path(folder))
+
+
+def _start(task: Task) -> tuple[TrainState, Placement]:
+    """The state before the first step, and where the arrays of the run are placed."""
+    optimizer, _ = make_optimizer(task.config)
+    state = init_state(task.trainable, optimizer, ema=task.config.ema > 0)
+    return state, Placement.of(task.config, state, task.frozen)
+
+
+def _make_preview(task: Task, folder: Path) -> Preview | None:
+    """The run's preview; None where it makes none. Made before the first step, so that wrong input is refused then."""
+    if not task.config.preview_every:
+        return None
+    if task.make_preview is None:
+        raise ValueError(f"a run of {type(task.config).__name__} has no previews; set preview_every=0")
+    screenplay = read_screenplay(task.config.preview or files("shotverse_jax.screenplay") / "last_train.yaml")
+    return task.make_preview(screenplay, folder / PREVIEWS)
+
+
 def evaluate(eval_step: Callable, state: TrainState, frozen: dict, batches: Iterator, place: Placement) -> dict:
-    """Mean metrics of the averaged parameters over `batches`, with the loss for each layout."""
+    """Mean metrics of the averaged parameters over `batches`, with the loss of each bucket."""
     records = []
-    for layout, batch in batches:
-        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), layout)
-        part = {} if layout is None else {"loss_" + "-".join(map(str, np.atleast_1d(layout))): metrics["loss"]}
+    for bucket, batch in batches:
+        metrics = eval_step(state.averaged, frozen, place.put_batch(batch), bucket)
+        part = {} if bucket is None else {"loss_" + "-".join(map(str, np.atleast_1d(bucket))): metrics["loss"]}
         records.append({**metrics, **part})
     return _mean(jax.device_get(records))
 
 
-class _Log:
-    """Progress line and metrics file; metrics stay on the device until `log_every` steps are there.
+class _Saver:
+    """Saves checkpoints by the number of steps and by the clock; `step` is that of the last one."""
 
-    All processes read the metrics, which are the same for all, and so end alike; only the first says and writes them.
+    def __init__(self, config: TrainConfig, checkpoints: Checkpoints, step: int):
+        self._config, self._checkpoints = config, checkpoints
+        self.step, self._time = step, time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        minutes = (time.monotonic() - self._time) / 60
+        # Clocks of several processes differ, and all must save at the same step: there the clock does not decide.
+        by_clock = jax.process_count() == 1 and minutes >= self._config.checkpoint_minutes
+        return by_clock or step % self._config.checkpoint_every == 0
+
+    def save(self, step: int, state: TrainState, wait: bool) -> None:
+        self._checkpoints.save(step, state, wait)
+        self.step, self._time = step, time.monotonic()
+
+
+class _Log:
+    """The progress line and the metrics file.
+
+    Metrics stay on the device until `log_every` steps are there, so that steps do not wait for the host. All processes
+    read them and get the same numbers, so that all of them end a bad run at the same step; only the first one writes.
     """
 
-    def __init__(self, config: TrainConfig, folder: Path, ideal: Callable[[Hashable], float] | None):
+    def __init__(self, config: TrainConfig, folder: Path, ideal_step_seconds: Callable[[Hashable], float] | None):
         self._quiet = jax.process_index() != 0
         self.writer = MetricsWriter(folder, self._quiet)
-        self._config, self._ideal = config, ideal
+        self._config, self._ideal_step_seconds = config, ideal_step_seconds
         self._pending: list[dict] = []
         self._leaves: list[str] = []
-        self._least = self._waited = 0.0
+        self._ideal = self._waited = 0.0  # seconds since the last line: of all steps at the peak, and for data
 
     def start(self, step: int) -> None:
         steps = self._config.steps
@@ -121,23 +182,23 @@ class _Log:
 
     @contextlib.contextmanager
     def waiting(self):
-        """Around what only waits for data."""
+        """Counts the time inside as waiting for data."""
         before = time.monotonic()
         yield
         self._waited += time.monotonic() - before
 
     @contextlib.contextmanager
     def paused(self, state: TrainState):
-        """Around what is no part of the time of steps, once those that led to `state` are done."""
-        jax.block_until_ready(state)
+        """Leaves the time inside out of the time of steps."""
+        jax.block_until_ready(state)  # steps run in the background; their own time counts
         before = time.monotonic()
         yield
         self._since += time.monotonic() - before
 
-    def step(self, step: int, metrics: dict, layout: Hashable, state: TrainState) -> None:
+    def step(self, step: int, metrics: dict, bucket: Hashable, state: TrainState) -> None:
         self._leaves = self._leaves or list(flatten(state.params))
         self._pending.append(metrics)
-        self._least += self._ideal(layout) if self._ideal else 0.0
+        self._ideal += self._ideal_step_seconds(bucket) if self._ideal_step_seconds else 0.0
         self._step = step
         self._bar.update()
         if step % self._config.log_every == 0:
@@ -154,9 +215,9 @@ class _Log:
         values["bad_steps"] = len(bad)
         values["step_seconds"], values["data_seconds"] = seconds / count, self._waited / count
         values["samples_per_second"] = self._config.batch * count / seconds
-        if self._ideal:
-            values["mfu"] = self._least / seconds
-        self._since, self._least, self._waited, self._pending = time.monotonic(), 0.0, 0.0, []
+        if self._ideal_step_seconds:
+            values["mfu"] = self._ideal / seconds
+        self._since, self._ideal, self._waited, self._pending = time.monotonic(), 0.0, 0.0, []
         self.writer.write(self._step, "train", values)
         self._bar.set_postfix({name: f"{values[name]:.4g}" for name in PROGRESS if name in values})
         for i, record in enumerate(records):
@@ -173,7 +234,7 @@ class _Log:
         )
 
     def check_finite(self) -> None:
-        """Raises FloatingPointError where the steps since the last line say so."""
+        """Raises FloatingPointError if `max_bad_steps` steps in a row, up to now, were not finite."""
         self._flush()
 
     def evaluate(self, step: int, values: dict[str, float]) -> None:
@@ -190,7 +251,7 @@ class _Log:
 
 
 def _mean(records: list[dict]) -> dict[str, float]:
-    """Of every metric over the records that have it; NaN stands for nothing to say."""
+    """The mean of every metric over the records that have it; NaN counts as not having it."""
     found: dict[str, list[float]] = {}
     for record in records:
         for name, value in record.items():
@@ -200,7 +261,7 @@ def _mean(records: list[dict]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _stop_signal():
-    """Yields a list that is no longer empty once SIGTERM or SIGINT has come."""
+    """Yields a list, empty until SIGTERM or SIGINT arrives."""
     received: list[int] = []
     before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -211,7 +272,7 @@ def _stop_signal():
 
 
 def _agreed(stopped: list[int], sync: bool) -> bool:
-    """Whether to stop: with several hosts, all answer alike, asked only when `sync`."""
+    """Whether to stop. Several processes agree on it, which costs an exchange, and so only at steps with `sync`."""
     if jax.process_count() == 1:
         return bool(stopped)
     return sync and bool(np.any(multihost_utils.process_allgather(np.asarray(bool(stopped)), tiled=False)))

@@ -1,4 +1,4 @@
-"""Metrics on disk: one JSON object per line, and TensorBoard's event files where something is there to write them."""
+"""Metrics on disk: one JSON object a line, and TensorBoard's event files if a package that writes them is installed."""
 
 import importlib
 import importlib.util
@@ -8,14 +8,18 @@ from pathlib import Path
 
 JSONL = "metrics.jsonl"
 EVENTS = (("tensorboardX", "tensorboardX", "SummaryWriter"), ("tensorboard", "tensorboard.summary", "Writer"))
-"""Who can write event files without a deep-learning framework: package, module and class; the first installed does."""
+"""Packages that write event files without a deep-learning framework: (package, module, class), best first."""
 
 
 class MetricsWriter:
-    """Appends records to metrics.jsonl in a folder, each flushed at once; a resumed run goes on in the same file.
+    """Appends records to metrics.jsonl in a folder; a resumed run continues the same file.
 
-    With `tensorboardX` or `tensorboard` installed the same values go to event files in `tensorboard/`. A line that a
-    killed run left unfinished is removed. quiet: nothing is written, as by every process but the first.
+    Each record is flushed at once, and a line that a killed run left unfinished is removed. With `tensorboardX` or
+    `tensorboard` installed, the same values are written to event files in `tensorboard/`.
+
+    Args:
+        folder: made if it is not there.
+        quiet: writes nothing; for all processes but the first.
     """
 
     def __init__(self, folder: str | Path, quiet: bool = False):
@@ -29,7 +33,7 @@ class MetricsWriter:
         self._events = _event_writer(folder / "tensorboard")
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
-        """One line: the step, what it is ("train", "eval", "resume", …) and the values."""
+        """Writes one line: the step, its kind ("train", "eval" or "resume") and the values."""
         if self._file is None:
             return
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")

@@ -1,8 +1,8 @@
-"""A training aid: camera codes must tell each shot's path in its own frame, read off by one linear layer.
+"""A training aid: one linear layer reads the path of each shot from its camera codes.
 
 Cross-entropy on pose tokens is mostly about copying the pose before, so the text's signal reaches the encoder late. The
-probe regresses, from the codes of each shot, its later poses and the stage as its first camera sees them. It lives in a
-collection of its own beside 'params' and is not exported.
+probe regresses, from the codes of each shot, its later poses and the stage, in the frame of the shot's first camera.
+Its weights are a collection of their own beside 'params' and are not exported.
 """
 
 import jax
@@ -14,13 +14,17 @@ from shotverse_jax.config import PlannerConfig
 
 COLLECTION = "path_probe"
 METRES = 2.0
-"""Translations are regressed in units of this, about the reach of a shot, so that they weigh as much as rotations."""
+"""The unit of regressed translations, about the reach of a shot, so that they weigh as much as rotations."""
 STILL = np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1.0], np.float32)
-"""The twelve values of a pose that is the frame it is told in."""
+"""The twelve values of the identity pose."""
 
 
 def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
-    """Weights of the linear layer, from the M codes of a shot to its path. Needs poses == "count" and queries."""
+    """Random weights of the linear layer, from the M codes of a shot to its path.
+
+    Raises:
+        ValueError: a config without queries, without a fixed number of poses or without the stage in its tokens.
+    """
     if config.tokens.poses != "count" or config.encoder != "queries" or config.tokens.origin == "none":
         raise ValueError("the path probe needs query codes and tokens with a fixed count of poses and the stage")
     width = config.num_queries * config.text.hidden_size
@@ -29,10 +33,11 @@ def init_probe(key: jax.Array, config: PlannerConfig) -> dict[str, jax.Array]:
 
 
 def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> jax.Array:
-    """[B, K, count, 12] read from pose tokens: stage and poses 1 … count-1 of each shot seen from its pose 0.
+    """What the probe shall read, from pose tokens: [B, K, count, 12].
 
-    Per pose translation over `METRES`, then rotation row-major; rotations are taken as written, not projected. Where
-    the path is told in steps, those are what is read, times √(count - 1), so that they weigh about as much.
+    For each shot the stage and poses 1 … count-1, in the frame of its pose 0. A pose is its translation over `METRES`,
+    then its rotation row-major as it is written, not projected to an exact rotation. Where the tokens write the path in
+    steps, the steps are the target, times √(count - 1), so that they weigh about as much.
     """
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
@@ -44,7 +49,7 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     shots_BKP = value_BN[:, starts[:, None] + jnp.arange(shot_tokens)].reshape(-1, num_shots, count, POSE_VALUES)
 
     def seen(poses):
-        """Poses as the first camera of their shot sees them."""
+        """Poses in the frame of the first camera of their shot."""
         origin, turn = parts(shots_BKP[:, :, :1])
         translation, rotation = parts(poses)
         back = turn.swapaxes(-1, -2)
@@ -66,9 +71,10 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
 def path_loss(
     probe: dict[str, jax.Array], codes_BPD: jax.Array, ids_BN: jax.Array, config: PlannerConfig, num_shots: int
 ) -> jax.Array:
-    """Mean squared error of the probe's reading of codes H_plan [B, K M + K - 1, D]."""
+    """The mean squared error of what the probe reads from the camera codes H_plan [B, K M + K - 1, D]."""
     batch, _, width = codes_BPD.shape
-    room = jnp.pad(codes_BPD, ((0, 0), (0, 1), (0, 0)))  # a place after the last shot, as after the others
+    # Every shot but the last is followed by a separator; one more place makes them all alike.
+    room = jnp.pad(codes_BPD, ((0, 0), (0, 1), (0, 0)))
     codes_BKX = room.reshape(batch, num_shots, config.num_queries + 1, width)[:, :, :-1].reshape(batch, num_shots, -1)
     read_BKY = codes_BKX @ probe["kernel"] + probe["bias"]
     target_BKY = path_targets(ids_BN, config, num_shots).reshape(read_BKY.shape)

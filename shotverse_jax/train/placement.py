@@ -1,4 +1,4 @@
-"""Where everything of a run lies: parameters by rule, samples over data and fsdp, metrics on every device."""
+"""Where the arrays of a run are placed: parameters by rule, samples over data and fsdp, metrics on every device."""
 
 import dataclasses
 from typing import Any
@@ -16,7 +16,14 @@ from shotverse_jax.train.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Shardings of a run's state, of its frozen parameters, of a batch and of what every device holds."""
+    """The shardings of a run.
+
+    Attributes:
+        state: a sharding for each leaf of the state.
+        frozen: a sharding for each frozen parameter.
+        batch: of every array of a batch, by samples.
+        replicated: of arrays that every device holds whole.
+    """
 
     state: TrainState
     frozen: dict
@@ -25,10 +32,10 @@ class Placement:
 
     @classmethod
     def of(cls, run: TrainConfig, state: TrainState, frozen: dict, mesh: Mesh | None = None) -> "Placement":
-        """On `mesh`, or on the run's own mesh of this machine's devices.
+        """The placement of a run on a mesh; None makes the run's own mesh of this machine's devices.
 
         Raises:
-            ValueError: a mesh or a batch that does not fit the devices, or a parameter without rule.
+            ValueError: a mesh or a batch that does not fit the devices, or a parameter without a rule.
         """
         mesh = make_mesh(run.mesh) if mesh is None else mesh
         replicated = NamedSharding(mesh, PartitionSpec())
@@ -36,27 +43,27 @@ class Placement:
 
     @property
     def train_step(self) -> dict[str, Any]:
-        """How `jax.jit` is told where arguments and results of a training step lie."""
+        """Arguments for `jax.jit`: the shardings of what a training step takes and returns."""
         inputs = self.state, self.frozen, self.batch, self.replicated
         return {"in_shardings": inputs, "out_shardings": (self.state, self.replicated)}
 
     @property
     def eval_step(self) -> dict[str, Any]:
-        """The same of an evaluation step."""
+        """The same for an evaluation step."""
         return {
             "in_shardings": (self.state.averaged, self.frozen, self.batch),
             "out_shardings": self.replicated,
         }
 
     def put(self, state: TrainState, frozen: dict) -> tuple[TrainState, dict]:
-        """State and frozen parameters to their places."""
+        """State and frozen parameters, moved to their devices."""
         return jax.device_put((state, frozen), (self.state, self.frozen))
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """This process's part of the batch (`parallel.mesh.batch_share`) → global arrays."""
+        """Global arrays of a batch, of which this process has its part (`parallel.mesh.batch_share`)."""
         return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
 
 
 def together(tree: dict) -> dict:
-    """A tree whose every leaf this process can read: of several processes, each gets the others' shards too."""
+    """A tree that this process can read whole: with several processes, it gathers the shards of the others."""
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

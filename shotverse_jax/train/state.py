@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and the state it carries from step to step."""
+"""The state that a run carries from step to step, and its optimizer."""
 
 import dataclasses
 
@@ -13,7 +13,15 @@ from shotverse_jax.config import TrainConfig
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """step: int32 scalar. params: the trainable tree only. ema: its average, or None. bad_steps: skipped in a row."""
+    """All that changes in a run, and all that a checkpoint holds.
+
+    Attributes:
+        step: number of steps that were made, int32 scalar.
+        params: the trainable variables.
+        opt_state: the optimizer's state.
+        ema: the moving average of `params`; None for a run without.
+        bad_steps: number of steps in a row, up to the last one, that were not finite, int32 scalar.
+    """
 
     step: jax.Array
     params: dict
@@ -28,7 +36,7 @@ class TrainState:
 
 
 def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
-    """AdamW, or Muon (arXiv:2502.16982), with global-norm clipping, warmup and cosine; → (optimizer, schedule)."""
+    """(optimizer, schedule): AdamW or Muon (arXiv 2502.16982) after global-norm clipping; warmup and cosine."""
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.lr, config.warmup, max(config.steps, config.warmup + 1), config.lr * config.final_lr
     )
@@ -53,9 +61,10 @@ def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, o
 
 
 def _kernels(params: dict) -> dict:
-    """How Muon reads each leaf: None is AdamW's.
+    """The axes of each leaf that Muon sees as a matrix; None for the leaves that AdamW updates.
 
-    A kernel [..., in, out] is a matrix to `out`, one per block of a stack, and so are an adapter's A and B.
+    A kernel [..., in, out] is a matrix from all axes before the last to `out`, and so are an adapter's A and B. In a
+    stack, each block has a matrix of its own.
     """
 
     def dimensions(path, leaf):
@@ -70,14 +79,14 @@ def _kernels(params: dict) -> dict:
 
 
 def init_state(params: dict, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
-    """State before the first step."""
+    """The state before the first step; `ema` says whether it has an average."""
     zero = jnp.zeros((), jnp.int32)
     average = jax.tree.map(jnp.copy, params) if ema else None
     return TrainState(zero, params, optimizer.init(params), average, jnp.copy(zero))
 
 
 def split_frozen(variables: dict) -> tuple[dict, dict]:
-    """(trainable, frozen) trees of a planner: with adapters (a 'lora' collection) its language model is frozen."""
+    """(trainable, frozen) variables of a planner: with adapters (a 'lora' collection) its language model is frozen."""
     if "lora" not in variables:
         return variables, {}
     params = dict(variables["params"])

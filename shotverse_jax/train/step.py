@@ -1,5 +1,6 @@
-"""One training step and one evaluation step, both pure."""
+"""One training step and one evaluation step, both pure functions that are compiled once for each bucket."""
 
+import dataclasses
 from collections.abc import Callable, Hashable
 
 import jax
@@ -9,44 +10,73 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from shotverse_jax.parallel.mesh import batch_sharding
 from shotverse_jax.train.placement import Placement
-from shotverse_jax.train.state import TrainState, merge
+from shotverse_jax.train.state import TrainState, make_optimizer, merge
+from shotverse_jax.train.task import Learner, Loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Steps:
+    """The two programs of a run.
+
+    Attributes:
+        train: step(state, frozen, batch, key, bucket) → (state, metrics), see `make_train_step`.
+        evaluate: eval_step(params, frozen, batch, bucket) → metrics, see `make_eval_step`.
+    """
+
+    train: Callable
+    evaluate: Callable
+
+
+def make_steps(task: Learner, place: Placement) -> Steps:
+    """The programs of a run whose arrays lie as `place` says; they compile when they are called first."""
+    config = task.config
+    optimizer, schedule = make_optimizer(config)
+    train = make_train_step(task.loss, optimizer, schedule, config.ema, place, config.accumulate, task.batch_statistics)
+    return Steps(train, make_eval_step(task.loss, place))
 
 
 def make_train_step(
-    loss_fn: Callable,
+    loss: Loss,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     ema: float,
     place: Placement | None = None,
     accumulate: int = 1,
-    whole: Callable[[dict], dict] | None = None,
+    batch_statistics: Callable[[dict], dict] | None = None,
 ) -> Callable:
-    """→ jitted step(state, frozen, batch, key, layout) → (state, metrics); `state` is donated, `layout` static.
+    """The jitted step(state, frozen, batch, key, bucket) → (state, metrics).
 
-    With a `place` everything comes and stays as it says; `layout` is then a positional argument. `accumulate` splits
-    the batch into so many parts, taken one after the other in the memory of one; loss, gradient and metrics are their
-    means. What a part must know of the whole batch for that, `whole(batch)` adds to it, as arrays of an entry for each
-    sample. The step raises ValueError for a batch that does not divide so.
+    `state` is donated and `bucket` is static. A step whose loss or gradient is not finite leaves parameters, optimizer
+    and average as they were and counts in `bad_steps`; the metric `bad_leaf` is then the index of the first such
+    gradient in `jax.tree.leaves` order.
 
-    loss_fn(variables, batch, layout, key) → (loss, metrics), `key` None for a deterministic pass. A step whose loss
-    or gradient is not finite leaves parameters, optimizer and average as they were and counts in `bad_steps`;
-    `bad_leaf` is then the index of the first such gradient in `jax.tree.leaves` order.
+    Args:
+        loss: see `Learner`.
+        optimizer, schedule: as `make_optimizer` returns them.
+        ema: decay of the average of the parameters.
+        place: where arguments and results lie; `bucket` is then a positional argument. None: on the default device.
+        accumulate: number of parts that a batch is divided into. They are computed one after the other in the memory
+            of one part; loss, gradient and metrics are the means over the parts.
+        batch_statistics: see `Learner`.
+
+    Raises:
+        ValueError: when it is called with a batch that cannot be divided into `accumulate` parts.
     """
 
-    def step(state: TrainState, frozen: dict, batch: dict, key: jax.Array, layout: Hashable):
+    def step(state: TrainState, frozen: dict, batch: dict, key: jax.Array, bucket: Hashable):
         key = jax.random.fold_in(key, state.step)
 
         def gradient(params, batch, key):
-            return jax.value_and_grad(lambda p: loss_fn(merge(p, frozen), batch, layout, key), has_aux=True)(params)
+            return jax.value_and_grad(lambda p: loss(merge(p, frozen), batch, bucket, key), has_aux=True)(params)
 
         if accumulate == 1:
-            (loss, metrics), grads = gradient(state.params, batch, key)
+            (value, metrics), grads = gradient(state.params, batch, key)
         else:
-            batch = batch | (whole(batch) if whole else {})
+            batch = batch | (batch_statistics(batch) if batch_statistics else {})
             parts = _split(batch, accumulate, place), jax.random.split(key, accumulate)
-            (loss, metrics), grads = _mean_gradient(gradient, state.params, parts)
+            (value, metrics), grads = _mean_gradient(gradient, state.params, parts)
         grad_norm = optax.tree.norm(grads)
-        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
         leaf_ok = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)])
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -57,12 +87,13 @@ def make_train_step(
             decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
             average = optax.incremental_update(params, average, 1.0 - decay)
 
+        # The update is computed in any case and thrown away if it is not finite: a branch would wait for the host.
         new, old = (params, opt_state, average), (state.params, state.opt_state, state.ema)
         params, opt_state, average = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
         bad_steps = jnp.where(finite, 0, state.bad_steps + 1)
         metrics = {
             **metrics,
-            "loss": loss,
+            "loss": value,
             "grad_norm": grad_norm,
             "lr": jnp.asarray(schedule(state.step), jnp.float32),
             "bad_steps": bad_steps,
@@ -87,7 +118,7 @@ def _split(batch: dict, parts: int, place: Placement | None) -> dict:
 
 
 def _mean_gradient(gradient: Callable, params: dict, parts: tuple) -> tuple:
-    """((loss, metrics), gradient), means over the parts; a metric that is NaN has nothing to say of a part."""
+    """((loss, metrics), gradient), means over the parts; parts whose metric is NaN are left out of its mean."""
 
     def add(total, part):
         (loss, metrics), grads = gradient(params, *part)
@@ -98,11 +129,11 @@ def _mean_gradient(gradient: Callable, params: dict, parts: tuple) -> tuple:
     return (jnp.mean(loss_A), jax.tree.map(lambda m: jnp.nanmean(m, axis=0), metrics_A)), grads
 
 
-def make_eval_step(loss_fn: Callable, place: Placement | None = None) -> Callable:
-    """→ jitted eval_step(params, frozen, batch, layout) → metrics of a deterministic pass."""
+def make_eval_step(loss: Loss, place: Placement | None = None) -> Callable:
+    """The jitted eval_step(params, frozen, batch, bucket) → metrics of a deterministic pass; `bucket` is static."""
 
-    def step(params: dict, frozen: dict, batch: dict, layout: Hashable):
-        loss, metrics = loss_fn(merge(params, frozen), batch, layout, None)
-        return {**metrics, "loss": loss}
+    def step(params: dict, frozen: dict, batch: dict, bucket: Hashable):
+        value, metrics = loss(merge(params, frozen), batch, bucket, None)
+        return {**metrics, "loss": value}
 
     return jax.jit(step, static_argnums=3, **(place.eval_step if place else {}))

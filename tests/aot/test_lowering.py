@@ -27,7 +27,6 @@ from shotverse_jax.config import (
 )
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
-from shotverse_jax.fit.outline import outline
 from shotverse_jax.fit.report import _step
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import film
@@ -36,6 +35,7 @@ from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.nn.attention import kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train import outline, read_config
 from shotverse_jax.weights import abstract, find_tokenizer
 
 PLATFORMS = {"cuda": "gpu", "tpu": "tpu"}  # as jax.export names them: as the table of kernels does
@@ -136,7 +136,7 @@ def test_a_films_sampling_loop(platform, monkeypatch):
 
 def step_text(values, platform):
     mesh = make_mesh(MeshConfig(), jax.devices()[:1])
-    step, _, arguments = _step(outline(values, mesh), mesh)
+    step, _, arguments = _step(outline(read_config(values), mesh), mesh)
     return lowered(step, platform, *arguments)
 
 

@@ -95,7 +95,7 @@ def test_what_the_compiler_refuses_for_its_memory_does_not_fit():
 
 
 def test_the_kernel_is_one_that_the_compiler_has():
-    assert report._kernel("splash", "v5p:4x4x4") == (None, ())
+    assert report._kernel("splash", "v5p:4x4x4") == ("splash", ())
     assert report._kernel("xla", "cpu:8")[0] == "xla"
     kernel, notes = report._kernel("splash", "cpu:64")
     assert kernel == "xla" and "splash attention is not on a CPU" in notes[-1]

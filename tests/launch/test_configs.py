@@ -5,19 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from shotverse_jax.config import ControllerConfig, ControllerTrainConfig, MeshConfig, controller_14b, from_dict
+from shotverse_jax.config import ControllerTrainConfig, MeshConfig, controller_14b
 from shotverse_jax.fit.config_file import read
 from shotverse_jax.parallel.mesh import axis_sizes
+from shotverse_jax.train import read_config
 
 FOLDER = Path(__file__).parents[2] / "configs" / "controller"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
 
 
 def load(name, *changes):
-    values = read(str(FOLDER / f"{name}.py"), changes)
-    assert values.pop("task") == "controller"
-    del values["base_weights"], values["text_tokenizer"]
-    return from_dict(ControllerConfig, values.pop("model")), from_dict(ControllerTrainConfig, values)
+    run = read_config(read(str(FOLDER / f"{name}.py"), changes))
+    assert isinstance(run, ControllerTrainConfig)
+    return run.model, run
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +48,7 @@ def test_an_ablation_changes_one_thing(name, changed):
     if "rope" in changed:
         changed = {"dit": dataclasses.replace(controller_14b().dit, **changed)}
     assert config == dataclasses.replace(controller_14b(), **changed)
-    assert run == load("pod")[1]
+    assert run == dataclasses.replace(load("pod")[1], model=config)
     assert load(name, "--config.expert=low")[0].expert("low").camera == (name == "both_cameras")
 
 

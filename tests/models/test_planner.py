@@ -10,8 +10,9 @@ import pytest
 
 from shotverse_jax import lora
 from shotverse_jax.config import Execution, LoraConfig, planner_nano
-from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
+from shotverse_jax.train.tasks.planner import planner_loss
 
 NANO = planner_nano()
 M, S = NANO.num_queries, 14

@@ -61,8 +61,9 @@ def planner_setup():
 
     from shotverse_jax import lora
     from shotverse_jax.config import Execution, LoraConfig, planner_nano
-    from shotverse_jax.models.planner import Planner, planner_loss
+    from shotverse_jax.models.planner import Planner
     from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks.planner import planner_loss
     from shotverse_jax.weights import init
 
     config = planner_nano()
@@ -93,9 +94,10 @@ def controller_setup(self_attention="full", known_shots=False):
 
     from shotverse_jax import lora
     from shotverse_jax.config import Execution, LoraConfig, UMT5Config, WanDiTConfig, controller_small
-    from shotverse_jax.models.controller import Controller, controller_loss, example
+    from shotverse_jax.models.controller import Controller, example
     from shotverse_jax.models.wan_dit import WanDiT
     from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks.controller import controller_loss
     from shotverse_jax.weights import init_module
 
     text = UMT5Config(vocab_size=64, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
@@ -200,7 +202,7 @@ def train_steps():
     variables, batch, loss_of = planner_setup()
     run = TrainConfig(steps=9, batch=8, warmup=0, optimizer="muon", mesh=MeshConfig(data=2, fsdp=2, tensor=2))
     optimizer, schedule = make_optimizer(run)
-    loss_fn = lambda variables, batch, layout, key: (loss_of(variables, batch), {})  # noqa: E731
+    loss_fn = lambda variables, batch, bucket, key: (loss_of(variables, batch), {})  # noqa: E731
 
     def steps(place):
         trainable, frozen = split_frozen(jax.tree.map(jnp.asarray, variables))

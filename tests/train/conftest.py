@@ -1,5 +1,6 @@
 """Runs of `toy_run.py` in one process or several, on as many devices of a CPU as one wishes."""
 
+import dataclasses
 import functools
 import importlib.util
 import os
@@ -11,13 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shotverse_jax.data.loader import batches
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.train.loop import train
+from shotverse_jax.train import build, read_config, train
 from shotverse_jax.train.metrics import JSONL, read_metrics
-from shotverse_jax.train.placement import Placement
-from shotverse_jax.train.state import init_state, make_optimizer
-from shotverse_jax.train.step import make_eval_step, make_train_step
 
 TOY = Path(__file__).parent / "toy_run.py"
 WIDTH, SAMPLES = 16, 40
@@ -58,28 +55,11 @@ class Toy:
         said = [(folder.parent / f"{folder.name}-{rank}.log").read_text(errors="replace") for rank in ranks]
         return codes, said
 
-    def here(self, folder, ideal=None, **config):
-        """A run in this very process, as `launch/train.py` has it; the last state. ideal: as `train` takes it."""
-        program = _toy_run()
-        values = program.get_config().to_dict() | {"data": str(self.data)} | config
-        del values["task"]
-        folder.mkdir(exist_ok=True)
-        task = program.build(values, folder)
-        optimizer, schedule = make_optimizer(task.run)
-        state = init_state(task.trainable, optimizer, ema=True)
-        place = Placement.of(task.run, state, task.frozen)
-        return train(
-            task.run,
-            folder,
-            state,
-            task.frozen,
-            make_train_step(task.loss_fn, optimizer, schedule, task.run.ema, place, task.run.accumulate),
-            make_eval_step(task.loss_fn, place),
-            lambda start: batches(task.source("train", task.run.steps), start),
-            lambda: batches(task.source("test", task.run.eval_batches)),
-            place,
-            ideal,
-        )
+    def here(self, folder, ideal_step_seconds=None, **config):
+        """A run in this very process; the last state. ideal_step_seconds: as a `Task` has it."""
+        values = _toy_run().get_config().to_dict() | {"data": str(self.data)} | config
+        task = build(read_config(values), folder)
+        return train(dataclasses.replace(task, ideal_step_seconds=ideal_step_seconds), folder)
 
     @staticmethod
     def records(folder, kind="train"):

@@ -12,10 +12,10 @@ from shotverse_jax.config import TEXT_ENCODERS, LoraConfig, UMT5Config, WanDiTCo
 from shotverse_jax.configs.controller import common
 from shotverse_jax.data.encode import PromptRecords, to_states, write_negative
 from shotverse_jax.data.records import Records, write_dataset
+from shotverse_jax.train import build, read_config
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
-from shotverse_jax.train.tasks import controller
 from shotverse_jax.weights import load, load_adapter
 
 PROMPT = (
@@ -70,15 +70,14 @@ def values(films, monkeypatch):
 
 def run(values, folder, steps=8):
     """The task and the state after some steps, with the losses."""
-    values.pop("task")
-    task = controller.build(values, folder)
-    optimizer, schedule = make_optimizer(task.run)
+    task = build(read_config(values), folder)
+    optimizer, schedule = make_optimizer(task.config)
     before = jax.device_get(flatten(task.trainable))
     state = init_state(task.trainable, optimizer, ema=False)
-    step = make_train_step(task.loss_fn, optimizer, schedule, 0.0)
+    step = make_train_step(task.loss, optimizer, schedule, 0.0)
     losses = []
-    for layout, batch in [task.source("train", steps)[i] for i in range(steps)]:
-        state, metrics = step(state, task.frozen, batch, jax.random.key(0), layout=layout)
+    for bucket, batch in [task.source("train", steps)[i] for i in range(steps)]:
+        state, metrics = step(state, task.frozen, batch, jax.random.key(0), bucket=bucket)
         losses.append(float(metrics["loss"]))
     return task, state, before, losses
 
@@ -92,9 +91,9 @@ def test_base_then_high_then_low(values, tmp_path):
     task, state, before, losses = run(values("base"), tmp_path)
     assert np.isfinite(losses).all()
     assert moved(before, state.params) == set(before)  # the whole network and the text encoder learn
-    layout, batch = task.source("test", 1)[0]
-    evaluate = make_eval_step(task.loss_fn)
-    first, again = (evaluate(state.params, task.frozen, batch, layout=layout)["loss"] for _ in range(2))
+    bucket, batch = task.source("test", 1)[0]
+    evaluate = make_eval_step(task.loss)
+    first, again = (evaluate(state.params, task.frozen, batch, bucket=bucket)["loss"] for _ in range(2))
     assert first == again
     task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
     _, base, _ = load("controller", tmp_path / "base", expert="base")
@@ -121,8 +120,7 @@ def test_base_then_high_then_low(values, tmp_path):
         assert bool(cameras) == (stage == "high")
 
         more = values(stage, **options | {"base_weights": str(tmp_path / "controller")})  # it has no base model
-        del more["task"]
-        task = controller.build(more, tmp_path)
+        task = build(read_config(more), tmp_path)
         start = flatten(task.frozen) | flatten(task.trainable)
         for name in ("ffn_in", "camera") if stage == "high" else ("ffn_in",):
             np.testing.assert_array_equal(start[f"params/dit/blocks/{name}/kernel"], params["blocks"][name]["kernel"])
@@ -138,9 +136,8 @@ def test_experts_without_adapters_are_refused(values, tmp_path):
     task.export(merge(jax.device_get(state.params), task.frozen), tmp_path / "base")
     wrong = values("high", base_weights=str(tmp_path / "base"), text=str(tmp_path / "base" / "text"))
     wrong["model"]["lora"] = None
-    wrong.pop("task")
     with pytest.raises(ValueError, match="give config.lora a rank"):
-        controller.build(wrong, tmp_path)
+        build(read_config(wrong), tmp_path)
 
 
 def test_recorded_text_states_train_as_the_encoder_does(values, films, tmp_path):

@@ -21,11 +21,13 @@ from shotverse_jax.config import (
     from_dict,
     planner_nano,
 )
-from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.train import read_config
 from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.step import make_train_step
+from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import init, load
 
 ROOT = Path(__file__).parents[2]
@@ -37,13 +39,10 @@ def test_every_config_builds_its_dataclasses(path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    values = module.get_config().to_dict()
-    assert values.pop("task") == "planner"
-    values.pop("base_weights")
-    planner = from_dict(PlannerConfig, values.pop("model"))
-    run = from_dict(PlannerTrainConfig, values)
+    run = read_config(module.get_config().to_dict())
+    assert isinstance(run, PlannerTrainConfig) and isinstance(run.model, PlannerConfig)
     assert len(run.text_lengths) == len(run.shot_weights)
-    assert max(run.text_lengths) <= planner.max_text_tokens
+    assert max(run.text_lengths) <= run.model.max_text_tokens
 
 
 def test_an_unknown_value_is_refused():
@@ -69,8 +68,8 @@ def test_with_adapters_only_the_trainable_tree_moves():
     trainable, frozen = split_frozen({**variables, "lora": {"vlm": adapter}})
     before, before_frozen = jax.device_get((flatten(trainable), flatten(frozen)))
 
-    def loss_fn(variables, batch, layout, key):
-        logits, codes = planner.apply(variables, batch, layout)
+    def loss_fn(variables, batch, bucket, key):
+        logits, codes = planner.apply(variables, batch, bucket)
         return planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty)
 
     optimizer, schedule = make_optimizer(TrainConfig(steps=5, warmup=0, weight_decay=0.0))
@@ -83,7 +82,7 @@ def test_with_adapters_only_the_trainable_tree_moves():
     }
     state = init_state(trainable, optimizer, ema=False)
     for _ in range(2):  # B starts at zero, so A moves at the second step
-        state, _ = step(state, frozen, batch, jax.random.key(0), layout=1)
+        state, _ = step(state, frozen, batch, jax.random.key(0), bucket=1)
     assert not any("params/vlm" in path for path in flatten(state))
     assert all((np.asarray(x) == before_frozen[path]).all() for path, x in flatten(frozen).items())
     still = [path for path, x in flatten(state.params).items() if (np.asarray(x) == before[path]).all()]

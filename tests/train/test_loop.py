@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, TrainConfig, planner_nano
-from shotverse_jax.data.loader import batches
 from shotverse_jax.data.planner_source import PlannerSource
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import stage_captions, train_text_tokenizer
-from shotverse_jax.models.planner import Planner, planner_loss
-from shotverse_jax.train.loop import train
+from shotverse_jax.models.planner import Planner
+from shotverse_jax.train import Task, train
 from shotverse_jax.train.metrics import read_metrics
-from shotverse_jax.train.state import init_state, make_optimizer
-from shotverse_jax.train.step import make_eval_step, make_train_step
+from shotverse_jax.train.state import make_optimizer
+from shotverse_jax.train.step import Steps, make_eval_step, make_train_step
+from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import init
 
 CONFIG = dataclasses.replace(
@@ -47,29 +47,32 @@ class Bench:
         planner = Planner(CONFIG, Execution())
         self.variables = jax.device_get(jax.jit(lambda: {"params": init("planner", CONFIG, jax.random.key(0))})())
 
-        def loss_fn(variables, batch, layout, key):
+        def loss_fn(variables, batch, bucket, key):
             rngs = None if key is None else {"dropout": key}
-            logits, codes = planner.apply(variables, batch, layout, deterministic=key is None, rngs=rngs)
+            logits, codes = planner.apply(variables, batch, bucket, deterministic=key is None, rngs=rngs)
             return planner_loss(logits, codes, batch["pose_ids_BN"], CONFIG.code_penalty)
 
         self.loss_fn = loss_fn
-        self.optimizer, schedule = make_optimizer(RUN)
-        self.train_step = make_train_step(loss_fn, self.optimizer, schedule, RUN.ema)
-        self.eval_step = make_eval_step(loss_fn)
+        self.steps = Steps(make_train_step(loss_fn, *make_optimizer(RUN), RUN.ema), make_eval_step(loss_fn))
 
-    def run(self, folder, config=RUN, train_batches=None, variables=None, step=None, optimizer=None, preview=None):
-        variables = jax.tree.map(jax.numpy.asarray, self.variables if variables is None else variables)
-        return train(
-            config,
-            folder,
-            init_state(variables, optimizer or self.optimizer, ema=True),
-            {},
-            step or self.train_step,
-            self.eval_step,
-            train_batches or (lambda start: batches(self.source, start)),
-            lambda: batches(dataclasses.replace(self.source, split="test", num_steps=config.eval_batches)),
-            preview=preview,
+    def run(self, folder, config=RUN, variables=None, step=None, wrap=None, preview=None):
+        """wrap(batches, start): what becomes of the training batches. step: in place of the compiled one."""
+
+        class Wrapped(Task):
+            def batches(self, split, start=0):
+                found = super().batches(split, start)
+                return wrap(found, start) if wrap and split == "train" else found
+
+        task = Wrapped(
+            config=config,
+            trainable=jax.tree.map(jax.numpy.asarray, self.variables if variables is None else variables),
+            frozen={},
+            loss=self.loss_fn,
+            source=lambda split, steps: dataclasses.replace(self.source, split=split, num_steps=steps),
+            export=None,
+            make_preview=lambda screenplay, folder: preview,
         )
+        return train(task, folder, dataclasses.replace(self.steps, train=step or self.steps.train))
 
 
 @pytest.fixture(scope="module")
@@ -88,14 +91,14 @@ def trace(records):
 
 
 def test_stopped_by_sigterm_and_resumed_equals_uninterrupted_to_the_last_digit(bench, whole, tmp_path):
-    def stopping(start):
-        for i, batch in enumerate(batches(bench.source, start)):
+    def stopping(batches, start):
+        for i, batch in enumerate(batches):
             if start + i == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
     before = signal.getsignal(signal.SIGTERM)
-    state = bench.run(tmp_path, train_batches=stopping)
+    state = bench.run(tmp_path, wrap=stopping)
     assert int(state.step) == 4 and (tmp_path / "checkpoints" / "4").is_dir()
     assert signal.getsignal(signal.SIGTERM) is before
     state = bench.run(tmp_path)
@@ -146,7 +149,7 @@ def test_four_examples_are_learned_by_heart(bench, tmp_path):
     config = dataclasses.replace(RUN, steps=150, log_every=10, eval_every=1000, eval_batches=1)
     optimizer, schedule = make_optimizer(dataclasses.replace(config, lr=2e-2, warmup=10))
     step = make_train_step(lambda v, b, k, _: bench.loss_fn(v, b, k, None), optimizer, schedule, 0.9)
-    bench.run(tmp_path, config, lambda start: iter(lambda: fixed, None), step=step, optimizer=optimizer)
+    bench.run(tmp_path, config, step=step, wrap=lambda batches, start: iter(lambda: fixed, None))
     losses = [r["loss"] for r in read_metrics(tmp_path / "metrics.jsonl") if r["kind"] == "train"]
     assert losses[0] > 2.5 and losses[-1] < 0.3, losses
 
@@ -163,21 +166,21 @@ def test_nothing_is_compiled_after_the_second_step(bench, tmp_path, caplog):
     """A recompilation within a run costs minutes at scale, and nothing tells of it."""
     compiled = []
 
-    def counted(start):
-        for batch in batches(bench.source, start):
+    def counted(batches, start):
+        for batch in batches:
             compiled.append(sum(record.getMessage().startswith("Compiling") for record in caplog.records))
             yield batch
 
     jax.clear_caches()
     with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
-        bench.run(tmp_path, dataclasses.replace(RUN, steps=6, eval_every=2, checkpoint_every=2), counted)
+        bench.run(tmp_path, dataclasses.replace(RUN, steps=6, eval_every=2, checkpoint_every=2), wrap=counted)
     # When step n is asked for, all that steps before it needed is compiled: those of steps 3 to 6 nothing more.
     assert len(compiled) == 6 and compiled[1] > 0
     assert compiled[2:] == [compiled[2]] * 4
 
 
 def test_a_hidden_transfer_within_a_step_is_refused(bench, tmp_path):
-    def step(state, frozen, batch, key, layout):
+    def step(state, frozen, batch, key, bucket):
         return state, {"loss": jax.numpy.sin(np.ones(3))}  # an array of the host, sent along unseen
 
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):

@@ -56,7 +56,7 @@ def test_whoever_writes_events_gets_the_values(tmp_path, monkeypatch, package, m
 
 
 def test_time_is_told_of_steps_of_data_and_at_the_peak(toy, tmp_path):
-    toy.here(tmp_path, ideal=lambda layout: 1e-5, log_every=5, steps=20)
+    toy.here(tmp_path, ideal_step_seconds=lambda bucket: 1e-5, log_every=5, steps=20)
     records = toy.records(tmp_path)
     assert list(records) == [5, 10, 15, 20]
     for [record] in records.values():

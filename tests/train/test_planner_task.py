@@ -26,8 +26,8 @@ def start(tmp_path, monkeypatch):
     monkeypatch.setattr(planner, "make_variables", lambda *_: {"params": {}})
 
     def build(base_weights="", **training):
-        run = dataclasses.asdict(PlannerTrainConfig(bpe_examples=20, **training))
-        return planner.build(run | {"model": dataclasses.asdict(planner_nano()), "base_weights": base_weights}, folder)
+        config = PlannerTrainConfig(model=planner_nano(), base_weights=base_weights, bpe_examples=20, **training)
+        return planner.build(config, folder)
 
     folder = tmp_path / "run"
     folder.mkdir()
@@ -64,17 +64,18 @@ def test_a_run_refuses_another_tokenizer(start, tmp_path):
 
 
 def test_a_planner_to_go_on_from(tmp_path):
-    config, run = planner_nano(), PlannerTrainConfig(path_weight=1.0)
+    config = planner_nano()
+    run = PlannerTrainConfig(model=config, base_weights=str(tmp_path / "base"), path_weight=1.0)
     params = init("planner", config, jax.random.key(3))
     export("planner", params, config, tmp_path / "base", tokenizer_file=find_tokenizer("planner_small"))
     config = dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, path="step"))
     mesh = make_mesh(run.mesh)
-    variables = planner.make_variables(Planner(config, Execution()), config, run, str(tmp_path / "base"), mesh)
+    variables = planner.make_variables(Planner(config, Execution()), run, mesh)
     assert variables.keys() == {"params", "path_probe"}
     jax.tree.map(np.testing.assert_array_equal, variables["params"], load("planner", tmp_path / "base")[1])
     other = dataclasses.replace(config, num_queries=3)
     with pytest.raises(ValueError, match="another size than the config's.*'num_queries': 2"):
-        planner.make_variables(Planner(other, Execution()), other, run, str(tmp_path / "base"), mesh)
+        planner.make_variables(Planner(other, Execution()), dataclasses.replace(run, model=other), mesh)
     assert planner.find_base("planner_small") == (find("planner", "planner_small"), True)
     with pytest.raises(ValueError, match="no_such"):
         planner.find_base("no_such")
@@ -125,10 +126,10 @@ def test_parts_with_unequal_numbers_of_targets_are_one_batch():
     variables = jax.device_get(jax.jit(lambda: {"params": init("planner", config, jax.random.key(0))})())
     found = []
     for parts in (1, 2):
-        loss_fn, whole = planner.make_loss(network, run), planner.targets_of_whole
-        step = make_train_step(loss_fn, optimizer, schedule, 0.0, accumulate=parts, whole=whole)
+        loss, statistics = planner.make_loss(network, run), planner.count_targets
+        step = make_train_step(loss, optimizer, schedule, 0.0, accumulate=parts, batch_statistics=statistics)
         state = init_state(jax.device_put(variables), optimizer, ema=False)
-        state, metrics = step(state, {}, batch, jax.random.key(0), layout=1)
+        state, metrics = step(state, {}, batch, jax.random.key(0), bucket=1)
         found.append(jax.device_get((state.opt_state[1][0].mu, metrics)))  # the gradients, a tenth of them
     (grads, one), (parted, other) = found
     for name in ("loss", "ce", "accuracy", "code_penalty", "grad_norm"):

@@ -11,6 +11,7 @@ from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.configs.pose_net import small
 from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.data.records import write_dataset
+from shotverse_jax.train import build, read_config
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import pose_net
@@ -38,8 +39,8 @@ def source(folder, **more):
 
 
 def test_batches_are_latent_frames_with_their_poses(folder):
-    layout, batch = source(folder)[0]
-    assert layout is None
+    bucket, batch = source(folder)[0]
+    assert bucket is None
     assert batch["frames_BHWC"].shape == (6, 16, 24, 3) and batch["frames_BHWC"].dtype == np.uint8
     assert batch["pose_B34"].shape == (6, 3, 4) and batch["pose_B34"].dtype == np.float32
     shade = batch["frames_BHWC"][:, 0, 0, 0].astype(int)
@@ -79,21 +80,20 @@ def test_worn_frames():
 
 def test_a_run_from_config_to_folder(folder, tmp_path):
     values = small.get_config().to_dict()
-    assert values.pop("task") == "pose_net"
     values |= {"model": dataclasses.asdict(NANO), "data": folder, "test_data": folder, "batch": 5, "steps": 80}
     values |= {"lr": 1e-2, "warmup": 5, "ema": 0.9}
-    task = pose_net.build(values, tmp_path)
-    optimizer, schedule = make_optimizer(task.run)
+    task = build(read_config(values), tmp_path)
+    optimizer, schedule = make_optimizer(task.config)
     state = init_state(task.trainable, optimizer, ema=True)
-    step = make_train_step(task.loss_fn, optimizer, schedule, task.run.ema)
-    evaluate = make_eval_step(task.loss_fn)
-    layout, held_out = task.source("test", 1)[0]
-    before = evaluate(state.averaged, task.frozen, held_out, layout=layout)
+    step = make_train_step(task.loss, optimizer, schedule, task.config.ema)
+    evaluate = make_eval_step(task.loss)
+    bucket, held_out = task.source("test", 1)[0]
+    before = evaluate(state.averaged, task.frozen, held_out, bucket=bucket)
     batches = task.source("train", 80)
     for index in range(80):
-        layout, batch = batches[index]
-        state, metrics = step(state, task.frozen, batch, jax.random.key(0), layout=layout)
-    after = evaluate(state.averaged, task.frozen, held_out, layout=layout)
+        bucket, batch = batches[index]
+        state, metrics = step(state, task.frozen, batch, jax.random.key(0), bucket=bucket)
+    after = evaluate(state.averaged, task.frozen, held_out, bucket=bucket)
     assert after["position_m"] < 0.5 * before["position_m"]
     assert after["loss"] < before["loss"]
     task.export(merge(state.averaged, task.frozen), tmp_path / "export")

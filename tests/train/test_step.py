@@ -14,11 +14,11 @@ RUN = TrainConfig(steps=20, warmup=2, lr=0.1, ema=0.5)
 KEY = 0
 
 
-def loss_fn(variables, batch, layout, key):
+def loss_fn(variables, batch, bucket, key):
     """A linear model; the `bad` entry poisons the loss. With a key some noise is added to the prediction."""
     w, b, base = (variables["params"][name] for name in ("w", "b", "base"))
     noise = 0.0 if key is None else 0.01 * jax.random.normal(key)
-    error = batch["x"] @ (w + base) + b + noise - layout
+    error = batch["x"] @ (w + base) + b + noise - bucket
     loss = jnp.mean(error**2) + batch["bad"].sum()
     return loss, {"noise": jnp.asarray(noise, jnp.float32)}
 
@@ -44,15 +44,15 @@ def values(tree):
 def test_a_step_that_is_not_finite_changes_nothing_but_the_count(setup, bad):
     state, frozen, step = setup
     for _ in range(3):
-        state, _ = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
+        state, _ = step(state, frozen, batch(), jax.random.key(KEY), bucket=2)
     before = values((state.params, state.opt_state, state.ema))
     for count in (1, 2):
-        state, metrics = step(state, frozen, batch(bad), jax.random.key(KEY), layout=2)
+        state, metrics = step(state, frozen, batch(bad), jax.random.key(KEY), bucket=2)
         assert int(state.bad_steps) == int(metrics["bad_steps"]) == count
     after = values((state.params, state.opt_state, state.ema))
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
     assert int(state.step) == 5
-    state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
+    state, metrics = step(state, frozen, batch(), jax.random.key(KEY), bucket=2)
     assert int(state.bad_steps) == 0 and np.isfinite(metrics["loss"])
     assert not all(
         (a == b).all() for a, b in zip(before, values((state.params, state.opt_state, state.ema)), strict=True)
@@ -62,13 +62,13 @@ def test_a_step_that_is_not_finite_changes_nothing_but_the_count(setup, bad):
 def test_the_first_bad_gradient_is_named(setup):
     state, frozen, _ = setup
 
-    def poison(variables, batch, layout, key):
+    def poison(variables, batch, bucket, key):
         w = variables["params"]["w"]  # sqrt has an infinite gradient at zero
-        return loss_fn(variables, batch, layout, key)[0] + jnp.sqrt(w - w).sum() * batch["bad"][0], {}
+        return loss_fn(variables, batch, bucket, key)[0] + jnp.sqrt(w - w).sum() * batch["bad"][0], {}
 
     optimizer, schedule = make_optimizer(RUN)
     _, metrics = make_train_step(poison, optimizer, schedule, 0.0)(
-        state, frozen, batch(1.0), jax.random.key(KEY), layout=2
+        state, frozen, batch(1.0), jax.random.key(KEY), bucket=2
     )
     assert int(metrics["bad_leaf"]) == 1  # leaves in order: b, w
 
@@ -77,7 +77,7 @@ def test_randomness_is_a_function_of_key_and_step(setup):
     state, frozen, step = setup
     noise = []
     for _ in range(3):
-        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
+        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), bucket=2)
         noise.append(float(metrics["noise"]))
     expected = [float(0.01 * jax.random.normal(jax.random.fold_in(jax.random.key(KEY), i))) for i in range(3)]
     np.testing.assert_allclose(noise, expected, rtol=1e-6)
@@ -87,7 +87,7 @@ def test_average_and_learning_rate(setup):
     state, frozen, step = setup
     average, rates = np.ones((3, 1)), []
     for i in range(6):
-        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), layout=2)
+        state, metrics = step(state, frozen, batch(), jax.random.key(KEY), bucket=2)
         decay = min(0.5, (1 + i) / (10 + i))
         average = decay * average + (1 - decay) * np.asarray(state.params["params"]["w"])
         rates.append(float(metrics["lr"]))
@@ -107,7 +107,7 @@ def test_weight_decay_acts_on_matrices_only():
 
 def test_evaluation_is_deterministic_and_sees_frozen_leaves(setup):
     state, frozen, _ = setup
-    metrics = make_eval_step(loss_fn)(state.params, frozen, batch(), layout=2)
+    metrics = make_eval_step(loss_fn)(state.params, frozen, batch(), bucket=2)
     np.testing.assert_allclose(metrics["loss"], 0.25, rtol=1e-6)
     assert metrics["noise"] == 0
 
@@ -141,7 +141,7 @@ def test_muon_turns_each_kernel_of_a_stack_into_an_orthogonal_update_and_leaves_
 def accumulated(parts, size=12, samples=None, steps=5):
     """(losses, parameters) of some steps on batches of `size` samples."""
 
-    def quiet(variables, batch, layout, key):
+    def quiet(variables, batch, bucket, key):
         squares = jnp.square(batch["x"] @ variables["params"]["w"])[:, 0]
         known = batch["known"]
         return jnp.mean(squares), {"known": jnp.sum(jnp.where(known, squares, 0)) / known.sum()}
@@ -153,7 +153,7 @@ def accumulated(parts, size=12, samples=None, steps=5):
     for _ in range(steps):
         x = rng.normal(size=(size, 3)).astype(np.float32)
         inputs = {"x": x, "known": np.arange(size) % 4 == 1}
-        state, metrics = step(state, {}, inputs, jax.random.key(KEY), layout=None)
+        state, metrics = step(state, {}, inputs, jax.random.key(KEY), bucket=None)
         found.append(jax.device_get(metrics))
     return found, values((state.params, state.ema, state.opt_state))
 
@@ -178,6 +178,6 @@ def test_a_bad_part_makes_a_bad_step(setup):
     step = make_train_step(loss_fn, optimizer, schedule, RUN.ema, accumulate=2)
     before = values(state.params)
     inputs = {"x": np.ones((4, 3), np.float32), "bad": np.array([0, 0, 0, np.nan], np.float32)}
-    state, metrics = step(state, frozen, inputs, jax.random.key(KEY), layout=2)
+    state, metrics = step(state, frozen, inputs, jax.random.key(KEY), bucket=2)
     assert int(metrics["bad_steps"]) == 1
     assert all((a == b).all() for a, b in zip(before, values(state.params), strict=True))

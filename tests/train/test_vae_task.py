@@ -11,6 +11,7 @@ from shotverse_jax.config import VAES, VAETrainConfig, WanVAEConfig, from_dict
 from shotverse_jax.configs.vae import nano, small
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
+from shotverse_jax.train import build, read_config
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import vae as task
@@ -49,8 +50,8 @@ def source(folder, split="train", crop=(3, 4, 6), steps=50, **hosts):
 
 def test_crops_lie_anywhere_in_films_taken_in_turn(films):
     corners, seen = [], []
-    for layout, batch in iter(source(films)):
-        assert layout is None and batch["video_BTHWC"].shape == (4, 3, 4, 6, 3)
+    for bucket, batch in iter(source(films)):
+        assert bucket is None and batch["video_BTHWC"].shape == (4, 3, 4, 6, 3)
         for crop_THWC in batch["video_BTHWC"].astype(int):
             film, frame = divmod(crop_THWC[0, 0, 0, 0], 16)
             corner = [frame, *crop_THWC[0, 0, 0, 1:]]
@@ -133,19 +134,18 @@ def test_the_first_channels_can_be_asked_to_be_the_colour():
 
 def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     values = nano.get_config().to_dict()
-    assert values.pop("task") == "vae"
     values.update(data=colors, test_data=colors, log_every=1000)
-    built = task.build(values, tmp_path)
-    run = built.run
+    built = build(read_config(values), tmp_path)
+    run = built.config
     optimizer, schedule = make_optimizer(run)
     state = init_state(built.trainable, optimizer, ema=True)
-    step, evaluate = make_train_step(built.loss_fn, optimizer, schedule, run.ema), make_eval_step(built.loss_fn)
+    step, evaluate = make_train_step(built.loss, optimizer, schedule, run.ema), make_eval_step(built.loss)
     _, held_out = built.source("test", 1)[0]
     assert held_out["video_BTHWC"].shape == (12, 5, 8, 8, 3)
-    before = evaluate(state.averaged, built.frozen, held_out, layout=None)
-    for layout, batch in iter(built.source("train", run.steps)):
-        state, metrics = step(state, built.frozen, batch, jax.random.key(0), layout=layout)
-    after = evaluate(state.averaged, built.frozen, held_out, layout=None)
+    before = evaluate(state.averaged, built.frozen, held_out, bucket=None)
+    for bucket, batch in iter(built.source("train", run.steps)):
+        state, metrics = step(state, built.frozen, batch, jax.random.key(0), bucket=bucket)
+    after = evaluate(state.averaged, built.frozen, held_out, bucket=None)
     assert after["psnr"] > before["psnr"] + 3 and after["loss"] < 0.7 * before["loss"], (before, after)
     assert not metrics["bad_steps"]
 
@@ -189,8 +189,7 @@ def test_a_decoder_alone_needs_a_vae_that_fits(colors, tmp_path):
 
 def nano_task(folder, **values):
     values = nano.get_config().to_dict() | values
-    del values["task"]
-    return task.build(values, folder)
+    return build(read_config(values), folder)
 
 
 def test_no_films_have_no_moments():
@@ -201,11 +200,8 @@ def test_no_films_have_no_moments():
 @pytest.mark.parametrize("recipe", [small, nano])
 def test_recipes_fit_their_network(recipe):
     values = recipe.get_config().to_dict()
-    run = from_dict(
-        VAETrainConfig,
-        {k: v for k, v in values.items() if k not in ("task", "model", "data", "test_data", "base_weights")},
-    )
-    config = from_dict(WanVAEConfig, values["model"])
+    run = read_config(values)
+    config = run.model
     assert recipe is nano or config == VAES["vae_small"]()
     assert (run.frames - 1) % time_factor(config) == 0
     assert run.height % space_factor(config) == run.width % space_factor(config) == 0

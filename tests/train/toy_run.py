@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from shotverse_jax.config import TrainConfig, from_dict
+from shotverse_jax.config import TrainConfig
 from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.data.steps import StepSource
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.train.task import Task
+from shotverse_jax.train import TASKS
+from shotverse_jax.train.task import Task, TaskKind
 
 BATCH = 8
 
@@ -25,6 +26,7 @@ class ToyConfig(TrainConfig):
     """width: of the network. stop_at: host `stop_host` gets `stop_signal` when it reads this step. poison: the first
     step whose samples are NaN. noise: share of dropped inputs. stage: as a controller has it."""
 
+    task: str = "toy"
     data: str = ""
     width: int = 16
     stop_at: int = -1
@@ -39,7 +41,6 @@ def get_config() -> ConfigDict:
     toy = ToyConfig(steps=30, batch=BATCH, lr=3e-2, warmup=2, ema=0.9, log_every=1, eval_every=10, eval_batches=1)
     config = ConfigDict(dataclasses.asdict(toy), convert_dict=True)
     config.checkpoint_every, config.max_bad_steps = 5, 3
-    config.task = "toy"
     return config
 
 
@@ -69,8 +70,7 @@ class ToySource(StepSource):
         return None, {"x_BD": x_BD, "id_B": np.array(ids, np.int32)}
 
 
-def build(values, folder):
-    run = from_dict(ToyConfig, values)
+def build(run, folder):
     mesh = make_mesh(run.mesh)
 
     def init():
@@ -81,15 +81,15 @@ def build(values, folder):
         trainable = {"lora": {"q_proj": {"adapter": adapter}}, "params": {"head": head}}
         return trainable, {"params": {"q_proj": {"kernel": jax.random.normal(keys[2], (size, size))}}}
 
-    def loss_fn(variables, batch, layout, key):
+    def loss(variables, batch, bucket, key):
         adapter, x_BD = variables["lora"]["q_proj"]["adapter"], batch["x_BD"]
         if key is not None:  # randomness that a resumed run has to get right
             x_BD = x_BD * jax.random.bernoulli(key, 1 - run.noise, x_BD.shape)
         h_BD = jnp.tanh(x_BD @ variables["params"]["q_proj"]["kernel"] + x_BD @ adapter["a"] @ adapter["b"])
         y_BD = h_BD @ variables["params"]["head"]["kernel"] + variables["params"]["head"]["bias"]
-        loss = jnp.mean((y_BD - batch["x_BD"][:, ::-1]) ** 2)
+        value = jnp.mean((y_BD - batch["x_BD"][:, ::-1]) ** 2)
         # Which sample was at which place of the step that was taken, whoever read it ahead.
-        return loss, {f"id_{i}": batch["id_B"][i] for i in range(BATCH // run.accumulate)}
+        return value, {f"id_{i}": batch["id_B"][i] for i in range(BATCH // run.accumulate)}
 
     def source(split, steps):
         return ToySource(run, split, run.batch, steps, *batch_share(mesh))
@@ -101,12 +101,14 @@ def build(values, folder):
     trainable, frozen = create(init, mesh)
     if jax.process_count() == 1:
         np.save(folder / "base.npy", frozen["params"]["q_proj"]["kernel"])
-    return Task(run, trainable, frozen, loss_fn, source, export)
+    return Task(config=run, trainable=trainable, frozen=frozen, loss=loss, source=source, export=export)
+
+
+TASKS["toy"] = TaskKind(ToyConfig, build)
 
 
 if __name__ == "__main__":
     from shotverse_jax.launch import train as program  # here, since it defines flags
     from shotverse_jax.launch.program import start
 
-    program.TASKS["toy"] = build
     start(program.main, "config", "workdir")

@@ -1,0 +1,61 @@
+"""The table of tasks: everything that can be trained, one file for each network."""
+
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from shotverse_jax.config import (
+    ControllerTrainConfig,
+    PlannerTrainConfig,
+    PoseNetTrainConfig,
+    TrainConfig,
+    VAETrainConfig,
+    from_dict,
+)
+from shotverse_jax.train.task import Outline, Task, TaskKind
+from shotverse_jax.train.tasks import controller, planner, pose_net, vae
+
+TASKS = {
+    "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
+    "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline),
+    "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build),
+    "vae": TaskKind(VAETrainConfig, vae.build),
+}
+
+
+def read_config(values: dict) -> TrainConfig:
+    """The training config of plain values: a file of `configs/`, or the `run.json` of a run.
+
+    Raises:
+        ValueError: an unknown task or field, or a value that is none of a field's choices.
+    """
+    task = values.get("task")
+    if task not in TASKS:
+        raise ValueError(f"task is one of {', '.join(TASKS)}; got {task!r}")
+    return from_dict(TASKS[task].config, values)
+
+
+def build(config: TrainConfig, folder: str | Path) -> Task:
+    """The task of a config, ready for `train`; `folder` is the run's and is made if it is not there.
+
+    Raises:
+        ValueError: weights, data or a tokenizer that are not there or do not fit, listed in the file of the task.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return TASKS[config.task].build(config, folder)
+
+
+def outline(config: TrainConfig, mesh: Mesh) -> Outline:
+    """The run of a config as shapes, laid out on a mesh.
+
+    Raises:
+        ValueError: a task without an outline, or a text encoder of unknown size.
+    """
+    make = TASKS[config.task].outline
+    if make is None:
+        known = sorted(name for name, kind in TASKS.items() if kind.outline)
+        raise ValueError(
+            f"the runs that can be fitted are those of {' and '.join(known)}; this config's is {config.task}"
+        )
+    return make(config, mesh)

@@ -1,8 +1,10 @@
-"""Training a planner on the stage: screenplays and trajectories of the film grammar, made as they are needed."""
+"""Training a planner: its data, its loss (ShotVerse Eq. 4), its previews and its shapes.
+
+Screenplays and trajectories are written by the film grammar as they are needed, or come from recorded scenes.
+"""
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -10,134 +12,240 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotverse_jax import lora, weights
-from shotverse_jax.camera.tokens.shotverse import PAD
-from shotverse_jax.config import PlannerConfig, PlannerTrainConfig, from_dict
+from shotverse_jax.camera.formats import write_trajectory
+from shotverse_jax.camera.tokens.shotverse import PAD, sequence_length
+from shotverse_jax.config import PlannerConfig, PlannerTrainConfig
 from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
 from shotverse_jax.files import replacing
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.inputs.tokenizer import pin_tokenizer, stage_captions, train_text_tokenizer
-from shotverse_jax.models.planner import Planner, planner_loss
+from shotverse_jax.infer.plan import Director, check, plan
+from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer, stage_captions, train_text_tokenizer
+from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.train import path_probe
+from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.train import flops, path_probe
+from shotverse_jax.train.accelerators import ideal_step_seconds
+from shotverse_jax.train.placement import together
 from shotverse_jax.train.state import split_frozen
-from shotverse_jax.train.task import Task
+from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
+from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.weights.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
 
+FILM = 249
+"""Frames of the films that the paper's planner plans (ShotVerse §4.1); its outline has poses for this many."""
 
-def build(values: dict, folder: Path) -> Task:
-    """The task of a config's values; `folder` gets the text tokenizer when one is learned, and a note which it is.
 
-    base_weights: folder of the pre-trained language model; or a whole planner to go on from, by folder or shipped name,
-    whose pose tokens may be told otherwise (`model.tokens`); "" begins with random weights.
+def build(config: PlannerTrainConfig, folder: Path) -> Task:
+    """The task of a config; `folder` gets the text tokenizer when one is learned, and a note of which one is used.
 
     Raises:
-        ValueError: an unknown value, a run in `folder` that was started with another text tokenizer, a base of another
-            size, or scenes that cannot be used (`data`, `test_data`).
+        ValueError: a run in `folder` that was started with another text tokenizer, a base of another size, or scenes
+            that cannot be used (`data`, `test_data`).
     """
-    base_weights = values.pop("base_weights")
-    config = from_dict(PlannerConfig, values.pop("model"))
-    run = from_dict(PlannerTrainConfig, values)
-    scenes = _recorded(config, run)
-    tokenizer_file = _prepare_tokenizer(config, run, folder, base_weights, scenes)
+    model = config.model
+    scenes = _recorded(config)
+    tokenizer_file = _prepare_tokenizer(config, folder, scenes)
     pin_tokenizer(tokenizer_file, folder)
-    mesh = make_mesh(run.mesh)
-    planner = Planner(config, spread(run.execution, mesh))
-    trainable, frozen = split_frozen(make_variables(planner, config, run, base_weights, mesh))
+    mesh = make_mesh(config.mesh)
+    planner = Planner(model, spread(config.execution, mesh))
+    trainable, frozen = split_frozen(make_variables(planner, config, mesh))
+    return Task(
+        config=config,
+        trainable=trainable,
+        frozen=frozen,
+        loss=make_loss(planner, config),
+        batch_statistics=count_targets,
+        source=functools.partial(_source, config, tokenizer_file, scenes),
+        export=functools.partial(_export, model, tokenizer_file),
+        make_preview=functools.partial(_make_preview, model, tokenizer_file),
+        ideal_step_seconds=ideal_step_seconds(config.batch, functools.partial(work, config), mesh),
+    )
 
-    def export(variables, folder):
+
+def _export(config: PlannerConfig, tokenizer_file: Path, variables: dict, folder: Path) -> None:
+    """Writes the planner with its adapter folded in; in adapter/ the adapter alone, with all that was trained."""
+    params = dict(variables["params"])
+    if config.lora is not None:
+        rest = {name: part for name, part in params.items() if name != "vlm"}
+        weights.export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
+        params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
+    weights.export("planner", params, config, folder, tokenizer_file=tokenizer_file)
+
+
+def _make_preview(config: PlannerConfig, tokenizer_file: Path, screenplay: Screenplay, folder: Path) -> Preview:
+    """preview(step, variables), which writes the planned cameras to <step>.json and a plot of them to <step>.png."""
+    config, tokenizer = dataclasses.replace(config, lora=None), load_text_tokenizer(tokenizer_file)
+    check(Director(config, {}, tokenizer), screenplay)  # a screenplay that is too long is refused before the first step
+
+    def preview(step: int, variables: dict) -> None:
+        variables = together(variables)
+        if jax.process_index() != 0:
+            return
         params = dict(variables["params"])
-        if config.lora is not None:
-            rest = {name: part for name, part in params.items() if name != "vlm"}
-            weights.export_adapter(variables["lora"]["vlm"], rest, config, folder / "adapter")
+        if "lora" in variables:
             params["vlm"] = lora.merge(params["vlm"], variables["lora"]["vlm"])
-        weights.export("planner", params, config, folder, tokenizer_file=tokenizer_file)
+        [[trajectory]] = plan(Director(config, params, tokenizer), [screenplay])
+        write_trajectory(trajectory, folder / f"{step}.json", "shotverse")
+        plot_trajectory(trajectory, folder / f"{step}.png")
 
-    source = functools.partial(_source, config, run, tokenizer_file, scenes)
-    return Task(run, trainable, frozen, make_loss(planner, run), source, export, targets_of_whole)
+    return preview
 
 
-def make_loss(planner: Planner, run: PlannerTrainConfig) -> Callable:
-    """The loss of a run, as `Task` has it."""
-    config = planner.config
+def make_loss(planner: Planner, config: PlannerTrainConfig) -> Loss:
+    """The loss of a run; its bucket is the number of shots, which all screenplays of a batch have."""
+    model = planner.config
 
-    def loss_fn(variables, batch, num_shots, key):
+    def loss(variables, batch, num_shots, key):
         rngs = None if key is None else {"dropout": key}
         logits, codes = planner.apply(variables, batch, num_shots, deterministic=key is None, rngs=rngs)
         targets = jnp.sum(batch["targets_B"]) if "targets_B" in batch else None
-        loss, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], config.code_penalty, targets)
-        if run.path_weight:
+        value, metrics = planner_loss(logits, codes, batch["pose_ids_BN"], model.code_penalty, targets)
+        if config.path_weight:
             probe = variables[path_probe.COLLECTION]
-            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], config, num_shots)
-            loss += run.path_weight * metrics["path"]
-        return loss, metrics
+            metrics["path"] = path_probe.path_loss(probe, codes, batch["pose_ids_BN"], model, num_shots)
+            value += config.path_weight * metrics["path"]
+        return value, metrics
 
-    return loss_fn
+    return loss
 
 
-def targets_of_whole(batch: dict) -> dict:
-    """{targets_B}: how many pose tokens a sample of this batch has to predict in the mean, for each of its samples."""
+def planner_loss(
+    logits_BNV: jax.Array,
+    codes_BPD: jax.Array,
+    pose_ids_BN: jax.Array,
+    code_penalty: float,
+    targets: jax.Array | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """ShotVerse Eq. 4: the mean cross-entropy of the next pose token and λ times the mean square of the camera codes.
+
+    Args:
+        logits_BNV: logits[:, j] predict pose_ids[:, j + 1].
+        codes_BPD: the camera codes H_plan.
+        pose_ids_BN: pose tokens; targets that are PAD do not count.
+        code_penalty: λ.
+        targets: the number to divide the cross-entropies by; None divides by the number of targets here. Where a batch
+            is computed in parts, it is the part's share of the targets of the whole batch: sequences differ in length,
+            so the mean over a batch is not the mean of the means over its parts.
+
+    Returns:
+        The loss, and metrics: ce, accuracy, code_penalty (the mean square, without λ) and tokens (how many targets).
+    """
+    targets_BN = pose_ids_BN[:, 1:]
+    real_BN = (targets_BN != PAD).astype(jnp.float32)
+    tokens = jnp.sum(real_BN)
+    count = jnp.maximum(tokens if targets is None else targets, 1)
+    log_probs_BNV = jax.nn.log_softmax(logits_BNV[:, :-1], axis=-1)
+    chosen_BN = jnp.take_along_axis(log_probs_BNV, targets_BN[..., None], axis=-1)[..., 0]
+    hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
+    ce = -jnp.sum(chosen_BN * real_BN) / count
+    square = jnp.mean(jnp.square(codes_BPD))
+    metrics = {
+        "ce": ce,
+        "accuracy": jnp.sum(hits_BN * real_BN) / count,
+        "code_penalty": square,
+        "tokens": tokens,
+    }
+    return ce + code_penalty * square, metrics
+
+
+def count_targets(batch: dict) -> dict:
+    """{targets_B}: the mean number of pose tokens that a sample of this batch has to predict, once for each sample."""
     real_BN = batch["pose_ids_BN"][:, 1:] != PAD
     return {"targets_B": jnp.full(len(real_BN), jnp.sum(real_BN) / len(real_BN))}
 
 
-def _recorded(config: PlannerConfig, run: PlannerTrainConfig) -> dict[str, RecordedScenes]:
-    """The scenes of a run by split; none when it is of the stage."""
-    if not run.data and not run.test_data:
+def outline(config: PlannerTrainConfig, mesh: Mesh) -> Outline:
+    """The run as shapes, with a batch of the largest shot count that the run has."""
+    model = config.model
+    planner = Planner(model, spread(config.execution, mesh))
+    config = dataclasses.replace(config, base_weights="")  # random weights have the same shapes
+    trainable, frozen = split_frozen(jax.eval_shape(lambda: make_variables(planner, config, mesh)))
+    shots = max(number for number, weight in enumerate(config.shot_weights, 1) if weight)
+    text = config.text_lengths[shots - 1]
+    batch = {
+        "text_ids_BS": (text, "int32"),
+        "slot_BS": (text, "int32"),
+        "real_BS": (text, "bool"),
+        "pose_ids_BN": (_pose_tokens(model, shots), "int32"),
+    }
+    return Outline(
+        config=config,
+        trainable=trainable,
+        frozen=cast(frozen, config.execution.dtype),
+        loss=make_loss(planner, config),
+        batch_statistics=count_targets,
+        batch=batch_shapes(config.batch, batch),
+        bucket=shots,
+        work=work(config, shots),
+    )
+
+
+def work(config: PlannerTrainConfig, shots: int) -> tuple[flops.Work, ...]:
+    """The operations of one sample with that many shots."""
+    return flops.planner(config.model, config.text_lengths[shots - 1], _pose_tokens(config.model, shots), shots)
+
+
+def _pose_tokens(config: PlannerConfig, shots: int) -> int:
+    """Length of the pose tokens of a film of `shots` shots, whose poses are divided evenly among them."""
+    tokens = config.tokens
+    poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
+    return sequence_length(tokens, [poses // shots] * (shots - 1) + [poses - poses // shots * (shots - 1)])
+
+
+def _recorded(config: PlannerTrainConfig) -> dict[str, RecordedScenes]:
+    """The recorded scenes of a run by split; empty when it learns from the stage."""
+    if not config.data and not config.test_data:
         return {}
-    if not (run.data and run.test_data):
+    if not (config.data and config.test_data):
         raise ValueError("data and test_data go together: give the scenes to train on and the held-out ones")
-    scenes = {"train": RecordedScenes(run.data, "train"), "test": RecordedScenes(run.test_data, "test")}
-    if config.tokens.origin != "none" and not all(part.has_stage() for part in scenes.values()):
+    scenes = {"train": RecordedScenes(config.data, "train"), "test": RecordedScenes(config.test_data, "test")}
+    origin = config.model.tokens.origin
+    if origin != "none" and not all(part.has_stage() for part in scenes.values()):
         raise ValueError(
-            f'model.tokens.origin is "{config.tokens.origin}", but not all of these camera paths know the stage; '
+            f'model.tokens.origin is "{origin}", but not all of these camera paths know the stage; '
             'train with model.tokens.origin="none"'
         )
     return scenes
 
 
-def _prepare_tokenizer(
-    planner: PlannerConfig, run: PlannerTrainConfig, folder: Path, base_weights: str, scenes: dict[str, RecordedScenes]
-) -> Path:
+def _prepare_tokenizer(config: PlannerTrainConfig, folder: Path, scenes: dict[str, RecordedScenes]) -> Path:
     """The pre-trained language model's tokenizer, or one learned from the training captions on the first start."""
-    if base_weights:
-        return find_base(base_weights)[0] / TOKENIZER
+    if config.base_weights:
+        return find_base(config.base_weights)[0] / TOKENIZER
     path = folder / TOKENIZER
     if not path.exists():
-        captions = scenes["train"].captions() if scenes else stage_captions(sample_example, run.bpe_examples)
-        tokenizer = train_text_tokenizer(captions, planner.text.vocab_size)
+        captions = scenes["train"].captions() if scenes else stage_captions(sample_example, config.bpe_examples)
+        tokenizer = train_text_tokenizer(captions, config.model.text.vocab_size)
         with replacing(path) as place:
             tokenizer.save(str(place))
     return path
 
 
-def make_variables(
-    planner: Planner, config: PlannerConfig, run: PlannerTrainConfig, base_weights: str, mesh: Mesh
-) -> dict:
-    """Random variables on a mesh, with the weights of `base_weights` (see `build`), and fresh adapters where the config
-    has them."""
-    key = jax.random.key(run.seed)
-    base, whole = find_base(base_weights) if base_weights else (None, False)
+def make_variables(planner: Planner, config: PlannerTrainConfig, mesh: Mesh) -> dict:
+    """Random variables on a mesh, with the weights of `config.base_weights` and fresh adapters where there are any."""
+    model, key = config.model, jax.random.key(config.seed)
+    base, whole = find_base(config.base_weights) if config.base_weights else (None, False)
 
     def fresh():
-        variables = {"params": weights.init("planner", config, key)}
+        variables = {"params": weights.init("planner", model, key)}
         if base:
             del variables["params"]["vlm"]
         return variables
 
-    variables = {"params": _planner(base, config, mesh)} if whole else create(fresh, mesh)
+    variables = {"params": _planner(base, model, mesh)} if whole else create(fresh, mesh)
     if base and not whole:
-        dtype = "float32" if config.lora is None else run.execution.dtype  # frozen weights need no float32 copy
-        variables["params"]["vlm"] = _language_model(base, config, mesh, dtype)
-    if config.lora is not None:
+        dtype = "float32" if model.lora is None else config.execution.dtype  # frozen weights need no float32 copy
+        variables["params"]["vlm"] = _language_model(base, model, mesh, dtype)
+    if model.lora is not None:
         vlm = variables["params"]["vlm"]
-        adapter = create(lambda: lora.init(jax.random.fold_in(key, 1), vlm, config.lora), mesh)
+        adapter = create(lambda: lora.init(jax.random.fold_in(key, 1), vlm, model.lora), mesh)
         variables["lora"] = {"vlm": adapter}
-    if run.path_weight:
-        variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), config)
+    if config.path_weight:
+        variables[path_probe.COLLECTION] = path_probe.init_probe(jax.random.fold_in(key, 2), model)
     return variables
 
 
@@ -166,25 +274,27 @@ def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str)
     return params
 
 
-def _source(config, run, tokenizer_file: Path, scenes: dict, split: str, num_steps: int) -> PlannerSource:
-    """Training batches, or for the test split as many held-out ones of all shot counts."""
-    host, num_hosts = batch_share(make_mesh(run.mesh))
-    sample = functools.partial(sample_example, move_weights=run.move_weights, even_angles=run.even_angles)
-    weights, singles = run.shot_weights, run.single_shot_steps if split == "train" else 0
+def _source(
+    config: PlannerTrainConfig, tokenizer_file: Path, scenes: dict[str, RecordedScenes], split: str, num_steps: int
+) -> PlannerSource:
+    """Training batches, or as many held-out ones of all shot counts."""
+    host, num_hosts = batch_share(make_mesh(config.mesh))
+    sample = functools.partial(sample_example, move_weights=config.move_weights, even_angles=config.even_angles)
+    weights, singles = config.shot_weights, config.single_shot_steps if split == "train" else 0
     if scenes:
         sample = scenes[split]
-        weights = sample.counts(len(run.text_lengths))
+        weights = sample.counts(len(config.text_lengths))
         singles = singles if weights[0] else 0
     return PlannerSource(
-        config=config,
+        config=config.model,
         tokenizer_file=str(tokenizer_file),
         sample=sample,
         split=split,
-        seed=run.seed,
-        global_batch=run.batch,
+        seed=config.seed,
+        global_batch=config.batch,
         num_steps=num_steps,
         shot_weights=weights,
-        text_lengths=run.text_lengths,
+        text_lengths=config.text_lengths,
         single_shot_steps=singles,
         host=host,
         num_hosts=num_hosts,

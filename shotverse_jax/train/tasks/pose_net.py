@@ -7,41 +7,84 @@ import jax
 import jax.numpy as jnp
 
 from shotverse_jax import weights
-from shotverse_jax.config import PoseNetConfig, PoseNetTrainConfig, from_dict
+from shotverse_jax.config import PoseNetConfig, PoseNetTrainConfig
 from shotverse_jax.data.pose_source import PoseSource
-from shotverse_jax.models.pose_net import PoseNet, pose_loss
+from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.train.task import Task
+from shotverse_jax.train.task import Loss, Task
 
 
-def build(values: dict, folder: Path) -> Task:
-    """The task of a config's values."""
-    config = from_dict(PoseNetConfig, values.pop("model"))
-    run = from_dict(PoseNetTrainConfig, values)
-    network = PoseNet(config, run.execution)
-    params = create(lambda: weights.init("pose_net", config, jax.random.key(run.seed)), make_mesh(run.mesh))
+def build(config: PoseNetTrainConfig, folder: Path) -> Task:
+    """The task of a config; nothing is written to `folder`."""
+    model = config.model
+    network = PoseNet(model, config.execution)
+    params = create(lambda: weights.init("pose_net", model, jax.random.key(config.seed)), make_mesh(config.mesh))
+    return Task(
+        config=config,
+        trainable={"params": params},
+        frozen={},
+        loss=make_loss(network, config),
+        source=functools.partial(_source, config),
+        export=functools.partial(_export, model),
+    )
 
-    def loss_fn(variables, batch, layout, key):
+
+def _export(config: PoseNetConfig, variables: dict, folder: Path) -> None:
+    weights.export("pose_net", variables["params"], config, folder)
+
+
+def make_loss(network: PoseNet, config: PoseNetTrainConfig) -> Loss:
+    """The loss of a run: training frames are worn, held-out frames (without a key) are not."""
+
+    def loss(variables, batch, bucket, key):
         frames_BHWC = batch["frames_BHWC"] / 127.5 - 1
         if key is not None:
-            frames_BHWC = worn(frames_BHWC, key, run.blur, run.noise, run.tint)
+            frames_BHWC = worn(frames_BHWC, key, config.blur, config.noise, config.tint)
         pose_B34, log_scale_B2 = network.apply(variables, frames_BHWC)
-        return pose_loss(pose_B34, log_scale_B2, batch["pose_B34"], config.unit)
+        return pose_loss(pose_B34, log_scale_B2, batch["pose_B34"], config.model.unit)
 
-    def export(variables, folder):
-        weights.export("pose_net", variables["params"], config, folder)
+    return loss
 
-    return Task(run, {"params": params}, {}, loss_fn, functools.partial(_source, run), export)
+
+def pose_loss(pose_B34, log_scale_B2, true_B34, unit: float) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The mean negative log likelihood of Laplace errors whose scale the network predicts, and metrics.
+
+    Frames from which the pose cannot be seen get a large scale, and so weigh little (Kendall and Gal 2017, arXiv
+    1703.04977, §3.2).
+
+    Args:
+        pose_B34, log_scale_B2: as `PoseNet` returns them.
+        true_B34: the poses that the frames were rendered from.
+        unit: metres per unit of the scale of positions.
+
+    Returns:
+        The loss and metrics: rot_deg (mean), rot_deg_median, position_m (mean).
+    """
+    gap_B = rotation_gap(pose_B34, true_B34)
+    distance_B = jnp.sqrt(((pose_B34[..., 3] - true_B34[..., 3]) ** 2).sum(-1) + 1e-8)
+    error_B2 = jnp.stack([gap_B, distance_B / unit], axis=-1)
+    loss = (error_B2 * jnp.exp(-log_scale_B2) + log_scale_B2).sum(-1).mean()
+    degrees_B = jnp.degrees(2 * jnp.arcsin(jnp.clip(gap_B / 2, 0, 1)))
+    metrics = {"rot_deg": degrees_B.mean(), "rot_deg_median": jnp.median(degrees_B), "position_m": distance_B.mean()}
+    return loss, metrics
+
+
+def rotation_gap(a_B34, b_B34) -> jax.Array:
+    """2 sin(angle / 2) of the rotation between two poses: the angle in radians where it is small, at most 2."""
+    square_B = ((a_B34[..., :3] - b_B34[..., :3]) ** 2).sum((-1, -2)) / 2
+    return jnp.sqrt(square_B + 1e-8)
 
 
 def worn(frames_BHWC: jax.Array, key: jax.Array, blur: int, noise: float, tint: float) -> jax.Array:
-    """Frames as a generator may make them: every frame is blurred, tinted and grained by its own amounts.
+    """Frames as a generator may make them: every frame is blurred, tinted and grained by random amounts of its own.
 
     Args:
-        frames_BHWC: in [-1, 1].
-        blur: up to so many passes of a 3x3 binomial filter.
-        noise, tint: largest standard deviation of the grain, and largest change of gain and offset of a channel.
+        frames_BHWC: values in [-1, 1].
+        key: decides the amounts and the grain.
+        blur: the largest number of passes of a 3x3 binomial filter.
+        noise: the largest standard deviation of the grain.
+        tint: the largest change of gain and of offset of a channel.
     """
     b_key, g_key, o_key, s_key, n_key = jax.random.split(key, 5)
     count = len(frames_BHWC)
@@ -64,12 +107,12 @@ def _binomial(x: jax.Array) -> jax.Array:
     return x
 
 
-def _source(run: PoseNetTrainConfig, split: str, num_steps: int) -> PoseSource:
-    host, num_hosts = batch_share(make_mesh(run.mesh))
+def _source(config: PoseNetTrainConfig, split: str, num_steps: int) -> PoseSource:
+    host, num_hosts = batch_share(make_mesh(config.mesh))
     return PoseSource(
-        folder=run.data if split == "train" else run.test_data,
-        seed=run.seed,
-        global_batch=run.batch,
+        folder=config.data if split == "train" else config.test_data,
+        seed=config.seed,
+        global_batch=config.batch,
         num_steps=num_steps,
         host=host,
         num_hosts=num_hosts,

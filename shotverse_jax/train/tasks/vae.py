@@ -11,68 +11,87 @@ import numpy as np
 from einops import reduce
 
 from shotverse_jax import weights
-from shotverse_jax.config import VAETrainConfig, WanVAEConfig, from_dict
+from shotverse_jax.config import VAETrainConfig, WanVAEConfig
 from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.data.stage_films import StageFilms
 from shotverse_jax.data.steps import StepSource
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
-from shotverse_jax.train.task import Task
+from shotverse_jax.train.task import Loss, Task
 
 YCBCR = ((0.299, -0.1687, 0.5), (0.587, -0.3313, -0.4187), (0.114, 0.5, -0.0813))  # of red, of green, of blue
-STAGE_CLIPS = 100_000  # of an epoch, where clips are rendered as they are needed
-LATENT_FILMS = 256  # whose latents tell the mean and standard deviation that are exported
+STAGE_CLIPS = 100_000
+"""Clips of an epoch, where they are rendered as they are needed."""
+
+LATENT_FILMS = 256
+"""Films whose latents give the mean and standard deviation that are exported."""
 
 
-def build(values: dict, folder: Path) -> Task:
-    """The task of a config's values; data and test_data: folders of recorded films, "" to render clips of the stage.
-
-    base_weights: a VAE to begin with, by folder or shipped name; "" begins with random weights.
+def build(config: VAETrainConfig, folder: Path) -> Task:
+    """The task of a config; nothing is written to `folder`.
 
     Raises:
-        ValueError: an unknown value, a VAE to begin with of another size, or none where only its decoder is to learn.
+        ValueError: a VAE to begin with that has another size, or none where only the decoder is trained.
     """
-    data, test_data, base_weights = (values.pop(name) for name in ("data", "test_data", "base_weights"))
-    config = from_dict(WanVAEConfig, values.pop("model"))
-    run = from_dict(VAETrainConfig, values)
-    config = _unscaled(config)  # latents are normalised when the run is over: until then their scale moves
-    vae = WanVAE(config, run.execution)
-    mesh = make_mesh(run.mesh)
-    if base_weights:
-        base_config, params, _ = weights.load("vae", base_weights, mesh=mesh)
-        if _unscaled(base_config) != config:
-            raise ValueError(f"the VAE {base_weights} is of another size than the config's: {base_config}")
-    elif run.part == "decoder":
+    model, mesh = _unscaled(config.model), make_mesh(config.mesh)
+    vae = WanVAE(model, config.execution)
+    base_config = None
+    if config.base_weights:
+        base_config, params, _ = weights.load("vae", config.base_weights, mesh=mesh)
+        if _unscaled(base_config) != model:
+            raise ValueError(f"the VAE {config.base_weights} is of another size than the config's: {base_config}")
+    elif config.part == "decoder":
         raise ValueError('part="decoder" trains the decoder of a VAE that is there: give base_weights')
     else:
-        params = create(lambda: weights.init("vae", config, jax.random.key(run.seed)), mesh)
-    kept = {"encoder", "quant"} if run.part == "decoder" else set()
+        params = create(lambda: weights.init("vae", model, jax.random.key(config.seed)), mesh)
+    kept = {"encoder", "quant"} if config.part == "decoder" else set()
     frozen = {name: part for name, part in params.items() if name in kept}
     trainable = {name: part for name, part in params.items() if name not in kept}
-    films = {"train": data, "test": test_data}
-
-    def source(split: str, steps: int) -> "FilmSource":
-        crop = (run.frames, run.height, run.width) if split == "train" else None
-        return FilmSource(films[split], split, crop, config, run, steps, *batch_share(mesh))
-
-    def loss_fn(variables, batch, layout, key):
-        return vae_loss(vae, variables, batch["video_BTHWC"], run.kl_weight, run.color_weight, key)
-
-    def export(variables, folder):
-        if run.part == "decoder":
-            return weights.export("vae", variables["params"], base_config, folder)
-        films = dataclasses.replace(source("train", -(-LATENT_FILMS // run.batch)), crop=None)
-        mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
-        measured = dataclasses.replace(config, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
-        weights.export("vae", variables["params"], measured, folder)
-
-    return Task(run, {"params": trainable}, {"params": frozen} if frozen else {}, loss_fn, source, export)
+    return Task(
+        config=config,
+        trainable={"params": trainable},
+        frozen={"params": frozen} if frozen else {},
+        loss=make_loss(vae, config),
+        source=functools.partial(_source, config),
+        export=functools.partial(_export, vae, config, base_config),
+    )
 
 
 def _unscaled(config: WanVAEConfig) -> WanVAEConfig:
+    """The config without normalisation of latents, which is measured at the end of a run: until then they change."""
     channels = config.latent_channels
     return dataclasses.replace(config, latent_mean=(0.0,) * channels, latent_std=(1.0,) * channels)
+
+
+def _source(config: VAETrainConfig, split: str, steps: int) -> "FilmSource":
+    crop = (config.frames, config.height, config.width) if split == "train" else None
+    films = {"train": config.data, "test": config.test_data}
+    return FilmSource(films[split], split, crop, config.model, config, steps, *batch_share(make_mesh(config.mesh)))
+
+
+def _export(
+    vae: WanVAE, config: VAETrainConfig, base_config: WanVAEConfig | None, variables: dict, folder: Path
+) -> None:
+    """Writes the VAE with the mean and standard deviation of its latents.
+
+    Where only the decoder was trained, latents are those of the VAE that the run began with, and so are these numbers.
+    """
+    if config.part == "decoder":
+        return weights.export("vae", variables["params"], base_config, folder)
+    films = dataclasses.replace(_source(config, "train", -(-LATENT_FILMS // config.batch)), crop=None)
+    mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
+    measured = dataclasses.replace(config.model, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
+    weights.export("vae", variables["params"], measured, folder)
+
+
+def make_loss(vae: WanVAE, config: VAETrainConfig) -> Loss:
+    """The loss of a run."""
+
+    def loss(variables, batch, bucket, key):
+        return vae_loss(vae, variables, batch["video_BTHWC"], config.kl_weight, config.color_weight, key)
+
+    return loss
 
 
 def vae_loss(
@@ -83,12 +102,20 @@ def vae_loss(
     color_weight: float,
     key: jax.Array | None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """(L1 + kl_weight * KL + color_weight * colour, metrics), means over pixels and over latents; video is uint8.
+    """L1 + kl_weight * KL + color_weight * colour, means over pixels and over latents.
 
-    Latents are drawn from the posterior, or its mean where `key` is None. Colour is how far `latent_colors` of the
-    video are from the first three channels of that mean, and from those of the decoded video, in squares. The metrics
-    are l1, kl (nats per latent), psnr in dB, the mean over films, of video clipped to its range, and color where it has
-    a weight.
+    Args:
+        vae: the network.
+        variables: its parameters.
+        video_BTHWC: uint8.
+        kl_weight: weight of the KL divergence in nats per latent.
+        color_weight: weight of the colour term: the mean square difference between `latent_colors` of the video and
+            the first three channels of the posterior's mean, and between it and those of the decoded video.
+        key: decides the latents that are drawn from the posterior; None takes its mean.
+
+    Returns:
+        The loss and metrics: l1, kl, psnr (dB, of video clipped to its range, mean over films), and color where it has
+        a weight.
     """
     video_BTHWC = video_BTHWC.astype(jnp.float32) / 127.5 - 1
     mean_BTHWC, logvar_BTHWC = vae.apply(variables, video_BTHWC, method="moments")
@@ -111,9 +138,9 @@ def vae_loss(
 
 
 def latent_colors(video_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
-    """[B, T', H', W', 3]: the mean Y, Cb, Cr (BT.601) of the pixels of each latent of RGB video in [-1, 1].
+    """The mean Y, Cb, Cr (BT.601) of the pixels of each latent, [B, T', H', W', 3], of RGB video in [-1, 1].
 
-    A latent is `time` frames of `space` x `space` pixels, the first one a single frame.
+    A latent is `time` frames of `space` x `space` pixels; the first one is a single frame.
     """
     small_BTHWC = reduce(video_BTHWC, "b t (h y) (w x) c -> b t h w c", "mean", y=space, x=space)
     rest_BTHWC = reduce(small_BTHWC[:, 1:], "b (t z) h w c -> b t h w c", "mean", z=time)
@@ -121,7 +148,11 @@ def latent_colors(video_BTHWC: jax.Array, time: int, space: int) -> jax.Array:
 
 
 def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of every latent channel over batches of uint8 video; raises ValueError for none."""
+    """Mean and standard deviation of every latent channel over batches of uint8 video.
+
+    Raises:
+        ValueError: there is no video.
+    """
 
     @jax.jit
     def moments(video_BTHWC):
@@ -138,14 +169,20 @@ def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -
 
 @dataclasses.dataclass(frozen=True)
 class FilmSource(StepSource):
-    """Random access over steps: `source[step]` → (None, {"video_BTHWC": uint8}), this host's slice of the batch.
+    """Random access over steps: `source[step]` is (None, {"video_BTHWC": uint8}), this host's part of the batch.
 
-    Films come in an order that depends on (seed, epoch) alone, each once per epoch; where a crop lies depends on (seed,
-    place in the run). A crop may begin at any frame: it is a clip of its own.
+    Each film comes once in an epoch, in an order that depends on (seed, epoch) alone; the place of a crop depends on
+    (seed, number of the sample in the run). A crop may begin at any frame: it is a clip of its own.
 
     Attributes:
         folder: records with `video`, all of one size; "" renders clips of the stage.
+        split: "train" or "test", for clips of the stage.
         crop: (frames, height, width); None takes whole films, cut to a size that the VAE can encode.
+        config: the VAE.
+        run: values of the run; its batch and seed are used.
+        num_steps: length of the source.
+        host: number of this host.
+        num_hosts: how many hosts share a batch.
 
     Raises:
         ValueError: a batch that does not divide over the hosts; on access, a film smaller than the crop.

@@ -1,7 +1,7 @@
-"""Floating-point operations of the networks, from their configs: what a run costs, said before it runs.
+"""Floating-point operations of the networks, from their configs: the cost of a run is known before it runs.
 
-Matrix products and convolutions only, two operations per multiply-add; all else is below a percent of them at the sizes
-where it matters. Attention counts every pair of query and key that a shape lets see each other, masked ones too.
+Only matrix products and convolutions are counted, with two operations for a multiply-add; all else is below a percent
+of them at the sizes where it matters. Attention counts every pair of query and key in the arrays, masked ones too.
 """
 
 import dataclasses
@@ -22,10 +22,14 @@ from shotverse_jax.config import (
 class Work:
     """Operations of one forward pass through a part of a network, by what training does with them.
 
-    linear: products with weights. attention: of queries with keys, and of their scores with values. adapter: the side
-    paths of LoRA. last: those of `linear` whose result is only added to the residual stream, so that a block which is
-    computed again for its gradient leaves them out. trained: whether the weights of `linear` learn; where they do not,
-    their gradient costs nothing. gradient: whether any passes through; none does before the first thing that learns.
+    Attributes:
+        linear: products with weights.
+        attention: products of queries with keys, and of their scores with values.
+        adapter: the side paths of LoRA.
+        last: the part of `linear` whose result is only added to the residual stream; a block that is computed again
+            for its gradient leaves it out.
+        trained: whether the weights of `linear` learn; if not, they need no gradient.
+        gradient: whether a gradient passes through; none does before the first part that learns.
     """
 
     linear: float
@@ -37,18 +41,23 @@ class Work:
 
     @property
     def forward(self) -> float:
-        """All of them."""
+        """Operations of the forward pass."""
         return self.linear + self.attention + self.adapter
 
     def step(self) -> float:
-        """What the mathematics of a training step needs: MFU counts these."""
+        """Operations that the mathematics of a training step needs; MFU counts these."""
         if not self.gradient:
             return self.forward
         return (3 if self.trained else 2) * self.linear + 3 * (self.attention + self.adapter)
 
     def executed(self, remat: str, flash: bool) -> float:
-        """What a training step runs: `step`, what `Execution.remat` computes again, and the scores that a kernel which
-        does not store them (`flash`) computes again in its gradient: five products for the four."""
+        """Operations that a training step executes: `step`, and all that is computed again.
+
+        Args:
+            remat: `Execution.remat`.
+            flash: whether the attention kernel does not store its scores; its gradient computes them again and so has
+                five products in place of four.
+        """
         if not self.gradient:
             return self.forward
         total = self.step() + (self.attention / 2 if flash else 0)
@@ -60,7 +69,7 @@ class Work:
 
 
 def forward(parts: Iterable[Work]) -> float:
-    """Operations of a forward pass."""
+    """Operations of the forward pass of several parts."""
     return sum(part.forward for part in parts)
 
 
@@ -77,8 +86,13 @@ def dit(
 ) -> tuple[Work, Work]:
     """One sample of the video transformer: (its blocks and head, the embeddings before them).
 
-    frames, height, width: of the latents. text: tokens. shots: latent frames of each, for sparse attention. lora: the
-    adapters that are trained on it. trained: whether the network itself is.
+    Args:
+        config: the network.
+        frames, height, width: size of the latents.
+        text: tokens of the prompt.
+        shots: latent frames of each shot, for sparse attention; None is one shot.
+        lora: the adapters that are trained; None for none.
+        trained: whether the network itself is trained.
     """
     wide, deep = config.hidden_size, config.num_layers
     frame = (height // config.patch[1]) * (width // config.patch[2])

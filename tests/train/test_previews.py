@@ -14,27 +14,21 @@ import pytest
 from PIL import Image
 
 from shotverse_jax.camera.formats import read_trajectory
-from shotverse_jax.config import LoraConfig, PlannerTrainConfig
+from shotverse_jax.config import LoraConfig
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
-from shotverse_jax.data.loader import batches
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.launch import previews
 from shotverse_jax.screenplay import read_screenplay, write_screenplay
-from shotverse_jax.train.loop import train
+from shotverse_jax.train import build, read_config, train
 from shotverse_jax.train.metrics import read_metrics
-from shotverse_jax.train.placement import Placement
-from shotverse_jax.train.state import init_state, make_optimizer, merge
-from shotverse_jax.train.step import make_eval_step, make_train_step
-from shotverse_jax.train.task import Task
-from shotverse_jax.train.tasks import controller, planner
+from shotverse_jax.train.state import merge
+from shotverse_jax.train.tasks import controller
 from shotverse_jax.views.video import probe_video
-from shotverse_jax.weights import abstract, export
+from shotverse_jax.weights import abstract, export, load
 from shotverse_jax.weights.folder import read_values
 
 ROOT = Path(__file__).parents[2]
-TASKS = {"planner": planner.build, "controller": controller.build}
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
 )
@@ -77,50 +71,23 @@ def base(controller_folder, films, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         text = dataclasses.replace(controller.TEXT_ENCODERS["text_small"](), **from_text)
         patch.setitem(controller.TEXT_ENCODERS, "text_small", lambda: text)
-        config, rng = read_config(values), np.random.default_rng(0)
+        config, rng = read_config(values).model, np.random.default_rng(0)
         shapes = abstract("controller", config, expert="base")
         drawn = jax.tree.map(lambda leaf: 0.1 * rng.normal(size=leaf.shape), shapes)
         export("controller", drawn, config, folder, expert="base")
         yield values, folder
 
 
-def read_config(values):
-    return controller.from_dict(controller.ControllerConfig, values["model"])
-
-
-def without_task(values, **changes):
-    """A copy, as a task takes its values."""
-    values = json.loads(json.dumps(values | changes))
-    del values["task"]
-    return values
-
-
 @pytest.fixture
 def planned(monkeypatch, example):
     """The planner that ships need not be run."""
-    monkeypatch.setattr(previews.Director, "load", lambda name: None)
-    monkeypatch.setattr(previews, "plan", lambda director, screenplays: [[example.trajectory]])
+    monkeypatch.setattr(controller.Director, "load", lambda name: None)
+    monkeypatch.setattr(controller, "plan", lambda director, screenplays: [[example.trajectory]])
 
 
 def run(values, folder):
-    """As `launch/train.py` has it → (last state, metrics without times)."""
-    folder.mkdir(exist_ok=True)
-    task = TASKS[values["task"]](without_task(values), folder)
-    optimizer, schedule = make_optimizer(task.run)
-    state = init_state(task.trainable, optimizer, ema=task.run.ema > 0)
-    place = Placement.of(task.run, state, task.frozen)
-    state = train(
-        task.run,
-        folder,
-        state,
-        task.frozen,
-        make_train_step(task.loss_fn, optimizer, schedule, task.run.ema, place),
-        make_eval_step(task.loss_fn, place),
-        lambda start: batches(task.source("train", task.run.steps), start),
-        lambda: batches(task.source("test", task.run.eval_batches)),
-        place,
-        preview=previews.build(values, folder, task),
-    )
+    """(last state, metrics without times)."""
+    state = train(build(read_config(values), folder), folder)
     records = read_metrics(folder / "metrics.jsonl")
     return state, [{name: r[name] for name in ("step", "kind", "loss")} for r in records]
 
@@ -184,11 +151,12 @@ def filmed(base, play, planned, monkeypatch, tmp_path):
             cinematographers.append(cinematographer)
             return np.zeros((1, 5, 4, 6, 4), np.float32)
 
-        monkeypatch.setattr(previews, "generate", generate)
+        monkeypatch.setattr(controller, "generate", generate)
         values = base[0] | {"preview_every": 1, "preview": str(play)} | changes
-        task = TASKS["controller"](without_task(values), tmp_path)
+        task = build(read_config(values), tmp_path)
         moved = jax.tree.map(lambda leaf: leaf + 0.1, task.trainable)
-        previews.build(values, tmp_path, task)(7, merge(moved, task.frozen))
+        preview = task.make_preview(read_screenplay(play), tmp_path / "previews")
+        preview(7, merge(moved, task.frozen))
         assert written(tmp_path) == ["7.mp4", "7.png"]
         return cinematographers[0], task, moved
 
@@ -217,43 +185,51 @@ def test_a_base_model_films_alone(base, filmed):
 
 def test_the_other_expert_may_have_a_base_of_its_own(base, filmed, tmp_path):
     values, folder = base
-    dit = previews.load("controller", folder, expert="base")[1]
+    dit = load("controller", folder, expert="base")[1]
     other = tmp_path / "other"
-    export("controller", jax.tree.map(lambda leaf: leaf + 1, dit), read_config(values), other, expert="base")
+    export("controller", jax.tree.map(lambda leaf: leaf + 1, dit), read_config(values).model, other, expert="base")
     crew, *_ = filmed(expert="low", preview_weights=str(other))
     assert np.abs(crew.high["head"]["bias"] - dit["head"]["bias"] - 1).max() < 1e-2
     model = values["model"] | {"dit": values["model"]["dit"] | {"rope_theta": 7.0}}
-    export("controller", dit, read_config({"model": model}), other, expert="base")
+    export("controller", dit, read_config(values | {"model": model}).model, other, expert="base")
     with pytest.raises(ValueError, match="other is another network than the one that is trained"):
         filmed(expert="low", preview_weights=str(other))
 
 
 def test_what_is_missing_is_said_before_the_first_step(base, play, planned, tmp_path):
-    def build(model=None, **changes):
+    def start(model=None, **changes):
         values = base[0] | {"preview_every": 1, "preview": str(play)} | changes
-        task = TASKS["controller"](without_task(values), tmp_path)
         values["model"] = values["model"] | (model or {})
-        previews.build(values, tmp_path, task)
+        train(build(read_config(values), tmp_path), tmp_path)
 
     with pytest.raises(ValueError, match="no VAE called nowhere"):
-        build(model={"vae": "nowhere"})
+        start(model={"vae": "nowhere"})
     with pytest.raises(ValueError, match="nowhere.yaml"):
-        build(preview="nowhere.yaml")
+        start(preview="nowhere.yaml")
     with pytest.raises(ValueError, match="17 frames|needs|need at least"):
-        build(model={"frames": 5})
+        start(model={"frames": 5})
     with pytest.raises(ValueError, match="no controller called nowhere"):
-        build(preview_weights="nowhere")
-    with pytest.raises(ValueError, match="previews are of planner and controller; set preview_every=0 for a vae"):
-        build(task="vae")
+        start(preview_weights="nowhere")
+    task = dataclasses.replace(build(read_config(base[0] | {"preview_every": 1}), tmp_path), make_preview=None)
+    with pytest.raises(ValueError, match="has no previews; set preview_every=0"):
+        train(task, tmp_path)
+    assert not (tmp_path / "run.json").exists()
 
 
-def test_the_screenplay_that_ships_is_found_anywhere(monkeypatch, tmp_path):
+def test_the_screenplay_that_ships_is_found_anywhere(base, monkeypatch, tmp_path):
     """Also where no checkout is: the working folder of a run may be any."""
+
+    class Seen(Exception):
+        """Holds the screenplay that a preview would be made of."""
+
+    def make_preview(screenplay, folder):
+        raise Seen(screenplay)
+
+    task = build(read_config(base[0] | {"preview_every": 1}), tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(previews.PREVIEWS, "planner", lambda values, folder, task, screenplay: screenplay)
-    run = PlannerTrainConfig(preview_every=1)
-    task = Task(run, {}, {}, None, None, None)
-    assert previews.build({"task": "planner"}, tmp_path, task) == read_screenplay(ROOT / "examples" / "last_train.yaml")
+    with pytest.raises(Seen) as caught:
+        train(dataclasses.replace(task, make_preview=make_preview), tmp_path)
+    assert caught.value.args[0] == read_screenplay(ROOT / "examples" / "last_train.yaml")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 
 from shotverse_jax.config import controller_small
 from shotverse_jax.flow.schedule import training_sigmas
-from shotverse_jax.models.controller import controller_loss
+from shotverse_jax.train.tasks.controller import controller_loss
 
 CONFIG = dataclasses.replace(controller_small(), shift=5.0, boundary=0.875)
 

@@ -17,19 +17,20 @@ from shotverse_jax.config import (
     LoraConfig,
     MeshConfig,
     UMT5Config,
+    VAETrainConfig,
     WanDiTConfig,
     controller_small,
 )
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.fit.outline import outline, work
 from shotverse_jax.fit.report import _step
 from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train import build, outline, read_config
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
-from shotverse_jax.train.step import make_train_step
-from shotverse_jax.train.tasks import controller, planner
+from shotverse_jax.train.step import make_steps
+from shotverse_jax.train.tasks import controller
 
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
@@ -50,18 +51,17 @@ def controller_values(stage, **training):
 
 def program(task, folder):
     """The operations of the training step of a task, and its first batch's shapes."""
-    optimizer, schedule = make_optimizer(task.run)
-    state = init_state(task.trainable, optimizer, ema=task.run.ema > 0)
-    place = Placement.of(task.run, state, task.frozen)
-    step = make_train_step(task.loss_fn, optimizer, schedule, task.run.ema, place)
-    layout, batch = task.source("train", 1)[0]
+    optimizer, _ = make_optimizer(task.config)
+    state = init_state(task.trainable, optimizer, ema=task.config.ema > 0)
+    step = make_steps(task, Placement.of(task.config, state, task.frozen)).train
+    bucket, batch = task.source("train", 1)[0]
     shapes = {name: (value.shape, str(value.dtype)) for name, value in batch.items()}
-    return operations(step.trace(state, task.frozen, batch, jax.random.key(0), layout)), shapes
+    return operations(step.trace(state, task.frozen, batch, jax.random.key(0), bucket)), shapes
 
 
 def outlined(values):
     mesh = make_mesh(MeshConfig())
-    plan = outline(values, mesh)
+    plan = outline(read_config(values), mesh)
     step, _, arguments = _step(plan, mesh)
     shapes = {name: (value.shape, str(value.dtype)) for name, value in plan.batch.items()}
     return operations(step.trace(*arguments)), shapes
@@ -103,9 +103,10 @@ def test_a_controllers_outline_is_its_run(monkeypatch, tmp_path):
         values["base_weights"] = options.get("base_weights", "")
         values["model"]["text"] = options.get("text", "text_small")
         expected = outlined(values)
-        assert len(work(values, None)) == 2 + (folder.name != "states")  # of the transformer, and of the text encoder
-        values.pop("task")
-        task = controller.build(values, tmp_path)
+        assert len(controller.work(read_config(values))) == 2 + (
+            folder.name != "states"
+        )  # of the transformer, and of the text encoder
+        task = build(read_config(values), tmp_path)
         assert program(task, tmp_path) == expected
         return task
 
@@ -126,8 +127,7 @@ def test_a_planners_outline_is_its_run(adapted, tmp_path):
     values = nano.get_config(shot_weights=(0.0, 1.0), text_lengths=(80, 128), bpe_examples=20).to_dict()
     values["model"]["lora"] = adapters
     expected = outlined(values)
-    values.pop("task")
-    assert program(planner.build(values, tmp_path), tmp_path) == expected
+    assert program(build(read_config(values), tmp_path), tmp_path) == expected
 
 
 @pytest.mark.parametrize(("remat", "forwards"), [("full", 2), ("save_attention", 1)])
@@ -138,7 +138,7 @@ def test_a_step_runs_every_attention_kernel_once(monkeypatch, cudnn_without_gpu,
     values = controller_values("high", execution=execution)
     values["model"]["dit"] |= {"hidden_size": 48}  # heads of 16
     mesh = make_mesh(MeshConfig())
-    step, _, arguments = _step(outline(values, mesh), mesh)
+    step, _, arguments = _step(outline(read_config(values), mesh), mesh)
     jaxpr = step.trace(*arguments).jaxpr.jaxpr
     jaxpr = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[0]
     assert count(jaxpr, "dot_product_attention_bwd") == 2
@@ -153,10 +153,10 @@ def count(jaxpr, wanted):
 def test_what_cannot_be_outlined_is_refused():
     mesh = make_mesh(MeshConfig())
     with pytest.raises(ValueError, match="those of controller and planner; this config's is vae"):
-        outline({"task": "vae"}, mesh)
+        outline(VAETrainConfig(), mesh)
     values = controller_values("high")
     values["model"]["text"] = "nowhere"
     with pytest.raises(
         ValueError, match="model.text is nowhere: give the folder of a text encoder, or one of umt5_xxl"
     ):
-        outline(values, mesh)
+        outline(read_config(values), mesh)

@@ -1,16 +1,16 @@
 """The time of a step at the peak of the devices, that MFU is measured by."""
 
+import functools
 import types
 
 import jax
 import pytest
 
 from shotverse_jax.config import MeshConfig
-from shotverse_jax.fit import flops
 from shotverse_jax.fit.config_file import read
-from shotverse_jax.fit.outline import outline
-from shotverse_jax.launch import peak
 from shotverse_jax.parallel.mesh import make_mesh
+from shotverse_jax.train import accelerators, flops, outline, read_config
+from shotverse_jax.train.tasks import planner
 
 KINDS = {
     "NVIDIA H100 80GB HBM3": 989e12,
@@ -29,18 +29,19 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_devices_are_known_by_the_names_that_jax_has_for_them(kind):
-    assert peak.peak(kind) == KINDS[kind]
+    assert accelerators.peak(kind) == KINDS[kind]
 
 
 def test_a_step_takes_its_work_over_the_peak_of_all_devices(monkeypatch):
-    values, mesh = read("configs/planner/nano.py", ()), make_mesh(MeshConfig(), jax.devices()[:1])
-    assert peak.ideal_seconds(values, mesh) is None  # nobody knows the peak of this CPU
-    monkeypatch.setattr(peak, "peak", lambda kind: 1e12)
-    ideal, plan = peak.ideal_seconds(values, mesh), outline(values, mesh)
+    config, mesh = read_config(read("configs/planner/nano.py", ())), make_mesh(MeshConfig(), jax.devices()[:1])
+    work = functools.partial(planner.work, config)
+    assert accelerators.ideal_step_seconds(config.batch, work, mesh) is None  # nobody knows the peak of this CPU
+    monkeypatch.setattr(accelerators, "peak", lambda kind: 1e12)
+    ideal, plan = accelerators.ideal_step_seconds(config.batch, work, mesh), outline(config, mesh)
     monkeypatch.setattr(jax, "eval_shape", None)  # the network is not traced to know its work
-    most = len(values["shot_weights"])
-    assert ideal(most) == pytest.approx(values["batch"] * sum(part.step() for part in plan.work) / 1e12)
+    most = len(config.shot_weights)
+    assert ideal(most) == pytest.approx(config.batch * sum(part.step() for part in plan.work) / 1e12)
     assert 0 < ideal(1) < ideal(2) < ideal(most)
-    two = types.SimpleNamespace(devices=mesh.devices, size=2, shape=mesh.shape)
-    assert peak.ideal_seconds(values | {"task": "vae"}, two) is None
+    two = types.SimpleNamespace(devices=mesh.devices, size=2)
+    assert accelerators.ideal_step_seconds(config.batch, work, two)(1) == pytest.approx(ideal(1) / 2)
     assert flops.forward(plan.work) > 0

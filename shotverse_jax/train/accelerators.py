@@ -1,0 +1,69 @@
+"""Accelerators by name, and the shortest time that they could take for a training step: what MFU is measured by."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable
+
+from jax.sharding import Mesh
+
+from shotverse_jax.train.flops import Work
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+    """One device of a kind.
+
+    Attributes:
+        memory: GiB that a program can use.
+        peak: 10^12 dense bfloat16 operations a second, without sparsity.
+        tpu: whether it is a TPU.
+    """
+
+    memory: float
+    peak: float
+    tpu: bool = False
+
+
+# Memory of a GPU: 0.92 of what nvidia-smi shows, as the files in launch/ set XLA_PYTHON_CLIENT_MEM_FRACTION; of a TPU
+# chip: the limit of its compiler. Peaks are those of the vendors' data sheets.
+ACCELERATORS = {
+    "a100": Accelerator(73.6, 312),
+    "h100": Accelerator(73.2, 989),
+    "h200": Accelerator(129.1, 989),
+    "h20": Accelerator(87.9, 148),
+    "b200": Accelerator(164.7, 2250),
+    "v5e": Accelerator(15.75, 197, tpu=True),
+    "v5p": Accelerator(95.74, 459, tpu=True),
+    "v6e": Accelerator(31.25, 918, tpu=True),
+}
+
+
+def peak(kind: str) -> float | None:
+    """Dense bfloat16 operations a second of a device, by JAX's `device_kind`; None where it is not known."""
+    words = kind.lower().replace("-", " ").replace("v5 lite", "v5e").replace("v6 lite", "v6e")
+    words = [*words.split(), "v5p"] if words == "tpu v5" else words.split()
+    return next((ACCELERATORS[word].peak * 1e12 for word in words if word in ACCELERATORS), None)
+
+
+def ideal_step_seconds(
+    batch: int, work: Callable[[Hashable], tuple[Work, ...]], mesh: Mesh
+) -> Callable[[Hashable], float] | None:
+    """The seconds that a step would take if all devices of a mesh ran at their peak, as a function of the bucket.
+
+    Args:
+        batch: samples of a step.
+        work: (bucket) → operations of one sample.
+        mesh: the devices of the run.
+
+    Returns:
+        (bucket) → seconds; None where the peak of the devices is not known.
+    """
+    fastest = peak(mesh.devices.flat[0].device_kind)
+    if fastest is None:
+        return None
+
+    @functools.cache
+    def seconds(bucket: Hashable) -> float:
+        return batch * sum(part.step() for part in work(bucket)) / (fastest * mesh.size)
+
+    return seconds
