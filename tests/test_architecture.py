@@ -27,7 +27,7 @@ ALLOWED = {
     "lora": "config nn",
     "parallel": "config nn",
     "models": "camera config nn",
-    "inputs": "camera config files screenplay",
+    "inputs": "camera config files screenplay stage",
     "weights": "config files inputs lora models parallel",
     "conversion": "camera config files inputs models nn parallel weights",
     "data": "camera config files grammar inputs models screenplay stage views weights",

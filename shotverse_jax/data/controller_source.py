@@ -10,7 +10,7 @@ from einops import reduce
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.data.records import NEGATIVE, Records, shuffled, unpack
 from shotverse_jax.data.steps import StepSource
-from shotverse_jax.inputs.cameras import camera_rows
+from shotverse_jax.inputs.cameras import record_rows
 from shotverse_jax.inputs.prompt import PromptWindows, collate_prompts, tokenize_prompt
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 
@@ -75,7 +75,7 @@ class ControllerSource(StepSource):
         batch = {
             "latents_BTHWC": np.stack([film["latents"] for film, _ in films]),
             "shot_BT": np.stack([film["shot_T"] for film, _ in films]),
-            "camera_BTP": np.stack([camera_rows(self.config, film["pose_T34"]) for film, _ in films]),
+            "camera_BTP": np.stack([record_rows(self.config, film) for film, _ in films]),
             **collate_prompts(self.config, [self._windows(text) for _, text in films], self.rows),
         }
         if self.subjects:
@@ -89,11 +89,6 @@ class ControllerSource(StepSource):
     def _film(self, index: int) -> tuple[dict, dict]:
         """A film's record, and the record that provides its text: the same one, or that of the negative prompt."""
         film = self._records[shuffled(index, len(self._records), self.seed)]
-        if self.config.camera_frame == "stage" and film.get("world", "stage") != "stage":
-            raise ValueError(
-                f"{film['name']}: this controller reads where the camera is on the stage, and the path has no stage; "
-                'train with model.camera_frame="scene"'
-            )
         if self.subjects and "subject_THW" not in film:
             raise ValueError(
                 f"{self.folder} does not say where its subjects are; train with subject_weight=1, or, if its films are "

@@ -1,6 +1,7 @@
 """From noise to a sample: Euler and UniPC steps along a velocity field, and the loop over both experts.
 
-A solver is made for one schedule of concrete noise levels. It is two pure functions, see `Solver`. All is float32.
+A solver is made for one schedule of concrete noise levels. It is two pure functions, see `Solver`. All is float32. A
+state is all that the next step needs: a run can stop after any step, show its x, and go on.
 """
 
 from collections.abc import Callable
@@ -37,30 +38,74 @@ def sample(
     boundary: float,
     solver: Literal["euler", "unipc"] = "euler",
 ) -> jax.Array:
-    """The sample that `noise` flows to, float32: two loops on the device, first the high-noise expert's steps.
+    """Returns the sample that `noise` flows to, float32: `begin` and all steps of `run_steps`.
 
-    high, low: velocity(x, sigma) -> dx/dsigma of x's shape, with sigma a float32 scalar (`guidance.guided` makes one of
-    a network and two conditions); the one without steps is not called. sigmas: [steps + 1] concrete numbers, as
-    `schedule.sigmas`; steps from sigma >= boundary are the first expert's. A multi-step solver keeps its history over
-    the switch. Call it inside jit, with the parameters that the velocities close over as arguments.
-    Raises ValueError for an unknown solver or sigmas that do not fall.
+    Raises:
+        ValueError: as `begin`.
     """
-    sigmas = np.asarray(sigmas, np.float32)
-    if sigmas.ndim != 1 or len(sigmas) < 2 or not (np.diff(sigmas) < 0).all():
-        raise ValueError(f"sigmas must be numbers that fall, one more than there are steps; got {sigmas}")
-    if solver not in SOLVERS:
-        raise ValueError(f"unknown solver {solver!r}; use {' or '.join(SOLVERS)}")
-    start, step = SOLVERS[solver](sigmas)
-    levels, state = jnp.asarray(sigmas), start(jnp.asarray(noise, jnp.float32))
-    switch = high_noise_steps(sigmas, boundary)
-    for velocity, first, end in ((high, 0, switch), (low, switch, len(sigmas) - 1)):
+    state = begin(noise, sigmas, solver)
+    return run_steps((high, low), state, sigmas, boundary, solver)[0]
+
+
+def begin(noise: jax.Array, sigmas: np.ndarray, solver: Literal["euler", "unipc"] = "euler") -> State:
+    """Returns the state before the first step.
+
+    sigmas: [steps + 1] concrete numbers, as `schedule.sigmas` makes them.
+
+    Raises:
+        ValueError: an unknown solver, or sigmas that do not fall.
+    """
+    return _solver(sigmas, solver).start(jnp.asarray(noise, jnp.float32))
+
+
+def run_steps(
+    experts: tuple[Velocity, Velocity],
+    state: State,
+    sigmas: np.ndarray,
+    boundary: float,
+    solver: Literal["euler", "unipc"] = "euler",
+    steps: tuple[int, int] | None = None,
+) -> State:
+    """Returns the state after the steps i, …, j - 1 of `steps` = (i, j); None runs them all.
+
+    Two loops on the device: first the steps of the high-noise expert, those from sigma >= boundary, then the other's.
+    Call it inside jit, with the parameters that the velocities close over as arguments.
+
+    Args:
+        experts: (high, low), each velocity(x, sigma) -> dx/dsigma of x's shape, with sigma a float32 scalar
+            (`guidance.guided` makes one of a network and two conditions). One without steps is not called.
+        state: of `begin` where i is 0, else what the run up to step i returned.
+        sigmas, boundary, solver: the same for all parts of a run.
+
+    Raises:
+        ValueError: as `begin`; or steps that are not 0 <= i <= j <= the number of steps.
+    """
+    step = _solver(sigmas, solver).step
+    total = len(sigmas) - 1
+    first, end = (0, total) if steps is None else steps
+    if not 0 <= first <= end <= total:
+        raise ValueError(f"a run of {total} steps has no steps from {first} to {end}")
+    levels = jnp.asarray(sigmas, jnp.float32)
+    switch = min(max(high_noise_steps(sigmas, boundary), first), end)
+    # A multi-step solver keeps its history over the switch: only the velocity changes there, not the state.
+    for velocity, start, stop in ((experts[0], first, switch), (experts[1], switch, end)):
 
         def body(i, state, velocity=velocity):
             return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
 
-        if first < end:
-            state = jax.lax.fori_loop(first, end, body, state)
-    return state[0]
+        if start < stop:
+            state = jax.lax.fori_loop(start, stop, body, state)
+    return state
+
+
+def _solver(sigmas: np.ndarray, name: str) -> Solver:
+    """The solver of that name for a schedule; ValueError for another name or sigmas that do not fall."""
+    sigmas = np.asarray(sigmas, np.float32)
+    if sigmas.ndim != 1 or len(sigmas) < 2 or not (np.diff(sigmas) < 0).all():
+        raise ValueError(f"sigmas must be numbers that fall, one more than there are steps; got {sigmas}")
+    if name not in SOLVERS:
+        raise ValueError(f"unknown solver {name!r}; use {' or '.join(SOLVERS)}")
+    return SOLVERS[name](sigmas)
 
 
 def euler(sigmas: np.ndarray) -> Solver:

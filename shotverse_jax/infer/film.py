@@ -17,14 +17,13 @@ from shotverse_jax.flow.guidance import guided
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import sigmas
 from shotverse_jax.flow.solver import sample
-from shotverse_jax.inputs.cameras import camera_rows
+from shotverse_jax.inputs.cameras import trajectory_rows
 from shotverse_jax.inputs.prompt import collate_prompts, tokenize_prompt, tokenize_screenplay
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import decode_chunks
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Layout, Screenplay
-from shotverse_jax.stage.preview import stage_poses
 from shotverse_jax.weights import Expert, load
 
 
@@ -165,7 +164,7 @@ def generate(
     time = time_factor(cinematographer.vae_config)
     common = {
         "shot_BT": np.stack([take.layout.latent_index_T for take in takes]),
-        "camera_BTP": np.stack([camera_rows(config, _told(config, take.trajectory)[::time]) for take in takes]),
+        "camera_BTP": np.stack([trajectory_rows(config, take.trajectory, time) for take in takes]),
     }
     [(frames, height, width)] = shapes
     space = space_factor(cinematographer.vae_config)
@@ -188,11 +187,6 @@ def generate(
         solver=solver,
         lengths=lengths,
     )
-
-
-def _told(config: ControllerConfig, trajectory: Trajectory) -> np.ndarray:
-    """Poses [T, 3, 4] in the world that the controller's cameras are told in."""
-    return stage_poses(trajectory) if config.camera_frame == "stage" else trajectory.pose_T34
 
 
 @functools.partial(

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from shotverse_jax.config import controller_14b, controller_small
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.inputs.cameras import camera_rows
 from shotverse_jax.inputs.prompt import collate_prompts, tokenize_prompt
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.weights import find_tokenizer
@@ -65,15 +64,6 @@ def test_without_windows_every_shot_reads_everything(prompts):
 def test_more_shots_than_rows(prompts):
     with pytest.raises(ValueError, match="2 shots among prompts of at most 1"):
         collate_prompts(SMALL, prompts, rows=1)
-
-
-def test_cameras_in_both_worlds():
-    pose_T34 = np.tile(np.eye(3, 4), (3, 1, 1))
-    pose_T34[:, :, 3] = [[1.0, 0, 2], [1, 0, 4], [1, 3, 2]]
-    stage = camera_rows(SMALL, pose_T34)
-    np.testing.assert_array_equal(stage, pose_T34.reshape(3, 12).astype(np.float32))
-    scene = camera_rows(controller_14b(), pose_T34).reshape(3, 3, 4)
-    np.testing.assert_allclose(scene[:, :, 3], [[0, 0, 0], [0, 0, 2 / 3], [0, 1, 0]], atol=1e-5)
 
 
 @pytest.fixture(scope="module")

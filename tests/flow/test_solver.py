@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shotverse_jax.flow.guidance import guide, guided
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
-from shotverse_jax.flow.solver import sample, unipc_tables
+from shotverse_jax.flow.solver import begin, run_steps, sample, unipc_tables
 
 
 def draw(shape=(2, 3, 4)):
@@ -94,6 +94,22 @@ def test_each_expert_has_its_steps(boundary, solver):
         np.testing.assert_allclose(got, x, rtol=1e-5)
 
 
+@pytest.mark.parametrize("solver", ["euler", "unipc"])
+@pytest.mark.parametrize("stop", [0, 1, 6, 7, 10])
+def test_a_run_in_two_parts_is_the_whole_run(solver, stop):
+    """Stopped before, at and after step 6, where the experts change; every part is a program of its own."""
+    levels, noise = sigmas(10, 5.0), draw()[1]
+    experts = (lambda x, s: 0.3 * x + s, lambda x, s: jnp.sin(x) - s)
+    assert high_noise_steps(levels, 0.8) == 6
+    whole = jax.jit(lambda x: sample(*experts, x, levels, 0.8, solver))(noise)
+
+    def part(i, j):
+        return jax.jit(lambda state: run_steps(experts, state, levels, 0.8, solver, (i, j)))
+
+    state = part(0, stop)(begin(noise, levels, solver))
+    np.testing.assert_allclose(part(stop, 10)(state)[0], whole, rtol=1e-6, atol=1e-6)
+
+
 def test_sampling_is_float32_and_has_a_gradient():
     """x is multiplied by 1 + rate (next sigma - sigma) in every step; the gradient is taken through the loops."""
     levels = sigmas(4, 3.0)
@@ -139,3 +155,6 @@ def test_errors():
     for levels in ([1.0], [0.0, 1.0], [[1.0, 0.0]]):
         with pytest.raises(ValueError, match="must be numbers that fall"):
             sample(velocity, velocity, jnp.ones(1), levels, 0.5)
+    for steps in ((-1, 2), (2, 1), (0, 3)):
+        with pytest.raises(ValueError, match="has no steps from"):
+            run_steps((velocity, velocity), (jnp.ones(1),), sigmas(2, 1.0), 0.5, steps=steps)
