@@ -16,7 +16,7 @@ import numpy as np
 from shotverse_jax.camera.tokens.shotverse import BOS
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.conversion import gendop_opt
-from shotverse_jax.infer.decode import GREEDY, Grammar, decode_opt
+from shotverse_jax.infer.decode import GREEDY, Draw, Grammar, decode_opt
 from shotverse_jax.models.opt import OPTDecoder, decode_weights
 
 
@@ -115,7 +115,7 @@ def main():
         prefix_BPD = jax.random.normal(jax.random.key(1), (batch, args.prefix, args.width))
         programs = {
             "shotverse_jax": lambda p=prefix_BPD: np.asarray(
-                decode_opt(weights, config, p, grammar, jax.random.key(0), GREEDY)
+                decode_opt(weights, config, p, Draw.of(grammar, jax.random.key(0), len(p), GREEDY)).ids_BN[:, 1:]
             )
         }
         if model is not None:

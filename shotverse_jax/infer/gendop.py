@@ -1,43 +1,175 @@
-"""GenDoP as published: a caption, and a first frame and its depth where the network sees them, to pose tokens."""
+"""GenDoP as published, in the form of `infer/plan.py`: captions of single shots, and pictures where it has the towers.
 
+A network with vision towers also sees the first frame of the shot and that frame's depth.
+"""
+
+import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from tokenizers import Tokenizer
 
-from shotverse_jax.camera.tokens.gendop import NUM_POSES
-from shotverse_jax.camera.tokens.shotverse import BOS, EOS
+from shotverse_jax.camera.tokens.gendop import NUM_POSES, GenDoPTokenizer
+from shotverse_jax.camera.tokens.shotverse import EOS
+from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, GenDoPConfig
-from shotverse_jax.infer.decode import Grammar, Sampling, decode_opt
+from shotverse_jax.infer.decode import Draw, Drawn, Grammar, Sampling, decode_opt
+from shotverse_jax.infer.plan import SAMPLERS, Sampled, sample_keys
+from shotverse_jax.inputs.clip import prepare_depth, prepare_image, tokenize
+from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.weights import load
 
-GENDOP_SAMPLING = Sampling(temperature=1.0, top_k=10, top_p=1.0)
+GRAMMAR = Grammar.of_gendop(NUM_POSES)
 
 
-def generate(
-    params: Mapping[str, Any],
-    config: GenDoPConfig,
-    execution: Execution,
-    key: jax.Array,
-    text_ids_BT: Any,
-    real_BT: Any,
-    image_BHWC: Any = None,
-    depth_BHW: Any = None,
-    sampling: Sampling = GENDOP_SAMPLING,
-) -> jax.Array:
-    """Pose tokens [B, 302] of 30 poses, BOS … EOS, as `camera.gendop_tokenizer.GenDoPTokenizer.decode` takes a row.
+@dataclasses.dataclass(frozen=True)
+class GenDoPPlanner:
+    """GenDoP ready to use.
 
-    Inputs are made by `inputs/clip.py`. key: as of `infer.decode.decode`. Every token is a value, so that a sequence is
-    always whole; the original draws a 301st token that it drops. Raises ValueError as `GenDoP.prefix`.
+    Attributes:
+        config: its configuration.
+        params: its 'params' collection.
+        tokenizer: CLIP's.
+        execution: how the network runs.
     """
-    prefix_BPD = _prefix(params, config, execution, text_ids_BT, real_BT, image_BHWC, depth_BHW)
-    grammar = Grammar.of_gendop(NUM_POSES)
-    ids_BN = decode_opt(params["decoder"], config.decoder, prefix_BPD, grammar, key, sampling, dtype=execution.dtype)
-    return jnp.pad(jnp.pad(ids_BN, ((0, 0), (1, 0)), constant_values=BOS), ((0, 0), (0, 1)), constant_values=EOS)
+
+    config: GenDoPConfig
+    params: dict
+    tokenizer: Tokenizer
+    execution: Execution = Execution()
+
+    @classmethod
+    def load(cls, folder: str, mesh: Mesh | None = None) -> "GenDoPPlanner":
+        """Reads a folder that `shotverse convert --as gendop-…` wrote; splits it over `mesh` if it is given.
+
+        Raises:
+            ValueError: it is not there or does not fit.
+        """
+        return cls(*load("gendop", folder, mesh=mesh))
+
+    @functools.cached_property
+    def decoder(self) -> dict:
+        """The pose decoder's weights as `decode_opt` takes them, prepared on first use and kept."""
+        return opt.decode_weights(self.params["decoder"], self.config.decoder, self.execution.dtype)
+
+
+class Picture(NamedTuple):
+    """The first frame of a shot, uint8 RGB [H, W, 3], and its depth [H', W'] in the unit that the network learned."""
+
+    image_HWC: np.ndarray
+    depth_HW: np.ndarray
+
+
+class Inputs(NamedTuple):
+    """What the network reads of a batch, as `inputs/clip.py` makes it; no pictures where it has no vision towers."""
+
+    text_ids_BT: np.ndarray
+    real_BT: np.ndarray
+    image_BHWC: np.ndarray | None = None
+    depth_BHW: np.ndarray | None = None
+
+
+def plan(
+    planner: GenDoPPlanner,
+    screenplays: Sequence[Screenplay],
+    pictures: Sequence[Picture] | None = None,
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    sampling: Sampling = SAMPLERS["top_k"],
+) -> list[list[Trajectory]]:
+    """Plans every screenplay, of a single shot, `samples` times: result[i][j] is sample j of screenplay i.
+
+    The path is spread over the shot's frames; focal lengths are the network's own, and so is the unit of length.
+
+    Raises:
+        ValueError: a screenplay of several shots, or pictures where there are no towers and the reverse.
+    """
+    drawn = sample_ids(planner, screenplays, pictures, seed=seed, samples=samples, sampling=sampling)
+    return [
+        [read_plan(screenplay, ids_N) for ids_N in sampled.ids_JN]
+        for screenplay, sampled in zip(screenplays, drawn, strict=True)
+    ]
+
+
+def sample_ids(
+    planner: GenDoPPlanner,
+    screenplays: Sequence[Screenplay],
+    pictures: Sequence[Picture] | None = None,
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    sampling: Sampling = SAMPLERS["top_k"],
+) -> list[Sampled]:
+    """Draws the pose tokens of every screenplay `samples` times, as one batch, with their log-probabilities.
+
+    A sample depends on its screenplay, the seed and its number, not on the others. Raises ValueError as `plan`.
+    """
+    inputs = read(planner, screenplays, pictures)
+    rows = jax.tree.map(lambda x_B: np.repeat(x_B, samples, axis=0), inputs)
+    drawn = decode(planner, rows, jnp.tile(sample_keys(seed, samples), len(screenplays)), sampling)
+    parts = (np.asarray(x_BN).reshape(len(screenplays), samples, -1) for x_BN in drawn)
+    return [Sampled(*arrays) for arrays in zip(*parts, strict=True)]
+
+
+def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Sequence[Picture] | None) -> Inputs:
+    """Returns what the network reads of screenplays and their pictures; the text is all of a screenplay's captions.
+
+    Raises:
+        ValueError: a screenplay of several shots, another number of pictures, or arrays that are no pictures.
+    """
+    for screenplay in screenplays:
+        if len(screenplay.shots) != 1:
+            raise ValueError(f"GenDoP plans one shot, the screenplay has {len(screenplay.shots)}; give its shots alone")
+    texts = [" ".join(filter(None, (play.caption, play.shots[0].caption))) for play in screenplays]
+    inputs = Inputs(*tokenize(planner.tokenizer, texts, planner.config.text.max_positions))
+    if pictures is None:
+        return inputs
+    if len(pictures) != len(screenplays):
+        raise ValueError(f"{len(screenplays)} screenplays and {len(pictures)} pictures; give one for each")
+    size = planner.config.vision.image_size if planner.config.vision else 224
+    return inputs._replace(
+        image_BHWC=np.stack([prepare_image(picture.image_HWC, size) for picture in pictures]),
+        depth_BHW=np.stack([prepare_depth(picture.depth_HW, size) for picture in pictures]),
+    )
+
+
+def decode(planner: GenDoPPlanner, inputs: Inputs, key: jax.Array, sampling: Sampling = SAMPLERS["top_k"]) -> Drawn:
+    """Returns pose tokens [B, 302] of 30 poses, BOS … EOS, as `GenDoPTokenizer.decode` takes a row.
+
+    key: one key, or one per row, as in `Draw.of`. Every token is a value, so that a sequence is always complete; EOS
+    is not drawn, and its log-probability is 0 like that of BOS. The original draws a 301st token and drops it.
+
+    Raises:
+        ValueError: pictures where the network has no towers for them, or the reverse.
+    """
+    prefix_BPD = _prefix(planner.params, planner.config, planner.execution, *inputs)
+    draw = Draw.of(GRAMMAR, key, len(prefix_BPD), sampling)
+    ids_BN, log_probs_BN = decode_opt(planner.decoder, planner.config.decoder, prefix_BPD, draw)
+    end = ((0, 0), (0, 1))
+    return Drawn(jnp.pad(ids_BN, end, constant_values=EOS), jnp.pad(log_probs_BN, end))
 
 
 @functools.partial(jax.jit, static_argnames=("config", "execution"))
 def _prefix(params, config, execution, *inputs):
     return GenDoP(config, execution).apply({"params": params}, *inputs, method="prefix")
+
+
+def read_plan(screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:
+    """Returns the trajectory of one screenplay's pose tokens over its frames. Raises ValueError for broken tokens."""
+    return GenDoPTokenizer().decode(
+        ids_N,
+        list(screenplay.layout().spans),
+        width=screenplay.width,
+        height=screenplay.height,
+        fps=screenplay.fps,
+        captions=tuple(shot.caption for shot in screenplay.shots),
+        global_caption=screenplay.caption,
+    )

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN, PAD, PoseTokenizer, sequence_length
 from shotverse_jax.config import Execution, OPTConfig, planner_nano
 from shotverse_jax.conversion import gendop_opt
-from shotverse_jax.infer.decode import GREEDY, Grammar, Sampling, decode, decode_opt, sample
+from shotverse_jax.infer.decode import GREEDY, Draw, Grammar, Sampling, decode_opt, sample
+from shotverse_jax.infer.plan import Director, decode
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.weights import init
 
 NANO = planner_nano()
+PLAIN = Execution()
+prepare = opt.decode_weights
 HOT = Sampling(temperature=3.0, top_p=1.0)
 
 
@@ -45,13 +48,20 @@ def screenplays(rows, num_shots, queries=NANO.num_queries):
     }
 
 
-def run(counts_BK, *, seed=0, sampling=HOT, max_tokens, config=NANO, params=None):
+def draw_of(counts_BK, key, sampling=HOT, *, max_tokens, config=NANO):
+    """A draw of one row per row of counts, of sequences of at most `max_tokens` tokens with BOS."""
     counts_BK = np.asarray(counts_BK)
-    rows, num_shots = counts_BK.shape
-    batch = screenplays(rows, num_shots)
-    arguments = config, Execution(), batch, counts_BK, jax.random.key(seed), sampling
-    ids_BN = decode(params or random_params(config), *arguments, num_shots=num_shots, max_tokens=max_tokens)
-    return np.asarray(ids_BN)
+    grammar = Grammar.of_planner(config, counts_BK.shape[1])
+    return Draw.of(grammar, key, len(counts_BK), sampling, counts_BK, max_tokens - 1)
+
+
+def director(params=None, config=NANO, execution=PLAIN):
+    return Director(config, params or random_params(config), None, execution)
+
+
+def run(counts_BK, *, seed=0, sampling=HOT, max_tokens, config=NANO, params=None):
+    draw = draw_of(counts_BK, jax.random.key(seed), sampling, max_tokens=max_tokens, config=config)
+    return np.asarray(decode(director(params, config), screenplays(*draw.counts_BK.shape), draw).ids_BN)
 
 
 def poses_per_shot(ids_N, config=NANO):
@@ -110,9 +120,8 @@ def test_no_stage_pose_means_a_header_of_one():
 def test_greedy_decoding_is_the_argmax_of_teacher_forcing(unroll):
     batch, counts_BK = screenplays(3, 2), np.array([[2, 3], [3, 1], [1, 1]])
     execution = Execution(unroll=unroll)
-    ids_BN = decode(
-        random_params(), NANO, execution, batch, counts_BK, jax.random.key(0), GREEDY, num_shots=2, max_tokens=90
-    )
+    draw = draw_of(counts_BK, jax.random.key(0), GREEDY, max_tokens=90)
+    ids_BN = decode(director(execution=execution), batch, draw).ids_BN
     planner = Planner(NANO, execution)
     logits_BNV, _ = planner.apply({"params": random_params()}, {**batch, "pose_ids_BN": ids_BN}, 2)
     values_BN = np.asarray(logits_BNV[..., FIRST_BIN : FIRST_BIN + NANO.tokens.bins].argmax(-1)) + FIRST_BIN
@@ -134,27 +143,49 @@ def test_native_decoder_is_the_argmax_of_teacher_forcing():
     np.testing.assert_array_equal(ids_BN[:, 1:][is_value_BN], values_BN[:, :-1][is_value_BN])
 
 
+@pytest.mark.parametrize("kind", ["opt", "native"])
+def test_log_probabilities_are_those_of_teacher_forcing(kind):
+    """Whatever the sampling: of the token that came, over the whole vocabulary; nothing at BOS and after EOS."""
+    config = dataclasses.replace(NANO, decoder_kind=kind)
+    batch, draw = screenplays(3, 2), draw_of([[2, 3], [0, 0], [1, 1]], jax.random.key(5), max_tokens=90, config=config)
+    ids_BN, log_probs_BN = decode(director(config=config), batch, draw)
+    variables = {"params": random_params(config)}
+    logits_BNV, _ = Planner(config, Execution()).apply(variables, {**batch, "pose_ids_BN": ids_BN}, 2)
+    forced_BN = jnp.take_along_axis(jax.nn.log_softmax(logits_BNV)[:, :-1], ids_BN[:, 1:, None], axis=-1)[..., 0]
+    written_BN = np.asarray(ids_BN[:, 1:]) != PAD
+    np.testing.assert_allclose(log_probs_BN[:, 1:], np.where(written_BN, forced_BN, 0.0), atol=2e-5)
+    assert (log_probs_BN[:, 0] == 0).all() and (log_probs_BN[:, 1:][written_BN] < 0).all() and not written_BN.all()
+
+
 def test_a_row_does_not_depend_on_the_rows_beside_it():
     keys_B = jax.random.split(jax.random.key(7), 3)
     batch, counts_BK = screenplays(3, 2), np.array([[2, 0], [0, 0], [1, 2]])
-    options = {"num_shots": 2, "max_tokens": 100}
-    together = decode(random_params(), NANO, Execution(), batch, counts_BK, keys_B, HOT, **options)
+    together = decode(director(), batch, draw_of(counts_BK, keys_B, max_tokens=100)).ids_BN
     for b in (2, 0):
         row = {name: value[b : b + 1] for name, value in batch.items()}
-        alone = decode(random_params(), NANO, Execution(), row, counts_BK[b : b + 1], keys_B[b : b + 1], HOT, **options)
+        alone = decode(director(), row, draw_of(counts_BK[b : b + 1], keys_B[b : b + 1], max_tokens=100)).ids_BN
         np.testing.assert_array_equal(alone[0], together[b])
     assert not np.array_equal(together[0], together[1])
 
 
 def test_one_key_gives_each_row_its_own_stream():
     batch = {name: np.repeat(value[:1], 2, axis=0) for name, value in screenplays(2, 2).items()}
-    arguments = random_params(), NANO, Execution(), batch, np.full((2, 2), 2)
-    first = decode(*arguments, jax.random.key(1), HOT, num_shots=2, max_tokens=70)
-    again = decode(*arguments, jax.random.key(1), HOT, num_shots=2, max_tokens=70)
-    other = decode(*arguments, jax.random.key(2), HOT, num_shots=2, max_tokens=70)
+    first, again, other = (
+        decode(director(), batch, draw_of(np.full((2, 2), 2), jax.random.key(seed), max_tokens=70)).ids_BN
+        for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first[0], first[1])
     assert not np.array_equal(first, other)
+
+
+def test_a_director_prepares_its_decoder_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(opt, "decode_weights", lambda *args: calls.append(args) or prepare(*args))
+    ours, draw = director(), draw_of([[2, 1]], jax.random.key(0), max_tokens=70)
+    first, second = (decode(ours, screenplays(1, 2), draw).ids_BN for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert len(calls) == 1
 
 
 def test_the_growing_cache_changes_nothing(monkeypatch):
@@ -162,13 +193,14 @@ def test_the_growing_cache_changes_nothing(monkeypatch):
     decoder = opt.OPTDecoder(config, Execution())
     prefix_BPD = jax.random.normal(jax.random.key(1), (2, 5, 16))
     params = decoder.init(jax.random.key(0), prefix_BPD, jnp.zeros((2, 1), jnp.int32))["params"]
-    arguments = params, config, prefix_BPD, Grammar.of_gendop(3), jax.random.key(3), HOT
+    draw = Draw.of(Grammar.of_gendop(3), jax.random.key(3), 2, HOT)
+    arguments = opt.decode_weights(params, config), config, prefix_BPD, draw
     whole = decode_opt(*arguments)
     jax.clear_caches()
     monkeypatch.setattr("shotverse_jax.infer.decode.CACHE_STEP", 12)
-    np.testing.assert_array_equal(decode_opt(*arguments), whole)
-    ready = opt.decode_weights(params, config)
-    np.testing.assert_array_equal(decode_opt(ready, *arguments[1:]), whole)
+    grown = decode_opt(*arguments)
+    np.testing.assert_array_equal(grown.ids_BN, whole.ids_BN)
+    np.testing.assert_allclose(grown.log_probs_BN, whole.log_probs_BN, atol=1e-5)
 
 
 def test_greedy_tokens_equal_the_original_program(reference):
@@ -177,9 +209,9 @@ def test_greedy_tokens_equal_the_original_program(reference):
     tensors = {name.removeprefix("param/"): record[name] for name in record.files if name.startswith("param/")}
     config = gendop_opt.config_from_tensors(tensors, meta["num_heads"])
     params, prefix_BPD = gendop_opt.from_torch(tensors, config), jnp.asarray(record["cond_embeds"])
-    grammar = Grammar.of_gendop(meta["pose_length"])
-    ids_BN = decode_opt(params, config, prefix_BPD, grammar, jax.random.key(0), GREEDY)
-    np.testing.assert_array_equal(ids_BN, record["greedy_token_ids"])
+    draw = Draw.of(Grammar.of_gendop(meta["pose_length"]), jax.random.key(0), len(prefix_BPD), GREEDY)
+    ids_BN, _ = decode_opt(opt.decode_weights(params, config), config, prefix_BPD, draw)
+    np.testing.assert_array_equal(ids_BN[:, 1:], record["greedy_token_ids"])
 
 
 def draws(logits_V, sampling, count=20000):
@@ -225,10 +257,8 @@ def test_impossible_requests_are_refused():
     with pytest.raises(ValueError, match="there is room for 40"):
         run([[2, 2]], max_tokens=41)
     with pytest.raises(ValueError, match="rows of 2 numbers"):
-        batch = screenplays(2, 2)
-        decode(random_params(), NANO, Execution(), batch, [[1, 1]], jax.random.key(0), HOT, num_shots=2, max_tokens=99)
+        Draw.of(Grammar.of_planner(NANO, 2), jax.random.key(0), 2, HOT, [[1, 1]], 98)
     with pytest.raises(ValueError, match="positions"):
         run([[2, 2]], max_tokens=400)
     with pytest.raises(ValueError, match="one key or one per row"):
-        keys = jax.random.split(jax.random.key(0), 3)
-        decode(random_params(), NANO, Execution(), screenplays(2, 1), [[1], [1]], keys, num_shots=1, max_tokens=99)
+        draw_of([[1], [1]], jax.random.split(jax.random.key(0), 3), max_tokens=99)

@@ -6,9 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from shotverse_jax.config import PoseTokenConfig, planner_nano
-from shotverse_jax.infer.plan import SAMPLERS, Director, plan
+from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
+from shotverse_jax.infer.plan import SAMPLERS, Director, encode, plan, read_plan, sample_ids
+from shotverse_jax.inputs.planner_text import collate
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
+from shotverse_jax.models.planner import Planner
 from shotverse_jax.screenplay import Screenplay, Shot
 from shotverse_jax.weights import init
 
@@ -64,3 +66,34 @@ def test_every_fourth_frame_as_in_the_paper():
 def test_too_many_shots_are_refused(nano):
     with pytest.raises(ValueError, match="up to 4 shots"):
         plan(nano, [play(1, 1, 1, 1, 1)])
+
+
+def test_sampled_ids_are_those_of_the_plan_with_their_log_probabilities(nano):
+    """As a network under teacher forcing gives them; the text is tokenized once a screenplay."""
+    plays = [play(2, 3), play(1), play(1, 1, words="tilt up")]
+    spied = Spy(nano.tokenizer)
+    drawn = sample_ids(dataclasses.replace(nano, tokenizer=spied), plays, seed=3, samples=2)
+    assert spied.calls == len(plays)
+    planned = plan(nano, plays, seed=3, samples=2)
+    for screenplay, sampled, trajectories in zip(plays, drawn, planned, strict=True):
+        assert sampled.ids_JN.shape == sampled.log_probs_JN.shape and sampled.log_probs_JN.dtype == np.float32
+        for ids_N, trajectory in zip(sampled.ids_JN, trajectories, strict=True):
+            np.testing.assert_array_equal(read_plan(nano.config, screenplay, ids_N).pose_T34, trajectory.pose_T34)
+
+    example = encode(nano, plays[0])._replace(pose_ids_N=drawn[0].ids_JN[1])
+    batch = collate([example], 64)
+    logits_BNV, _ = Planner(nano.config, Execution()).apply({"params": nano.params}, batch, 2)
+    forced_NV = np.asarray(jax.nn.log_softmax(logits_BNV[0, :-1]))
+    forced_N = np.take_along_axis(forced_NV, drawn[0].ids_JN[1, 1:, None], axis=-1)[:, 0]
+    np.testing.assert_allclose(drawn[0].log_probs_JN[1, 1:], forced_N, atol=2e-5)
+
+
+class Spy:
+    """A tokenizer that counts the texts it encodes."""
+
+    def __init__(self, tokenizer):
+        self.tokenizer, self.calls = tokenizer, 0
+
+    def encode_batch(self, *args, **options):
+        self.calls += 1
+        return self.tokenizer.encode_batch(*args, **options)
