@@ -64,9 +64,11 @@ def run_steps(
     sigmas: np.ndarray,
     boundary: float,
     solver: Literal["euler", "unipc"] = "euler",
-    steps: tuple[int, int] | None = None,
+    steps: tuple[int | jax.Array, int | jax.Array] | None = None,
 ) -> State:
     """Returns the state after the steps i, …, j - 1 of `steps` = (i, j); None runs them all.
+
+    Traced i and j make one program for all parts of a run, which holds both experts and has no gradient.
 
     Two loops on the device: first the steps of the high-noise expert, those from sigma >= boundary, then the other's.
     Call it inside jit, with the parameters that the velocities close over as arguments.
@@ -83,17 +85,19 @@ def run_steps(
     step = _solver(sigmas, solver).step
     total = len(sigmas) - 1
     first, end = (0, total) if steps is None else steps
-    if not 0 <= first <= end <= total:
+    traced = isinstance(first, jax.Array) or isinstance(end, jax.Array)
+    if not traced and not 0 <= first <= end <= total:
         raise ValueError(f"a run of {total} steps has no steps from {first} to {end}")
     levels = jnp.asarray(sigmas, jnp.float32)
-    switch = min(max(high_noise_steps(sigmas, boundary), first), end)
+    switch = high_noise_steps(sigmas, boundary)
+    switch = jnp.clip(switch, first, end) if traced else min(max(switch, first), end)
     # A multi-step solver keeps its history over the switch: only the velocity changes there, not the state.
     for velocity, start, stop in ((experts[0], first, switch), (experts[1], switch, end)):
 
         def body(i, state, velocity=velocity):
             return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
 
-        if start < stop:
+        if traced or start < stop:
             state = jax.lax.fori_loop(start, stop, body, state)
     return state
 

@@ -30,7 +30,8 @@ from shotverse_jax.configs.planner import nano
 from shotverse_jax.fit.report import _step
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import film
-from shotverse_jax.infer.decode import decode
+from shotverse_jax.infer.decode import Draw, Grammar
+from shotverse_jax.infer.plan import Director, decode
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.nn.attention import kernels_on
@@ -96,11 +97,11 @@ def test_the_planners_decoding(platform):
     batch["slot_BS"] = slots
     planner, key = Planner(config, run), jax.random.key(0)
     params = jax.eval_shape(lambda: planner.init(key, batch | {"pose_ids_BN": jnp.zeros((2, 8), jnp.int32)}, 2))
-    counts = np.zeros((2, 2), np.int32)
+    grammar = Grammar.of_planner(config, 2)
 
     @jax.jit
     def program(params, batch, key):
-        return decode(params, config, run, batch, counts, key, num_shots=2, max_tokens=128)
+        return decode(Director(config, params, None, run), batch, Draw.of(grammar, key, 2, limit=127))
 
     text = lowered(program, platform, params["params"], batch, key)
     assert kernels(text, platform) == (1, 0) and "stablehlo.while" in text
@@ -111,24 +112,24 @@ def test_a_films_sampling_loop(platform, monkeypatch):
     config = controller_config()
     vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
     high, low = (abstract("controller", config, expert=name) for name in ("high", "low"))
-    crew = film.Cinematographer(
-        config,
-        high,
-        low,
-        TEXT,
-        abstract("text_encoder", TEXT),
-        load_text_tokenizer(find_tokenizer("planner_small")),
-        vae,
-        {},
-        execution(platform),
-    )
+    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
+    design = film.Design(config, TEXT, vae, tokenizer, execution(platform))
+    crew = film.Cinematographer(high, low, abstract("text_encoder", TEXT), {}, design)
     example = sample_example(3, "train", num_shots=2)
     take, _ = film.prepare(crew, example.screenplay, example.trajectory)
-    program, calls = film._sample, []
-    monkeypatch.setattr(film, "_sample", lambda *arguments, **options: calls.append((arguments, options)))
+    programs, calls = {name: getattr(film, name) for name in ("_begin", "_denoise")}, []
+
+    def shapes_of(name):
+        def call(*arguments):
+            calls.append((programs[name], arguments))
+            return jax.eval_shape(programs[name], *arguments) if name == "_begin" else [None]
+
+        return call
+
+    for name in programs:
+        monkeypatch.setattr(film, name, shapes_of(name))
     film.generate(crew, [take])
-    [(arguments, options)] = calls
-    text = lowered(program, platform, *arguments, **options)
+    text = "".join(lowered(program, platform, *arguments) for program, arguments in calls)
     # On GPUs two experts, with and without the prompt, see the film and the text. On TPUs the text windows, whose rows
     # differ by token, go past the kernel, and the other four calls are one function.
     assert kernels(text, platform) == ({"cuda": 8, "tpu": 1}[platform], 0) and "stablehlo.while" in text

@@ -97,7 +97,7 @@ def test_each_expert_has_its_steps(boundary, solver):
 @pytest.mark.parametrize("solver", ["euler", "unipc"])
 @pytest.mark.parametrize("stop", [0, 1, 6, 7, 10])
 def test_a_run_in_two_parts_is_the_whole_run(solver, stop):
-    """Stopped before, at and after step 6, where the experts change; every part is a program of its own."""
+    """Stopped before, at and after step 6, where the experts change; by two programs, and by one for both parts."""
     levels, noise = sigmas(10, 5.0), draw()[1]
     experts = (lambda x, s: 0.3 * x + s, lambda x, s: jnp.sin(x) - s)
     assert high_noise_steps(levels, 0.8) == 6
@@ -108,6 +108,13 @@ def test_a_run_in_two_parts_is_the_whole_run(solver, stop):
 
     state = part(0, stop)(begin(noise, levels, solver))
     np.testing.assert_allclose(part(stop, 10)(state)[0], whole, rtol=1e-6, atol=1e-6)
+
+    @jax.jit
+    def any_part(state, i, j):
+        return run_steps(experts, state, levels, 0.8, solver, (i, j))
+
+    state = any_part(any_part(begin(noise, levels, solver), 0, stop), stop, 10)
+    np.testing.assert_allclose(state[0], whole, rtol=1e-6, atol=1e-6)
 
 
 def test_sampling_is_float32_and_has_a_gradient():

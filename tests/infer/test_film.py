@@ -8,7 +8,7 @@ import pytest
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+from shotverse_jax.infer.film import Cinematographer, advance, begin, decode, generate, prepare
 from shotverse_jax.screenplay import Screenplay, Shot
 
 
@@ -97,11 +97,38 @@ def test_both_experts_the_camera_the_prompt_and_the_seed_matter(crew, example):
     turned = take.trajectory.pose_T34.copy()
     turned[8:, :, 3] += 1.0
     assert differs(generate(crew, [dataclasses.replace(take, trajectory=_with(take.trajectory, turned))]))
-    sharing = dataclasses.replace(crew, config=dataclasses.replace(crew.config, shared_noise=0.5))
-    assert differs(generate(sharing, [take]))
+    sharing = dataclasses.replace(crew.design, config=dataclasses.replace(crew.config, shared_noise=0.5))
+    assert differs(generate(dataclasses.replace(crew, design=sharing), [take]))
     words = dataclasses.replace(example.screenplay, caption="A green horse in the rain.")
     assert differs(generate(crew, [prepare(crew, words, example.trajectory)[0]]))
 
 
 def _with(trajectory: Trajectory, pose_T34) -> Trajectory:
     return dataclasses.replace(trajectory, pose_T34=pose_T34)
+
+
+@pytest.mark.parametrize("solver", ["unipc", "euler"])
+def test_a_film_made_in_parts_is_the_film_made_at_once(crew, example, solver):
+    """Both experts have steps (4 in all); what is between is noisier than the film and can be decoded."""
+    take, _ = prepare(crew, example.screenplay, example.trajectory)
+    whole = np.asarray(generate(crew, [take], seed=3, solver=solver))
+    shoot = begin(crew, [take], seed=3, solver=solver)
+    assert shoot.done == 0
+    seen = []
+    for steps in (1, 2, 5):
+        shoot = advance(crew, shoot, steps)
+        seen.append((shoot.done, float(np.abs(np.asarray(shoot.latents_BTHWC) - whole).max())))
+    assert [done for done, _ in seen] == [1, 3, 4] and seen[0][1] > seen[1][1] > 0.01
+    np.testing.assert_allclose(shoot.latents_BTHWC, whole, atol=1e-6 * np.abs(whole).max())
+    assert next(decode(crew, shoot.latents_BTHWC)).dtype == np.uint8
+
+
+def test_a_cinematographer_is_a_tree_of_its_weights(crew):
+    """Its design is static: equal for equal networks, so that another load compiles nothing anew."""
+    weights = (crew.high, crew.low, crew.text, crew.vae)
+    assert len(jax.tree.leaves(crew)) == len(jax.tree.leaves(weights))
+    doubled = jax.tree.map(lambda x: 2 * x, crew)
+    np.testing.assert_array_equal(jax.tree.leaves(doubled.low)[0], 2 * np.asarray(jax.tree.leaves(crew.low)[0]))
+    assert doubled.config == crew.config
+    other = dataclasses.replace(crew.design, tokenizer=object())
+    assert other == crew.design and hash(other) == hash(crew.design)

@@ -106,7 +106,7 @@ def film_held_out(
     scores = score_films(videos, trajectories, staged, estimator)
     control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
     render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
-    encode = jax.jit(functools.partial(encode_video, cinematographer.vae_config))
+    encode = jax.jit(functools.partial(encode_video, cinematographer.design.vae_config))
     latents = (encode(cinematographer.vae, clip.video_THWC[None]) for clip in clips)
     coded = [_decoded(cinematographer, latents_BTHWC)[0] for latents_BTHWC in latents]
     most = color_accuracy(coded, trajectories, staged) | _cut_scores(coded, trajectories)

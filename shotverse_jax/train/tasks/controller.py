@@ -24,7 +24,7 @@ from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import NoiseRange, draw_sigma, training_sigmas
-from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+from shotverse_jax.infer.film import Cinematographer, Design, decode, generate, prepare
 from shotverse_jax.infer.plan import Director, plan
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer
 from shotverse_jax.models.camera_encoder import add_camera, split_camera
@@ -280,7 +280,8 @@ def _empty_cinematographer(config: ControllerTrainConfig, trained_text: bool, me
         )
     names = tuple(name if config.expert == name else "base" for name in ("high", "low"))
     execution = spread(dataclasses.replace(config.execution, remat="none"), mesh)
-    return Cinematographer(model, {}, {}, text_config, text, tokenizer, vae_config, vae, execution, names)
+    design = Design(model, text_config, vae_config, tokenizer, execution, names)
+    return Cinematographer({}, {}, text, vae, design)
 
 
 def _text_encoder(config: ControllerTrainConfig, trained: bool, mesh: Mesh) -> tuple:
