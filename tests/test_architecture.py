@@ -117,6 +117,17 @@ def test_imports_point_one_way():
     assert not errors, "\n".join(errors)
 
 
+def test_metrics_are_functions_of_numbers():
+    # They read no files and run no networks; evaluation/features does, and evaluation/tracks puts both together.
+    errors = [
+        f"{module_name(path)} imports {name}"
+        for path, tree in parsed("shotverse_jax/evaluation/metrics")
+        for name in imports(tree, module_name(path))
+        if room(name) not in (None, "camera", "stage") and not name.startswith("shotverse_jax.evaluation.metrics")
+    ]
+    assert not errors, "\n".join(errors)
+
+
 def test_no_two_rooms_import_each_other():
     graph: dict[str, set[str]] = {}
     for path, tree in parsed(*LIBRARY):

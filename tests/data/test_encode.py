@@ -22,7 +22,7 @@ from shotverse_jax.models.wan_vae import WanVAE
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text
 from shotverse_jax.stage.preview import stage_poses
 from shotverse_jax.views.video import write_video
-from shotverse_jax.weights import abstract, export, find_tokenizer, init, load
+from shotverse_jax.weights import abstract, export, find_tokenizer, load
 
 FRAMES, HEIGHT, WIDTH, CLIPS = 17, 16, 24, 5
 SIZE = dict(clips=CLIPS, frames=FRAMES, height=HEIGHT, width=WIDTH)
@@ -146,10 +146,10 @@ def table(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
+def text(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("encoder") / "text"
     config = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
-    params = init("text_encoder", config, jax.random.key(0))
+    params = drawn(abstract("text_encoder", config), 0)
     export("text_encoder", params, config, folder, tokenizer_file=find_tokenizer("planner_small"))
     return folder
 

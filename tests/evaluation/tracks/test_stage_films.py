@@ -15,7 +15,7 @@ from shotverse_jax.evaluation.tracks.stage_films import film_held_out, score_fil
 from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.weights import export, init
+from shotverse_jax.weights import abstract, export
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +84,15 @@ def test_errors_by_hand(clips):
 def test_the_estimator_reads_frames_one_by_one(tmp_path):
     config = PoseNetConfig(height=16, width=24, channels=(8, 8), blocks=1, squeeze=4, hidden_size=8)
     network = PoseNet(config)
-    params = init("pose_net", config, jax.random.key(0))
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), params)
+    shapes = abstract("pose_net", config)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.3, leaf.shape).astype(np.float32), shapes)
     export("pose_net", params, config, tmp_path)
     camera = StageCamera.load(tmp_path)
     assert camera.config == config
     video = np.random.default_rng(1).integers(0, 255, (70, 16, 24, 3), np.uint8)
     poses = camera(video)
-    expected = network.apply({"params": camera.params}, video / np.float32(127.5) - 1)[0]
+    expected = jax.jit(network.apply)({"params": camera.params}, video / np.float32(127.5) - 1)[0]
     assert poses.shape == (70, 3, 4)
     np.testing.assert_allclose(poses, expected, atol=1e-4)
     plain = np.broadcast_to(video[:3, :1, :1], (3, 16, 24, 3))
