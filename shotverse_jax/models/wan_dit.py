@@ -11,7 +11,7 @@ latents, or the twelve of a camera.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -22,10 +22,11 @@ from einops import rearrange
 
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.models.camera_encoder import CAMERA_SIZE, CameraEncoder, camera_of_tokens
-from shotverse_jax.nn.attention import DEFAULT, attend
+from shotverse_jax.nn.attention import attend
 from shotverse_jax.nn.linear import Linear
 from shotverse_jax.nn.norm import LayerNorm, RMSNorm
 from shotverse_jax.nn.rope import rotate_pairs, shotverse4d_table, wan3d_table
+from shotverse_jax.nn.shot_attention import by_shot, sparse_attend
 from shotverse_jax.nn.stack import run_stack
 
 
@@ -115,20 +116,20 @@ class Block(nn.Module):
         def by_token(q, k, v, window_BXS=None):
             return attend(q, k, v, kernel=kernel, mask_BTS=window_BXS)
 
-        def by_shot(q_BXNH, k_BSNH, v_BSNH, window_BKS):
+        def by_window(q_BXNH, k_BSNH, v_BSNH, window_BKS):
             # All queries of a shot have one window, so the mask needs no row for every query: kernels take it as it is.
             def attend_shots(shots, q):
                 keys, values = (jnp.repeat(x, len(shots), axis=0) for x in (k_BSNH, v_BSNH))
                 window = window_BKS[:, np.array(shots)].reshape(len(q), 1, -1)
                 return attend(q, keys, values, kernel=kernel, mask_BTS=window)
 
-            return _by_shot(attend_shots, shot_tokens[0], q_BXNH)
+            return by_shot(attend_shots, shot_tokens[0], q_BXNH)
 
         if window is None or shot_tokens is None:
             # A token's row is all that its query needs, so tokens stay on their devices.
             return lambda q, k, v: mix(by_token, (q,), (k, v), windows, exchange=False)
         # Shots are cut out of the whole film, so a device must have all tokens (of its heads).
-        return lambda q, k, v: mix(by_shot, (q,), (k, v), windows)
+        return lambda q, k, v: mix(by_window, (q,), (k, v), windows)
 
 
 def _mixing(execution: Execution) -> Callable[..., jax.Array]:
@@ -136,67 +137,6 @@ def _mixing(execution: Execution) -> Callable[..., jax.Array]:
     if execution.spread is not None:
         return execution.spread.mix
     return lambda mixer, split, whole=(), masks=(), *, exchange=True: mixer(*split, *whole, *masks)
-
-
-def sparse_attend(
-    q_BXNH: jax.Array,
-    k_BXNH: jax.Array,
-    v_BXNH: jax.Array,
-    lengths: Sequence[int],
-    summary: int,
-    *,
-    kernel: str = DEFAULT,
-) -> jax.Array:
-    """HoloCine's inter-shot attention (arXiv 2510.20822 §3.2, its `firstk` mode), [B, X, N, H].
-
-    The queries of a shot see all keys of their own shot and the first keys of every shot, their own among them: a
-    shot's own first tokens are thus seen twice, with double weight, as in the original. With K shots of n tokens the
-    work is the sum over shots of n (n + K summary), where full attention has X squared.
-
-    Args:
-        lengths: tokens of each shot; they sum to X.
-        summary: how many first tokens stand for a shot in the eyes of others, in HoloCine one latent frame.
-        kernel: a name of `nn.attention.KERNELS`.
-
-    Raises:
-        ValueError: lengths that do not sum to X, or a shot shorter than `summary`.
-    """
-    if sum(lengths) != q_BXNH.shape[1] or min(lengths) < summary:
-        raise ValueError(
-            f"sparse attention: shots of {tuple(lengths)} tokens must fill {q_BXNH.shape[1]} and each hold {summary}"
-        )
-    starts = np.cumsum((0, *lengths))[:-1]
-
-    def summaries(x):
-        return jnp.concatenate([x[:, start : start + summary] for start in starts], axis=1)
-
-    first = summaries(k_BXNH), summaries(v_BXNH)
-
-    def mix(shots, q, k, v):
-        keys, values = (
-            jnp.concatenate([own, jnp.repeat(every, len(shots), axis=0)], axis=1)
-            for own, every in zip((k, v), first, strict=True)
-        )
-        return attend(q, keys, values, kernel=kernel)
-
-    return _by_shot(mix, lengths, q_BXNH, k_BXNH, v_BXNH)
-
-
-def _by_shot(mix: Callable[..., jax.Array], lengths: Sequence[int], *xs_BX: jax.Array) -> jax.Array:
-    """Applies `mix` to each shot's tokens and joins the results in the order of the film, [B, X, ...].
-
-    Shots of one length are stacked, [B * len(shots), length, ...], and go through one call mix(shots, *parts), so that
-    a film of equal shots is one attention call however many shots it has. The batch stays the outer part of the first
-    axis, so that its sharding survives.
-    """
-    starts, pieces = np.cumsum((0, *lengths)), {}
-    for length in sorted(set(lengths)):
-        shots = [shot for shot, n in enumerate(lengths) if n == length]
-        stacked = (jnp.stack([x[:, starts[s] : starts[s] + length] for s in shots], axis=1) for x in xs_BX)
-        mixed = mix(shots, *(x.reshape(-1, *x.shape[2:]) for x in stacked))
-        mixed = mixed.reshape(-1, len(shots), *mixed.shape[1:])
-        pieces |= {shot: mixed[:, i] for i, shot in enumerate(shots)}
-    return jnp.concatenate([pieces[shot] for shot in range(len(lengths))], axis=1)
 
 
 class WanDiT(nn.Module):

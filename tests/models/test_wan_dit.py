@@ -12,7 +12,8 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig, Execution, WanDiTConfig
 from shotverse_jax.models.camera_encoder import add_camera
-from shotverse_jax.models.wan_dit import WanDiT, sparse_attend
+from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.nn.shot_attention import sparse_attend
 
 CONFIG = WanDiTConfig(
     hidden_size=48,
