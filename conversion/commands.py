@@ -1,4 +1,4 @@
-"""What `shotverse convert` and `shotverse inspect` do: checkpoints of others to our folders, and back."""
+"""What the commands convert and inspect do: checkpoints of others to our folders, and back."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ from .core import Table, check_ties, match, torch_shapes
 from .networks import NETWORKS, Network, network, recognise
 from .problems import Problems
 from .sources import Source, fingerprint, open_checkpoint
-from .stream import Journal, Mesh, parse_mesh, write_arrays
+from .stream import Journal, Mesh, write_arrays
 
 MANIFEST = "manifest.json"
 
@@ -341,24 +341,3 @@ def _size(count: int) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
-
-
-def run(args: Any) -> Iterator[str]:
-    """The lines that `shotverse convert` says, from its arguments."""
-    if args.to:
-        yield from convert_back(args.source, args.to, _out(args), args.name, args.expert, not args.quiet)
-        return
-    if args.name is None:
-        raise ValueError(f"say what it is with --as: {', '.join(NETWORKS)}")
-    source = open_checkpoint(args.source)
-    conversion = prepare(source, args.name, args.target_dtype, parse_mesh(args.shard_for) if args.shard_for else None)
-    if args.dry_run:
-        yield from describe(conversion)
-        return
-    yield from convert(conversion, _out(args), args.expert, args.allow_nan, args.tokenizer, progress=not args.quiet)
-
-
-def _out(args: Any) -> str:
-    if not args.out:
-        raise ValueError("say where to write it with --out")
-    return args.out

@@ -124,7 +124,7 @@ def test_a_failure_while_writing_leaves_nothing(nano, play, tmp_path, monkeypatc
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("shotverse_jax.views.plot.plot_trajectory", fail)
+    monkeypatch.setattr("shotverse_jax.infer.outputs.plot_trajectory", fail)
     assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(tmp_path / "out"), "--quiet"]) == 2
     assert "disk full" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["play.txt"]

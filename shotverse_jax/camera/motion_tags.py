@@ -154,6 +154,11 @@ def tag_trajectory(trajectory: Trajectory, frames: int = FRAMES) -> list[list[Se
     return result
 
 
+def tag_lines(trajectory: Trajectory) -> list[str]:
+    """Returns one text per shot: the names of its motions, in order, joined by ", then "."""
+    return [", then ".join(segment.name for segment in shot) for shot in tag_trajectory(trajectory)]
+
+
 def dominant_motion(shot: Sequence[Segment]) -> tuple[int, int]:
     """Returns the motion by which a director would name the shot, as (translation class, rotation class).
 

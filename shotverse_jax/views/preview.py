@@ -1,10 +1,9 @@
 """The preview film: a camera path on the stage, with shot numbers, moves and time burned in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.casting import scene_from_screenplay
@@ -12,6 +11,9 @@ from shotverse_jax.stage.preview import preview_frames, stage_clock
 from shotverse_jax.stage.scene import Scene
 from shotverse_jax.views.burn_in import BurnIn
 from shotverse_jax.views.video import encoder
+
+Progress = Callable[[str, int, int], None]
+"""progress(what, done, total) is called while work goes on, for example progress("preview", 17, 65)."""
 
 
 def render_preview(
@@ -21,7 +23,7 @@ def render_preview(
     *,
     tags: Sequence[str] | None = None,
     height: int = 288,
-    progress: bool = False,
+    progress: Progress | None = None,
 ) -> None:
     """Films a trajectory on the stage as an H.264 mp4 at its own frame rate, written whole or not at all.
 
@@ -33,7 +35,7 @@ def render_preview(
         path: the mp4 file; missing folders above it are made.
         tags: one text per shot that names its moves; None (default) for none.
         height: height of the film in pixels, made even; default 288. The width follows the trajectory's aspect.
-        progress: show a bar; default False.
+        progress: called after every frame with ("preview", frames done, frames); None (default) for nobody.
 
     Raises:
         ValueError: the file does not end in .mp4 or cannot be written, there is not one tag per shot, or the height is
@@ -50,7 +52,8 @@ def render_preview(
     size = 2 * small[0], 2 * small[1]
     burn = BurnIn(trajectory, tags, *size)
     frames = preview_frames(trajectory, scene, *small)
-    bar = tqdm(frames, "preview", len(trajectory), disable=not progress, leave=False)
     with encoder(path, size, trajectory.fps) as pipe:
-        for index, pixels in enumerate(bar):
+        for index, pixels in enumerate(frames):
             pipe.write(burn(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR), index).tobytes())
+            if progress is not None:
+                progress("preview", index + 1, len(trajectory))

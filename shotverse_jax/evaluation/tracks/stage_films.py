@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
@@ -70,7 +69,7 @@ def film_held_out(
     steps: int | None = None,
     guidance: float | None = None,
     batch: int = 8,
-    progress: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, float]:
     """Generates films of held-out scenes of the stage with their true cameras, and scores them.
 
@@ -97,11 +96,13 @@ def film_held_out(
     clips = [film_clip(number, "test", *size) for number in range(scenes)]
     takes = [prepare(cinematographer, clip.screenplay, clip.trajectory)[0] for clip in clips]
     videos: list[np.ndarray] = []
-    for start in tqdm(range(0, scenes, batch), "film", disable=not progress, leave=False):
+    for start in range(0, scenes, batch):
         part = takes[start : start + batch]
         part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
         latents = generate(cinematographer, part, seed=seed + start, steps=steps, guidance=guidance)
         videos.extend(_decoded(cinematographer, latents)[: scenes - start])
+        if progress is not None:
+            progress("film", len(videos), scenes)
     trajectories, staged = [take.trajectory for take in takes], [clip.scene for clip in clips]
     scores = score_films(videos, trajectories, staged, estimator)
     control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))

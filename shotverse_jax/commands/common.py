@@ -1,0 +1,116 @@
+"""What several commands share: lines and bars in the terminal, types of arguments, folders."""
+
+import argparse
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+UNITS = {"film": "film"}
+"""What a bar counts, by its name; frames unless it is said here."""
+
+
+class Terminal:
+    """Shows on stderr what a command does: messages as lines, counted work as a bar. It is a progress callback.
+
+    quiet: shows nothing.
+    """
+
+    def __init__(self, quiet: bool):
+        self._quiet, self._what, self._bar = quiet, "", None
+
+    def say(self, text: str) -> None:
+        """Writes a line."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Moves the bar of `what` to done of total; without a total, `what` is a message."""
+        if not total:
+            self.say(what)
+            return
+        if self._bar is None or what != self._what:
+            self._begin(what, total)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._bar.close()
+            self._bar = None
+
+    def _begin(self, what: str, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is not None:
+            self._bar.close()
+        unit = UNITS.get(what, "frame")
+        self._what, self._bar = what, tqdm(total=total, desc=what, unit=unit, disable=self._quiet, leave=False)
+
+
+def show(text: str) -> None:
+    """Writes a line of a command's result to stdout."""
+    print(text)  # noqa: T201
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs between runs, in the user's cache folder."""
+    import jax
+
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with contextlib.suppress(OSError):
+        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def positive(text: str) -> int:
+    """The type of an argument that is a number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return value
+
+
+def size(text: str) -> tuple[int, int]:
+    """The type of an argument that is a height and a width, like 64x96."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 64x96, got {text}") from error
+    return height, width
+
+
+def options(pairs: list[str]) -> dict[str, Any]:
+    """Returns the values of NAME=VALUE: ["frames=81", "mirror-world=true"] → {"frames": 81, "mirror_world": True}."""
+    import yaml
+
+    values = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"options are written NAME=VALUE, got {pair!r}")
+        values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return values
+
+
+def out_folder(args: argparse.Namespace) -> Path:
+    """Returns the folder of --out, by default out/<name of the screenplay>."""
+    stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
+    return Path(args.out) if args.out else Path("out") / stem
+
+
+def trajectory_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `read_trajectory`."""
+    parser.add_argument("trajectory", help="trajectory file in any format that can be read")
+    parser.add_argument(
+        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+    )
+    parser.add_argument(
+        "--read", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. camera=cam05"
+    )
+
+
+def read_trajectory(args: argparse.Namespace) -> Any:
+    """Returns the trajectory that the arguments name."""
+    from shotverse_jax.camera import formats
+
+    return formats.read_trajectory(args.trajectory, args.fmt, **options(args.read))

@@ -1,0 +1,58 @@
+"""`shotverse convert`: a published checkpoint as a model folder of ours, and back."""
+
+import argparse
+from collections.abc import Iterable
+
+from shotverse_jax.commands.common import show
+
+HELP = "Convert a published checkpoint to a model folder of ours, or back."
+EXAMPLES = (
+    "shotverse convert shotverse_jax/pretrained/controller_small --as wan-dit --expert high --to wan "
+    "--out high.safetensors",
+    "shotverse convert high.safetensors --as wan-dit --expert high --out controller",
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SRC", help=".safetensors, .pth, .pt, .ckpt, an index of shards, or a folder")
+    parser.add_argument("--as", dest="name", metavar="NAME", help="the network: qwen3-vl, wan-dit, holocine, umt5, ...")
+    parser.add_argument("--out", metavar="DIR", help="folder to write; with --to the .safetensors file")
+    parser.add_argument("--expert", choices=("high", "low", "base"), help="which expert of a controller it is")
+    parser.add_argument("--target-dtype", choices=("float32", "bfloat16"), help="default: as stored")
+    parser.add_argument(
+        "--shard-for", metavar="MESH", help="store in the parts that devices read, e.g. fsdp=8,tensor=2"
+    )
+    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json to keep (default: that beside SRC)")
+    parser.add_argument("--allow-nan", action="store_true", help="convert weights with NaN or infinity all the same")
+    parser.add_argument("--dry-run", action="store_true", help="show names, shapes and sizes, and what is missing")
+    parser.add_argument("--to", metavar="STYLE", help="the way back: SRC is our folder, names of wan, diffusers, ...")
+
+
+def run(args: argparse.Namespace) -> int:
+    for line in _lines(args):
+        show(line)
+    return 0
+
+
+def _lines(args: argparse.Namespace) -> Iterable[str]:
+    """What was done, a line at a time."""
+    from shotverse_jax.conversion.commands import convert, convert_back, describe, prepare
+    from shotverse_jax.conversion.networks import NETWORKS
+    from shotverse_jax.conversion.sources import open_checkpoint
+    from shotverse_jax.conversion.stream import parse_mesh
+
+    if args.to:
+        return convert_back(args.source, args.to, _out(args), args.name, args.expert, not args.quiet)
+    if args.name is None:
+        raise ValueError(f"say what it is with --as: {', '.join(NETWORKS)}")
+    source = open_checkpoint(args.source)
+    conversion = prepare(source, args.name, args.target_dtype, parse_mesh(args.shard_for) if args.shard_for else None)
+    if args.dry_run:
+        return describe(conversion)
+    return convert(conversion, _out(args), args.expert, args.allow_nan, args.tokenizer, progress=not args.quiet)
+
+
+def _out(args: argparse.Namespace) -> str:
+    if not args.out:
+        raise ValueError("say where to write it with --out")
+    return args.out

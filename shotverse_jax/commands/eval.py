@@ -1,0 +1,65 @@
+"""`shotverse eval`: scores of a planner or a controller on held-out data."""
+
+import argparse
+import json
+
+from shotverse_jax.commands.common import Terminal, positive, show, use_compilation_cache
+
+HELP = "Score a model on held-out data."
+EXAMPLES = ("shotverse eval planner --scenes 300",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
+    parser.add_argument("--model", help="name of a shipped planner or controller, or the folder of one")
+    parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
+    parser.add_argument("--steps", type=positive, help="of films: denoising steps (default: the model's)")
+    parser.add_argument("--cfg", type=float, help="of films: strength of text guidance (default: the model's)")
+    parser.add_argument(
+        "--prompts", help="YAML file of prompts with the motion each asks for (default: those that ship)"
+    )
+    parser.add_argument(
+        "--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def run(args: argparse.Namespace) -> int:
+    use_compilation_cache()
+    scores = _planner(args) if args.what == "planner" else _film(args)
+    if args.json:
+        show(json.dumps(scores, indent=2))
+        return 0
+    for name, value in scores.items():
+        show(f"{name:<32} {value:.4f}" if isinstance(value, float) else f"{name:<32} {value}")
+    return 0
+
+
+def _film(args: argparse.Namespace) -> dict:
+    from shotverse_jax import api
+    from shotverse_jax.evaluation.tracks.stage_films import film_held_out
+
+    cinematographer, estimator = api.load(args.model or api.CONTROLLER, "controller"), api.load("pose_small")
+    options = {"seed": args.seed, "steps": args.steps, "guidance": args.cfg, "progress": Terminal(args.quiet)}
+    return film_held_out(cinematographer, estimator, args.scenes or 64, **options)
+
+
+def _planner(args: argparse.Namespace) -> dict:
+    from shotverse_jax import api
+    from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.grammar.samples import sample_example
+    from shotverse_jax.infer.plan import SAMPLERS, plan
+
+    terminal, prompts, scenes = Terminal(args.quiet), read_prompts(args.prompts), args.scenes or 300
+    director, sampling = api.load(args.model or api.PLANNER, "planner"), SAMPLERS[args.sampling]
+
+    def planned(screenplays):
+        return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]
+
+    terminal.say(f"planning {scenes} held-out scenes …")
+    examples = [sample_example(i, "test") for i in range(scenes)]
+    scores = score_scenes(planned([e.screenplay for e in examples]), [e.trajectory for e in examples])
+    terminal.say(f"planning {len(prompts)} hand-written prompts …")
+    scores |= score_prompts(planned([p.screenplay for p in prompts]), prompts)
+    return scores

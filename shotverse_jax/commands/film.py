@@ -1,0 +1,58 @@
+"""`shotverse film`: the film of a screenplay."""
+
+import argparse
+
+from shotverse_jax.commands.common import Terminal, out_folder, positive, size, use_compilation_cache
+
+HELP = "Make the film of a screenplay."
+EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
+    parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    parser.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
+    parser.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
+    parser.add_argument(
+        "--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to the film"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another film (default 0)")
+    parser.add_argument("--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's)")
+    parser.add_argument("--frames", type=positive, help="frames of the film, 4t+1 (default: the model's)")
+    parser.add_argument(
+        "--compare", action="store_true", help="show the stage through the same cameras beside the film"
+    )
+    parser.add_argument(
+        "--model", default="controller_small", help="name of a shipped controller, or the folder of one"
+    )
+    parser.add_argument("--planner", default="planner_small", help="name of a shipped planner, or the folder of one")
+
+
+def run(args: argparse.Namespace) -> int:
+    from shotverse_jax.camera.formats import read_trajectory
+    from shotverse_jax.screenplay import read_screenplay
+
+    # Mistakes in the files are found before JAX is imported and a model is loaded.
+    screenplay = read_screenplay(args.screenplay)
+    trajectory = None if args.trajectory is None else read_trajectory(args.trajectory)
+    use_compilation_cache()
+    from shotverse_jax import api
+
+    terminal, out = Terminal(args.quiet), out_folder(args)
+    film = api.film(
+        screenplay,
+        trajectory,
+        args.model,
+        planner=args.planner,
+        frames=args.frames,
+        size=args.size,
+        progress=terminal,
+        seed=args.seed,
+        steps=args.steps,
+        guidance=args.cfg,
+        solver=args.solver,
+    )
+    film.write(out, compare=args.compare, progress=terminal)
+    terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")
+    return 0

@@ -1,0 +1,48 @@
+"""`shotverse plan`: the cameras of a screenplay."""
+
+import argparse
+
+from shotverse_jax.commands.common import Terminal, out_folder, positive, use_compilation_cache
+
+HELP = "Plan the cameras of a screenplay."
+EXAMPLES = ("shotverse plan examples/last_train.yaml",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
+    parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
+    parser.add_argument("--model", default="planner_small", help="name of a shipped planner, or the folder of one")
+    parser.add_argument(
+        "--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens"
+    )
+    parser.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
+
+
+def run(args: argparse.Namespace) -> int:
+    from shotverse_jax.camera.motion_tags import tag_lines
+    from shotverse_jax.screenplay import read_screenplay
+
+    # Mistakes in the files are found before JAX is imported and a model is loaded.
+    terminal, out = Terminal(args.quiet), out_folder(args)
+    screenplay = read_screenplay(args.screenplay)
+    frames = screenplay.layout().num_frames
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; give a folder with --out")
+    terminal.say(f"{len(screenplay.shots)} shots, {frames} frames at {screenplay.fps:g} fps; planning …")
+    use_compilation_cache()
+    from shotverse_jax import api
+    from shotverse_jax.infer.outputs import write_plans
+
+    options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
+    trajectories = api.plan(screenplay, args.model, **options)
+    write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
+    for trajectory in trajectories:
+        for number, ((start, end), tags) in enumerate(zip(trajectory.spans, tag_lines(trajectory), strict=True), 1):
+            seconds = (end - start) / trajectory.fps
+            terminal.say(f"  shot {number}: frames {start}-{end - 1} ({seconds:.1f} s), {tags}")
+    folders = "sample_*/" if args.samples > 1 else ""
+    preview = "" if args.no_preview else ", preview.mp4"
+    terminal.say(f"wrote {out}/{folders}trajectory.json, trajectory.png{preview}")
+    return 0

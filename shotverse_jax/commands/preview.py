@@ -1,0 +1,35 @@
+"""`shotverse preview`: a trajectory seen on the stage."""
+
+import argparse
+from pathlib import Path
+
+from shotverse_jax.commands.common import (
+    Terminal,
+    positive,
+    read_trajectory,
+    trajectory_arguments,
+    use_compilation_cache,
+)
+
+HELP = "Film a trajectory on the stage."
+EXAMPLES = ("shotverse preview out/last_train/trajectory.json",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    trajectory_arguments(parser)
+    parser.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
+    parser.add_argument("--height", type=positive, default=None, help="height of the video in pixels")
+
+
+def run(args: argparse.Namespace) -> int:
+    trajectory = read_trajectory(args)
+    use_compilation_cache()
+    from shotverse_jax.camera.motion_tags import tag_lines
+    from shotverse_jax.views.preview import render_preview
+
+    terminal, source = Terminal(args.quiet), Path(args.trajectory)
+    out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
+    options = {"height": args.height} if args.height else {}
+    render_preview(trajectory, None, out, tags=tag_lines(trajectory), progress=terminal, **options)
+    terminal.say(f"wrote {out}")
+    return 0

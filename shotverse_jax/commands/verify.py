@@ -1,0 +1,23 @@
+"""`shotverse verify`: a recorded run of a PyTorch network, replayed."""
+
+import argparse
+
+from shotverse_jax.commands.common import show
+
+HELP = "Replay a recorded run of a PyTorch network with ours and compare."
+EXAMPLES = ("shotverse verify examples/wan_dit.npz",)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
+    parser.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from shotverse_jax.conversion.verify import verify_record
+
+    report = verify_record(args.record, tol=args.tol)
+    for output in report.outputs:
+        show(f"{output.name}: max_abs {output.max_abs:.3g}, max_rel_rms {output.max_rel_rms:.3g}")
+    show(f"{report.model}: {'ok' if report.ok else 'FAILED'}, tolerance {args.tol:g}")
+    return 0 if report.ok else 1

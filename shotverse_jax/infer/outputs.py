@@ -1,0 +1,137 @@
+"""What a result folder holds, and writing it: the cameras of a plan, the frames of a film, and pictures of both.
+
+A plan's folder holds trajectory.json, trajectory.png and preview.mp4; with several samples each has a folder sample_0,
+sample_1, … of its own. It is published as a whole: nothing is there until all of it is. A film's folder also has
+film.mp4, film.png, cameras.json (the cameras of the film's own frames), one shot_1.mp4, … per shot, and on request
+compare.mp4. The shots of a film are there as soon as their last frame is decoded.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from shotverse_jax.camera.formats import write_trajectory
+from shotverse_jax.camera.motion_tags import tag_lines
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.files import replacing
+from shotverse_jax.infer.film import Cinematographer, Take, decode
+from shotverse_jax.stage.casting import scene_from_screenplay
+from shotverse_jax.stage.preview import preview_frames
+from shotverse_jax.views.contact_sheet import plot_film
+from shotverse_jax.views.plot import plot_trajectory
+from shotverse_jax.views.preview import Progress, render_preview
+from shotverse_jax.views.video import enlargement, write_video
+
+
+def write_plans(
+    trajectories: Sequence[Trajectory], out: str | Path, *, preview: bool = True, progress: Progress | None = None
+) -> None:
+    """Writes the samples of a plan to the folder `out`, all or nothing; other files in it stay.
+
+    Args:
+        trajectories: one sample goes into the folder itself, several into folders of their own.
+        out: the folder; it is made if it is not there.
+        preview: whether preview.mp4 is made, which takes most of the time.
+        progress: called as in `render_preview`.
+
+    Raises:
+        ValueError: the folder cannot be written.
+    """
+    with replacing(out) as scratch:
+        for index, trajectory in enumerate(trajectories):
+            folder = scratch / (f"sample_{index}" if len(trajectories) > 1 else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            tags = tag_lines(trajectory)
+            write_trajectory(trajectory, folder / "trajectory.json", "shotverse")
+            plot_trajectory(trajectory, folder / "trajectory.png", tags=tags)
+            if preview:
+                render_preview(trajectory, None, folder / "preview.mp4", tags=tags, progress=progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film that is made but not decoded yet.
+
+    Attributes:
+        plan: the cameras that were asked for.
+        take: the screenplay and the cameras of the film's own frames.
+        notes: one sentence for everything that was changed to make them fit.
+        latents_BTHWC: the film, with B = 1.
+        cinematographer: who decodes it.
+    """
+
+    plan: Trajectory
+    take: Take
+    notes: tuple[str, ...]
+    latents_BTHWC: jax.Array
+    cinematographer: Cinematographer
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The camera of every frame of the film."""
+        return self.take.trajectory
+
+    @functools.cached_property
+    def frames_THWC(self) -> np.ndarray:
+        """All frames, uint8 RGB; decoded on first use and kept."""
+        return np.concatenate(list(self.chunks()))
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yields frames [n, H, W, 3] uint8 as they are decoded: 1, then 4 per latent frame."""
+        for chunk_BTHWC in decode(self.cinematographer, self.latents_BTHWC):
+            yield chunk_BTHWC[0]
+
+    def write(self, out: str | Path, *, compare: bool = False, progress: Progress | None = None) -> None:
+        """Writes the film and its plan to the folder `out`.
+
+        Args:
+            out: the folder; it is made if it is not there, and other files in it stay.
+            compare: whether compare.mp4, and a row of film.png, show the stage through the same cameras.
+            progress: called with ("decode", frames done, frames), then as in `render_preview`.
+
+        Raises:
+            ValueError: the folder cannot be written.
+        """
+        out = Path(out)
+        frames_THWC = _write_shots(self, out, progress)
+        _write_film(self.trajectory, frames_THWC, out, compare)
+        write_plans([self.plan], out, progress=progress)
+
+
+def _write_shots(film: Film, out: Path, progress: Progress | None) -> np.ndarray:
+    """Decodes a film, writing every shot as soon as its last frame is there; returns all frames [T, H, W, 3]."""
+    trajectory = film.trajectory
+    frames: list[np.ndarray] = []
+    waiting = list(enumerate(trajectory.spans, 1))
+    for chunk in film.chunks():
+        frames.extend(chunk)
+        if progress is not None:
+            progress("decode", len(frames), len(trajectory))
+        while waiting and len(frames) >= waiting[0][1][1]:
+            number, (start, end) = waiting.pop(0)
+            write_video(out / f"shot_{number}.mp4", frames[start:end], trajectory.fps, enlargement(trajectory.height))
+    return np.stack(frames)
+
+
+def _write_film(trajectory: Trajectory, frames_THWC: np.ndarray, out: Path, compare: bool) -> None:
+    write_video(out / "film.mp4", frames_THWC, trajectory.fps, enlargement(trajectory.height))
+    write_trajectory(trajectory, out / "cameras.json", "shotverse")
+    stage_THWC = None
+    if compare:
+        stage_THWC = _on_stage(trajectory)
+        both_THWC = np.concatenate([frames_THWC, stage_THWC], axis=2)
+        write_video(out / "compare.mp4", both_THWC, trajectory.fps, enlargement(trajectory.height))
+    plot_film(frames_THWC, trajectory, out / "film.png", stage_THWC)
+
+
+def _on_stage(trajectory: Trajectory) -> np.ndarray:
+    """The stage that the captions describe, through the cameras of a film, in its size: [T, H, W, 3] uint8."""
+    captions = [trajectory.global_caption, *trajectory.captions]
+    # A film of fewer frames than its screenplay keeps the screenplay's time: things move as far as they would.
+    seconds = None if trajectory.time_T is None else trajectory.time_T[-1] + 1 / trajectory.fps
+    scene = scene_from_screenplay(captions, seconds or len(trajectory) / trajectory.fps)
+    return np.stack(list(preview_frames(trajectory, scene, trajectory.width, trajectory.height)))
