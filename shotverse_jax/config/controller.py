@@ -103,7 +103,7 @@ class ControllerConfig:
         origin and the largest distance from it is the unit. "stage" is the frame of the stage in metres, in which a
         pose itself says what is in view.
     windows: the text that the tokens of a shot attend to. "clean": the global caption and the caption of the shot;
-        "holocine": the same with HoloCine's one token more at the end; "none": all of the text.
+        "holocine": in addition HoloCine's one token after each of them; "none": all of the text.
     see_padding: video tokens attend to the padding of the text too, as Wan's do.
     negative: the prompt that guidance steers away from.
     boundary: the noise level sigma from which the expert "high" works; below it "low" does.

@@ -151,9 +151,9 @@ def planner_qwen3vl_2b() -> PlannerConfig:
 
 
 def planner_small() -> PlannerConfig:
-    """The small planner: same code, trained from scratch on the stage, so there is no frozen base and no LoRA.
+    """The small planner, trained from scratch on the stage; it has no frozen base and therefore no LoRA.
 
-    The one that ships goes on from it with poses told step by step, see configs/planner/small_steps.py.
+    The planner that ships was trained on from it, with poses written step by step (configs/planner/small_steps.py).
     """
     return PlannerConfig(
         text=Qwen3VLTextConfig(
