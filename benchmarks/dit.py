@@ -5,7 +5,7 @@
 
 First the network forward and forward with the gradients of all weights, in float32 on CPU and bfloat16 on a GPU; the
 outputs are compared too. Then HoloCine's sparse inter-shot attention against full attention on films of more and more
-shots: medians, and the ratio of their operations as `shotverse_jax/fit/flops.py` counts them.
+shots: medians, and the ratio of their operations as `shotverse_jax/train/flops.py` counts them.
 """
 
 import argparse

@@ -5,8 +5,8 @@
 
 It is the step of `configs/controller/pod.py`, expert "high": frozen base in the dtype of activations, LoRA and camera
 encoders learn by AdamW, recorded text states, random weights and films. MFU counts what the mathematics of a step needs
-(`shotverse_jax/fit/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the device
-says; hence `full`, which needs less, comes first.
+(`shotverse_jax/train/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the
+device says; hence `full`, which needs less, comes first.
 """
 
 import argparse

@@ -38,7 +38,7 @@ class Report:
         memory: of the compiled step; None where the compiler refused it for its memory.
         collectives: data that the devices exchange in a step; None where there is no program or it cannot be read.
         useful: floating-point operations of a step on all devices that the mathematics needs (`train/flops.py`).
-        executed: the same with what is computed again.
+        executed: operations of a step on all devices, with those that are computed again for the gradient.
         mfu: the assumed share of the devices' peak that `useful` reaches.
         compile_seconds: time that the compiler took.
         notes: what to know about these numbers.
@@ -137,7 +137,7 @@ def _kernel(wanted: str, topology: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:
-    """The run's training step, where its arguments lie, and their shapes."""
+    """The run's training step, the placement of its arguments, and their shapes."""
     optimizer, _ = make_optimizer(plan.config)
     state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.config.ema > 0), plan.trainable)
     place = Placement.of(plan.config, state, plan.frozen, mesh)

@@ -28,7 +28,7 @@ class Steps:
 
 
 def make_steps(task: Learner, place: Placement) -> Steps:
-    """The programs of a run whose arrays lie as `place` says; they compile when they are called first."""
+    """The programs of a run whose arrays are placed as `place` says; they compile when they are called first."""
     config = task.config
     optimizer, schedule = make_optimizer(config)
     train = make_train_step(task.loss, optimizer, schedule, config.ema, place, config.accumulate, task.batch_statistics)
@@ -54,7 +54,7 @@ def make_train_step(
         loss: see `Learner`.
         optimizer, schedule: as `make_optimizer` returns them.
         ema: decay of the average of the parameters.
-        place: where arguments and results lie; `bucket` is then a positional argument. None: on the default device.
+        place: shardings of arguments and results; `bucket` is then a positional argument. None: on the default device.
         accumulate: number of parts that a batch is divided into. They are computed one after the other in the memory
             of one part; loss, gradient and metrics are the means over the parts.
         batch_statistics: see `Learner`.

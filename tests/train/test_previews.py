@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from shotverse_jax.camera.formats import read_trajectory
-from shotverse_jax.config import LoraConfig
+from shotverse_jax.config import ControllerConfig, LoraConfig
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.records import write_dataset
@@ -26,7 +26,7 @@ from shotverse_jax.train.state import merge
 from shotverse_jax.train.tasks import controller
 from shotverse_jax.views.video import probe_video
 from shotverse_jax.weights import abstract, export, load
-from shotverse_jax.weights.folder import read_values
+from shotverse_jax.weights.folder import read_config as folder_config
 
 ROOT = Path(__file__).parents[2]
 PROMPT = (
@@ -61,7 +61,10 @@ def films(tmp_path_factory):
 @pytest.fixture(scope="module")
 def base(controller_folder, films, tmp_path_factory):
     """A base model of random weights, and the values of runs that adapt it."""
-    folder, model = tmp_path_factory.mktemp("base"), read_values(controller_folder)
+    folder, model = (
+        tmp_path_factory.mktemp("base"),
+        dataclasses.asdict(folder_config(controller_folder, ControllerConfig)),
+    )
     model["lora"] = dataclasses.asdict(LoraConfig(2, 2.0, targets=("q_proj", "ffn_in")))
     model["steps"] = 2
     options = {"data": str(films), "test_data": str(films), "batch": 2, "ema": 0.5, "warmup": 0, "lr": 1e-2}
@@ -166,7 +169,7 @@ def filmed(base, play, planned, monkeypatch, tmp_path):
 @pytest.mark.parametrize("stage", ["high", "low"])
 def test_the_base_model_films_what_the_expert_does_not(filmed, stage):
     crew, task, moved = filmed(expert=stage)
-    assert crew.experts == (("high", "base") if stage == "high" else ("base", "low"))
+    assert crew.design.experts == (("high", "base") if stage == "high" else ("base", "low"))
     trained, other = (crew.high, crew.low) if stage == "high" else (crew.low, crew.high)
     frozen = task.frozen["params"]["dit"]["blocks"]["ffn_in"]["kernel"]
     adapter = moved["lora"]["dit"]["blocks"]["ffn_in"]["adapter"]
@@ -178,7 +181,7 @@ def test_the_base_model_films_what_the_expert_does_not(filmed, stage):
 
 def test_a_base_model_films_alone(base, filmed):
     crew, _, moved = filmed(expert="base", model=base[0]["model"] | {"text": "text_small"})
-    assert crew.experts == ("base", "base") and crew.high is crew.low
+    assert crew.design.experts == ("base", "base") and crew.high is crew.low
     assert crew.high["head"]["kernel"] is moved["params"]["dit"]["head"]["kernel"]
     assert crew.text["embedding"] is moved["params"]["text"]["embedding"]
 

@@ -252,7 +252,7 @@ def _make_preview(
         if config.expert != "base":
             dits = {"base": split_camera(params["dit"])[0] if other is None else other}
             dits[config.expert] = fold(params["dit"], variables["lora"]["dit"])
-        high, low = (dits[name] for name in empty.experts)
+        high, low = (dits[name] for name in empty.design.experts)
         cinematographer = dataclasses.replace(empty, high=high, low=low, text=params.get("text", empty.text))
         latents_BTHWC = np.asarray(together(generate(cinematographer, [take])))
         if jax.process_index() != 0:

@@ -250,7 +250,11 @@ def make_variables(planner: Planner, config: PlannerTrainConfig, mesh: Mesh) -> 
 
 
 def find_base(base_weights: str) -> tuple[Path, bool]:
-    """The folder of `base_weights`, and whether a whole planner is in it. Raises ValueError when there is none."""
+    """The folder of `base_weights`, and whether it holds a whole planner.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
     folder = find(("planner", "language_model"), base_weights, ())
     return folder, (folder / CONFIG).is_file() and "tokens" in read_values(folder)
 
