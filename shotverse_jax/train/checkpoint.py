@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from shotverse_jax.weights.trees import check_same, flatten
+
 UNFINISHED = ".orbax-checkpoint-tmp"
 """The end of the name of a folder whose checkpoint is being written or deleted."""
 
@@ -97,7 +99,7 @@ class Checkpoints:
             raise self._damaged(step, _first_line(error)) from error
         if info.metadata is None or info.init_timestamp_nsecs is None:
             raise self._damaged(step, "its metadata cannot be read")
-        check_same(info.metadata, target, f"checkpoint {step} in {self._folder}")
+        check_same(info.metadata, target, f"checkpoint {step} in {self._folder} does not fit the model", dtypes=True)
         try:
             loaded = self._checkpointer.load(step, target)
         except DAMAGE as error:
@@ -121,12 +123,6 @@ class Checkpoints:
             self._checkpointer.close()
 
 
-def flatten(tree) -> dict:
-    """The leaves of a tree by path, {"a/b/0": leaf}, in `jax.tree.leaves` order."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
-
-
 def checksums(flat: dict) -> dict[str, int]:
     """A checksum of each array of a flat mapping: one changed bit changes it, and it is the same on every mesh."""
     return {path: int(value) for path, value in jax.device_get(_checksums(flat)).items()}
@@ -147,22 +143,6 @@ def _checksum(x: jax.Array) -> jax.Array:
     places = [jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) for axis in range(bits.ndim)]
     place = sum((place * jnp.uint32(31**axis) for axis, place in enumerate(places)), jnp.uint32(0))
     return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
-
-
-def check_same(stored: dict, target: dict, what: str) -> None:
-    """Compares two flat mappings of arrays or shapes; `what` names the stored one in the message.
-
-    Raises:
-        ValueError: lists every path that is missing, unexpected, or of another shape or dtype.
-    """
-    problems = [f"missing {path}" for path in target if path not in stored]
-    problems += [f"unexpected {path}" for path in stored if path not in target]
-    for path in target.keys() & stored.keys():
-        ours, theirs = target[path], stored[path]
-        if tuple(ours.shape) != tuple(theirs.shape) or ours.dtype != theirs.dtype:
-            problems.append(f"{path} is {theirs.dtype}{list(theirs.shape)}, expected {ours.dtype}{list(ours.shape)}")
-    if problems:
-        raise ValueError(f"{what} does not fit the model: " + "; ".join(sorted(problems)))
 
 
 def _first_line(error: Exception) -> str:

@@ -17,12 +17,13 @@ from tqdm import tqdm
 from shotverse_jax.config import TrainConfig
 from shotverse_jax.files import replacing
 from shotverse_jax.screenplay import read_screenplay
-from shotverse_jax.train.checkpoint import Checkpoints, flatten
+from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.metrics import MetricsWriter
 from shotverse_jax.train.placement import Placement, together
 from shotverse_jax.train.state import TrainState, init_state, make_optimizer, merge
 from shotverse_jax.train.step import Steps, make_steps
 from shotverse_jax.train.task import Preview, Task
+from shotverse_jax.weights.trees import flatten
 
 CHECKPOINTS, PREVIEWS, CONFIG = "checkpoints", "previews", "run.json"
 """What a run leaves in its folder, beside `metrics.JSONL` and what its task writes there."""

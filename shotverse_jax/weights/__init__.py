@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from shotverse_jax.config import ControllerConfig, PlannerConfig
 from shotverse_jax.parallel.rules import placed
 from shotverse_jax.weights import folder as files
-from shotverse_jax.weights.catalogue import KINDS, abstract, init, init_module
+from shotverse_jax.weights import trees
+from shotverse_jax.weights.catalogue import KINDS, abstract, init, init_module, row
 from shotverse_jax.weights.folder import CONFIG, TOKENIZER, WEIGHTS
 
 __all__ = [
@@ -77,11 +78,12 @@ def load(
         ValueError: No such folder, a folder of another kind, a file that is missing or broken, or parameters that do
             not fit the config (all of them listed).
     """
-    row, folder = KINDS[kind], find(kind, name_or_folder, expert=expert)
-    config = files.read_config(folder, row.config)
+    folder = find(kind, name_or_folder, expert=expert)
+    config = files.read_config(folder, row(kind).config)
     shapes = abstract(kind, config, expert=expert)
     params = files.read_params(folder / _weights(expert), shapes if mesh is None else placed(shapes, mesh, dtype))
-    return Loaded(config, params, row.read_tokenizer(folder / TOKENIZER) if row.read_tokenizer else None)
+    read = row(kind).read_tokenizer
+    return Loaded(config, params, read(folder / TOKENIZER) if read else None)
 
 
 def export(
@@ -102,8 +104,8 @@ def export(
     Raises:
         ValueError: An expert of another name, or a parameter that is not finite.
     """
-    if KINDS[kind].experts:
-        config.expert(expert)
+    if row(kind).experts:
+        config.expert(expert)  # raises for an expert of another name
     if getattr(config, "lora", None) is not None:
         config = dataclasses.replace(config, lora=None)
     files.write(kind, folder, config, params, weights=_weights(expert), tokenizer_file=tokenizer_file)
@@ -117,9 +119,8 @@ def find(kind: str, name_or_folder: str | Path, *, expert: Expert | None = None)
     Raises:
         ValueError: No such folder (the message names those that ship), a folder of another kind, or a missing file.
     """
-    row = KINDS[kind]
-    needed = [CONFIG] + [TOKENIZER] * (row.read_tokenizer is not None)
-    if expert or not row.experts:
+    needed = [CONFIG] + [TOKENIZER] * (row(kind).read_tokenizer is not None)
+    if expert or not row(kind).experts:
         needed.append(_weights(expert))
     return files.find(kind, name_or_folder, needed)
 
@@ -181,7 +182,7 @@ def load_adapter(
 
     folder = files.find("adapter", folder, (CONFIG, _weights(expert)))
     kind = "controller" if expert else "planner"
-    config = files.read_config(folder, KINDS[kind].config)
+    config = files.read_config(folder, row(kind).config)
     if config.lora is None:
         raise ValueError(f"{folder} is a model, not an adapter: its {CONFIG} has no lora")
     adapted = abstract(kind, config, expert=expert)
@@ -195,6 +196,6 @@ def load_adapter(
     stored = files.read_params(folder / _weights(expert), expected)
     # The adapters are objects with a scale and a dropout, which are in the config and not in the file.
     paths, shape = jax.tree_util.tree_flatten_with_path(expected)
-    leaves = [functools.reduce(lambda node, part: node[part], files.name(path).split("/"), stored) for path, _ in paths]
+    leaves = [functools.reduce(lambda node, part: node[part], trees.name(path).split("/"), stored) for path, _ in paths]
     tree = jax.tree.unflatten(shape, leaves)
     return config, tree["lora"], tree["params"]

@@ -80,18 +80,25 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def row(kind: str) -> Kind:
+    """The row of a kind. Raises ValueError for an unknown name."""
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind {kind!r}; known: {', '.join(KINDS)}")
+    return KINDS[kind]
+
+
 def init(kind: str, config: Any, key: jax.Array, *, expert: str | None = None) -> dict:
     """Random parameters of a network (its "params" collection), float32.
 
     Raises:
         ValueError: an expert that the config does not have.
     """
-    return init_module(*KINDS[kind].build(config, expert), key)
+    return init_module(*row(kind).build(config, expert), key)
 
 
 def abstract(kind: str, config: Any, *, expert: str | None = None, dtype: str = "float32") -> dict:
     """The parameters of a network as shapes of `dtype`; nothing is allocated. Raises ValueError as `init`."""
-    module, inputs = KINDS[kind].build(config, expert)
+    module, inputs = row(kind).build(config, expert)
     shapes = jax.eval_shape(lambda: init_module(module, inputs, jax.random.key(0)))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype)), shapes)
 

@@ -1,24 +1,24 @@
-"""A model's folder on disk: config.json, weights in safetensors files, tokenizer.json where the model reads text.
+"""The folder of a network: config.json, weights in safetensors files, and tokenizer.json where it reads text.
 
-Large weights are not in a file `model.safetensors` but in a folder `model`: an Orbax checkpoint of plain zarr arrays,
-as `shotverse convert` writes it and Orbax restores it; each parameter can be read in parts.
+`shotverse convert` writes a folder `model` in place of `model.safetensors`: an Orbax checkpoint of plain zarr arrays,
+which Orbax restores too, and of which each parameter can be read in parts.
 """
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import DTYPES, write_safetensors
+from shotverse_jax.files import write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
+from shotverse_jax.weights.safetensors import Stored, open_safetensors
+from shotverse_jax.weights.trees import check_same, flatten, nest
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
@@ -78,14 +78,21 @@ def write(
     weights: str = WEIGHTS,
     tokenizer_file: str | Path | None = None,
 ) -> None:
-    """Writes the kind and every field of a config, the parameters in bfloat16 (tree paths joined by "/") and the
-    tokenizer.
+    """Writes the folder of a network.
+
+    Args:
+        kind: Its kind, a name in the catalogue or "adapter".
+        folder: Where to write.
+        config: Its config. config.json gets the kind and every field.
+        params: Its parameters, written in bfloat16 under their names joined by "/".
+        weights: Name of the weights file.
+        tokenizer_file: A tokenizer.json to copy.
 
     Raises:
-        ValueError: a parameter that is not finite; nothing is written.
+        ValueError: A parameter is not finite; nothing is written.
     """
     tensors = {}
-    for name, leaf in _leaves(params).items():
+    for name, leaf in flatten(params).items():
         value = np.asarray(jax.device_get(leaf), np.float32)
         if not np.isfinite(value).all():
             raise ValueError(f"parameter {name} holds NaN or infinity; it is not exported")
@@ -101,17 +108,17 @@ def write(
 
 
 def values_of(kind: str, config: Any) -> dict:
-    """What config.json holds."""
+    """The values that config.json holds."""
     return {"kind": kind, **dataclasses.asdict(config)}
 
 
 def read_config(folder: Path, cls: type) -> Any:
-    """The config of a folder as the dataclass `cls`; ValueError when it is not JSON or has other fields."""
+    """The config of a folder as the dataclass `cls`. Raises ValueError when it is not JSON or has other fields."""
     return from_dict(cls, {name: value for name, value in read_values(folder).items() if name != "kind"})
 
 
 def read_values(folder: Path) -> dict:
-    """The values of a folder's config; ValueError when it is not JSON."""
+    """The values in the config.json of a folder. Raises ValueError when it is not JSON."""
     try:
         return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -119,57 +126,30 @@ def read_values(folder: Path) -> dict:
 
 
 def is_arrays(path: Path) -> bool:
-    """Whether a folder holds weights as arrays."""
+    """Whether a folder holds weights as an Orbax checkpoint of plain arrays."""
     return (path / "_METADATA").is_file() and not (path / "manifest.ocdbt").exists()
 
 
 def _arrays(path: Path) -> Path:
-    """Where the weights of a safetensors file are when they are arrays."""
+    """The folder of arrays that is in place of a safetensors file."""
     return path.with_suffix("") if path.suffix == ".safetensors" else path
 
 
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """An array on disk with `shape` and `dtype`; an index reads that part of it, `np.asarray` all."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    read: Callable[[Any], np.ndarray]
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        return self.read(index)
-
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
-        return self.read(...).astype(dtype or self.dtype, copy=False)
-
-
 def open_weights(path: Path) -> Mapping[str, Stored]:
-    """Parameters by name, of a safetensors file or in its place a folder of arrays (so "model" is good for both).
+    """Opens weights by name: a safetensors file, or the folder of arrays in its place. No value is read yet.
 
-    No value is read yet.
+    path: the file or the folder; "model" and "model.safetensors" find both.
 
     Raises:
-        ValueError: there are none, or they are damaged.
+        ValueError: There are no weights, or they are damaged.
     """
     folder = _arrays(path)
     file = folder.with_name(f"{folder.name}.safetensors")
     if file.is_file():
-        return _open_safetensors(file)
+        return open_safetensors(file)
     if not is_arrays(folder):
         raise ValueError(f"{folder.parent} has no weights {file.name}, nor a folder {folder.name} of arrays")
     return {p.name.replace(".", "/"): _open_array(p) for p in sorted(folder.iterdir()) if p.is_dir()}
-
-
-def _open_safetensors(file: Path) -> dict[str, Stored]:
-    try:
-        tensors = safe_open(file, framework="numpy")
-    except SafetensorError as error:
-        raise ValueError(f"{file} is not a safetensors file: {error}") from error
-    parts = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118, it is no dict
-    return {
-        name: Stored(tuple(part.get_shape()), DTYPES[part.get_dtype()], part.__getitem__)
-        for name, part in parts.items()
-    }
 
 
 def _open_array(path: Path) -> Stored:
@@ -183,43 +163,30 @@ def _open_array(path: Path) -> Stored:
 
 
 def read_params(path: Path, abstract: dict) -> dict:
-    """The float32 NumPy parameters of a safetensors file, or of the folder of arrays in its place.
+    """Reads the parameters of a network as float32 NumPy arrays.
 
-    A leaf of `abstract` with a sharding becomes a jax.Array of its dtype instead: each of its shards is read by itself,
-    and no parameter is ever whole on the host (`parallel.rules.placed` makes such leaves).
+    A leaf of `abstract` with a sharding (`parallel.rules.placed` makes them) becomes a jax.Array of its dtype instead.
+    Each of its shards is read by itself, so no parameter is ever whole on the host.
+
+    Args:
+        path: A safetensors file, or the folder of arrays in its place.
+        abstract: The tree of the parameters as shapes.
 
     Raises:
-        ValueError: not such a file, or parameters that are not those of the tree `abstract` (all of them listed).
+        ValueError: There are no weights, or they are not those of `abstract`; all problems are listed.
     """
-    tensors = open_weights(path)
-    expected = _leaves(abstract)
-    problems = [f"missing {name}" for name in expected if name not in tensors]
-    problems += [f"unexpected {name}" for name in tensors if name not in expected]
-    problems += [
-        f"{name} has shape {list(tensors[name].shape)}, expected {list(expected[name].shape)}"
-        for name in expected.keys() & tensors.keys()
-        if tuple(tensors[name].shape) != expected[name].shape
-    ]
-    if problems:
-        raise ValueError(f"the weights in {path} do not fit the {CONFIG} beside them: " + "; ".join(sorted(problems)))
-    params: dict = {}
-    for name, value in tensors.items():
-        *parents, leaf = name.split("/")
-        node = functools.reduce(lambda node, part: node.setdefault(part, {}), parents, params)
-        node[leaf] = _read(value, expected[name])
-    return params
+    tensors, expected = open_weights(path), flatten(abstract)
+    check_same(tensors, expected, f"the weights in {path} do not fit the {CONFIG} beside them")
+    return nest({name: _read(value, expected[name]) for name, value in tensors.items()})
 
 
-def _read(value: Any, leaf: Any) -> Any:
+def _read(value: Stored, leaf: Any) -> Any:
     if (sharding := getattr(leaf, "sharding", None)) is None:
         return np.asarray(value).astype(np.float32)
-    return jax.make_array_from_callback(leaf.shape, sharding, lambda index: value[index].astype(leaf.dtype, copy=False))
 
+    def part(index):
+        read = np.asarray(value[index])
+        # A view of a mapped file is copied, so that no array depends on the file.
+        return read.astype(leaf.dtype, copy=not read.flags.writeable)
 
-def name(path: tuple) -> str:
-    """The name in a weights file of the leaf at a path of a tree."""
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _leaves(tree: dict) -> dict[str, Any]:
-    return {name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return jax.make_array_from_callback(leaf.shape, sharding, part)

@@ -17,8 +17,8 @@ from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.weights import export, folder, init, load
+from shotverse_jax.weights.trees import flatten
 
 
 def as_arrays(path):

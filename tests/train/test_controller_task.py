@@ -13,10 +13,10 @@ from shotverse_jax.configs.controller import common
 from shotverse_jax.data.encode import PromptRecords, to_states, write_negative
 from shotverse_jax.data.records import Records, write_dataset
 from shotverse_jax.train import build, read_config
-from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.weights import load, load_adapter
+from shotverse_jax.weights.trees import flatten
 
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."

@@ -23,12 +23,12 @@ from shotverse_jax.config import (
 )
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.train import read_config
-from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.metrics import read_metrics
 from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import init, load
+from shotverse_jax.weights.trees import flatten
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(path for path in (ROOT / "configs" / "planner").glob("*.py") if path.stem != "__init__")
