@@ -24,13 +24,13 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
-from flax.traverse_util import flatten_dict
 
-from shotverse_jax.conversion import commands, qwen3_vl
+from shotverse_jax.conversion import commands, prepare, qwen3_vl
 from shotverse_jax.conversion.core import torch_shapes
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
 from shotverse_jax.files import nbytes, write_safetensors
+from shotverse_jax.weights.trees import flatten
 
 NOISE = 1 << 24
 
@@ -44,7 +44,7 @@ BESIDE = {
 
 def released(name: str, layers: int | None) -> Any:
     """The config of a network as it was released, or with fewer layers."""
-    config = NETWORKS[name].default
+    config = NETWORKS[name].example_config
     if name in ("wan-dit", "holocine"):
         config = dataclasses.replace(config, camera=False, rope="wan3d")
     return config if layers is None else dataclasses.replace(config, num_layers=layers)
@@ -91,7 +91,7 @@ def main() -> None:
     kind, layers = NETWORKS[args.network], args.layers or (2 if args.network == "wan-dit" else None)
     expert = "high" if kind.is_expert else None
     config = released(args.network, layers)
-    shapes = torch_shapes(kind.table(config), flatten_dict(kind.abstract(config, "bfloat16"), sep="/"))
+    shapes = torch_shapes(kind.table(config), flatten(kind.abstract(config, "bfloat16")))
     total = sum(map(nbytes, shapes.values()))
     with tempfile.TemporaryDirectory(dir=args.folder) as scratch:
         source, copied, out = (Path(scratch) / name for name in ("source.safetensors", "copy", "ours"))
@@ -109,7 +109,7 @@ def main() -> None:
             copied.unlink()
             os.sync()
             before, used, start = peak(), time.process_time(), time.perf_counter()
-            conversion = commands.prepare(open_checkpoint(source), args.network, args.target_dtype, {"fsdp": args.mesh})
+            conversion = prepare.prepare(open_checkpoint(source), args.network, args.target_dtype, {"fsdp": args.mesh})
             commands.convert(conversion, out, expert)
             times["convert"].append(time.perf_counter() - start)
             used = time.process_time() - used

@@ -16,6 +16,7 @@ import numpy as np
 from shotverse_jax.camera.tokens.shotverse import BOS
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.conversion import gendop_opt
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.infer.decode import GREEDY, Draw, Grammar, decode_opt
 from shotverse_jax.models.opt import OPTDecoder, decode_weights
 
@@ -27,7 +28,8 @@ def torch_model(params, config: OPTConfig):
 
     hf_config = transformers.OPTConfig(**gendop_opt.config_to_hf(config), bos_token_id=BOS, eos_token_id=None)
     model = transformers.OPTForCausalLM(hf_config).eval()
-    model.load_state_dict({name: torch.tensor(array) for name, array in gendop_opt.to_hf(params).items()})
+    tensors = NETWORKS["gendop-opt"].to_torch(params, config, "transformers")
+    model.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     return model
 
 

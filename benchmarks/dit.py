@@ -22,6 +22,7 @@ import numpy as np
 
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.conversion import wan_dit
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.train import flops
 
@@ -64,7 +65,7 @@ def diffusers_programs(params, config: WanDiTConfig, inputs) -> Programs:
     from diffusers import WanTransformer3DModel
 
     model = WanTransformer3DModel(**wan_dit.config_to_diffusers(config))
-    tensors = wan_dit.to_diffusers(jax.tree.map(np.asarray, params), config)
+    tensors = NETWORKS["wan-dit"].to_torch(jax.tree.map(np.asarray, params), config, "diffusers")
     model.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
     device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
     model = model.to(device)

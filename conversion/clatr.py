@@ -1,21 +1,15 @@
-"""CLaTr checkpoints (the state_dict of a Lightning .ckpt) <-> `models/clatr.py`."""
+"""Names and sizes of CLaTr checkpoints (the state_dict of a Lightning .ckpt) for `models/clatr.py`."""
 
-from typing import Any
+from shotverse_jax.config import CLaTrConfig
 
-import jax
-import numpy as np
+from .core import TRANSPOSE, Entry, Table, Tensors, canonical_names, linear, norm
 
-from shotverse_jax.config import CLaTrConfig, Execution
-from shotverse_jax.models.clatr import CLaTr
-
-from .core import TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, linear, norm, to_flax
-
-NUM_HEADS = 4  # of GenDoP's releases; the number is not among the tensors
+NUM_HEADS = 4  # in GenDoP's releases; the tensors do not show it
 
 
 def _attention(source: str, target: str) -> tuple[Entry, ...]:
     return (
-        Entry(f"{source}.in_proj_weight", f"{target}/qkv/kernel", TRANSPOSE),  # q, k and v, one below the other
+        Entry(f"{source}.in_proj_weight", f"{target}/qkv/kernel", TRANSPOSE),  # q, k and v, stacked
         Entry(f"{source}.in_proj_bias", f"{target}/qkv/bias"),
         *linear(f"{source}.out_proj", f"{target}/out_proj"),
     )
@@ -50,9 +44,10 @@ TABLE = Table(
 
 
 def config_from_tensors(tensors: Tensors, num_heads: int = NUM_HEADS) -> CLaTrConfig:
-    """The sizes of a CLaTr, read from its tensors; the number of heads is not in them.
+    """The config of a CLaTr from the shapes of its tensors, which do not show the number of heads.
 
-    Raises ValueError when the tensors are not a CLaTr's.
+    Raises:
+        ValueError: The tensors are not a CLaTr's.
     """
     names, stack = canonical_names(TABLE, tensors), "traj_encoder.seqTransEncoder.layers."
     sized = [f"{part}_encoder.projection.weight" for part in ("traj", "text")] + [f"{stack}0.linear1.weight"]
@@ -67,15 +62,3 @@ def config_from_tensors(tensors: Tensors, num_heads: int = NUM_HEADS) -> CLaTrCo
         feature_size=traj[1],
         text_size=text[1],
     )
-
-
-def abstract(config: CLaTrConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of all three networks, as shapes."""
-    mask = jax.ShapeDtypeStruct((1, 1), bool)
-    traj, text = (jax.ShapeDtypeStruct((1, 1, n), np.float32) for n in (config.feature_size, config.text_size))
-    return abstract_params(CLaTr(config, Execution()), traj, mask, text, mask, dtype=dtype)
-
-
-def from_torch(tensors: Tensors, config: CLaTrConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `CLaTr` in `dtype` from a checkpoint's tensors."""
-    return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)

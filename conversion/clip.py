@@ -1,16 +1,14 @@
-"""CLIP's towers under transformers' names <-> `models/clip.py`: the entries that other tables take too, and the text
-tower alone."""
+"""Transformers' names of CLIP's towers for `models/clip.py`.
+
+The entries of the towers are also used by the tables of networks that contain them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig
 
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
-from shotverse_jax.models.clip import CLIPText
-
-from .core import Entry, Table, Tensors, Transform, abstract_params, linear, norm, to_flax
+from .core import Entry, Table, Transform, linear, norm
 
 PATCHES = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # [out, in, y, x]
 ROW = Transform(lambda w: w[None], lambda w: w[0])
@@ -27,7 +25,7 @@ def _layers(source: str, target: str) -> tuple[Entry, ...]:
 
 
 def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
-    """Entries of a text tower; source and target begin all names, "text_model." and "text/tower/" for instance."""
+    """Entries of a text tower. `source` and `target` begin all names, for example "text_model." and "text/tower/"."""
     return (
         Entry(f"{source}embeddings.token_embedding.weight", f"{target}embedding"),
         Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
@@ -37,7 +35,7 @@ def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
 
 
 def vision_entries(source: str, target: str = "") -> tuple[Entry, ...]:
-    """Entries of a vision tower, as `text_entries`; "pre_layrnorm" is transformers' spelling."""
+    """Entries of a vision tower, as `text_entries`. "pre_layrnorm" is transformers' own spelling."""
     return (
         Entry(f"{source}embeddings.class_embedding", f"{target}embedding", ROW),
         Entry(f"{source}embeddings.patch_embedding.weight", f"{target}patch_embed/kernel", PATCHES),
@@ -48,9 +46,9 @@ def vision_entries(source: str, target: str = "") -> tuple[Entry, ...]:
     )
 
 
-POSITION_IDS = r".*\.position_ids$"  # a buffer that old transformers stored
+POSITION_IDS = r".*\.position_ids$"  # a buffer that old versions of transformers stored
 
-# A whole CLIP is read too, for its text tower; transformers 5 dropped the level "text_model" of the tower alone.
+# It also reads the text tower of a whole CLIP. transformers 5 dropped the level "text_model" of a tower alone.
 TEXT_TABLE = Table(
     entries=text_entries("text_model."),
     aliases=((r"(?=embeddings\.|encoder\.|final_layer_norm\.)", "text_model."),),
@@ -59,8 +57,10 @@ TEXT_TABLE = Table(
 
 
 def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
-    """The text tower's config of a transformers config.json, of a whole CLIP's or of its own; what is missing there is
-    transformers' default."""
+    """The config of a text tower from a transformers config.json, of a whole CLIP or of the tower alone.
+
+    Values that are missing there are the defaults of transformers.
+    """
     values = values.get("text_config") or values
     fields = {
         "vocab_size": ("vocab_size", 49408),
@@ -76,8 +76,10 @@ def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
 
 
 def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPTextConfig:
-    """The config of a tower with the exact GELU; tensors: anything with shape, by its names without what begins them.
-    The number of heads is not among them."""
+    """The config of a text tower with the exact GELU from the shapes of its tensors, which do not show the heads.
+
+    tensors: anything with shape, by the names of `text_entries("")`.
+    """
     vocab_size, hidden_size = tensors["embeddings.token_embedding.weight"].shape
     return CLIPTextConfig(
         vocab_size=vocab_size,
@@ -90,7 +92,7 @@ def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_hea
 
 
 def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPVisionConfig:
-    """As `text_config_from_shapes`."""
+    """The config of a vision tower, as `text_config_from_shapes`."""
     hidden_size, _, patch_size, _ = tensors["embeddings.patch_embedding.weight"].shape
     side = round((len_of(tensors, "embeddings.position_embedding.weight") - 1) ** 0.5)
     return CLIPVisionConfig(
@@ -104,15 +106,5 @@ def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_h
 
 
 def len_of(tensors: Mapping[str, Any], name: str) -> int:
+    """The size of the first axis of a tensor."""
     return tensors[name].shape[0]
-
-
-def text_abstract(config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the text tower, as shapes."""
-    ids_BT, real_BT = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
-    return abstract_params(CLIPText(config, Execution()), ids_BT, real_BT, dtype=dtype)
-
-
-def text_from_hf(tensors: Tensors, config: CLIPTextConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `CLIPText` in `dtype` from the tensors of a CLIPTextModel or a CLIPModel."""
-    return to_flax(TEXT_TABLE, tensors, text_abstract(config, dtype), cast=True)

@@ -1,9 +1,7 @@
-"""What the commands convert and inspect do: checkpoints of others to our folders, and back."""
+"""What the commands convert and inspect do: checkpoints of other programs become our folders, and the reverse."""
 
 import contextlib
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -13,89 +11,31 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax.traverse_util import flatten_dict
 from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.files import nbytes, replacing, write_safetensors
-from shotverse_jax.inputs.tokenizer import load_text_tokenizer
-from shotverse_jax.weights.folder import CONFIG, TOKENIZER, WEIGHTS, is_arrays, open_weights, read_config, read_values
+from shotverse_jax.weights import KINDS
+from shotverse_jax.weights.folder import (
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    is_arrays,
+    open_weights,
+    read_config,
+    read_values,
+    values_of,
+)
+from shotverse_jax.weights.trees import check_same, flatten
 
-from .core import Table, check_ties, match, torch_shapes
+from .core import Table, check_ties, torch_shapes
 from .networks import NETWORKS, Network, network, recognise
-from .problems import Problems
-from .sources import Source, fingerprint, open_checkpoint
-from .stream import Journal, Mesh, write_arrays
+from .prepare import Conversion, readable_size
+from .sources import open_checkpoint
+from .stream import Journal, write_arrays
 
 MANIFEST = "manifest.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Conversion:
-    """A checkpoint and the network it is to be: names and shapes, no value read yet."""
-
-    network: Network
-    source: Source
-    config: Any
-    table: Table
-    abstract: dict[str, Any]
-    manifest: dict[str, Any]
-
-    @property
-    def leaves(self) -> dict[str, jax.ShapeDtypeStruct]:
-        return flatten_dict(self.abstract, sep="/")
-
-    def plan(self) -> dict[str, list[str]]:
-        """`core.match`: ValueError with everything that does not fit."""
-        return match(self.table, self.source.shapes, self.abstract, cast=True)
-
-
-def prepare(source: Source, name: str, dtype: str | None = None, mesh: Mesh | None = None) -> Conversion:
-    """The conversion of a checkpoint to the network `name`; ValueError when it looks like another's."""
-    kind = network(name)
-    config = _config(kind, name, source)
-    table = kind.table(config)
-    dtype = dtype or _stored_dtype(source)
-    pairs = [(entry.source, entry.target) for entry in table.entries]
-    manifest = {
-        "network": name,
-        "table": hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16],
-        "version": importlib.metadata.version("shotverse_jax"),
-        "dtype": dtype,
-        "mesh": dict(mesh or {}),
-        "tensors": len(source.shapes),
-        "sources": [fingerprint(path) for path in source.files],
-    }
-    return Conversion(kind, source, config, table, kind.abstract(config, dtype), manifest)
-
-
-def _config(kind: Network, name: str, source: Source) -> Any:
-    try:
-        return kind.config(source)
-    except ValueError as error:
-        found = recognise(source.shapes)
-        if found and found[0][2] > 0.5 and NETWORKS[found[0][0]].default != kind.default:
-            raise ValueError(f"this is no {name}: {error}; it looks like {found[0][0]}") from error
-        raise
-
-
-def _stored_dtype(source: Source) -> str:
-    """bfloat16 when all is stored so, else float32, which holds the rest without loss."""
-    return "bfloat16" if {str(shape.dtype) for shape in source.shapes.values()} == {"bfloat16"} else "float32"
-
-
-def describe(conversion: Conversion) -> Iterator[str]:
-    """The table of a conversion: stored name, path, shape, dtype and size; raises ValueError with what is missing."""
-    leaves = conversion.leaves
-    for entry in conversion.table.entries:
-        leaf = leaves[entry.target]
-        size = _size(nbytes(leaf))
-        yield f"{entry.source:<48} {entry.target:<36} {leaf.dtype}{list(leaf.shape)} {size}"
-    conversion.plan()
-    total = sum(nbytes(leaf) for leaf in leaves.values())
-    yield f"{len(conversion.source)} tensors, {len(leaves)} arrays, {_size(total)}; nothing is missing"
 
 
 def convert(
@@ -106,16 +46,26 @@ def convert(
     tokenizer: str | Path | None = None,
     progress: bool = False,
 ) -> list[str]:
-    """Writes the folder of a model, whole or not at all, and continues what a killed run began; → notes for the user.
+    """Writes the folder of a network, whole or not at all. A conversion that was killed is continued.
 
-    An expert joins the other one of its controller in `out`.
+    Args:
+        conversion: What to convert.
+        out: The folder. An expert joins the other expert of its controller there.
+        expert: "high", "low" or "base" for an expert of a controller, else None.
+        allow_nan: Whether NaN and infinity are written too.
+        tokenizer: A tokenizer.json to copy; by default the one beside the checkpoint.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        Notes for the user.
 
     Raises:
-        ValueError: what cannot be written: weights that exist, NaN without `allow_nan`, a tokenizer that is none, an
-            expert of another architecture than the folder's, too little space on the disk.
+        ValueError: Weights that exist already, NaN without `allow_nan`, a file that is no tokenizer, an expert of
+            another architecture than the folder's, or too little space on the disk.
     """
-    out, kind, leaves, plan = Path(out), conversion.network, conversion.leaves, conversion.plan()
-    weights = _weights(kind, expert)
+    out, net, leaves = Path(out), conversion.network, conversion.leaves
+    _ = conversion.plan  # raises, before anything is written, when the checkpoint does not fit
+    weights = _weights(net, expert)
     for path in (out / weights, out / f"{weights}.safetensors"):
         if path.exists():
             raise ValueError(f"{path} exists; remove it, or give another --out")
@@ -129,46 +79,38 @@ def convert(
     _check_space(work, sum(nbytes(leaf) for target, leaf in leaves.items() if target not in journal.done))
     try:
         work.mkdir(parents=True, exist_ok=True)
-        write_arrays(
-            conversion.source,
-            conversion.table.entries,
-            plan,
-            leaves,
-            work / weights,
-            journal,
-            conversion.manifest["mesh"],
-            allow_nan,
-            progress=conversion.manifest["network"] if progress else None,
-        )
+        bar = conversion.manifest["network"] if progress else None
+        write_arrays(conversion, work / weights, journal, allow_nan, bar)
         _publish(conversion, work, out, weights, config, tokenizer, journal)
     except (ValueError, OSError):
         shutil.rmtree(work, ignore_errors=True)
         raise
-    notes = [f"wrote {out}/{weights} ({_size(sum(nbytes(leaf) for leaf in leaves.values()))})"]
+    notes = [f"wrote {out}/{weights} ({readable_size(sum(nbytes(leaf) for leaf in leaves.values()))})"]
     if journal.bad:
         notes.append(f"warning: NaN or infinity in {', '.join(sorted(journal.bad))}")
-    if kind.reads_text and tokenizer is None:
+    if net.read_tokenizer and tokenizer is None:
         notes.append(f"without a {TOKENIZER}: give --tokenizer, or put one into the folder")
-    if kind.is_expert:
+    if net.is_expert:
         notes.append(f"text encoder {config.text!r} and VAE {config.vae!r}: name your folders of them in {CONFIG}")
     return notes
 
 
-def _weights(kind: Network, expert: str | None) -> str:
-    if not kind.is_expert:
+def _weights(net: Network, expert: str | None) -> str:
+    if not net.is_expert:
         if expert is not None:
-            raise ValueError(f"{kind.title} is one network; --expert is for those of a controller")
+            raise ValueError(f"{net.title} is one network; --expert is for those of a controller")
         return WEIGHTS.removesuffix(".safetensors")
     if expert not in ("high", "low", "base"):
-        raise ValueError(f"{kind.title}: say which with --expert high or --expert low")
+        raise ValueError(f"{net.title}: say which with --expert high or --expert low")
     return expert
 
 
 def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any:
-    """The config of the folder: an expert's is its controller's, which may be there already."""
+    """The config of the folder. For an expert it is that of its controller, which may be there already."""
     config, windows = conversion.config, conversion.network.windows
     if windows is None:
-        if (out / CONFIG).exists() and read_values(out) != json.loads(json.dumps(dataclasses.asdict(config))):
+        values = json.loads(json.dumps(values_of(conversion.network.folder_kind, config)))
+        if (out / CONFIG).exists() and {"kind": values["kind"], **read_values(out)} != values:
             raise ValueError(f"{out / CONFIG} is another model's; give another --out")
         return config
     if config.camera and expert == "base":
@@ -187,15 +129,16 @@ def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any
 
 
 def _tokenizer(conversion: Conversion, given: str | Path | None) -> Path | None:
-    """The tokenizer.json to keep: the one given, or that beside the checkpoint."""
+    """The tokenizer.json to copy: the one given, or the one beside the checkpoint."""
     beside = conversion.source.files[0].parent / TOKENIZER
-    if not conversion.network.reads_text:
+    read = conversion.network.read_tokenizer
+    if read is None:
         if given is not None:
             raise ValueError(f"{conversion.network.title} reads no text; --tokenizer is for those that do")
         return None
     path = Path(given) if given is not None else beside if beside.is_file() else None
     if path is not None:
-        load_text_tokenizer(path)
+        read(path)
     return path
 
 
@@ -203,17 +146,19 @@ def _check_space(work: Path, needed: int) -> None:
     place = next(folder for folder in work.absolute().parents if folder.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
-        raise ValueError(f"no space: {_size(needed)} are to be written in {place}, which has {_size(free)} left")
+        raise ValueError(
+            f"no space: {readable_size(needed)} are to be written in {place}, which has {readable_size(free)} left"
+        )
 
 
 def _publish(conversion, work: Path, out: Path, weights: str, config, tokenizer: Path | None, journal: Journal) -> None:
-    """Moves the finished weights to their place, last of all, so that they are whole or absent there."""
+    """Writes the other files and then moves the finished weights to their place, where they are whole or absent."""
     out.mkdir(parents=True, exist_ok=True)
     manifests = {}
     with contextlib.suppress(OSError, ValueError):
         manifests = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     manifests[weights] = conversion.manifest | {"not_finite": sorted(journal.bad)}
-    for name, values in ((CONFIG, dataclasses.asdict(config)), (MANIFEST, manifests)):
+    for name, values in ((CONFIG, values_of(conversion.network.folder_kind, config)), (MANIFEST, manifests)):
         with replacing(out / name) as place:
             place.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
     if tokenizer is not None:
@@ -235,21 +180,30 @@ def convert_back(
     expert: str | None = None,
     progress: bool = False,
 ) -> list[str]:
-    """One of our folders to a safetensors file with the names of `style`, a tensor at a time; → notes for the user.
+    """Writes one of our folders as a safetensors file with the names of `style`, a tensor at a time.
 
-    name: the network; a folder that was converted knows it.
+    Args:
+        folder: The folder.
+        style: One of the spellings of the network.
+        out: The file, or a folder for model.safetensors.
+        name: The network's name in `NETWORKS`; a folder that was converted names it itself.
+        expert: Which expert of a controller.
+        progress: Whether a progress bar is shown.
+
+    Returns:
+        Notes for the user.
 
     Raises:
-        ValueError: not our folder, or weights that do not fit its config; or a file that cannot be written.
+        ValueError: It is not one of our folders, its weights do not fit its config, or the file cannot be written.
     """
     folder, out = Path(folder), Path(out)
     name = name or _network_of(folder)
-    kind = network(name)
-    weights = _weights(kind, expert)
-    config = read_config(folder, kind.folder_class)
-    config = config.expert(expert) if kind.is_expert else config
-    table, arrays = kind.table(config, style), open_weights(folder / weights)
-    _check_arrays(arrays, flatten_dict(kind.abstract(config, "float32"), sep="/"), folder)
+    net = network(name)
+    weights = _weights(net, expert)
+    config = read_config(folder, KINDS[net.folder_kind].config)
+    config = config.expert(expert) if net.is_expert else config
+    table, arrays = net.table(config, style), open_weights(folder / weights)
+    check_same(arrays, flatten(net.abstract(config)), f"the weights in {folder} do not fit the {CONFIG} beside them")
     out = out if out.suffix == ".safetensors" else out / WEIGHTS
     if out.exists():
         raise ValueError(f"{out} exists; remove it, or give another --out")
@@ -257,7 +211,7 @@ def convert_back(
     total = sum(nbytes(shape) for shape in shapes.values())
     with tqdm(total=total, desc=style, unit="B", unit_scale=True, disable=not progress) as bar:
         write_safetensors(out, shapes, _tensors(table, arrays, bar), {"format": "pt"})
-    return [f"wrote {out} ({len(shapes)} tensors, {_size(total)}, names of {style})"]
+    return [f"wrote {out} ({len(shapes)} tensors, {readable_size(total)}, names of {style})"]
 
 
 def _network_of(folder: Path) -> str:
@@ -266,16 +220,6 @@ def _network_of(folder: Path) -> str:
         return next(iter(manifests.values()))["network"]
     except (OSError, ValueError, KeyError, StopIteration) as error:
         raise ValueError(f"{folder} has no {MANIFEST} that names its network; say it with --as") from error
-
-
-def _check_arrays(arrays: Mapping[str, Any], leaves: Mapping[str, Any], folder: Path) -> None:
-    problems = Problems()
-    for target in leaves.keys() ^ arrays.keys():
-        problems.add("missing" if target in leaves else "unexpected", target)
-    for target in leaves.keys() & arrays.keys():
-        if tuple(leaves[target].shape) != tuple(arrays[target].shape):
-            problems.add("wrong shape", f"{target} {tuple(arrays[target].shape)}, not {tuple(leaves[target].shape)}")
-    problems.raise_any(str(folder))
 
 
 def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tuple[str, np.ndarray]]:
@@ -291,7 +235,7 @@ def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tup
 
 
 def inspect(path: str | Path) -> Iterator[str]:
-    """What a checkpoint is, foreign or a folder of ours: network, spelling, sizes, and its tensors layer by layer."""
+    """Lines that describe a checkpoint or one of our folders: its network, spelling and sizes, and its tensors."""
     path = Path(path)
     ours = [p for p in ([path, *sorted(path.iterdir())] if path.is_dir() else []) if is_arrays(p)]
     for weights in ours:
@@ -326,18 +270,10 @@ def _listing(shapes: Mapping[str, Any]) -> Iterator[str]:
     dtypes = sorted({str(shape.dtype) for shape in shapes.values()})
     parameters = sum(math.prod(shape.shape) for shape in shapes.values())
     total = sum(map(nbytes, shapes.values()))
-    yield f"{len(shapes)} tensors, {parameters:,} parameters, {', '.join(dtypes)}, {_size(total)}"
+    yield f"{len(shapes)} tensors, {parameters:,} parameters, {', '.join(dtypes)}, {readable_size(total)}"
     groups: dict[tuple, int] = {}
     for name, shape in shapes.items():
         key = re.sub(r"(?<=[./])\d+(?=[./])", "{i}", name), str(shape.dtype), tuple(shape.shape)
         groups[key] = groups.get(key, 0) + 1
     for (name, dtype, shape), count in groups.items():
         yield f"  {name:<56} {dtype}{list(shape)}" + (f" x{count}" if count > 1 else "")
-
-
-def _size(count: int) -> str:
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.1f} GB"

@@ -1,4 +1,4 @@
-"""The strict weight converter: one table per network, read in both directions."""
+"""The strict converter of weights: one table per network, which is used in both directions."""
 
 import re
 from collections import Counter
@@ -18,7 +18,7 @@ Tensors = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Transform:
-    """How one stored tensor becomes one array of ours (`to_flax`) and back, using methods of the array only."""
+    """How one stored tensor becomes one of our arrays (`to_flax`) and back. Both use only methods of the array."""
 
     to_flax: Callable[[Any], Any]
     to_torch: Callable[[Any], Any]
@@ -30,7 +30,13 @@ TRANSPOSE = Transform(lambda w: w.T, lambda w: w.T)  # torch Linear weight [out,
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor, or with `{i}` in `source` one per layer: these are stacked on axis 0 of `target` ("a/b/kernel")."""
+    """One tensor, or one per layer when `source` has an `{i}`: those are stacked on axis 0.
+
+    Attributes:
+        source: The stored name.
+        target: The name of our parameter, for example "a/b/kernel".
+        transform: How one becomes the other.
+    """
 
     source: str
     target: str
@@ -38,19 +44,25 @@ class Entry:
 
     @property
     def stacked(self) -> bool:
+        """Whether it stands for one tensor per layer."""
         return "{i}" in self.source
 
     def name(self, i: int) -> str:
+        """The stored name of layer `i`."""
         return self.source.replace("{i}", str(i))
 
 
 @dataclass(frozen=True)
 class Table:
-    """All a converter knows.
+    """How the tensors of a checkpoint become our parameters. All patterns match from the start of a name.
 
-    aliases: (pattern, replacement) rewrites of a stored name, applied in order, so that every known spelling becomes
-    the one in the entries. ignore: patterns of stored names that are left out on purpose. ties: (name, other): `name`
-    may be stored although it is the same tensor as `other`; it must then be equal. Patterns match from the start.
+    Attributes:
+        entries: One for each parameter.
+        aliases: (pattern, replacement) pairs that rewrite a stored name, in this order, so that every known spelling
+            becomes the one in the entries.
+        ignore: Patterns of stored names that are left out on purpose.
+        ties: (name, other) pairs. `name` may be stored although it is the same tensor as `other`; the two must be
+            equal then.
     """
 
     entries: tuple[Entry, ...]
@@ -60,17 +72,21 @@ class Table:
 
 
 def linear(source: str, target: str, transform: Transform = TRANSPOSE) -> tuple[Entry, Entry]:
-    """The weight and bias of a torch Linear (or, by `transform`, a convolution) and the module they become here."""
+    """The weight and bias of a torch Linear, or with another `transform` of a convolution, and our module."""
     return Entry(f"{source}.weight", f"{target}/kernel", transform), Entry(f"{source}.bias", f"{target}/bias")
 
 
 def norm(source: str, target: str) -> tuple[Entry, Entry]:
-    """The weight and bias of a torch LayerNorm and the module they become here."""
+    """The weight and bias of a torch LayerNorm and our module."""
     return Entry(f"{source}.weight", f"{target}/scale"), Entry(f"{source}.bias", f"{target}/bias")
 
 
 def canonical_names(table: Table, names: Any) -> dict[str, str]:
-    """{name in the entries: stored name} of all stored names that are not ignored; ValueError when two become one."""
+    """{name in the entries: stored name} of all stored names that are not ignored.
+
+    Raises:
+        ValueError: Two stored names become the same one.
+    """
     found, problems = {}, Problems()
     for stored in names:
         name = stored
@@ -86,11 +102,18 @@ def canonical_names(table: Table, names: Any) -> dict[str, str]:
 
 
 def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], cast: bool = False) -> dict[str, list]:
-    """{target path: [stored names, in layer order]} for every leaf of the network, or one ValueError with all problems.
+    """{name of our parameter: [stored names, in layer order]} for every parameter of the network.
 
-    stored: anything with shape and dtype by name (arrays or ShapeDtypeStructs; no value is read). abstract: the
-    parameter tree, from `jax.eval_shape` of init. Every stored name is used once or ignored, every leaf is set once,
-    shapes and dtypes agree; with `cast` any floating dtype may stand for another.
+    Every stored name is used once or ignored, every parameter is set once, and shapes and dtypes agree.
+
+    Args:
+        table: The table of the network.
+        stored: Anything with shape and dtype by name, arrays or ShapeDtypeStructs. No value is read.
+        abstract: Our parameters as shapes.
+        cast: Whether a floating dtype may become another one.
+
+    Raises:
+        ValueError: One message with everything that does not fit.
     """
     names, leaves, problems = canonical_names(table, stored), flatten_dict(abstract, sep="/"), Problems()
     for target, count in Counter(entry.target for entry in table.entries).items():
@@ -124,7 +147,7 @@ def _check_leaf(problems, name, tensor, entry, leaf, cast):
     shape = tuple(leaf.shape[1:] if entry.stacked else leaf.shape)
     try:
         got = jax.eval_shape(entry.transform.to_flax, jax.ShapeDtypeStruct(tensor.shape, tensor.dtype)).shape
-    except (TypeError, ValueError):  # a reshape that the stored shape does not allow
+    except (TypeError, ValueError):  # the transform is a reshape that the stored shape does not allow
         got = None
     if got != shape:
         problems.add("wrong shape", f"{name} {tuple(tensor.shape)} becomes {got}, {entry.target} needs {shape}")
@@ -134,9 +157,9 @@ def _check_leaf(problems, name, tensor, entry, leaf, cast):
 
 
 def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: bool = False) -> dict[str, Any]:
-    """The parameter tree (numpy arrays, shapes and dtypes of `abstract`) from stored tensors; strict as `match`.
+    """Our parameters from stored tensors, as NumPy arrays with the shapes and dtypes of `abstract`.
 
-    With `cast`, floats are rounded to the dtype of their leaf: make `abstract` of the dtype that is wanted.
+    With `cast`, floats are rounded to the dtype of `abstract`. Raises ValueError as `match`.
     """
     plan = match(table, tensors, abstract, cast)
     check_ties(table, tensors)
@@ -151,7 +174,11 @@ def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: b
 
 
 def check_ties(table: Table, tensors: Tensors) -> None:
-    """ValueError naming the tensors that are stored twice and differ; read a few rows at a time."""
+    """Checks that tensors that are stored twice are equal, a few rows at a time.
+
+    Raises:
+        ValueError: The names of those that differ.
+    """
     names, problems = canonical_names(table, tensors), Problems()
     for name, other in table.ties:
         if name in names:
@@ -163,7 +190,11 @@ def check_ties(table: Table, tensors: Tensors) -> None:
 
 
 def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The stored tensors, under the names in the entries, of a parameter tree; a leaf left over or missing raises."""
+    """The stored tensors of a parameter tree, under the names in the entries.
+
+    Raises:
+        ValueError: A parameter that the table lacks, or the reverse.
+    """
     leaves, tensors, problems = flatten_dict(params, sep="/"), {}, Problems()
     for entry in table.entries:
         if entry.target not in leaves:
@@ -179,7 +210,7 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def torch_shapes(table: Table, leaves: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """The stored tensors as shapes, under the names in the entries; leaves: flat, {"a/b/kernel": shape and dtype}."""
+    """The stored tensors as shapes, under the names in the entries. leaves: {"a/b/kernel": shape and dtype}."""
     shapes = {}
     for entry in table.entries:
         leaf = leaves[entry.target]
@@ -189,12 +220,3 @@ def torch_shapes(table: Table, leaves: Mapping[str, Any]) -> dict[str, jax.Shape
         shape = jax.ShapeDtypeStruct(entry.transform.to_torch(blank).shape, leaf.dtype)
         shapes |= {entry.name(i): shape for i in range(leaf.shape[0] if entry.stacked else 1)}
     return shapes
-
-
-def abstract_params(module: Any, *inputs: Any, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of a Flax module as ShapeDtypeStructs of `dtype`; nothing is allocated.
-
-    inputs: the arguments of its `__call__`, arrays or ShapeDtypeStructs.
-    """
-    params = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(dtype)), params)

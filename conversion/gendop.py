@@ -1,13 +1,11 @@
-"""GenDoP's published networks (text_motion, text_directorial, text_rgbd .safetensors) <-> `models/gendop.py`."""
+"""Names and sizes of GenDoP's published networks for `models/gendop.py`.
+
+The files are text_motion.safetensors, text_directorial.safetensors and text_rgbd.safetensors.
+"""
 
 import dataclasses
-from typing import Any
 
-import jax
-import numpy as np
-
-from shotverse_jax.config import Execution, GenDoPConfig
-from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.config import GenDoPConfig
 
 from . import gendop_opt
 from .clip import (
@@ -17,9 +15,9 @@ from .clip import (
     vision_config_from_shapes,
     vision_entries,
 )
-from .core import Table, Tensors, abstract_params, canonical_names, linear, norm, to_flax
+from .core import Table, Tensors, canonical_names, linear, norm
 
-TOWER_HEADS = 16  # of the releases; the number is not among the tensors
+TOWER_HEADS = 16  # in the releases; the tensors do not show it
 _TEXT, _VISION = "text_encoder.text_model.", "{}_encoder.vision_model."
 
 _SHARED = (
@@ -27,7 +25,7 @@ _SHARED = (
     *norm("norm_cond", "norm"),
     *(dataclasses.replace(entry, target=f"decoder/{entry.target}") for entry in gendop_opt.TABLE.entries),
 )
-# Written are the names of transformers 4, which the releases have; transformers 5 drops a level of the towers'.
+# The releases have the names of transformers 4, and these are written; transformers 5 drops a level of the towers'.
 _SPELLINGS = {
     "aliases": (
         (r"text_encoder\.(?!text_model\.)", _TEXT),
@@ -47,15 +45,19 @@ RGBD_TABLE = Table(
 
 
 def table(config: GenDoPConfig) -> Table:
+    """The table of a network that reads text alone, or that sees pictures too."""
     return TEXT_TABLE if config.vision is None else RGBD_TABLE
 
 
 def config_from_tensors(
     tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = gendop_opt.NUM_HEADS
 ) -> GenDoPConfig:
-    """The sizes of a GenDoP, read from its tensors; `vision` says whether it is to be one that sees image and depth.
+    """The config of a GenDoP from the shapes of its tensors, which do not show the numbers of heads.
 
-    Raises ValueError when the tensors are not such a network's.
+    vision: Whether the network sees an image and its depth.
+
+    Raises:
+        ValueError: The tensors are not such a network's.
     """
     names = canonical_names(RGBD_TABLE if vision else TEXT_TABLE, tensors)
     needed = ["proj_cond_text.weight" if vision else "proj_cond.weight", f"{_TEXT}embeddings.token_embedding.weight"]
@@ -75,18 +77,3 @@ def config_from_tensors(
         configs.append(sizes(own, len(layers), tower_heads))
     decoder = gendop_opt.config_from_tensors(tensors, decoder_heads)
     return GenDoPConfig(configs[0], configs[1] if vision else None, decoder)
-
-
-def abstract(config: GenDoPConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the whole network, as shapes."""
-    ids, mask = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
-    pictures = ()
-    if config.vision is not None:
-        side = config.vision.image_size
-        pictures = tuple(jax.ShapeDtypeStruct(shape, np.float32) for shape in ((1, side, side, 3), (1, side, side)))
-    return abstract_params(GenDoP(config, Execution()), ids, ids, mask, *pictures, dtype=dtype)
-
-
-def from_torch(tensors: Tensors, config: GenDoPConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `GenDoP` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
-    return to_flax(table(config), tensors, abstract(config, dtype), cast=True)

@@ -1,12 +1,10 @@
-"""GenDoP checkpoints (`mesh_decoder.*` of its .safetensors files) <-> `models/opt.py`, and transformers' OPT."""
+"""Names and sizes of GenDoP's decoder (`mesh_decoder.*` of its files) and transformers' OPT, for `models/opt.py`."""
 
 from typing import Any
 
-import jax
 import numpy as np
 
-from shotverse_jax.config import Execution, OPTConfig
-from shotverse_jax.models.opt import OPTDecoder
+from shotverse_jax.config import OPTConfig
 
 from .core import (
     TRANSPOSE,
@@ -14,20 +12,17 @@ from .core import (
     Table,
     Tensors,
     Transform,
-    abstract_params,
     canonical_names,
     linear,
     norm,
-    to_flax,
-    to_torch,
 )
 
-NUM_HEADS = 8  # of the releases; the number is not among the tensors
+NUM_HEADS = 8  # in the releases; the tensors do not show it
 
 _ROOT = "mesh_decoder."
 _LAYER = f"{_ROOT}model.layers.{{i}}."
 _HF_NAMES = ((f"{_ROOT}model.embd.", f"{_ROOT}model.embed_tokens."), (f"{_ROOT}model.", "model.decoder."), (_ROOT, ""))
-_HF_POSITIONS, _HF_OFFSET = "model.decoder.embed_positions.weight", 2  # rows that transformers has before position 0
+_HF_POSITIONS, _HF_OFFSET = "model.decoder.embed_positions.weight", 2  # transformers has two rows before position 0
 
 
 TABLE = Table(
@@ -45,7 +40,7 @@ TABLE = Table(
         *norm(f"{_LAYER}final_layer_norm", "layers/final_norm"),
         Entry(f"{_ROOT}lm_head.weight", "lm_head/kernel", TRANSPOSE),
     ),
-    aliases=((r"(w\.)?(?=(model|lm_head)\.)", _ROOT),),  # the decoder alone, as its own state_dict or a record of it
+    aliases=((r"(w\.)?(?=(model|lm_head)\.)", _ROOT),),  # the state_dict of the decoder alone, or a record of it
     # The condition encoders are other networks; old transformers also stored their position_ids.
     ignore=(r"(text|image|depth)_encoder\.", r"proj_cond(_text|_image|_depth)?\.", r"norm_cond\."),
 )
@@ -64,9 +59,10 @@ HF_TABLE = Table(tuple(_hf_entry(entry) for entry in TABLE.entries))  # transfor
 
 
 def config_from_tensors(tensors: Tensors, num_heads: int) -> OPTConfig:
-    """The decoder's sizes, read from its tensors; the number of heads is not in them (8 in GenDoP's releases).
+    """The config of a decoder from the shapes of its tensors, which do not show the number of heads.
 
-    Raises ValueError when the tensors are not a GenDoP decoder's.
+    Raises:
+        ValueError: The tensors are not a GenDoP decoder's.
     """
     names = canonical_names(TABLE, tensors)
     sized = {name: f"{_ROOT}model.{name}.weight" for name in ("embd", "embed_positions", "layers.0.fc1")}
@@ -84,24 +80,6 @@ def config_from_tensors(tensors: Tensors, num_heads: int) -> OPTConfig:
         ffn_size=shapes["layers.0.fc1"][0],
         max_positions=shapes["embed_positions"][0],
     )
-
-
-def abstract(config: OPTConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the decoder, as shapes."""
-    prefix_BPD = jax.ShapeDtypeStruct((1, 1, config.hidden_size), np.float32)
-    return abstract_params(
-        OPTDecoder(config, Execution()), prefix_BPD, jax.ShapeDtypeStruct((1, 1), np.int32), dtype=dtype
-    )
-
-
-def from_torch(tensors: Tensors, config: OPTConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `OPTDecoder` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
-    return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)
-
-
-def to_hf(params: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The tensors of transformers' `OPTForCausalLM` from parameters of `OPTDecoder` (or their gradients)."""
-    return to_torch(HF_TABLE, params)
 
 
 def config_to_hf(config: OPTConfig) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Adapters (LoRA) of other programs <-> ours: for the experts, in the formats of Wan's ecosystem, and for Qwen3-VL.
+"""Adapters (LoRA) of other programs become ours, and the reverse: for the experts and for Qwen3-VL.
 
-A file names each linear as `wan_dit.py` or `qwen3_vl.py` does, under a prefix, with A [rank, in] and B [out, rank].
-What is read needs no hint of the format; what is written is one of `FORMATS`, for a planner "peft". Each expert has a
-file of its own.
+A file names each linear as `wan_dit.py` or `qwen3_vl.py` does, under a prefix, and holds A [rank, in] and B [out, rank]
+for it. Reading needs no hint of the format. Writing takes one of `FORMATS`, which are those of Wan's ecosystem; for a
+planner only "peft". Each expert has a file of its own.
 """
 
 import json
@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors import safe_open
 
 from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
 from shotverse_jax.files import replacing, write_safetensors
 from shotverse_jax.nn.linear import Adapter
-from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
+from shotverse_jax.weights import abstract, adapted_experts, find_adapter, load_adapter
+from shotverse_jax.weights.safetensors import read_metadata
 
 from . import qwen3_vl, wan_dit
 from .core import Entry, Table, Tensors, canonical_names, read_safetensors, to_flax, to_torch
@@ -33,11 +33,17 @@ Config = WanDiTConfig | Qwen3VLTextConfig
 
 @dataclass(frozen=True)
 class Format:
-    """A tensor is `{prefix}{linear}.{down or up}.weight`.
+    """A file format. A tensor is named `{prefix}{linear}.{down or up}.weight`.
 
-    names: how linears are called, as by Wan, the same with "_" for "." ("flat"), or as by diffusers (of a language
-    model: transformers). scale: where alpha / rank is: in a tensor `alpha` beside the two, in adapter_config.json, or
-    nowhere, and then it is part of B. file: the name that the format's own loader looks for.
+    Attributes:
+        prefix: Begins every name.
+        names: The names of linears: "wan"; "flat", Wan's with "_" for "."; or "diffusers", which for a language model
+            means those of transformers.
+        down: The name of A.
+        up: The name of B.
+        scale: Where alpha / rank is: in a tensor `alpha` beside A and B, in adapter_config.json ("config"), or in B
+            ("folded").
+        file: The file name that the format's own loader looks for.
     """
 
     prefix: str
@@ -64,7 +70,7 @@ _KEY = re.compile(
 )
 _PARTS = {"A": "a", "down": "a", "B": "b", "up": "b", "alpha": "alpha"}  # the rest are deltas
 _TENSORS = {"diff": ".weight", "diff_b": ".bias", "diff_m": ".modulation"}  # the last is lightx2v's, of a block
-# Values of PEFT's LoraConfig with which an adapter is more than A and B, or its base another one than the model's.
+# With these values of PEFT's LoraConfig an adapter is more than A and B, or its base is not the model itself.
 _BEYOND_LORA = (
     *("use_dora", "use_qalora", "use_bdlora", "layer_replication"),
     *("alora_invocation_tokens", "arrow_config", "kasa_config"),
@@ -74,10 +80,11 @@ _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 
 @dataclass(frozen=True)
 class Changes:
-    """What an adapter file does to a network.
+    """The changes that an adapter file makes to a network.
 
-    adapter: its `lora` collection, float32 NumPy. deltas: {"blocks/cross_norm/scale": array}, what is added to whole
-    parameters; empty for a plain LoRA.
+    Attributes:
+        adapter: The `lora` collection, float32 NumPy.
+        deltas: {"blocks/cross_norm/scale": array}: arrays that are added to whole parameters; {} for a plain LoRA.
     """
 
     adapter: dict[str, Any]
@@ -85,7 +92,7 @@ class Changes:
 
 
 def add_deltas(params: Mapping[str, Any], deltas: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The parameters with whole deltas added, summed in float32 and rounded to the dtype of the parameter."""
+    """The parameters with the deltas added. Sums are in float32 and rounded to the dtype of the parameter."""
     leaves = flatten_dict(params, sep="/")
     for target, delta in deltas.items():
         leaves[target] = (leaves[target].astype(np.float32) + delta).astype(leaves[target].dtype)
@@ -96,10 +103,10 @@ def add_deltas(params: Mapping[str, Any], deltas: Mapping[str, np.ndarray]) -> d
 
 
 def read_changes(path: str | Path, config: Config) -> Changes:
-    """An adapter file, or PEFT's folder of one, for an expert or for the language model of a planner.
+    """Reads an adapter file, or PEFT's folder of one, for an expert or for the language model of a planner.
 
     Raises:
-        ValueError: no such file, or it does not fit the network; every key that is not used is listed.
+        ValueError: There is no such file, or it does not fit the network; every key that is not used is listed.
     """
     path = Path(path)
     if path.is_dir():
@@ -117,10 +124,9 @@ def _peft_config(path: Path) -> dict[str, Any] | None:
     try:
         if (folder / PEFT_FILE).is_file():
             return json.loads((folder / PEFT_FILE).read_text(encoding="utf-8"))
-        if not path.is_file():
+        if path.suffix != ".safetensors" or not path.is_file():
             return None
-        with safe_open(path, framework="np") as file:
-            header = (file.metadata() or {}).get("lora_adapter_metadata", "null")
+        header = read_metadata(path).get("lora_adapter_metadata", "null")
         config = json.loads(header)
     except json.JSONDecodeError as error:
         raise ValueError(f"the LoRA config of {path} is not JSON: {error}") from error
@@ -128,15 +134,20 @@ def _peft_config(path: Path) -> dict[str, Any] | None:
 
 
 def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None) -> Changes:
-    """The changes that the tensors of an adapter file make; peft: the LoraConfig that came with it.
+    """The changes that the tensors of an adapter file make.
 
-    The scale of a linear is alpha / rank where the file has an alpha, else what `peft` says, else 1 (DiffSynth's and
-    ComfyUI's rule). Layers of one stack get the largest of their ranks, filled up with zeros; where their scales
-    differ, the stack's is 1 and B holds them.
+    The scale of a linear is alpha / rank where the file has an alpha, else the one of `peft`, else 1 (the rule of
+    DiffSynth and ComfyUI). The layers of one stack get the largest of their ranks, filled up with zeros. Where their
+    scales differ, the stack's scale is 1 and each B contains its own.
+
+    Args:
+        tensors: The tensors of the file.
+        config: The config of the network.
+        peft: The LoraConfig that came with the file.
 
     Raises:
-        ValueError: keys of several formats, of something that is no LoRA or not for this network, half of a pair, a
-            wrong shape: all of it.
+        ValueError: Keys of several formats, keys of something that is not a LoRA or not for this network, half of a
+            pair, or a wrong shape. All of them are listed.
     """
     _check_peft(peft or {})
     table, leaves = _table(config), flatten_dict(_abstract(config), sep="/")
@@ -175,7 +186,10 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
 
 
 def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -> dict[str, tuple[str, dict]]:
-    """{tensor of the network: (the linear's name in the file, {part: key})}; parts a, b, alpha, bias (B's), delta."""
+    """{tensor of the network: (name of the linear in the file, {part: key})}.
+
+    The parts are a, b, alpha, bias (that of B) and delta.
+    """
     flat = {name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight") for name in slots}
     keys, prefixes, styles = {}, {}, {}
     for key, tensor in tensors.items():
@@ -232,7 +246,7 @@ def _scale(name: str, rank: int, alpha: np.ndarray | None, peft: Mapping[str, An
 
 
 def _stack(layers: Mapping[Any, tuple], kernel: jax.ShapeDtypeStruct) -> Adapter:
-    """One adapter from {layer: (A, B, scale)}; layers that have none get zeros."""
+    """One adapter from {layer: (A, B, scale)}. Layers without one get zeros."""
     scales = {scale for *_, scale in layers.values()}
     rank = max(len(high) for _, high, _ in layers.values())
     *stack, width_in, width_out = kernel.shape
@@ -264,14 +278,14 @@ def _table(config: Config, names: str = "wan") -> Table:
 
 
 def _abstract(config: Config) -> dict[str, Any]:
-    return (qwen3_vl if isinstance(config, Qwen3VLTextConfig) else wan_dit).abstract(config)
+    return abstract("language_model" if isinstance(config, Qwen3VLTextConfig) else "wan_dit", config)
 
 
 # ---------------------------------------------------------------------------------------------------- writing
 
 
 def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str, np.ndarray]:
-    """The tensors of an adapter file in float32; the scale goes where the format keeps it (`peft_config`)."""
+    """The tensors of an adapter file, float32. The scale goes where the format keeps it (`peft_config`)."""
     form, tensors = _format(fmt, config), {}
     for entry, leaf in _entries(adapter, config, form):
         a, b = np.asarray(leaf.a, np.float32), np.asarray(leaf.b, np.float32)
@@ -290,7 +304,7 @@ def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str
 
 
 def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """PEFT's adapter_config.json for the adapter in the format "peft"."""
+    """The values of PEFT's adapter_config.json for an adapter in the format "peft"."""
     sizes = {}
     for entry, leaf in _entries(adapter, config, FORMATS["peft"]):
         module = entry.source.removesuffix(".weight").split("{i}.")[-1]
@@ -312,10 +326,10 @@ def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
 def write_adapter(
     adapter: Mapping[str, Any], config: Config, fmt: str, folder: str | Path, dtype: str = "bfloat16"
 ) -> list[Path]:
-    """Writes an adapter's file in a format, with its config where the format has one; → the files.
+    """Writes an adapter in a format, with its config where the format has one, and returns the files.
 
     Raises:
-        ValueError: an unknown format, or an adapter of another network.
+        ValueError: An unknown format, or an adapter of another network.
     """
     form = _format(fmt, config)
     tensors = to_tensors(adapter, config, fmt)
@@ -354,7 +368,7 @@ def _save(tensors: Tensors, path: Path) -> Path:
 
 
 def write_camera(camera: Mapping[str, Any], config: WanDiTConfig, path: str | Path, dtype: str = "bfloat16") -> Path:
-    """Writes camera encoders {"kernel", "bias"}, which no other program's format has, under Wan-like names."""
+    """Writes camera encoders {"kernel", "bias"} under names like Wan's; no other program has a format for them."""
     tensors = to_torch(_camera_table(config), {"blocks": {"camera": camera}})
     return _save({name: tensor.astype(jnp.dtype(dtype)) for name, tensor in tensors.items()}, Path(path))
 
@@ -372,13 +386,18 @@ def _camera_table(config: WanDiTConfig) -> Table:
 
 
 def export(source: str | Path, fmt: str, out: str | Path) -> list[Path]:
-    """Writes the adapters of a training run, or of its folder `export/adapter`, in another program's format; → files.
+    """Writes the adapters of a training run in another program's format, and returns the files.
 
-    A controller's experts have a folder each, with their camera encoders beside the adapter; a planner's adapter has
-    its query embeddings there. Weights are bfloat16, as in every folder of ours.
+    Each expert of a controller gets a folder, with its camera encoders beside the adapter. The adapter of a planner has
+    the query embeddings beside it. Weights are bfloat16, as in all of our folders.
+
+    Args:
+        source: The folder of the run, or its `export/adapter`.
+        fmt: A name in `FORMATS`.
+        out: The folder to write.
 
     Raises:
-        ValueError: no adapter there, or an unknown format.
+        ValueError: There is no adapter, or the format is unknown.
     """
     folder, out = find_adapter(source), Path(out)
     paths = []

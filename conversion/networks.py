@@ -1,4 +1,8 @@
-"""The registry of networks that can be converted: how each is told from a checkpoint, read and written."""
+"""The networks that can be converted: rows over the catalogue of `weights/` that say how a checkpoint is read.
+
+A row adds to a kind of the catalogue how its config is found in a checkpoint and which tables name its tensors. One
+kind can have several rows: GenDoP was published three times, and an expert may be HoloCine's or another one.
+"""
 
 import dataclasses
 import json
@@ -6,59 +10,83 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from shotverse_jax.config import (
-    CLaTrConfig,
-    ControllerConfig,
-    GenDoPConfig,
-    OPTConfig,
-    Qwen3VLConfig,
-    Qwen3VLTextConfig,
-    UMT5Config,
-    WanDiTConfig,
-    WanVAEConfig,
-    clip_text_b32,
-    gendop_text_rgbd,
-)
+import numpy as np
 
-from . import clatr, clip, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
-from .core import Table
+from shotverse_jax.config import GenDoPConfig, WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_text_rgbd
+from shotverse_jax.weights import KINDS, abstract
+
+from . import clatr, clip, core, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
+from .core import Table, Tensors
 from .sources import Source
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """styles: {name of a spelling: the table that writes it}; the first is the one that reads, by its aliases.
+    """A network that can be converted.
 
-    config: the network's config of a checkpoint, ValueError when it is another network's. abstract: its parameter tree
-    as shapes. default: a config, to know the names by. windows: of the controller that an expert is of.
+    Attributes:
+        title: Its name in messages to people.
+        kind: Its name in the catalogue.
+        config: Reads the config of a checkpoint; raises ValueError when the checkpoint is another network's.
+        styles: The tables by the name of their spelling. The first one reads every spelling through its aliases; each
+            writes its own.
+        default: A config whose tables are used to recognise names; the default of the kind unless given.
+        windows: `ControllerConfig.windows` of the controller that an expert belongs to; None for all other networks.
     """
 
     title: str
+    kind: str
     config: Callable[[Source], Any]
-    abstract: Callable[[Any, str], dict[str, Any]]
     styles: Mapping[str, Callable[[Any], Table]]
-    default: Any
-    reads_text: bool = False
+    default: Any = None
     windows: str | None = None
 
     @property
     def is_expert(self) -> bool:
+        """Whether it is one of the experts of a controller."""
         return self.windows is not None
 
     @property
-    def folder_class(self) -> type:
-        return ControllerConfig if self.is_expert else type(self.default)
+    def folder_kind(self) -> str:
+        """The kind of the folder that it is converted to: that of its controller for an expert."""
+        return "controller" if self.is_expert else self.kind
+
+    @property
+    def read_tokenizer(self) -> Callable | None:
+        """Reads the tokenizer.json beside its weights; None for a network that reads no text."""
+        return KINDS[self.kind].read_tokenizer
+
+    @property
+    def example_config(self) -> Any:
+        """A config to know its names by."""
+        return self.default or KINDS[self.kind].config()
 
     def table(self, config: Any, style: str | None = None) -> Table:
-        """ValueError for a spelling that the network does not have."""
+        """The table of a config; by default the one that reads. Raises ValueError for an unknown spelling."""
         style = style or next(iter(self.styles))
         if style not in self.styles:
             raise ValueError(f"{self.title} has no names {style!r}; it has {', '.join(self.styles)}")
         return self.styles[style](config)
 
+    def abstract(self, config: Any, dtype: str = "float32") -> dict[str, Any]:
+        """Its parameters as shapes."""
+        return abstract(self.kind, config, dtype=dtype)
+
+    def from_torch(self, tensors: Tensors, config: Any, dtype: str = "float32") -> dict[str, Any]:
+        """Its parameters in `dtype` from the tensors of a checkpoint, in any of the spellings.
+
+        Raises:
+            ValueError: The tensors are not exactly those of the network; all problems are listed.
+        """
+        return core.to_flax(self.table(config), tensors, self.abstract(config, dtype), cast=True)
+
+    def to_torch(self, params: Mapping[str, Any], config: Any, style: str | None = None) -> dict[str, np.ndarray]:
+        """The tensors of a checkpoint from its parameters (or their gradients), in one of the spellings."""
+        return core.to_torch(self.table(config, style), params)
+
 
 def _beside(source: Source) -> dict[str, Any] | None:
-    """The config.json in the folder of a checkpoint."""
+    """The values of the config.json in the folder of a checkpoint; None when there is none."""
     path = source.files[0].parent / "config.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -94,100 +122,90 @@ _LATENTS = (("latent_mean", "latents_mean"), ("latent_std", "latents_std"))
 
 def _expert(title: str, windows: str) -> Network:
     styles = {"wan": wan_dit.table, "diffusers": lambda config: wan_dit.table(config, "diffusers")}
-    return Network(title, _wan_dit_config, wan_dit.abstract, styles, WanDiTConfig(camera=True), windows=windows)
+    return Network(title, "wan_dit", _wan_dit_config, styles, windows=windows)
 
 
 def _gendop(title: str, default: GenDoPConfig) -> Network:
     vision = default.vision is not None
     return Network(
         title,
+        "gendop",
         lambda source: gendop.config_from_tensors(source.shapes, vision),
-        gendop.abstract,
         {"gendop": gendop.table},
         default,
-        reads_text=True,
     )
 
 
 NETWORKS = {
     "qwen3-vl": Network(
         "Qwen3-VL",
+        "qwen3_vl",
         lambda source: qwen3_vl.full_config_from_hf(_hf_values(source, "Qwen3-VL")),
-        qwen3_vl.full_abstract,
         {"transformers": lambda _: qwen3_vl.FULL_TABLE},
-        Qwen3VLConfig(),
-        reads_text=True,
     ),
     "qwen3-vl-text": Network(
         "Qwen3-VL's text decoder",
+        "language_model",
         lambda source: qwen3_vl.config_from_hf(_hf_values(source, "Qwen3-VL")),
-        qwen3_vl.abstract,
         {"transformers": lambda _: qwen3_vl.TABLE},
-        Qwen3VLTextConfig(),
-        reads_text=True,
     ),
     "wan-dit": _expert("an expert of Wan2.2 or ShotVerse", windows="none"),
     "holocine": _expert("an expert of HoloCine", windows="holocine"),
     "umt5": Network(
         "UMT5's encoder",
+        "text_encoder",
         lambda source: umt5.config_from_tensors(source.shapes),
-        umt5.abstract,
         {"wan": lambda _: umt5.TABLE, "transformers": lambda _: umt5.HF_TABLE},
-        UMT5Config(),
-        reads_text=True,
     ),
     "wan-vae": Network(
         "Wan2.1's video VAE",
+        "vae",
         _wan_vae_config,
-        wan_vae.abstract,
         {"wan": wan_vae.table, "diffusers": lambda config: wan_vae.table(config, "diffusers")},
-        WanVAEConfig(),
     ),
     "gendop-opt": Network(
         "GenDoP's decoder",
+        "opt",
         lambda source: gendop_opt.config_from_tensors(source.shapes, gendop_opt.NUM_HEADS),
-        gendop_opt.abstract,
         {"gendop": lambda _: gendop_opt.TABLE, "transformers": lambda _: gendop_opt.HF_TABLE},
-        OPTConfig(),
     ),
     "gendop-text-motion": _gendop("GenDoP for captions of the camera's motion", GenDoPConfig()),
     "gendop-text-directorial": _gendop("GenDoP for captions of what is shown and why", GenDoPConfig()),
     "gendop-text-rgbd": _gendop("GenDoP that sees the first frame and its depth", gendop_text_rgbd()),
     "clip-text": Network(
         "CLIP's text tower",
+        "clip_text",
         lambda source: clip.text_config_from_hf(_hf_values(source, "CLIP")),
-        clip.text_abstract,
         {"transformers": lambda _: clip.TEXT_TABLE},
         clip_text_b32(),
-        reads_text=True,
     ),
     "clatr": Network(
         "CLaTr",
+        "clatr",
         lambda source: clatr.config_from_tensors(source.shapes),
-        clatr.abstract,
         {"clatr": lambda _: clatr.TABLE},
-        CLaTrConfig(),
     ),
 }
 
 
 def network(name: str) -> Network:
-    """ValueError for a name that is not in the registry."""
+    """The network of a name. Raises ValueError for a name that is unknown."""
     if name not in NETWORKS:
         raise ValueError(f"there is no network {name!r}; known: {', '.join(NETWORKS)}")
     return NETWORKS[name]
 
 
 def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
-    """(network, style, share of the stored names that it has) of every network that has any, best first.
+    """Which networks a checkpoint may be, from the names of its tensors.
 
-    A style is that of the checkpoint when most names are its own, before any alias.
+    Returns (network, spelling, share of the names that the network has) for every network that has any, best first. The
+    spelling is the one that has most of the names without an alias.
     """
     names, found = list(names), []
     for key, candidate in NETWORKS.items():
-        table = candidate.table(candidate.default)
+        table = candidate.table(candidate.example_config)
         known = [name for name in names if not any(re.match(pattern, name) for pattern in table.ignore)]
-        own = {style: _hits(candidate.table(candidate.default, style), known) for style in candidate.styles}
+        own = {style: _hits(candidate.table(candidate.example_config, style), known) for style in candidate.styles}
         style = max(own, key=lambda s: len(own[s]))
         hits = own[style] | _hits(table, known, rewrite=True)
         if hits:

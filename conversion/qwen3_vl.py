@@ -1,17 +1,13 @@
-"""Qwen3-VL checkpoints (safetensors as on the Hugging Face hub) <-> `models/qwen3_vl.py`: the text decoder, or all."""
+"""Names and sizes of Qwen3-VL checkpoints for `models/qwen3_vl.py`: the text decoder alone, or both towers."""
 
 import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
+from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
 
-from shotverse_jax.config import Execution, Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
-from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
-
-from .core import COPY, TRANSPOSE, Entry, Table, Tensors, Transform, abstract_params, to_flax
+from .core import COPY, TRANSPOSE, Entry, Table, Transform
 
 _ROOT = "model.language_model."
 _VISION = "model.visual."
@@ -36,7 +32,7 @@ TABLE = Table(
         Entry(f"{_ROOT}norm.weight", "norm/scale"),
     ),
     aliases=(
-        # The hub and transformers, transformers before 4.52, ComfyUI, and the bare text model.
+        # Spellings of the hub and transformers, of transformers before 4.52, of ComfyUI, and of the text model alone.
         (r"(model\.language_model\.|language_model\.(model\.)?|model\.)?(?=(embed_tokens|layers|norm)\.)", _ROOT),
         (r"(model\.|language_model\.)?lm_head\.", "lm_head."),
     ),
@@ -64,7 +60,7 @@ def _merger(source: str, target: str) -> tuple[Entry, ...]:
     return (*_seen_norm(f"{source}.norm", f"{target}/norm"), *linears)
 
 
-# Both towers: the parameters of `Qwen3VL`, whose `text` is what TABLE makes.
+# Both towers: the parameters of `Qwen3VL`. TABLE makes those below "text".
 FULL_TABLE = Table(
     entries=(
         *(dataclasses.replace(entry, target=f"text/{entry.target}") for entry in TABLE.entries),
@@ -84,7 +80,7 @@ FULL_TABLE = Table(
 )
 
 
-# Our fields and those of a checkpoint's config.json: of its text_config, of its vision_config, of itself.
+# Our fields and the names in a checkpoint's config.json: in its text_config, in its vision_config and at its top.
 _TEXT_FIELDS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",
@@ -120,10 +116,11 @@ def _to_fields(names: Mapping[str, str], config: Any) -> dict[str, Any]:
 
 
 def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
-    """The text decoder's config from a checkpoint's config.json or its text_config, either spelling of the rope.
+    """The config of the text decoder from a config.json or its text_config, in either spelling of the rope.
 
-    Raises ValueError for a missing key and for what this network does not have: an untied head, attention bias,
-    another activation or a scaled rope.
+    Raises:
+        ValueError: A missing key, or something that our network does not have: an untied head, an attention bias,
+            another activation or a scaled rope.
     """
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
@@ -150,10 +147,11 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
 
 
 def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
-    """Both towers' config from a checkpoint's config.json.
+    """The config of both towers from a checkpoint's config.json.
 
-    Raises ValueError as `config_from_hf`, for a vision tower that this network does not have, and for towers that do
-    not fit each other.
+    Raises:
+        ValueError: As `config_from_hf`; or a vision tower that our network does not have, or towers that do not fit
+            each other.
     """
     if "vision_config" not in config:
         raise ValueError("the Qwen3-VL config lacks vision_config; give the checkpoint's own config.json")
@@ -180,10 +178,10 @@ def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
 
 
 def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
-    """Arguments of transformers' `Qwen3VLTextConfig`, or `Qwen3VLConfig` with both towers, for the same network.
+    """Arguments of transformers' `Qwen3VLTextConfig`, or of `Qwen3VLConfig` for both towers, for the same network.
 
-    As config.json they are read back by `config_from_hf` and `full_config_from_hf`; `layer_norm_eps` of the vision
-    tower has no name there, it is always 1e-6.
+    `config_from_hf` and `full_config_from_hf` read them back from a config.json. `layer_norm_eps` of the vision tower
+    has no name there; it is always 1e-6.
     """
     if isinstance(config, Qwen3VLConfig):
         vision = config.vision
@@ -200,29 +198,3 @@ def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
         }
     rope = {"rope_theta": config.rope_theta, "rope_type": "default", "mrope_section": list(config.mrope_section)}
     return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope}
-
-
-def abstract(config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the text decoder, as shapes."""
-    x_BTD = jax.ShapeDtypeStruct((1, 1, config.hidden_size), np.float32)
-    return abstract_params(Qwen3VLText(config, Execution()), x_BTD, dtype=dtype)
-
-
-def from_hf(tensors: Tensors, config: Qwen3VLTextConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `Qwen3VLText` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
-    return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)
-
-
-def full_abstract(config: Qwen3VLConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of both towers, as shapes."""
-    ids_BT = jax.ShapeDtypeStruct((1, 1), np.int32)
-    pixels_FSP = jax.ShapeDtypeStruct((1, config.vision.merged_patches, config.vision.patch_values), np.float32)
-    size_F2, positions_3BT = jax.ShapeDtypeStruct((1, 2), np.int32), jax.ShapeDtypeStruct((3, 1, 1), np.int32)
-    return abstract_params(
-        Qwen3VL(config, Execution()), ids_BT, pixels_FSP, size_F2, ids_BT, positions_3BT, dtype=dtype
-    )
-
-
-def full_from_hf(tensors: Tensors, config: Qwen3VLConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `Qwen3VL` in `dtype` from a checkpoint's tensors (`core.read_safetensors`)."""
-    return to_flax(FULL_TABLE, tensors, full_abstract(config, dtype), cast=True)

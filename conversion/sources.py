@@ -1,14 +1,13 @@
-"""Checkpoints of others, read lazily: names and shapes at once, a tensor when it is asked for, mapped and not copied.
+"""Checkpoints of other programs, opened lazily: names and shapes at once, a tensor when it is asked for.
 
-safetensors and PyTorch's .pth, .pt, .ckpt and .bin, in one file or in shards with an index. A mapped tensor costs no
-memory of its own; pages that were read go when the array goes, so what is resident is what is in use.
+The formats are safetensors and PyTorch's .pth, .pt, .ckpt and .bin, in one file or in shards with an index. Tensors are
+mapped and not copied: a mapped tensor costs no memory of its own, and the pages that were read go when the array goes.
 """
 
 import hashlib
 import json
-import mmap
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import jax
 import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from shotverse_jax.files import DTYPES, nbytes
+from shotverse_jax.files import nbytes
+from shotverse_jax.weights.safetensors import Stored, open_safetensors
 
 from .problems import Problems
 
@@ -27,19 +26,22 @@ WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training pr
 REMAP = 256 << 20  # bytes handed out before a PyTorch file is mapped anew, which lets its pages go
 BLOCK, BLOCKS = 1 << 20, 64  # what is hashed of a file that is larger than these together
 
-Stored = tuple[jax.ShapeDtypeStruct, Callable[[], np.ndarray]]
-
 
 class Source(Mapping):
-    """The tensors of a checkpoint by name: `shapes` without a value, `source[name]` as a read-only mapped array."""
+    """The tensors of a checkpoint by name; `source[name]` is a read-only mapped array.
+
+    Attributes:
+        files: The files that hold the tensors.
+        shapes: The tensors as shapes, without a value.
+    """
 
     def __init__(self, files: Iterable[Path], tensors: Mapping[str, Stored]):
         self.files = tuple(files)
-        self.shapes = {name: shape for name, (shape, _) in tensors.items()}
-        self._read = {name: read for name, (_, read) in tensors.items()}
+        self.shapes = {name: jax.ShapeDtypeStruct(stored.shape, stored.dtype) for name, stored in tensors.items()}
+        self._tensors = tensors
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._read[name]()
+        return self._tensors[name][...]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.shapes)
@@ -49,15 +51,16 @@ class Source(Mapping):
 
     @property
     def nbytes(self) -> int:
+        """The bytes of all tensors together."""
         return sum(nbytes(shape) for shape in self.shapes.values())
 
 
 def open_checkpoint(path: str | Path) -> Source:
-    """A checkpoint by its file, by the index of its shards (.index.json) or by the folder that holds one.
+    """Opens a checkpoint by its file, by the index of its shards (.index.json) or by the folder that holds one.
 
     Raises:
-        ValueError: nothing there, a file that is cut off or of another format, a shard missing, shards that do not
-            hold what the index says, or a PyTorch file that holds more than tensors.
+        ValueError: There is no checkpoint, a file is cut off or of another format, a shard is missing, the shards do
+            not hold what the index says, or a PyTorch file holds more than tensors.
     """
     path = Path(path)
     if path.is_dir():
@@ -75,9 +78,10 @@ _ENDINGS = (".safetensors.index.json", ".safetensors", ".index.json", *TORCH_SUF
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """All tensors of a checkpoint (see `open_checkpoint`, which also says what it raises), read into memory.
+    """All tensors of a checkpoint, read into memory. bfloat16 is the dtype of ml_dtypes.
 
-    bfloat16 tensors have ml_dtypes' dtype.
+    Raises:
+        ValueError: As `open_checkpoint`.
     """
     return {name: np.array(tensor) for name, tensor in open_checkpoint(path).items()}
 
@@ -103,48 +107,16 @@ def _open_index(path: Path) -> Source:
 def _open_file(path: Path) -> dict[str, Stored]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a .safetensors or PyTorch file, its .index.json or their folder")
-    return _open_torch(path) if path.suffix in TORCH_SUFFIXES else _open_safetensors(path)
-
-
-def _open_safetensors(path: Path) -> dict[str, Stored]:
-    try:
-        with safe_open(path, framework="np"):  # checks the header against the file's size
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a safetensors file, or is cut off: {error}") from error
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in DTYPES:
-            raise ValueError(f"{path}: {name} is stored as {entry['dtype']}; readable are {', '.join(DTYPES)}")
-        shape = jax.ShapeDtypeStruct(tuple(entry["shape"]), DTYPES[entry["dtype"]])
-        tensors[name] = shape, partial(_map, path, shape, 8 + size + entry["data_offsets"][0])
-    return tensors
-
-
-def _map(path: Path, shape: jax.ShapeDtypeStruct, offset: int) -> np.ndarray:
-    if nbytes(shape) == 0:
-        return np.empty(shape.shape, shape.dtype)
-    before = offset % mmap.ALLOCATIONGRANULARITY
-    with path.open("rb") as file:
-        length = before + nbytes(shape)
-        mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset - before)
-    if hasattr(mmap, "MADV_WILLNEED"):
-        mapped.madvise(mmap.MADV_WILLNEED)  # read ahead in one go: transposing touches every page at once
-    return np.frombuffer(mapped, shape.dtype, shape.size, before).reshape(shape.shape)
+    return _open_torch(path) if path.suffix in TORCH_SUFFIXES else open_safetensors(path)
 
 
 def _open_torch(path: Path) -> dict[str, Stored]:
     file = _TorchFile(path)
-    return {name: (shape, partial(file.read, name)) for name, shape in file.shapes.items()}
+    return {name: Stored(shape.shape, shape.dtype, partial(file.read, name)) for name, shape in file.shapes.items()}
 
 
 class _TorchFile:
-    """A mapped PyTorch file; it is mapped anew now and then, as all its tensors share one mapping."""
+    """A mapped PyTorch file. All its tensors share one mapping, so it is mapped anew now and then to free its pages."""
 
     def __init__(self, path: Path):
         self._path, self._handed_out, self._tensors = path, 0, {}
@@ -154,11 +126,12 @@ class _TorchFile:
             array = self._array(name)
             self.shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), array.dtype)
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, index: Any) -> np.ndarray:
+        """A part of a tensor."""
         if self._handed_out > REMAP:
             self._tensors, self._handed_out = self._load(), 0
         self._handed_out += nbytes(self.shapes[name])
-        return self._array(name)
+        return self._array(name)[index]
 
     def _array(self, name: str) -> np.ndarray:
         import torch
@@ -211,7 +184,7 @@ def _state_dict(held: Any, path: Path) -> dict[str, Any]:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """{file, bytes, sha256, sha256_of}: of the whole file, or of 64 blocks of a file that is larger than they are."""
+    """{file, bytes, sha256, sha256_of}. The hash is of the whole file, or of 64 blocks of a larger file."""
     size, digest = path.stat().st_size, hashlib.sha256()
     whole = size <= BLOCK * BLOCKS
     with path.open("rb") as file:

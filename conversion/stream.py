@@ -1,14 +1,13 @@
 """Conversion in a stream: tensors of any size go from their files to arrays on disk, a piece at a time.
 
-The arrays are written by tensorstore in the layout of an Orbax checkpoint (`_METADATA` and one uncompressed zarr array
-per parameter), so Orbax restores them with any target shardings and every device reads its own chunks only; and the
-loaders in `pretrained/`, which take a folder of config.json, tokenizer.json and weights, find such a folder `model/`
-in the place of `model.safetensors`. A safetensors file would do for the second but not for the first, and OCDBT, which
-packs arrays into one database, could not be continued array by array after a kill.
+tensorstore writes the arrays in the layout of an Orbax checkpoint: `_METADATA` and one uncompressed zarr array per
+parameter. Orbax restores them with any target shardings, and every device reads only its own chunks. `weights.load`
+finds such a folder `model/` in place of `model.safetensors`. A safetensors file cannot be restored by Orbax, and OCDBT,
+which packs arrays into one database, could not be continued array by array after the process is killed.
 
-A chunk is one layer's part of one shard, or several layers of what is small: at most `CHUNK` bytes. It is gathered
-from the mapped source, cast, checked and handed to tensorstore; two are on their way to the disk meanwhile. What is
-resident is thus a few chunks and the pages of the stored tensors of one (`LARGE` bytes of them at most, or one tensor),
+A chunk is one layer's part of one shard, or several layers when they are small: at most `CHUNK` bytes. It is gathered
+from the mapped source, cast, checked and handed to tensorstore, while two others are on their way to the disk. So a few
+chunks are in memory, and the pages of the stored tensors of one chunk (at most `LARGE` bytes of them, or one tensor),
 however large the checkpoint is.
 """
 
@@ -31,17 +30,17 @@ from shotverse_jax.files import nbytes
 from shotverse_jax.parallel.rules import spec
 
 from .core import Entry
-from .sources import Source
+from .prepare import Conversion
 
 CHUNK = 64 << 20
-WHOLE = 1 << 20  # a layer's tensor below this is stored in one piece
+WHOLE = 1 << 20  # a layer's tensor of fewer bytes is stored in one piece
 LARGE = 256 << 20
 IN_FLIGHT = 2
 TILE = 256
 JOURNAL = "journal.json"
 AXES = ("fsdp", "tensor")
 
-# Of a float that is not finite, all these bits are set.
+# All these bits are set in a float that is not finite.
 _EXPONENT = {np.dtype(np.float32): (np.uint32, 0x7F800000), np.dtype(ml_dtypes.bfloat16): (np.uint16, 0x7F80)}
 
 Mesh = Mapping[str, int]
@@ -59,10 +58,11 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 
 def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
-    """The part of an array that one device of a mesh holds by `parallel/rules.py`; all of it, on no mesh, and where a
-    layer has less than `WHOLE` bytes, as reading parts of so little would be no faster.
+    """The shape of the part that one device of a mesh holds by `parallel/rules.py`.
 
-    Other shardings can be read too, only not chunk by chunk. Raises ValueError as `parallel.rules.spec`.
+    It is the whole array without a mesh, and where a layer has less than `WHOLE` bytes: reading parts of so little
+    would be no faster. Other shardings can be read too, only not chunk by chunk. Raises ValueError as
+    `parallel.rules.spec`.
     """
     if not mesh or math.prod(shape[1:] if stacked else shape) * itemsize < WHOLE:
         return tuple(shape)
@@ -71,7 +71,7 @@ def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, item
 
 
 def chunk_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
-    """The chunks an array is stored in: a device's part, split further from the first axis on to at most `CHUNK`."""
+    """The shape of the chunks of an array: a device's part, split from the first axis on until it has `CHUNK` bytes."""
     sizes = list(shard_shape(path, shape, stacked, mesh, itemsize))
     for axis in range(len(sizes)):
         rest = math.prod(sizes[axis + 1 :]) * itemsize
@@ -84,10 +84,15 @@ def chunk_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, item
 
 
 class Journal:
-    """Which arrays of an unfinished conversion are whole, in a file that outlives the process."""
+    """A file that remembers which arrays of an unfinished conversion are whole.
+
+    Attributes:
+        done: Names of the arrays that are whole.
+        bad: Stored names of tensors that are not finite.
+    """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]):
-        """Continues what lies in `folder` when it came of the same `identity` (JSON values), else begins anew."""
+        """Continues the journal in `folder` when it has the same `identity` (JSON values), else begins a new one."""
         self._path, self._identity = folder / JOURNAL, json.loads(json.dumps(identity))
         self.done, self.bad = set(), set()
         try:
@@ -98,10 +103,11 @@ class Journal:
             self.done, self.bad = set(held["done"]), set(held["bad"])
 
     def keep(self, whole: Callable[[str], bool]) -> None:
-        """Forgets arrays that are not whole, as when the machine stopped before they reached the disk."""
+        """Forgets arrays that are not whole because the machine stopped before they reached the disk."""
         self.done = {target for target in self.done if whole(target)}
 
     def finish(self, target: str, bad: set[str]) -> None:
+        """Notes that an array is whole, and which of its stored tensors are not finite."""
         self.done.add(target)
         self.bad |= bad
         held = {"identity": self._identity, "done": sorted(self.done), "bad": sorted(self.bad)}
@@ -111,23 +117,21 @@ class Journal:
 
 
 def write_arrays(
-    source: Source,
-    entries: Sequence[Entry],
-    plan: Mapping[str, list[str]],
-    leaves: Mapping[str, Any],
-    folder: Path,
-    journal: Journal,
-    mesh: Mesh,
-    allow_nan: bool = False,
-    progress: str | None = None,
+    conversion: Conversion, folder: Path, journal: Journal, allow_nan: bool = False, progress: str | None = None
 ) -> None:
-    """Writes the arrays of a network (`plan` of `core.match`, `leaves` by path) that the journal has not yet.
+    """Writes the arrays of a network that the journal does not have yet.
 
-    progress: the name of a progress bar.
+    Args:
+        conversion: What to write.
+        folder: Where the arrays are written.
+        journal: Remembers the arrays that are whole.
+        allow_nan: Whether NaN and infinity are written too.
+        progress: Name of the progress bar; None for no bar.
 
     Raises:
-        ValueError: a tensor with NaN or infinity, without `allow_nan`; or the disk is full or cannot be written.
+        ValueError: A tensor holds NaN or infinity, or the disk is full or cannot be written.
     """
+    leaves = conversion.leaves
     folder.mkdir(parents=True, exist_ok=True)
     _write_metadata(folder, leaves)
     journal.keep(lambda target: _is_whole(folder / array_name(target), leaves[target]))
@@ -135,9 +139,9 @@ def write_arrays(
     bar = tqdm(total=total, initial=done, desc=progress, unit="B", unit_scale=True, disable=progress is None)
     writes = _Writes(journal, allow_nan)
     try:
-        for entry in entries:
+        for entry in conversion.table.entries:
             if entry.target not in journal.done:
-                _write_array(source, entry, plan[entry.target], leaves[entry.target], folder, mesh, writes, bar)
+                _write_array(conversion, entry, folder, writes, bar)
         writes.settle()
     finally:
         writes.abandon()
@@ -145,12 +149,12 @@ def write_arrays(
 
 
 class _Writes:
-    """Chunks on their way to the disk, at most `IN_FLIGHT`; an array is journalled when its last one has arrived."""
+    """At most `IN_FLIGHT` chunks on their way to the disk. The journal gets an array when its last chunk is written."""
 
     def __init__(self, journal: Journal, allow_nan: bool):
         self._journal, self._allow_nan = journal, allow_nan
         self._queue = deque()
-        # Touched once and used in turn: a new page costs more than what is written to it.
+        # The buffers are used in turn: a new page of memory costs more than what is written to it.
         self._buffers = itertools.cycle([np.empty(CHUNK, np.uint8) for _ in range(IN_FLIGHT + 1)])
 
     def buffer(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
@@ -158,12 +162,15 @@ class _Writes:
         return next(self._buffers)[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
     def add(self, target: str, write: ts.Future, bad: set[str] | None = None) -> None:
-        """Takes the write of the last buffer; `bad` comes with an array's last chunk: its tensors not finite."""
+        """Takes the write of the last buffer.
+
+        bad: Comes with the last chunk of an array: names of its stored tensors that are not finite.
+        """
         self._queue.append((target, write, bad))
         self.settle(IN_FLIGHT)
 
     def settle(self, left: int = 0) -> None:
-        """Waits until no more than `left` are on their way."""
+        """Waits until at most `left` writes are unfinished. Raises ValueError for a tensor that is not finite."""
         while len(self._queue) > left:
             target, write, bad = self._queue.popleft()
             with _naming(target):
@@ -177,7 +184,7 @@ class _Writes:
                 self._journal.finish(target, bad)
 
     def abandon(self) -> None:
-        """Waits for what is on its way after an error, whatever comes of it."""
+        """Waits for the unfinished writes after an error and ignores their results."""
         while self._queue:
             self._queue.popleft()[1].exception()
 
@@ -191,7 +198,9 @@ def _naming(target: str) -> Iterator[None]:
         raise ValueError(f"{target} could not be written: {reason}") from error
 
 
-def _write_array(source, entry, stored, leaf, folder, mesh, writes, bar) -> None:
+def _write_array(conversion: Conversion, entry: Entry, folder: Path, writes: _Writes, bar: tqdm) -> None:
+    source, stored, leaf = conversion.source, conversion.plan[entry.target], conversion.leaves[entry.target]
+    mesh = conversion.manifest["mesh"]
     chunks = chunk_shape(entry.target, leaf.shape, entry.stacked, mesh, leaf.dtype.itemsize)
     regions = list(_regions(leaf.shape, chunks))
     bad, held = set(), {}
@@ -204,7 +213,7 @@ def _write_array(source, entry, stored, leaf, folder, mesh, writes, bar) -> None
         with _naming(entry.target):
             for place, layer in enumerate(range(layers.start, layers.stop)):
                 tensor = held[layer] if layer in held else source[stored[layer]]
-                # What is large is mapped anew for each chunk, so that the pages of the last one go.
+                # A large tensor is mapped anew for each chunk, so that the pages of the last chunk are freed.
                 if tensor.nbytes * (layers.stop - layers.start) <= LARGE:
                     held[layer] = tensor
                 part = buffer[place, ...] if entry.stacked else buffer
@@ -217,7 +226,7 @@ def _write_array(source, entry, stored, leaf, folder, mesh, writes, bar) -> None
 
 
 def array_name(target: str) -> str:
-    """Orbax's name of the folder of an array."""
+    """The name that Orbax gives to the folder of an array."""
     return target.replace("/", ".")
 
 
@@ -244,7 +253,7 @@ def _create(path: Path, leaf: Any, chunks: Sequence[int]) -> ts.TensorStore:
         },
         "store_data_equal_to_fill_value": True,
     }
-    context = ts.Context({"file_io_sync": False})  # all is synced once, before the checkpoint gets its name
+    context = ts.Context({"file_io_sync": False})  # everything is synced once, before the checkpoint gets its name
     return ts.open(spec, create=True, delete_existing=True, context=context).result()
 
 
@@ -257,7 +266,7 @@ def _regions(shape: Sequence[int], chunks: Sequence[int]) -> Iterator[tuple[slic
 
 
 def _write_metadata(folder: Path, leaves: Mapping[str, Any]) -> None:
-    """What Orbax reads first: the tree, and how its arrays are stored."""
+    """Writes the files that Orbax reads first: the tree, and how its arrays are stored."""
     tree = {}
     for target in leaves:
         keys = tuple(target.split("/"))
@@ -276,7 +285,10 @@ def _write_metadata(folder: Path, leaves: Mapping[str, Any]) -> None:
 
 
 def copy(out: np.ndarray, view: np.ndarray) -> None:
-    """out[...] = view, cast; transposed matrices tile by tile through a small buffer, four times as fast."""
+    """Copies `view` into `out` and casts it.
+
+    Transposed matrices are copied tile by tile through a small buffer, which is four times as fast.
+    """
     if out.ndim != 2 or view.strides[1] == view.itemsize or view.strides[0] != view.itemsize:
         out[...] = view
         return
@@ -291,7 +303,7 @@ def copy(out: np.ndarray, view: np.ndarray) -> None:
 
 
 def finite(array: np.ndarray) -> bool:
-    """Whether a contiguous array has no NaN and no infinity (float32 and bfloat16; others have none)."""
+    """Whether a contiguous array has no NaN and no infinity. Only float32 and bfloat16 are looked at."""
     if array.dtype not in _EXPONENT:
         return True
     unsigned, exponent = _EXPONENT[array.dtype]

@@ -1,15 +1,13 @@
-"""UMT5 encoders (Wan's models_t5_umt5-xxl-enc-bf16.pth, or a transformers UMT5EncoderModel) <-> `models/umt5.py`."""
+"""Names and sizes of UMT5 encoders for `models/umt5.py`.
+
+They are Wan's models_t5_umt5-xxl-enc-bf16.pth or a transformers UMT5EncoderModel.
+"""
 
 import re
-from typing import Any
 
-import jax
-import numpy as np
+from shotverse_jax.config import UMT5Config
 
-from shotverse_jax.config import Execution, UMT5Config
-from shotverse_jax.models.umt5 import UMT5Encoder
-
-from .core import COPY, TRANSPOSE, Entry, Table, Tensors, abstract_params, canonical_names, to_flax
+from .core import COPY, TRANSPOSE, Entry, Table, Tensors, canonical_names
 
 # Wan's name, transformers' name, our path, transform.
 _LAYER, _HF_ATTN, _HF_MLP = "blocks.{i}.", "encoder.block.{i}.layer.0.", "encoder.block.{i}.layer.1."
@@ -35,7 +33,7 @@ def _alias(wan: str, hf: str) -> tuple[str, str]:
     return re.escape(hf).replace(r"\{i\}", r"(\d+)") + "$", wan.replace("{i}", r"\1")
 
 
-# Reads both spellings and writes Wan's; HF_TABLE reads and writes transformers' only.
+# TABLE reads both spellings and writes Wan's; HF_TABLE reads and writes transformers' alone.
 TABLE = Table(
     entries=tuple(Entry(wan, target, transform) for wan, _, target, transform in _NAMES),
     aliases=tuple(_alias(wan, hf) for wan, hf, *_ in _NAMES),
@@ -48,9 +46,12 @@ HF_TABLE = Table(
 
 
 def config_from_tensors(tensors: Tensors, max_distance: int = UMT5Config.max_distance) -> UMT5Config:
-    """The encoder's sizes, read from its tensors; the distance that the last bucket begins at is not in them.
+    """The config of an encoder from the shapes of its tensors.
 
-    Raises ValueError when the tensors are not a UMT5 encoder's.
+    They do not show `max_distance`, where the last bucket of relative positions begins.
+
+    Raises:
+        ValueError: The tensors are not a UMT5 encoder's.
     """
     names = canonical_names(TABLE, tensors)
     sized = {
@@ -74,14 +75,3 @@ def config_from_tensors(tensors: Tensors, max_distance: int = UMT5Config.max_dis
         buckets=buckets,
         max_distance=max_distance,
     )
-
-
-def abstract(config: UMT5Config, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the encoder, as shapes."""
-    ids_BS, real_BS = (jax.ShapeDtypeStruct((1, 1), kind) for kind in (np.int32, bool))
-    return abstract_params(UMT5Encoder(config, Execution()), ids_BS, real_BS, dtype=dtype)
-
-
-def from_torch(tensors: Tensors, config: UMT5Config, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `UMT5Encoder` in `dtype` from a checkpoint's tensors, in either spelling of their names."""
-    return to_flax(TABLE, tensors, abstract(config, dtype), cast=True)

@@ -1,7 +1,7 @@
 """Replays a record of an original PyTorch program through our network and compares the outputs.
 
-A record is an .npz: `param/<PyTorch name>` for every weight, inputs and outputs under the names listed in `meta`, which
-is JSON with `model` (a name in `REPLAYS`), `inputs`, `outputs` and the sizes that the weights do not tell.
+A record is an .npz file: `param/<PyTorch name>` for every weight; inputs and outputs under the names that `meta` lists;
+and `meta`, JSON with `model` (a name in `REPLAYS`), `inputs`, `outputs` and the sizes that the weights do not show.
 """
 
 import json
@@ -17,32 +17,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.camera.tokens.shotverse import FIRST_BIN
-from shotverse_jax.config import Execution
 from shotverse_jax.inputs.prompt import window_mask
 from shotverse_jax.inputs.qwen3_vl import arrange, pack
-from shotverse_jax.models.clatr import CLaTr
-from shotverse_jax.models.opt import OPTDecoder
-from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
-from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.models.clip import end_of_text
+from shotverse_jax.weights import KINDS
 
-from . import clatr, gendop_opt, qwen3_vl, wan_dit
+from . import clatr, clip, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
+from .networks import NETWORKS
 
 Arrays = dict[str, np.ndarray]
+Meta = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """run: (meta, PyTorch weights, inputs) -> outputs by name; the inputs and the keys of `meta` that it reads."""
+    """How the records of one network are replayed.
 
-    run: Callable[[Mapping[str, Any], Arrays, Arrays], Arrays]
+    Attributes:
+        network: Its name in `NETWORKS`, which reads the weights.
+        config: (meta, PyTorch weights) → the config of the network.
+        run: (module, variables, inputs, meta) → the outputs by name.
+        inputs: The inputs that a record must have.
+        meta: The keys of `meta` that a record must have.
+        optional: Inputs that a record may have.
+    """
+
+    network: str
+    config: Callable[[Meta, Arrays], Any]
+    run: Callable[[Any, dict, Arrays, Meta], Arrays]
     inputs: tuple[str, ...]
-    meta: tuple[str, ...]
+    meta: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class OutputError:
-    """max_abs: largest absolute difference; max_rel_rms: that over the record's RMS (integers: over 1, must be 0)."""
+    """How far one output is from the record.
+
+    Attributes:
+        name: Name of the output.
+        max_abs: Largest absolute difference.
+        max_rel_rms: The largest difference over the root mean square of the record; for integers the largest difference
+            itself, which must be 0.
+        ok: Whether it is within the tolerance.
+    """
 
     name: str
     max_abs: float
@@ -52,19 +70,23 @@ class OutputError:
 
 @dataclass(frozen=True)
 class Report:
+    """The outputs of a replayed record. `model` is the name in `REPLAYS`."""
+
     model: str
     tolerance: float
     outputs: tuple[OutputError, ...]
 
     @property
     def ok(self) -> bool:
+        """Whether all outputs are within the tolerance."""
         return all(output.ok for output in self.outputs)
 
 
 def verify_record(path: str | Path, tol: float = 1e-4) -> Report:
-    """Replay the record at `path`; an output passes when its error over the record's RMS is at most `tol`.
+    """Replays a record in float32; an output passes when its error over the record's RMS is at most `tol`.
 
-    Raises ValueError when the file is not a record, its model is unknown or its weights do not fit the network.
+    Raises:
+        ValueError: The file is not a record, its model is unknown, or its weights do not fit the network.
     """
     meta, arrays = _read(Path(path))
     model = meta["model"]
@@ -75,9 +97,11 @@ def verify_record(path: str | Path, tol: float = 1e-4) -> Report:
         raise ValueError(f"{path} lacks {', '.join(missing)}, which the replay of {model} needs")
     if unknown := inputs.keys() - {*replay.inputs, *replay.optional}:
         raise ValueError(f"{path} has inputs that the replay of {model} cannot use: {', '.join(sorted(unknown))}")
-    params = {name.removeprefix("param/"): array for name, array in arrays.items() if name.startswith("param/")}
+    tensors = {name.removeprefix("param/"): array for name, array in arrays.items() if name.startswith("param/")}
+    network, config = NETWORKS[replay.network], replay.config(meta, tensors)
+    module, _ = KINDS[network.kind].build(config)
     with jax.default_matmul_precision("highest"):
-        ours = replay.run(meta, params, inputs)
+        ours = replay.run(module, {"params": network.from_torch(tensors, config)}, inputs, meta)
     if missing := [name for name in meta["outputs"] if name not in ours]:
         raise ValueError(f"{path} records {', '.join(missing)}, which the replay of {model} does not produce")
     outputs = tuple(_compare(name, np.asarray(ours[name]), arrays[name], tol) for name in meta["outputs"])
@@ -116,26 +140,50 @@ def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, tol: float) -> Out
     return OutputError(name, max_abs, relative, ok=relative <= tol)
 
 
-def _gendop_opt(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """Teacher-forced logits and the greedy continuation of BOS, which GenDoP restricts to bins (ids 3 and up)."""
-    config = gendop_opt.config_from_tensors(tensors, meta["num_heads"])
-    variables, cond_BPD = {"params": gendop_opt.from_torch(tensors, config)}, inputs["cond_embeds"]
-    forward = jax.jit(OPTDecoder(config, Execution()).apply)
+# ---------------------------------------------------------------------------------------------------- the networks
+
+
+def _gendop_opt(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """Teacher-forced logits, and the greedy continuation of BOS, which GenDoP restricts to bins (ids 3 and up)."""
+    cond_BPD, forward = inputs["cond_embeds"], jax.jit(module.apply)
     ids_BT = jnp.asarray(inputs["input_ids"], jnp.int32)
     batch, new, prefix = len(ids_BT), 10 * meta["pose_length"], cond_BPD.shape[1]
     tokens_BT = jnp.full((batch, new + 1), meta["pad"], jnp.int32).at[:, 0].set(meta["bos"])
-    for t in range(new):  # causal: what stands after t does not matter yet
+    for t in range(new):  # the network is causal: what is after t does not matter yet
         bins_BV = forward(variables, cond_BPD, tokens_BT)[:, prefix + t, FIRST_BIN:]
         tokens_BT = tokens_BT.at[:, t + 1].set(FIRST_BIN + jnp.argmax(bins_BV, axis=-1))
     return {"logits": forward(variables, cond_BPD, ids_BT), "greedy_token_ids": tokens_BT[:, 1:]}
 
 
-def _clatr(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """Latents of trajectories and texts, and what their means are decoded to; masks are True at what is real."""
-    config = clatr.config_from_tensors(tensors, meta["num_heads"])
-    read = jax.jit(CLaTr(config).apply)(
-        {"params": clatr.from_torch(tensors, config)}, *(inputs[name] for name in _CLATR_INPUTS)
-    )
+def _gendop(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The prefix that the conditions become, and the logits of the pose tokens `input_ids` after it.
+
+    `text_mask` is True at real tokens. A network that sees the first frame also gets `image` [B, 3, H, W] and `depth`
+    [B, H, W], as its towers take them.
+    """
+    conditions = [inputs["text_ids"], inputs["text_mask"].astype(bool)]
+    if "image" in inputs and "depth" in inputs:
+        conditions += [np.moveaxis(inputs["image"], 1, -1), inputs["depth"]]
+    return {
+        "cond_embeds": jax.jit(partial(module.apply, method="prefix"))(variables, *conditions),
+        "logits": jax.jit(module.apply)(variables, inputs["input_ids"], *conditions),
+    }
+
+
+def _gendop_config(meta: Meta, tensors: Arrays) -> Any:
+    sees = any(name.startswith("image_encoder.") for name in tensors)
+    if sees != ("image" in meta["inputs"]) or sees != ("depth" in meta["inputs"]):
+        raise ValueError(
+            "the weights have towers for pictures, so the record needs the inputs image and depth"
+            if sees
+            else "the weights have no towers for the inputs image and depth"
+        )
+    return gendop.config_from_tensors(tensors, sees, meta["tower_heads"], meta["num_heads"])
+
+
+def _clatr(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """Latents of trajectories and texts, and what their means are decoded to; masks are True at real places."""
+    read = jax.jit(module.apply)(variables, *(inputs[name] for name in _CLATR_INPUTS))
     return {
         "traj_mu": read.traj.mu_BD,
         "traj_logvar": read.traj.logvar_BD,
@@ -146,41 +194,76 @@ def _clatr(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
     }
 
 
-def _mask(inputs: Arrays) -> np.ndarray | None:
+def _real(inputs: Arrays) -> np.ndarray | None:
+    """The input `attention_mask` as booleans, where a record has it."""
     real_BT = inputs["attention_mask"].astype(bool) if "attention_mask" in inputs else None
     if real_BT is not None and not real_BT[:, 0].all():
         raise ValueError("attention_mask pads on the left, where states mean nothing; record it padded on the right")
     return real_BT
 
 
-def _qwen3_vl_text(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """States and logits of `inputs_embeds` or `input_ids`; `meta["config"]` is the checkpoint's config.json."""
-    config = qwen3_vl.config_from_hf(meta["config"])
-    model, variables = Qwen3VLText(config, Execution()), {"params": qwen3_vl.from_hf(tensors, config)}
-    real_BT = _mask(inputs)
+def _umt5(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The states of `input_ids`, which are zero at padding, as Wan's text encoder returns them."""
+    ids_BS, real_BS = inputs["input_ids"], _real(inputs)
+    real_BS = np.ones(ids_BS.shape, bool) if real_BS is None else real_BS
+    return {"last_hidden": jax.jit(module.apply)(variables, ids_BS, real_BS)}
+
+
+def _umt5_config(meta: Meta, tensors: Arrays) -> Any:
+    distance = {"max_distance": meta["max_distance"]} if "max_distance" in meta else {}
+    return umt5.config_from_tensors(tensors, **distance)
+
+
+def _clip_text(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The states of `input_ids`, and those at the end of the text."""
+    ids_BT, real_BT = inputs["input_ids"], _real(inputs)
+    real_BT = np.ones(ids_BT.shape, bool) if real_BT is None else real_BT
+    states_BTD = jax.jit(module.apply)(variables, ids_BT, real_BT)
+    return {"last_hidden": states_BTD, "pooled": end_of_text(states_BTD, ids_BT)}
+
+
+def _wan_vae(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The normalised mean latents of `video` [B, 3, T, H, W] in [-1, 1], and the video of normalised `latents`."""
+    if not inputs:
+        raise ValueError("a wan_vae record needs video or latents")
+    outputs = {}
+    for given, method, made in (("video", "encode", "encoded"), ("latents", "decode", "decoded")):
+        if given in inputs:
+            x_BTHWC = np.moveaxis(inputs[given], 1, -1)
+            y_BTHWC = jax.jit(partial(module.apply, method=method))(variables, x_BTHWC)
+            outputs[made] = np.moveaxis(np.asarray(y_BTHWC), -1, 1)
+    return outputs
+
+
+def _wan_vae_config(meta: Meta, tensors: Arrays) -> Any:
+    latents = {name: tuple(meta[name]) for name in ("latent_mean", "latent_std") if name in meta}
+    return wan_vae.config_from_tensors(tensors, **latents)
+
+
+def _qwen3_vl_text(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """States and logits of `inputs_embeds` or `input_ids`."""
     if "inputs_embeds" in inputs:
         x_BTD = inputs["inputs_embeds"]
     elif "input_ids" in inputs:
-        x_BTD = model.apply(variables, inputs["input_ids"], method="embed")
+        x_BTD = module.apply(variables, inputs["input_ids"], method="embed")
     else:
         raise ValueError("a qwen3_vl_text record needs inputs_embeds or input_ids")
-    hidden_BTD = jax.jit(model.apply)(variables, x_BTD, None, real_BT)
-    return {"last_hidden": hidden_BTD, "logits": model.apply(variables, hidden_BTD, method="logits")}
+    hidden_BTD = jax.jit(module.apply)(variables, x_BTD, None, _real(inputs))
+    return {"last_hidden": hidden_BTD, "logits": module.apply(variables, hidden_BTD, method="logits")}
 
 
-def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """Positions, states and logits of a text with images, and what the vision tower makes of them: rows without the
-    padding, images in the order of the text. `meta["config"]` is the checkpoint's config.json."""
-    config = qwen3_vl.full_config_from_hf(meta["config"])
-    model, variables = Qwen3VL(config, Execution()), {"params": qwen3_vl.full_from_hf(tensors, config)}
-    ids_BT, grids = inputs["input_ids"], inputs["image_grid_thw"]
-    real_BT = _mask(inputs)
+def _qwen3_vl(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """Positions, states and logits of a text with images, and the outputs of the vision tower.
+
+    The rows of the vision tower come without padding, the images in the order of the text.
+    """
+    config, ids_BT, grids, real_BT = module.config, inputs["input_ids"], inputs["image_grid_thw"], _real(inputs)
     pixels_FSP, size_F2 = pack(inputs["pixel_values"], grids, config.vision)
     places = arrange(ids_BT, grids, config, pixels_FSP.shape[1], real_BT)
-    hidden_BTD = jax.jit(model.apply)(
+    hidden_BTD = jax.jit(module.apply)(
         variables, ids_BT, pixels_FSP, size_F2, places.feature_BT, places.positions_3BT, real_BT
     )
-    seen = jax.jit(lambda variables, *images: model.apply(variables, *images, method=lambda m, *x: m.vision(*x)))(
+    seen = jax.jit(lambda variables, *images: module.apply(variables, *images, method=lambda m, *x: m.vision(*x)))(
         variables, pixels_FSP, size_F2
     )
 
@@ -195,27 +278,19 @@ def _qwen3_vl(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Array
         "vision_merged": rows(seen.merged_FMD, merged),
         **{f"vision_deepstack_{k}": rows(x_FMD, merged) for k, x_FMD in enumerate(seen.deepstack_KFMD)},
         "last_hidden": hidden_BTD,
-        "logits": model.apply(variables, hidden_BTD, method="logits"),
+        "logits": module.apply(variables, hidden_BTD, method="logits"),
     }
 
 
-def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays:
-    """One forward pass in float32 with the record's shots, text windows and cameras."""
-    sparse = meta["sparse_inter_shot_attention"]
-    config = wan_dit.config_from_tensors(
-        tensors,
-        num_heads=meta["num_heads"],
-        eps=meta["eps"],
-        rope=meta.get("rope", "wan3d"),
-        self_attention="sparse" if sparse else "full",
-    )
-    shot_BT, context_BSD = inputs["shot_indices"], inputs["context"]
+def _wan_dit(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """One forward pass with the record's shots, text windows and cameras."""
+    config, shot_BT, context_BSD = module.config, inputs["shot_indices"], inputs["context"]
     window_BKS = lengths = camera_BTP = None
     if meta["text_shot_positions"]:
         spans = meta["text_global_positions"], meta["text_shot_positions"]
         window_KS = window_mask(*spans, context_BSD.shape[1], "holocine")
         window_BKS = np.broadcast_to(window_KS, (len(context_BSD), *window_KS.shape))
-    if sparse:
+    if config.self_attention == "sparse":
         if (shot_BT != shot_BT[0]).any():
             raise ValueError("sparse attention replays a batch of one shot layout; shot_indices has several")
         lengths = tuple(np.bincount(shot_BT[0]).tolist())
@@ -227,9 +302,8 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
         )
     if config.camera:
         camera_BTP = inputs["camera_c2w"].reshape(*shot_BT.shape, -1)
-    run = jax.jit(partial(WanDiT(config, Execution()).apply, shot_lengths=lengths))
-    velocity_BTHWC = run(
-        {"params": wan_dit.from_torch(tensors, config)},
+    velocity_BTHWC = jax.jit(partial(module.apply, shot_lengths=lengths))(
+        variables,
         np.moveaxis(inputs["latents"], 1, -1),
         inputs["timestep"],
         context_BSD,
@@ -240,27 +314,74 @@ def _wan_dit(meta: Mapping[str, Any], tensors: Arrays, inputs: Arrays) -> Arrays
     return {"output": np.moveaxis(np.asarray(velocity_BTHWC), -1, 1)}
 
 
+def _wan_dit_config(meta: Meta, tensors: Arrays) -> Any:
+    return wan_dit.config_from_tensors(
+        tensors,
+        num_heads=meta["num_heads"],
+        eps=meta["eps"],
+        rope=meta.get("rope", "wan3d"),
+        self_attention="sparse" if meta["sparse_inter_shot_attention"] else "full",
+    )
+
+
 _CLATR_INPUTS = ("trajectory_features", "trajectory_mask", "text_features", "text_mask")
 _WAN_DIT_INPUTS = ("latents", "timestep", "context", "shot_indices")
 _WAN_DIT_META = ("num_heads", "eps", "text_global_positions", "text_shot_positions", "sparse_inter_shot_attention")
 
+# `meta["config"]` is the config.json of the checkpoint.
 REPLAYS = {
-    "holocine_dit": Replay(_wan_dit, inputs=_WAN_DIT_INPUTS, meta=_WAN_DIT_META),
+    "holocine_dit": Replay("holocine", _wan_dit_config, _wan_dit, _WAN_DIT_INPUTS, _WAN_DIT_META),
     # The camera is optional because the expert of low noise has no camera encoders.
     "shotverse_controller": Replay(
-        _wan_dit, inputs=_WAN_DIT_INPUTS, meta=(*_WAN_DIT_META, "rope"), optional=("camera_c2w",)
+        "wan-dit", _wan_dit_config, _wan_dit, _WAN_DIT_INPUTS, (*_WAN_DIT_META, "rope"), optional=("camera_c2w",)
+    ),
+    "umt5": Replay("umt5", _umt5_config, _umt5, inputs=("input_ids",), optional=("attention_mask",)),
+    # Either input may be left out; its output is then not replayed.
+    "wan_vae": Replay("wan-vae", _wan_vae_config, _wan_vae, inputs=(), optional=("video", "latents")),
+    "clip_text": Replay(
+        "clip-text",
+        lambda meta, tensors: clip.text_config_from_hf(meta["config"]),
+        _clip_text,
+        inputs=("input_ids",),
+        meta=("config",),
+        optional=("attention_mask",),
+    ),
+    "gendop": Replay(
+        "gendop-text-motion",
+        _gendop_config,
+        _gendop,
+        inputs=("text_ids", "text_mask", "input_ids"),
+        meta=("tower_heads", "num_heads"),
+        optional=("image", "depth"),
     ),
     "gendop_opt": Replay(
-        _gendop_opt, inputs=("cond_embeds", "input_ids"), meta=("num_heads", "pose_length", "bos", "pad")
+        "gendop-opt",
+        lambda meta, tensors: gendop_opt.config_from_tensors(tensors, meta["num_heads"]),
+        _gendop_opt,
+        inputs=("cond_embeds", "input_ids"),
+        meta=("num_heads", "pose_length", "bos", "pad"),
     ),
-    "clatr": Replay(_clatr, inputs=_CLATR_INPUTS, meta=("num_heads",)),
+    "clatr": Replay(
+        "clatr",
+        lambda meta, tensors: clatr.config_from_tensors(tensors, meta["num_heads"]),
+        _clatr,
+        inputs=_CLATR_INPUTS,
+        meta=("num_heads",),
+    ),
     "qwen3_vl": Replay(
+        "qwen3-vl",
+        lambda meta, tensors: qwen3_vl.full_config_from_hf(meta["config"]),
         _qwen3_vl,
         inputs=("input_ids", "pixel_values", "image_grid_thw"),
         meta=("config",),
         optional=("attention_mask",),
     ),
     "qwen3_vl_text": Replay(
-        _qwen3_vl_text, inputs=(), meta=("config",), optional=("input_ids", "inputs_embeds", "attention_mask")
+        "qwen3-vl-text",
+        lambda meta, tensors: qwen3_vl.config_from_hf(meta["config"]),
+        _qwen3_vl_text,
+        inputs=(),
+        meta=("config",),
+        optional=("input_ids", "inputs_embeds", "attention_mask"),
     ),
 }

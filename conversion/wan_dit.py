@@ -1,35 +1,25 @@
-"""Wan2.2 experts <-> `models/wan_dit.py`: the names of Wan, DiffSynth and HoloCine, and those of diffusers.
+"""Names and sizes of Wan2.2's experts for `models/wan_dit.py`: those of Wan, DiffSynth, HoloCine and diffusers.
 
 The camera encoders of ShotVerse, which published no weights, are `blocks.{i}.cam_encoder.{weight,bias}`.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-import jax
-import numpy as np
-
-from shotverse_jax.config import Execution, WanDiTConfig
-from shotverse_jax.models.camera_encoder import CAMERA_SIZE
-from shotverse_jax.models.wan_dit import WanDiT
+from shotverse_jax.config import WanDiTConfig
 
 from .core import (
     COPY,
     Entry,
     Table,
-    Tensors,
     Transform,
-    abstract_params,
     canonical_names,
     linear,
     norm,
-    to_flax,
-    to_torch,
 )
 
-WAN_HEAD_DIM = 128  # of every released size
+WAN_HEAD_DIM = 128  # in every released size
 
 _BLOCK = "blocks.{i}."
 _FIRST_AXIS = Transform(lambda w: w[0], lambda w: w[None])  # [1, n, D] <-> [n, D]
@@ -55,17 +45,17 @@ _QK_NORMS = tuple(
     for ours, theirs in (("self_attn", "attn1"), ("cross_attn", "attn2"))
     for name in "qk"
 )
-# The affine norm before cross-attention; each of the two calls its parameter-free norm what this one has in the other.
+# The affine norm before cross-attention. Each program uses the other's name of it for a norm without parameters.
 _CROSS_NORM = (f"{_BLOCK}norm3", f"{_BLOCK}norm2", "blocks/cross_norm")
 _MODULATIONS = (
     (f"{_BLOCK}modulation", f"{_BLOCK}scale_shift_table", "blocks/modulation"),
     ("head.modulation", "scale_shift_table", "head_modulation"),
 )
-_PATCH, _CAMERA = "patch_embedding", f"{_BLOCK}cam_encoder"  # the same in both
+_PATCH, _CAMERA = "patch_embedding", f"{_BLOCK}cam_encoder"  # both spellings have these
 
 
 def table(config: WanDiTConfig, names: str = "wan") -> Table:
-    """The table of an expert; both spellings are read, `names` ("wan" or "diffusers") is the one that is written."""
+    """The table of an expert. It reads both spellings and writes `names`, "wan" or "diffusers"."""
     column = {"wan": 0, "diffusers": 1}[names]
     patch = Transform(
         lambda w: w.reshape(w.shape[0], -1).T,  # a convolution whose stride is its kernel [D, C, 1, 2, 2]
@@ -89,10 +79,13 @@ def _alias(known: str, name: str) -> tuple[str, str]:
 
 
 def config_from_tensors(tensors: Mapping[str, Any], **fields: Any) -> WanDiTConfig:
-    """The expert's sizes, read from the shapes of its tensors (either spelling), and whether it has camera encoders.
+    """The config of an expert from the shapes of its tensors in either spelling.
 
-    fields: what is not in the tensors (num_heads, rope, self_attention, rounding, eps); a head is 128 wide, as in all
-    of Wan's releases, and the rest WanDiTConfig's, unless given. Raises ValueError when it is not a Wan transformer.
+    fields: Values that the tensors do not show: num_heads (by default heads are 128 wide, as in all of Wan's
+    releases), rope, self_attention, rounding and eps (by default those of WanDiTConfig).
+
+    Raises:
+        ValueError: The tensors are not a Wan transformer's.
     """
     names = canonical_names(table(WanDiTConfig()), tensors)
     sized = ("patch_embedding", "text_embedding.0", "time_embedding.0", "blocks.0.ffn.0")
@@ -116,36 +109,8 @@ def config_from_tensors(tensors: Mapping[str, Any], **fields: Any) -> WanDiTConf
     return WanDiTConfig(**sizes | fields)
 
 
-def abstract(config: WanDiTConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of an expert, as shapes."""
-    config = replace(config, self_attention="full")  # the same parameters, and no shots to name
-
-    def array(*shape):
-        return jax.ShapeDtypeStruct(shape, np.float32)
-
-    latents_BTHWC = array(1, 1, *config.patch[1:], config.latent_channels)
-    camera_BTP = array(1, 1, CAMERA_SIZE) if config.camera else None
-    inputs = latents_BTHWC, array(1), array(1, 1, config.text_size), None, None, camera_BTP
-    return abstract_params(WanDiT(config, Execution()), *inputs, dtype=dtype)
-
-
-def from_torch(tensors: Tensors, config: WanDiTConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `WanDiT` in `dtype` from an expert's tensors (`core.read_safetensors`), either spelling."""
-    return to_flax(table(config), tensors, abstract(config, dtype), cast=True)
-
-
-def to_wan(params: Mapping[str, Any], config: WanDiTConfig) -> dict[str, np.ndarray]:
-    """The tensors under Wan's names, which DiffSynth and HoloCine load."""
-    return to_torch(table(config), params)
-
-
-def to_diffusers(params: Mapping[str, Any], config: WanDiTConfig) -> dict[str, np.ndarray]:
-    """The tensors under the names of diffusers' `WanTransformer3DModel`."""
-    return to_torch(table(config, "diffusers"), params)
-
-
 def config_to_diffusers(config: WanDiTConfig) -> dict[str, Any]:
-    """Arguments of diffusers' `WanTransformer3DModel` for a network of these sizes; it has Wan's 3D RoPE, no camera."""
+    """Arguments of diffusers' `WanTransformer3DModel` of these sizes, which has Wan's 3D RoPE and no cameras."""
     return {
         "patch_size": config.patch,
         "num_attention_heads": config.num_heads,

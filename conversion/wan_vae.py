@@ -1,19 +1,13 @@
-"""Wan VAE checkpoints (Wan2.1_VAE.pth's names or diffusers AutoencoderKLWan's) <-> `models/wan_vae.py`."""
+"""Names and sizes of Wan's video VAE (Wan2.1_VAE.pth or diffusers' AutoencoderKLWan) for `models/wan_vae.py`."""
 
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import jax
-import numpy as np
+from shotverse_jax.config import WanVAEConfig
+from shotverse_jax.models.wan_vae import check_config
 
-from shotverse_jax.config import Execution, WanVAEConfig
-from shotverse_jax.models.wan_vae import WanVAE, check_config, space_factor
-
-from . import core
-from .core import COPY, Entry, Table, Tensors, Transform, abstract_params
-
-Names = Literal["original", "diffusers"]
+from .core import COPY, Entry, Table, Transform
 
 CONV3D = Transform(lambda w: w.transpose(2, 3, 4, 1, 0), lambda w: w.transpose(4, 3, 0, 1, 2))  # OITHW <-> THWIO
 CONV2D = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
@@ -22,7 +16,7 @@ LINEAR_2D = Transform(lambda w: w.reshape(w.shape[:2]).T, lambda w: w.T[..., Non
 GAMMA_3D = Transform(lambda w: w.reshape(w.shape[0]), lambda w: w[:, None, None, None])
 GAMMA_2D = Transform(lambda w: w.reshape(w.shape[0]), lambda w: w[:, None, None])
 
-# A module: (original name, diffusers name, our path, transform of its weight); a norm has a gamma and no bias.
+# (Wan's name, diffusers' name, our path, transform of the weight) of a module. A norm has a gamma and no bias.
 Module = tuple[str, str, str, Transform]
 
 
@@ -106,10 +100,10 @@ def _tensors(config: WanVAEConfig) -> Iterator[tuple[str, str, str, Transform]]:
             yield f"{original}.bias", f"{diffusers}.bias", f"{ours}/bias", COPY
 
 
-def table(config: WanVAEConfig, names: Names = "original") -> Table:
-    """The table of a config: it reads both spellings (and DiffSynth's "model." before them) and writes `names`."""
+def table(config: WanVAEConfig, names: Literal["wan", "diffusers"] = "wan") -> Table:
+    """The table of a config. It reads both spellings, also below DiffSynth's "model.", and writes `names`."""
     check_config(config)
-    rows = [(a, b, *rest) if names == "original" else (b, a, *rest) for a, b, *rest in _tensors(config)]
+    rows = [(a, b, *rest) if names == "wan" else (b, a, *rest) for a, b, *rest in _tensors(config)]
     return Table(
         entries=tuple(Entry(name, target, transform) for name, _, target, transform in rows),
         aliases=((r"model\.", ""), *((f"{re.escape(other)}$", name) for name, other, _, _ in rows)),
@@ -117,10 +111,12 @@ def table(config: WanVAEConfig, names: Names = "original") -> Table:
 
 
 def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]) -> WanVAEConfig:
-    """The config of a checkpoint, in either spelling, from the names and shapes of its encoder.
+    """The config of a checkpoint in either spelling, from the names and shapes of its encoder.
 
-    latents: latent_mean and latent_std, which are not among the tensors; they may be left out for Wan2.1's own VAE
-    alone. Raises ValueError when they are missing or the tensors are not those of a Wan VAE.
+    latents: latent_mean and latent_std, which the tensors do not show. Only Wan2.1's own VAE may go without them.
+
+    Raises:
+        ValueError: latent_mean or latent_std is missing, or the tensors are not a Wan VAE's.
     """
     shapes = {}
     for name, tensor in tensors.items():
@@ -158,21 +154,3 @@ def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]
     config = WanVAEConfig(**sizes, **latents)
     check_config(config)
     return config
-
-
-def abstract(config: WanVAEConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The parameter tree of the VAE, as shapes."""
-    size = space_factor(config)
-    return abstract_params(
-        WanVAE(config, Execution()), jax.ShapeDtypeStruct((1, 1, size, size, 3), np.float32), dtype=dtype
-    )
-
-
-def from_torch(tensors: Tensors, config: WanVAEConfig, dtype: str = "float32") -> dict[str, Any]:
-    """Parameters of `WanVAE` in `dtype` from a checkpoint's tensors, in either spelling."""
-    return core.to_flax(table(config), tensors, abstract(config, dtype), cast=True)
-
-
-def to_torch(params: Mapping[str, Any], config: WanVAEConfig, names: Names = "original") -> dict[str, np.ndarray]:
-    """A checkpoint's tensors from the parameters of `WanVAE`, under Wan2.1's or diffusers' names."""
-    return core.to_torch(table(config, names), params)

@@ -36,8 +36,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(args: argparse.Namespace) -> Iterable[str]:
     """What was done, a line at a time."""
-    from shotverse_jax.conversion.commands import convert, convert_back, describe, prepare
+    from shotverse_jax.conversion.commands import convert, convert_back
     from shotverse_jax.conversion.networks import NETWORKS
+    from shotverse_jax.conversion.prepare import describe, prepare
     from shotverse_jax.conversion.sources import open_checkpoint
     from shotverse_jax.conversion.stream import parse_mesh
 

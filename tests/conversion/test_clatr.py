@@ -1,18 +1,17 @@
 """CLaTr: recorded outputs of the original, the 260 names of a published file at their full size, and the way back."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from shotverse_jax import cli
-from shotverse_jax.config import CLaTrConfig, from_dict
+from shotverse_jax.config import CLaTrConfig
 from shotverse_jax.conversion import clatr, core
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.models.clatr import CLaTr
-from shotverse_jax.weights.folder import open_weights
+from shotverse_jax.weights.folder import kind_of, open_weights, read_config
 
 
 def published() -> dict[str, tuple[int, ...]]:
@@ -51,7 +50,7 @@ def test_a_lightning_checkpoint_there_and_back_byte_for_byte(tmp_path):
     torch.save(lightning | {"optimizer_states": [{"state": moments, "param_groups": []}]}, tmp_path / "epoch99.ckpt")
     ours, back = tmp_path / "ours", tmp_path / "back.safetensors"
     assert cli.main(["convert", str(tmp_path / "epoch99.ckpt"), "--as", "clatr", "--out", str(ours), "--quiet"]) == 0
-    assert from_dict(CLaTrConfig, json.loads((ours / "config.json").read_text())) == CLaTrConfig()
+    assert kind_of(ours) == "clatr" and read_config(ours, CLaTrConfig) == CLaTrConfig()
     q_k_v = np.asarray(open_weights(ours / "model")["traj_encoder/layers/self_attn/qkv/kernel"])
     stored = tensors["traj_encoder.seqTransEncoder.layers.4.self_attn.in_proj_weight"]
     np.testing.assert_array_equal(q_k_v[4], stored.T)
@@ -74,7 +73,7 @@ def tiny(reference):
     record = core.read_safetensors(reference / "golden" / "clatr_tiny_parity.safetensors")
     tensors = {name.removeprefix("w."): array for name, array in record.items() if name.startswith("w.")}
     config = clatr.config_from_tensors(tensors, 4)
-    params = clatr.from_torch(tensors, config)
+    params = NETWORKS["clatr"].from_torch(tensors, config)
     return record, tensors, jax.jit(lambda *inputs: CLaTr(config).apply({"params": params}, *inputs))
 
 
@@ -104,4 +103,4 @@ def test_other_files_are_refused(tiny):
         clatr.config_from_tensors({name: tensor for name, tensor in tensors.items() if not name.startswith("text")})
     config = clatr.config_from_tensors(tensors, 4)
     with pytest.raises(ValueError, match=r"in the checkpoint but not in the table \(1\): traj_decoder.extra"):
-        clatr.from_torch(tensors | {"traj_decoder.extra": np.zeros(1, np.float32)}, config)
+        NETWORKS["clatr"].from_torch(tensors | {"traj_decoder.extra": np.zeros(1, np.float32)}, config)

@@ -22,7 +22,7 @@ from shotverse_jax.config import (
     WanDiTConfig,
     WanVAEConfig,
 )
-from shotverse_jax.conversion import commands, core, qwen3_vl, stream
+from shotverse_jax.conversion import commands, core, prepare, qwen3_vl, stream
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
 from shotverse_jax.parallel.rules import rule
@@ -133,7 +133,7 @@ def test_every_parameter_has_a_sharding_rule(name):
 def test_parameters_are_those_of_the_path_in_memory(tmp_path):
     tensors, _ = stored(SMALL, "transformers")
     source = write(tmp_path / "source", SMALL, tensors)
-    conversion = commands.prepare(open_checkpoint(source), SMALL, "bfloat16", {"fsdp": 4})
+    conversion = prepare.prepare(open_checkpoint(source), SMALL, "bfloat16", {"fsdp": 4})
     commands.convert(conversion, tmp_path / "ours")
     ours = open_weights(tmp_path / "ours" / "model")
     expected = core.to_flax(conversion.table, tensors, conversion.abstract, cast=True)
@@ -410,7 +410,7 @@ def test_the_way_back_is_strict(tmp_path, capsys, small):
     assert "has no names 'comfyui'; it has wan, transformers" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "ours" / "model" / "norm.scale")
     assert run("convert", tmp_path / "ours", "--to", "wan", "--out", out) == 2
-    assert "missing (1): norm/scale" in capsys.readouterr().err
+    assert "do not fit the config.json beside them: missing norm/scale" in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 from shotverse_jax import cli
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
 from shotverse_jax.conversion import core, gendop
-from shotverse_jax.conversion.networks import recognise
+from shotverse_jax.conversion.networks import NETWORKS, recognise
 from shotverse_jax.weights import load
 
 TEXT = CLIPTextConfig(20, 16, 23, 16, 12, 5)
@@ -112,7 +112,7 @@ def test_names_of_transformers_5_and_stored_position_ids():
     newer = {name.replace(".text_model", "").replace(".vision_model", ""): x for name, x in stored.items()}
     newer["text_encoder.embeddings.position_ids"] = np.arange(5)[None]
     assert newer.keys() != stored.keys() and gendop.config_from_tensors(newer, vision=True) == config
-    one, two = (core.flatten_dict(gendop.from_torch(x, config)) for x in (stored, newer))
+    one, two = (core.flatten_dict(NETWORKS["gendop-text-motion"].from_torch(x, config)) for x in (stored, newer))
     assert one.keys() == two.keys() and all((one[path] == two[path]).all() for path in one)
 
 
@@ -123,4 +123,4 @@ def test_a_missing_tensor_is_named():
     with pytest.raises(
         ValueError, match=r"missing from the checkpoint \(1\): text_encoder.text_model.*22.mlp.fc2.bias"
     ):
-        gendop.from_torch(stored, config)
+        NETWORKS["gendop-text-motion"].from_torch(stored, config)

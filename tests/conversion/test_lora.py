@@ -11,7 +11,6 @@ from safetensors.numpy import load_file, save_file
 
 from shotverse_jax import cli, lora, weights
 from shotverse_jax.config import LoraConfig, WanDiTConfig, controller_small, planner_nano
-from shotverse_jax.conversion import qwen3_vl, wan_dit
 from shotverse_jax.conversion.lora import (
     FORMATS,
     add_deltas,
@@ -23,6 +22,7 @@ from shotverse_jax.conversion.lora import (
     write_adapter,
     write_camera,
 )
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.camera_encoder import add_camera
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.nn.linear import Adapter
@@ -49,7 +49,7 @@ def shaken(tree, seed=0):
 
 @pytest.fixture(scope="module")
 def abstract():
-    return wan_dit.abstract(CONFIG)
+    return NETWORKS["wan-dit"].abstract(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +234,8 @@ def test_whole_deltas_change_whole_parameters(abstract):
     tensors = {stem + name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
     changes = from_tensors(tensors, CONFIG)
     assert not changes.adapter
-    before = wan_dit.to_wan(params, CONFIG)
-    after = wan_dit.to_wan(add_deltas(params, changes.deltas), CONFIG)
+    before = NETWORKS["wan-dit"].to_torch(params, CONFIG)
+    after = NETWORKS["wan-dit"].to_torch(add_deltas(params, changes.deltas), CONFIG)
     stored = {".diff_b": ".bias", ".diff_m": ".modulation", ".diff": ".weight"}
     changed = {}
     for name in shapes:
@@ -349,7 +349,7 @@ def test_read_in_the_network_it_is_the_adapter(abstract, adapter, tmp_path):
 
 def test_a_planners_adapter_in_pefts_format(tmp_path):
     config = planner_nano().text
-    abstract = qwen3_vl.abstract(config)
+    abstract = NETWORKS["qwen3-vl-text"].abstract(config)
     tree = shaken(jax.eval_shape(lambda: lora.init(jax.random.key(0), abstract, LoraConfig(rank=2, alpha=4.0))))
     write_adapter(tree, config, "peft", tmp_path, dtype="float32")
     tensors = load_file(tmp_path / "adapter_model.safetensors")

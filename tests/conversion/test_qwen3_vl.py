@@ -8,6 +8,7 @@ import pytest
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig, planner_nano
 from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion.networks import NETWORKS
 
 BFLOAT16 = jax.dtypes.bfloat16
 
@@ -54,7 +55,7 @@ def checkpoint_2b():
 def test_the_2b_checkpoint_is_covered_name_by_name():
     stored, config = checkpoint_2b(), Qwen3VLTextConfig()
     assert len(stored) == 625
-    plan = core.match(qwen3_vl.TABLE, stored, qwen3_vl.abstract(config, "bfloat16"))
+    plan = core.match(qwen3_vl.TABLE, stored, NETWORKS["qwen3-vl-text"].abstract(config, "bfloat16"))
     used = [name for names in plan.values() for name in names]
     assert len(used) == len(set(used)) == 2 + 11 * 28
     assert set(used) == {name for name in stored if name.startswith("model.language_model.")}
@@ -62,7 +63,7 @@ def test_the_2b_checkpoint_is_covered_name_by_name():
 
 
 def test_all_of_the_2b_checkpoint_is_covered():
-    stored, abstract = checkpoint_2b(), qwen3_vl.full_abstract(Qwen3VLConfig(), "bfloat16")
+    stored, abstract = checkpoint_2b(), NETWORKS["qwen3-vl"].abstract(Qwen3VLConfig(), "bfloat16")
     plan = core.match(qwen3_vl.FULL_TABLE, stored, abstract)
     used = [name for names in plan.values() for name in names]
     assert len(used) == 625 and set(used) == set(stored)
@@ -76,23 +77,33 @@ def test_another_vision_tower_is_refused():
     for changes, message in (({"num_layers": 23}, "not in the table"), ({"patch_size": 14}, "wrong shape")):
         config = Qwen3VLConfig(vision=Qwen3VLVisionConfig(**changes))
         with pytest.raises(ValueError, match=message):
-            core.match(qwen3_vl.FULL_TABLE, stored, qwen3_vl.full_abstract(config, "bfloat16"))
+            core.match(qwen3_vl.FULL_TABLE, stored, NETWORKS["qwen3-vl"].abstract(config, "bfloat16"))
     del stored["model.visual.deepstack_merger_list.1.norm.bias"]
     with pytest.raises(ValueError, match=r"missing from the checkpoint \(1\): model.visual.deepstack_merger_list.1"):
-        core.match(qwen3_vl.FULL_TABLE, stored, qwen3_vl.full_abstract(Qwen3VLConfig(), "bfloat16"))
+        core.match(qwen3_vl.FULL_TABLE, stored, NETWORKS["qwen3-vl"].abstract(Qwen3VLConfig(), "bfloat16"))
 
 
 def test_another_size_is_refused():
     with pytest.raises(ValueError, match="in the checkpoint but not in the table"):
-        core.match(qwen3_vl.TABLE, checkpoint_2b(), qwen3_vl.abstract(Qwen3VLTextConfig(num_layers=27), "bfloat16"))
+        core.match(
+            qwen3_vl.TABLE,
+            checkpoint_2b(),
+            NETWORKS["qwen3-vl-text"].abstract(Qwen3VLTextConfig(num_layers=27), "bfloat16"),
+        )
     with pytest.raises(ValueError, match="wrong shape"):
-        core.match(qwen3_vl.TABLE, checkpoint_2b(), qwen3_vl.abstract(Qwen3VLTextConfig(hidden_size=1024), "bfloat16"))
+        core.match(
+            qwen3_vl.TABLE,
+            checkpoint_2b(),
+            NETWORKS["qwen3-vl-text"].abstract(Qwen3VLTextConfig(hidden_size=1024), "bfloat16"),
+        )
 
 
 @pytest.fixture(scope="module")
 def nano():
     config, rng = planner_nano().text, np.random.default_rng(0)
-    params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), qwen3_vl.abstract(config))
+    params = jax.tree.map(
+        lambda x: rng.normal(size=x.shape).astype(np.float32), NETWORKS["qwen3-vl-text"].abstract(config)
+    )
     return config, params, core.to_torch(qwen3_vl.TABLE, params)
 
 
@@ -102,7 +113,7 @@ def test_every_spelling_of_the_names(nano, prefix):
     renamed = {name.replace("model.language_model.", prefix): tensor for name, tensor in tensors.items()}
     renamed["visual.patch_embed.proj.bias"] = np.zeros(1)
     renamed["lm_head.weight"] = tensors["model.language_model.embed_tokens.weight"]
-    jax.tree.map(np.testing.assert_array_equal, qwen3_vl.from_hf(renamed, config), params)
+    jax.tree.map(np.testing.assert_array_equal, NETWORKS["qwen3-vl-text"].from_torch(renamed, config), params)
 
 
 @pytest.mark.parametrize("text, vision", [("model.", ""), ("language_model.", ""), ("model.language_model.", "model.")])
@@ -112,7 +123,7 @@ def test_every_spelling_of_all_names(text, vision):
     decoder, rng = planner_nano().text, np.random.default_rng(0)
     tower = Qwen3VLVisionConfig(**sizes, out_size=decoder.hidden_size, deepstack_layers=(0, 1))
     config = Qwen3VLConfig(decoder, tower)
-    abstract = qwen3_vl.full_abstract(config)
+    abstract = NETWORKS["qwen3-vl"].abstract(config)
     params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), abstract)
     tensors = core.to_torch(qwen3_vl.FULL_TABLE, params)
     assert tensors["model.visual.patch_embed.proj.weight"].shape == (8, 3, 2, 2, 2)
@@ -121,14 +132,14 @@ def test_every_spelling_of_all_names(text, vision):
         for name, tensor in tensors.items()
     }
     assert renamed.keys() == tensors.keys() if vision else not renamed.keys() & tensors.keys()
-    jax.tree.map(np.testing.assert_array_equal, qwen3_vl.full_from_hf(renamed, config), params)
+    jax.tree.map(np.testing.assert_array_equal, NETWORKS["qwen3-vl"].from_torch(renamed, config), params)
 
 
 def test_an_untied_head_is_refused(nano):
     config, _, tensors = nano
     head = tensors["model.language_model.embed_tokens.weight"] + 1
     with pytest.raises(ValueError, match="must be equal"):
-        qwen3_vl.from_hf(tensors | {"lm_head.weight": head}, config)
+        NETWORKS["qwen3-vl-text"].from_torch(tensors | {"lm_head.weight": head}, config)
 
 
 def hub_config(**text):

@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import save_file
 
 from shotverse_jax.config import UMT5Config
-from shotverse_jax.conversion import commands, core, stream, umt5
+from shotverse_jax.conversion import commands, core, prepare, stream, umt5
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
 from shotverse_jax.weights.folder import open_weights
 
@@ -79,7 +80,9 @@ def test_finite(dtype):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), umt5.abstract(CONFIG))
+    params = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), NETWORKS["umt5"].abstract(CONFIG)
+    )
     path = tmp_path_factory.mktemp("source") / "encoder.safetensors"
     save_file(core.to_torch(umt5.TABLE, params), path)
     return path, core.flatten_dict(params, sep="/")
@@ -93,7 +96,7 @@ def python(code: str, *args) -> subprocess.CompletedProcess:
 
 KILLED = """
     import os, signal, sys
-    from shotverse_jax.conversion import commands, stream
+    from shotverse_jax.conversion import commands, prepare, stream
     from shotverse_jax.conversion.sources import open_checkpoint
     stream.CHUNK = 100
     create = stream._create
@@ -106,7 +109,7 @@ KILLED = """
         return array
     killed.count = 0
     stream._create = killed
-    commands.convert(commands.prepare(open_checkpoint(sys.argv[1]), "umt5"), sys.argv[2])
+    commands.convert(prepare.prepare(open_checkpoint(sys.argv[1]), "umt5"), sys.argv[2])
 """
 
 
@@ -127,7 +130,7 @@ def test_a_killed_conversion_goes_on(tmp_path, checkpoint, monkeypatch):
         return write(source, entry, *rest)
 
     monkeypatch.setattr(stream, "_write_array", counted)
-    commands.convert(commands.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours")
+    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours")
     assert set(written) == params.keys() - set(done[1:])
     assert [p.name for p in tmp_path.iterdir()] == ["ours"]
     arrays = open_weights(tmp_path / "ours" / "model")
@@ -150,18 +153,18 @@ def test_what_is_left_of_another_conversion_is_not_continued(tmp_path, checkpoin
 
 MEASURED = """
     import resource, sys
-    from shotverse_jax.conversion import commands, stream
+    from shotverse_jax.conversion import commands, prepare, stream
     from shotverse_jax.conversion.sources import open_checkpoint
     stream.CHUNK = 1 << 19
     for source, out in zip(sys.argv[1::2], sys.argv[2::2]):
-        commands.convert(commands.prepare(open_checkpoint(source), "umt5"), out)
+        commands.convert(prepare.prepare(open_checkpoint(source), "umt5"), out)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 
 
 def sparse_checkpoint(path, config):
     """Zeros that take no space on the disk."""
-    leaves, header, end = core.flatten_dict(umt5.abstract(config), sep="/"), {}, 0
+    leaves, header, end = core.flatten_dict(NETWORKS["umt5"].abstract(config), sep="/"), {}, 0
     for entry in umt5.TABLE.entries:
         leaf = leaves[entry.target]
         shape = jax.eval_shape(

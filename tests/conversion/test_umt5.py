@@ -6,6 +6,7 @@ import pytest
 
 from shotverse_jax.config import UMT5Config
 from shotverse_jax.conversion import core, umt5
+from shotverse_jax.conversion.networks import NETWORKS
 
 NANO = UMT5Config(vocab_size=20, hidden_size=8, num_layers=11, num_heads=2, head_dim=3, mlp_size=12, buckets=8)
 LAYER = {
@@ -32,17 +33,17 @@ def wan_checkpoint():
 def test_wans_encoder_is_covered_name_by_name():
     stored = wan_checkpoint()
     assert umt5.config_from_tensors(stored) == UMT5Config()
-    plan = core.match(umt5.TABLE, stored, umt5.abstract(UMT5Config(), "bfloat16"))
+    plan = core.match(umt5.TABLE, stored, NETWORKS["umt5"].abstract(UMT5Config(), "bfloat16"))
     used = [name for names in plan.values() for name in names]
     assert len(used) == 242 and set(used) == set(stored)
-    leaves = jax.tree.leaves(umt5.abstract(UMT5Config()))
+    leaves = jax.tree.leaves(NETWORKS["umt5"].abstract(UMT5Config()))
     assert sum(int(np.prod(leaf.shape)) for leaf in leaves) == 5_680_910_336
 
 
 @pytest.fixture(scope="module")
 def nano():
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), umt5.abstract(NANO))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), NETWORKS["umt5"].abstract(NANO))
 
 
 @pytest.mark.parametrize("table", [umt5.TABLE, umt5.HF_TABLE], ids=["wan", "transformers"])
@@ -50,7 +51,7 @@ def test_round_trip(nano, table):
     tensors = core.to_torch(table, nano)
     assert len(tensors) == 2 + 10 * NANO.num_layers
     assert umt5.config_from_tensors(tensors) == NANO
-    jax.tree.map(np.testing.assert_array_equal, umt5.from_torch(tensors, NANO), nano)
+    jax.tree.map(np.testing.assert_array_equal, NETWORKS["umt5"].from_torch(tensors, NANO), nano)
 
 
 def test_transformers_names(nano):
@@ -75,10 +76,10 @@ def test_transformers_names(nano):
 def test_a_tied_copy_of_the_embedding(nano):
     tensors = core.to_torch(umt5.HF_TABLE, nano)
     copy = {"encoder.embed_tokens.weight": tensors["shared.weight"]}
-    jax.tree.map(np.testing.assert_array_equal, umt5.from_torch(tensors | copy, NANO), nano)
+    jax.tree.map(np.testing.assert_array_equal, NETWORKS["umt5"].from_torch(tensors | copy, NANO), nano)
     copy["encoder.embed_tokens.weight"] = tensors["shared.weight"] + 1
     with pytest.raises(ValueError, match="must be equal"):
-        umt5.from_torch(tensors | copy, NANO)
+        NETWORKS["umt5"].from_torch(tensors | copy, NANO)
 
 
 def test_other_files_are_refused(nano):
@@ -86,7 +87,7 @@ def test_other_files_are_refused(nano):
         umt5.config_from_tensors({"decoder.block.0.weight": np.zeros(1)})
     tensors = core.to_torch(umt5.TABLE, nano)
     with pytest.raises(ValueError, match=r"in the checkpoint but not in the table \(1\): lm_head.weight"):
-        umt5.from_torch(tensors | {"lm_head.weight": np.zeros(1, np.float32)}, NANO)
+        NETWORKS["umt5"].from_torch(tensors | {"lm_head.weight": np.zeros(1, np.float32)}, NANO)
     del tensors["blocks.3.attn.o.weight"]
     with pytest.raises(ValueError, match=r"missing from the checkpoint \(1\): blocks.3.attn.o.weight"):
-        umt5.from_torch(tensors, NANO)
+        NETWORKS["umt5"].from_torch(tensors, NANO)

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from shotverse_jax.conversion.verify import verify_record
+from shotverse_jax.conversion.networks import NETWORKS
+from shotverse_jax.conversion.verify import REPLAYS, verify_record
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,7 @@ def test_not_a_record(tmp_path):
     np.savez(tmp_path / "bad.npz", meta=np.array("{"))
     with pytest.raises(ValueError, match="must be JSON"):
         verify_record(tmp_path / "bad.npz")
+
+
+def test_every_network_that_can_be_converted_has_a_replay():
+    assert {NETWORKS[replay.network].kind for replay in REPLAYS.values()} == {net.kind for net in NETWORKS.values()}

@@ -9,6 +9,7 @@ import pytest
 
 from shotverse_jax.config import WanDiTConfig
 from shotverse_jax.conversion import wan_dit
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.models.wan_dit import WanDiT
 
@@ -25,30 +26,32 @@ RECORDS = {
 
 def random_params(config, seed=0):
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), wan_dit.abstract(config))
+    return jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), NETWORKS["wan-dit"].abstract(config)
+    )
 
 
 def assert_same(ours, theirs):
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-@pytest.mark.parametrize("write", [wan_dit.to_wan, wan_dit.to_diffusers])
-def test_there_and_back(write):
+@pytest.mark.parametrize("style", ["wan", "diffusers"])
+def test_there_and_back(style):
     params = random_params(CONFIG)
-    tensors = write(params, CONFIG)
+    tensors = NETWORKS["wan-dit"].to_torch(params, CONFIG, style)
     assert len(tensors) == 2 * (27 + 2) + 15  # of a block, its camera encoder, and the rest
-    assert_same(wan_dit.from_torch(tensors, CONFIG), params)
+    assert_same(NETWORKS["wan-dit"].from_torch(tensors, CONFIG), params)
     assert wan_dit.config_from_tensors(tensors, num_heads=2) == CONFIG
 
 
 def test_names_and_shapes_are_those_of_the_released_experts():
     """14,288,491,584 parameters in 1,095 tensors; nothing is allocated."""
-    abstract = wan_dit.abstract(WanDiTConfig(camera=False), "bfloat16")
+    abstract = NETWORKS["wan-dit"].abstract(WanDiTConfig(camera=False), "bfloat16")
     assert sum(leaf.size for leaf in jax.tree.leaves(abstract)) == 14_288_491_584
     entries = wan_dit.table(WanDiTConfig(camera=False)).entries
     assert sum(40 if entry.stacked else 1 for entry in entries) == 1_095
     small = replace(CONFIG, camera=False)
-    wan, theirs = (write(random_params(small), small) for write in (wan_dit.to_wan, wan_dit.to_diffusers))
+    wan, theirs = (NETWORKS["wan-dit"].to_torch(random_params(small), small, style) for style in ("wan", "diffusers"))
     assert wan["patch_embedding.weight"].shape == (24, 4, 1, 2, 2)
     assert wan["blocks.1.modulation"].shape == (1, 6, 24) and wan["head.modulation"].shape == (1, 2, 24)
     assert wan["blocks.1.ffn.0.weight"].shape == (40, 24)
@@ -57,12 +60,12 @@ def test_names_and_shapes_are_those_of_the_released_experts():
 
 
 def test_what_does_not_fit_is_named():
-    tensors = wan_dit.to_wan(random_params(CONFIG), CONFIG)
+    tensors = NETWORKS["wan-dit"].to_torch(random_params(CONFIG), CONFIG)
     fewer = {name: tensor for name, tensor in tensors.items() if name != "blocks.1.norm3.bias"}
     with pytest.raises(ValueError, match=r"missing from the checkpoint \(1\): blocks.1.norm3.bias"):
-        wan_dit.from_torch(fewer, CONFIG)
+        NETWORKS["wan-dit"].from_torch(fewer, CONFIG)
     with pytest.raises(ValueError, match="shot_embedding"):
-        wan_dit.from_torch(tensors | {"shot_embedding.weight": np.zeros((20, 24), np.float32)}, CONFIG)
+        NETWORKS["wan-dit"].from_torch(tensors | {"shot_embedding.weight": np.zeros((20, 24), np.float32)}, CONFIG)
     with pytest.raises(ValueError, match="not a Wan transformer: patch_embedding.weight"):
         wan_dit.config_from_tensors({"lm_head.weight": np.zeros((2, 2))})
 
@@ -98,7 +101,9 @@ def test_a_record_of_another_program_does_not(reference, tmp_path, name, change)
 def save_record(path, config, mask_BKS=None, camera=False, **meta):
     """A record of one pass of 4 latent frames, shots of 2 and 2, and a text of 30 places."""
     rng = np.random.default_rng(5)
-    params = jax.tree.map(lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), wan_dit.abstract(config))
+    params = jax.tree.map(
+        lambda leaf: 0.3 * rng.normal(size=leaf.shape).astype(np.float32), NETWORKS["wan-dit"].abstract(config)
+    )
     latents_BTHWC = rng.normal(size=(1, 4, 4, 6, 4)).astype(np.float32)
     inputs = {
         "latents": np.moveaxis(latents_BTHWC, -1, 1),
@@ -125,7 +130,7 @@ def save_record(path, config, mask_BKS=None, camera=False, **meta):
         "text_shot_positions": [],
         "sparse_inter_shot_attention": False,
     } | meta
-    arrays = inputs | {f"param/{name}": weight for name, weight in wan_dit.to_wan(params, config).items()}
+    arrays = inputs | {f"param/{name}": weight for name, weight in NETWORKS["wan-dit"].to_torch(params, config).items()}
     np.savez(path, **arrays, output=np.moveaxis(velocity_BTHWC, -1, 1), meta=np.array(json.dumps(meta)))
     return path
 

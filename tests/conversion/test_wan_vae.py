@@ -9,6 +9,7 @@ import pytest
 from shotverse_jax.config import WanVAEConfig
 from shotverse_jax.conversion import core
 from shotverse_jax.conversion import wan_vae as convert
+from shotverse_jax.conversion.networks import NETWORKS
 
 LATENTS = {"latent_mean": (0.0,) * 4, "latent_std": (1.0,) * 4}
 SMALL = {
@@ -54,16 +55,16 @@ SPELLED_BY_DIFFUSERS = {
 }
 
 
-def stored_shapes(config, names="original"):
+def stored_shapes(config, names="wan"):
     """{name: shape} of a checkpoint, from the table and the network's shapes; nothing is allocated."""
-    leaves = core.flatten_dict(convert.abstract(config), sep="/")
+    leaves = core.flatten_dict(NETWORKS["wan-vae"].abstract(config), sep="/")
     table = convert.table(config, names)
     return {e.source: jax.eval_shape(e.transform.to_torch, leaves[e.target]) for e in table.entries}
 
 
 def random_params(config):
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), convert.abstract(config))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), NETWORKS["wan-vae"].abstract(config))
 
 
 def test_the_released_file_is_covered():
@@ -74,7 +75,7 @@ def test_the_released_file_is_covered():
     }
     assert len(stored) == 194 and counts == {"e": 53_595_872, "d": 73_295_331, "": 126_892_531}
     assert {name: stored[name].shape for name in RELEASED} == RELEASED
-    plan = core.match(convert.table(config), stored, convert.abstract(config))
+    plan = core.match(convert.table(config), stored, NETWORKS["wan-vae"].abstract(config))
     assert len(plan) == 194
     by_position = zip(convert.table(config).entries, convert.table(config, "diffusers").entries, strict=True)
     spelled = {original.source: diffusers.source for original, diffusers in by_position}
@@ -83,21 +84,21 @@ def test_the_released_file_is_covered():
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])
-@pytest.mark.parametrize("names", ["original", "diffusers"])
+@pytest.mark.parametrize("names", ["wan", "diffusers"])
 @pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
 def test_round_trip(config, names, prefix):
     params = random_params(config)
-    tensors = convert.to_torch(params, config, names)
+    tensors = NETWORKS["wan-vae"].to_torch(params, config, names)
     renamed = {prefix + name: tensor for name, tensor in tensors.items()}
-    jax.tree.map(np.testing.assert_array_equal, convert.from_torch(renamed, config), params)
+    jax.tree.map(np.testing.assert_array_equal, NETWORKS["wan-vae"].from_torch(renamed, config), params)
     assert convert.config_from_tensors(renamed, **LATENTS) == config
 
 
 def test_values_land_where_they_belong():
     """A convolution's axes (out, in, time, height, width) and the order of q, k and v, element by element."""
     config = SMALL["4x"]
-    tensors = convert.to_torch(random_params(config), config)
-    params = convert.from_torch(tensors, config)
+    tensors = NETWORKS["wan-vae"].to_torch(random_params(config), config)
+    params = NETWORKS["wan-vae"].from_torch(tensors, config)
     kernel, weight = (
         params["encoder"]["stage_1_res_0"]["conv1"]["kernel"],
         tensors["encoder.downsamples.2.residual.2.weight"],
@@ -114,11 +115,13 @@ def test_values_land_where_they_belong():
 
 def test_bfloat16():
     config = SMALL["4x"]
-    params = convert.from_torch(convert.to_torch(random_params(config), config), config, dtype="bfloat16")
+    params = NETWORKS["wan-vae"].from_torch(
+        NETWORKS["wan-vae"].to_torch(random_params(config), config), config, dtype="bfloat16"
+    )
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(jax.dtypes.bfloat16)}
 
 
-@pytest.mark.parametrize("names", ["original", "diffusers"])
+@pytest.mark.parametrize("names", ["wan", "diffusers"])
 def test_config_of_the_released_file(names):
     stored = stored_shapes(WanVAEConfig(), names)
     assert convert.config_from_tensors(stored) == WanVAEConfig()
@@ -129,11 +132,11 @@ def test_config_of_the_released_file(names):
 
 def test_checkpoints_that_do_not_fit():
     config = SMALL["4x"]
-    tensors = convert.to_torch(random_params(config), config)
+    tensors = NETWORKS["wan-vae"].to_torch(random_params(config), config)
     with pytest.raises(ValueError, match="wrong shape"):
-        convert.from_torch(tensors, WanVAEConfig(4, 8, (1, 2, 2), 1, (True, True), **LATENTS))
+        NETWORKS["wan-vae"].from_torch(tensors, WanVAEConfig(4, 8, (1, 2, 2), 1, (True, True), **LATENTS))
     with pytest.raises(ValueError, match="in the checkpoint but not in the table"):
-        convert.from_torch(tensors, WanVAEConfig(4, 4, (1, 2, 2), 1, (True, False), **LATENTS))
+        NETWORKS["wan-vae"].from_torch(tensors, WanVAEConfig(4, 4, (1, 2, 2), 1, (True, False), **LATENTS))
     with pytest.raises(ValueError, match="give latent_mean and latent_std"):
         convert.config_from_tensors(tensors)
     with pytest.raises(ValueError, match=re.escape("not a Wan VAE")):
@@ -141,4 +144,4 @@ def test_checkpoints_that_do_not_fit():
     with pytest.raises(ValueError, match="latent_mean needs one value per latent channel"):
         convert.config_from_tensors(tensors, latent_mean=(0.0,), latent_std=(1.0,))
     with pytest.raises(ValueError, match="same tensor under two names"):
-        convert.from_torch(tensors | {"quant_conv.bias": tensors["conv1.bias"]}, config)
+        NETWORKS["wan-vae"].from_torch(tensors | {"quant_conv.bias": tensors["conv1.bias"]}, config)

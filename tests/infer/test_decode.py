@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN, PAD, PoseTokenizer, sequence_length
 from shotverse_jax.config import Execution, OPTConfig, planner_nano
 from shotverse_jax.conversion import gendop_opt
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.infer.decode import GREEDY, Draw, Grammar, Sampling, decode_opt, sample
 from shotverse_jax.infer.plan import Director, decode
 from shotverse_jax.models import opt
@@ -208,7 +209,7 @@ def test_greedy_tokens_equal_the_original_program(reference):
     meta = json.loads(str(record["meta"]))
     tensors = {name.removeprefix("param/"): record[name] for name in record.files if name.startswith("param/")}
     config = gendop_opt.config_from_tensors(tensors, meta["num_heads"])
-    params, prefix_BPD = gendop_opt.from_torch(tensors, config), jnp.asarray(record["cond_embeds"])
+    params, prefix_BPD = NETWORKS["gendop-opt"].from_torch(tensors, config), jnp.asarray(record["cond_embeds"])
     draw = Draw.of(Grammar.of_gendop(meta["pose_length"]), jax.random.key(0), len(prefix_BPD), GREEDY)
     ids_BN, _ = decode_opt(opt.decode_weights(params, config), config, prefix_BPD, draw)
     np.testing.assert_array_equal(ids_BN[:, 1:], record["greedy_token_ids"])

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from shotverse_jax.config import Execution, OPTConfig
 from shotverse_jax.conversion import gendop_opt
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.opt import OPTDecoder, decode_weights, prefill, step
 
 CONFIG = OPTConfig(vocab_size=50, hidden_size=32, num_layers=3, num_heads=4, max_positions=40, dropout=0.1)
@@ -26,7 +27,7 @@ def test_logits_equal_the_recorded_gendop_decoder(reference):
     record = np.load(reference / "golden" / "gendop_opt.npz")
     tensors = {name.removeprefix("param/"): record[name] for name in record.files if name.startswith("param/")}
     config = gendop_opt.config_from_tensors(tensors, json.loads(str(record["meta"]))["num_heads"])
-    variables = {"params": gendop_opt.from_torch(tensors, config)}
+    variables = {"params": NETWORKS["gendop-opt"].from_torch(tensors, config)}
     logits = OPTDecoder(config, Execution()).apply(variables, record["cond_embeds"], record["input_ids"])
     np.testing.assert_allclose(logits, record["logits"], atol=1e-5)
 
@@ -35,7 +36,7 @@ def test_logits_and_loss_equal_the_tiny_record(reference):
     record = load_file(reference / "golden" / "opt_tiny_parity.safetensors")
     tensors = {name: value for name, value in record.items() if name.startswith("w.")}
     config = gendop_opt.config_from_tensors(tensors, 4)
-    variables = {"params": gendop_opt.from_torch(tensors, config)}
+    variables = {"params": NETWORKS["gendop-opt"].from_torch(tensors, config)}
     logits = OPTDecoder(config, Execution()).apply(variables, record["cond"], record["ids"])
     np.testing.assert_allclose(logits, record["logits"], atol=1e-5)
     places, targets_BT = record["cond"].shape[1], record["ids"][:, 1:]

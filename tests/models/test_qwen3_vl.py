@@ -10,6 +10,7 @@ import pytest
 from shotverse_jax import lora
 from shotverse_jax.config import Execution, LoraConfig, Qwen3VLTextConfig, planner_nano
 from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
 CONFIG = planner_nano().text
@@ -22,7 +23,7 @@ def golden(reference):
     """(config, variables, inputs and outputs) of a 4-layer model that transformers ran."""
     folder = reference / "golden" / "qwen3vl_tiny"
     config = qwen3_vl.config_from_hf(json.loads((folder / "tiny" / "config.json").read_text()))
-    params = qwen3_vl.from_hf(core.read_safetensors(folder / "tiny"), config)
+    params = NETWORKS["qwen3-vl-text"].from_torch(core.read_safetensors(folder / "tiny"), config)
     return config, {"params": params}, core.read_safetensors(folder / "io.safetensors")
 
 
@@ -139,11 +140,11 @@ def test_ids_outside_the_table_are_not_clipped(variables):
 
 
 def test_parameter_count_of_the_2b_model():
-    leaves = jax.tree.leaves(qwen3_vl.abstract(Qwen3VLTextConfig()))
+    leaves = jax.tree.leaves(NETWORKS["qwen3-vl-text"].abstract(Qwen3VLTextConfig()))
     assert sum(int(np.prod(leaf.shape)) for leaf in leaves) == 1_720_574_976
 
 
 def test_adapter_count_of_the_2b_model():
-    params = qwen3_vl.abstract(Qwen3VLTextConfig())
+    params = NETWORKS["qwen3-vl-text"].abstract(Qwen3VLTextConfig())
     adapter = jax.eval_shape(lambda p: lora.init(jax.random.key(0), p, LoraConfig(rank=32, alpha=32.0)), params)
     assert sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(adapter)) == 1_089_536 * 32

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
-from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion import core
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.inputs.qwen3_vl import arrange, pack
 from shotverse_jax.models.qwen3_vl import Qwen3VL, Qwen3VLText
@@ -43,7 +44,7 @@ IDS = np.array([[5, 6, 62, *[60] * 6, 63, 7, 62, 61, 61, 63, 8, 62, 61, 61, 63, 
 @pytest.fixture(scope="module")
 def variables():
     rng = np.random.default_rng(0)
-    abstract = qwen3_vl.full_abstract(CONFIG)
+    abstract = NETWORKS["qwen3-vl"].abstract(CONFIG)
     return {"params": jax.tree.map(lambda x: 0.2 * rng.normal(size=x.shape).astype(np.float32), abstract)}
 
 

@@ -19,13 +19,13 @@ from shotverse_jax.config import (
     TrainConfig,
     planner_small,
 )
-from shotverse_jax.conversion import qwen3_vl
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.parallel import rules
 from shotverse_jax.train import path_probe
-from shotverse_jax.train.checkpoint import flatten
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.weights import abstract, init, init_module
+from shotverse_jax.weights.trees import flatten
 
 
 def planner(config):
@@ -66,7 +66,7 @@ def models():
         yield name, vae, preset()
     config = PoseNetConfig()
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
-    yield "qwen3_vl", lambda c: {"params": qwen3_vl.full_abstract(c, "float32")}, Qwen3VLConfig()
+    yield "qwen3_vl", lambda c: {"params": NETWORKS["qwen3-vl"].abstract(c, "float32")}, Qwen3VLConfig()
 
 
 def hits(path):

@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig
 from shotverse_jax.conversion import clip, core
-from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text
+from shotverse_jax.conversion.networks import NETWORKS
+from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text, example
+from shotverse_jax.weights import init_module
 
 torch = pytest.importorskip("torch")
 modeling = pytest.importorskip("transformers.models.clip.modeling_clip")
@@ -58,11 +60,11 @@ def test_text_states_and_gradients(activation, parity):
         states_BTD = CLIPText(config).apply({"params": params}, ids_BT, real_BT)
         return jnp.sum(states_BTD * weights_BTD), states_BTD
 
-    grads, ours = jax.jit(jax.grad(loss, has_aux=True))(clip.text_from_hf(tensors, config))
+    grads, ours = jax.jit(jax.grad(loss, has_aux=True))(NETWORKS["clip-text"].from_torch(tensors, config))
     # Padding too, which GenDoP reads.
     assert parity("text states", ours, theirs.last_hidden_state.detach().numpy()) < 2e-5
     assert parity("text states", end_of_text(ours, ids_BT), theirs.pooler_output.detach().numpy()) < 2e-5
-    expected = clip.text_from_hf(their_grads, config)
+    expected = NETWORKS["clip-text"].from_torch(their_grads, config)
     expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")  # zero: a shift of all scores
     assert parity("gradients of weights", grads, expected, size=np.max) < 1e-4
 
@@ -81,7 +83,7 @@ def test_vision_states_and_gradients(parity):
     sizes = clip.vision_config_from_shapes(tensors, 3, 4)
     assert sizes.places == config.places and sizes.mlp_size == 40 and sizes.patch_size == 5
     table = core.Table(clip.vision_entries(""))
-    abstract = core.abstract_params(CLIPVision(config, Execution()), image_BHWC)
+    abstract = jax.eval_shape(lambda: init_module(CLIPVision(config), example(config), jax.random.key(0)))
 
     def loss(params):
         seen = CLIPVision(config).apply({"params": params}, image_BHWC)
@@ -103,7 +105,20 @@ def test_a_whole_clip_is_read_for_its_text_tower(parity):
     config = clip.text_config_from_hf(whole.to_dict())
     assert config == CLIPTextConfig(**SIZES, **TEXT, activation="quick_gelu")
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    ours = CLIPText(config).apply({"params": clip.text_from_hf(tensors, config)}, ids_BT, real_BT)
+    ours = CLIPText(config).apply({"params": NETWORKS["clip-text"].from_torch(tensors, config)}, ids_BT, real_BT)
     with torch.no_grad():
         theirs = model.text_model(torch.tensor(ids_BT), torch.tensor(real_BT, dtype=torch.long)).last_hidden_state
     assert parity("text states", ours, theirs.numpy()) < 2e-5
+
+
+def test_a_record_of_the_text_tower_replays(replayed):
+    hf = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT, hidden_act="quick_gelu")
+    model, (ids_BT, real_BT) = random_weights(modeling.CLIPTextModel(hf)), text_inputs(50)
+    inputs = {"input_ids": ids_BT, "attention_mask": real_BT.astype(np.int64)}
+    with torch.no_grad():
+        theirs = model(**{name: torch.tensor(x) for name, x in inputs.items()})
+    outputs = {"last_hidden": theirs.last_hidden_state.numpy(), "pooled": theirs.pooler_output.numpy()}
+    tensors, meta = {name: tensor.numpy() for name, tensor in model.state_dict().items()}, hf.to_dict()
+    assert replayed("clip_text", tensors, inputs, outputs, config=meta).ok
+    # Another activation is another network.
+    assert not replayed("clip_text", tensors, inputs, outputs, config=meta | {"hidden_act": "gelu"}).ok

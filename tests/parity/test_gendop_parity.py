@@ -6,6 +6,7 @@ import pytest
 
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
 from shotverse_jax.conversion import core, gendop, gendop_opt
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.gendop import GenDoP
 
 torch = pytest.importorskip("torch")
@@ -43,11 +44,11 @@ def original(rgbd):
 
 
 @pytest.mark.parametrize("rgbd", [False, True])
-def test_logits(rgbd, parity):
+def test_logits(rgbd, parity, replayed):
     modules, decoder = original(rgbd)
     tensors = {f"{part}.{name}": x.numpy() for part, m in modules.items() for name, x in m.state_dict().items()}
     hf = {name: x.numpy() for name, x in decoder.state_dict().items()}
-    opt_params = core.to_flax(gendop_opt.HF_TABLE, hf, gendop_opt.abstract(DECODER))
+    opt_params = core.to_flax(gendop_opt.HF_TABLE, hf, NETWORKS["gendop-opt"].abstract(DECODER))
     tensors |= core.to_torch(gendop_opt.TABLE, opt_params)
     config = GenDoPConfig(TEXT, VISION if rgbd else None, DECODER)
     assert gendop.config_from_tensors(tensors, rgbd, tower_heads=4, decoder_heads=4) == config
@@ -74,7 +75,17 @@ def test_logits(rgbd, parity):
 
     places = 9 + 2 * 10 * rgbd
     assert prefix.shape == (2, places, 32)
-    params = gendop.from_torch(tensors, config)
+    params = NETWORKS["gendop-text-motion"].from_torch(tensors, config)
     ours = jax.jit(GenDoP(config).apply)({"params": params}, pose_ids_BN, text_ids_BT, mask_BT, *pictures)
     assert ours.shape == (2, 8, 260)
     assert parity("logits", ours, theirs[:, places:]) < 1e-4
+
+    inputs = {"text_ids": text_ids_BT, "text_mask": mask_BT, "input_ids": pose_ids_BN}
+    if rgbd:
+        inputs |= {"image": np.moveaxis(pictures[0], -1, 1), "depth": pictures[1]}
+    outputs, heads = {"cond_embeds": prefix.numpy(), "logits": theirs[:, places:]}, {"tower_heads": 4, "num_heads": 4}
+    assert replayed("gendop", tensors, inputs, outputs, **heads).ok
+    assert not replayed("gendop", tensors, inputs, outputs, tower_heads=2, num_heads=4).ok
+    wrong = inputs | {"image": 0, "depth": 0} if not rgbd else {name: inputs[name] for name in list(inputs)[:3]}
+    with pytest.raises(ValueError, match="the weights have (no )?towers for"):
+        replayed("gendop", tensors, wrong, outputs, **heads)

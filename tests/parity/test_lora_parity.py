@@ -8,8 +8,9 @@ import pytest
 
 from shotverse_jax import lora
 from shotverse_jax.config import LoraConfig, Qwen3VLTextConfig, WanDiTConfig
-from shotverse_jax.conversion import qwen3_vl, wan_dit
+from shotverse_jax.conversion import wan_dit
 from shotverse_jax.conversion.lora import read_changes, write_adapter
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 from shotverse_jax.models.wan_dit import WanDiT
 
@@ -83,7 +84,7 @@ def transformer():
 @pytest.fixture(scope="module")
 def params(transformer):
     tensors = {name: tensor.numpy() for name, tensor in transformer.state_dict().items()}
-    return wan_dit.from_torch(tensors, CONFIG)
+    return NETWORKS["wan-dit"].from_torch(tensors, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +192,9 @@ def language_model():
 
 @pytest.fixture(scope="module")
 def text_params(language_model):
-    return qwen3_vl.from_hf({name: tensor.numpy() for name, tensor in language_model.state_dict().items()}, TEXT)
+    return NETWORKS["qwen3-vl-text"].from_torch(
+        {name: tensor.numpy() for name, tensor in language_model.state_dict().items()}, TEXT
+    )
 
 
 def their_states(text_model, x_BTD):

@@ -10,6 +10,7 @@ import pytest
 
 from shotverse_jax.config import Execution, Qwen3VLTextConfig
 from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.verify import verify_record
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 
@@ -90,20 +91,27 @@ def test_logits_and_gradients(model, tensors, padded, parity):
         logits_BTV = ours.apply({"params": params}, hidden_BTD, method="logits")
         return jnp.sum(logits_BTV * weights_BTV), (hidden_BTD, logits_BTV)
 
-    params = qwen3_vl.from_hf(tensors, CONFIG)
+    params = NETWORKS["qwen3-vl-text"].from_torch(tensors, CONFIG)
     grad = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
     (params_grad, x_grad), (our_hidden, our_logits) = grad(params, x_BTD)
     assert parity("states", our_hidden[real_BT], hidden.detach().numpy()[real_BT]) < 1e-5
     assert parity("logits", our_logits[real_BT], logits.detach().numpy()[real_BT]) < 1e-5
     assert parity("gradients", x_grad, x.grad.numpy()) < 1e-4
-    assert parity("gradients of weights", params_grad, qwen3_vl.from_hf(their_grads, CONFIG), size=np.max) < 1e-4
+    assert (
+        parity(
+            "gradients of weights", params_grad, NETWORKS["qwen3-vl-text"].from_torch(their_grads, CONFIG), size=np.max
+        )
+        < 1e-4
+    )
 
 
 def test_bfloat16_is_near(model, tensors):
     """Activations in bfloat16 on both sides; each rounds about as far from float32."""
     x_BTD = draw_inputs(False)[0]
     exact = model(inputs_embeds=torch.tensor(x_BTD)).last_hidden_state.detach().numpy()
-    ours = Qwen3VLText(CONFIG, Execution(dtype="bfloat16")).apply({"params": qwen3_vl.from_hf(tensors, CONFIG)}, x_BTD)
+    ours = Qwen3VLText(CONFIG, Execution(dtype="bfloat16")).apply(
+        {"params": NETWORKS["qwen3-vl-text"].from_torch(tensors, CONFIG)}, x_BTD
+    )
     rounded = copy.deepcopy(model).to(torch.bfloat16)
     theirs = rounded(inputs_embeds=torch.tensor(x_BTD).bfloat16()).last_hidden_state
     assert ours.dtype == jnp.bfloat16
@@ -140,7 +148,7 @@ def test_a_record_of_transformers_replays(model, tensors, tmp_path, name):
 
 def test_export_loads_in_transformers(model, tensors):
     """What to_torch writes is, name by name, a state_dict that transformers accepts, and bit for bit the same."""
-    written = core.to_torch(qwen3_vl.TABLE, qwen3_vl.from_hf(tensors, CONFIG))
+    written = core.to_torch(qwen3_vl.TABLE, NETWORKS["qwen3-vl-text"].from_torch(tensors, CONFIG))
     state = {name.removeprefix("model.language_model."): torch.tensor(array) for name, array in written.items()}
     other = modeling.Qwen3VLTextModel(model.config)
     other.load_state_dict(state, strict=True)

@@ -8,6 +8,7 @@ import pytest
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig
 from shotverse_jax.conversion import core, qwen3_vl
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.inputs.qwen3_vl import arrange, fit_size, pack, patchify, prepare_image
 from shotverse_jax.models.qwen3_vl import Qwen3VL
 
@@ -117,7 +118,7 @@ def theirs(model, pictures):
 @pytest.fixture(scope="module")
 def params(model):
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return qwen3_vl.full_from_hf(tensors, CONFIG)
+    return NETWORKS["qwen3-vl"].from_torch(tensors, CONFIG)
 
 
 def test_features_logits_and_gradients(theirs, params, pictures, parity):
@@ -148,7 +149,9 @@ def test_features_logits_and_gradients(theirs, params, pictures, parity):
     for k, feature in enumerate(seen.deepstack_features):
         assert parity("features", rows_of(features.deepstack_KFMD[k], 4), feature.detach()) < 1e-5
     assert parity("logits", logits_BTV[MASK], their_logits[MASK]) < 1e-5
-    assert parity("gradients of weights", grads, qwen3_vl.full_from_hf(their_grads, CONFIG), size=np.max) < 1e-4
+    assert (
+        parity("gradients of weights", grads, NETWORKS["qwen3-vl"].from_torch(their_grads, CONFIG), size=np.max) < 1e-4
+    )
 
 
 def test_export_loads_in_transformers(model, params):

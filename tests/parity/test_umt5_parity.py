@@ -7,6 +7,7 @@ import pytest
 
 from shotverse_jax.config import Execution, UMT5Config
 from shotverse_jax.conversion import core, umt5
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.umt5 import UMT5Encoder, relative_buckets
 
 torch = pytest.importorskip("torch")
@@ -64,17 +65,17 @@ def test_states_and_gradients(model, tensors, parity):
         states_BSD = UMT5Encoder(CONFIG).apply({"params": params}, ids_BS, real_BS)
         return jnp.sum(states_BSD * weights_BSD), states_BSD
 
-    grads, ours = jax.jit(jax.grad(loss, has_aux=True))(umt5.from_torch(tensors, CONFIG))
+    grads, ours = jax.jit(jax.grad(loss, has_aux=True))(NETWORKS["umt5"].from_torch(tensors, CONFIG))
     assert ours.dtype == jnp.float32 and not ours[~real_BS].any()
     assert parity("states", ours[real_BS], theirs.detach().numpy()[real_BS]) < 2e-5
-    assert parity("gradients of weights", grads, umt5.from_torch(their_grads, CONFIG), size=np.max) < 1e-4
+    assert parity("gradients of weights", grads, NETWORKS["umt5"].from_torch(their_grads, CONFIG), size=np.max) < 1e-4
 
 
 def test_bfloat16_is_near(model, tensors):
     """Activations in bfloat16 on both sides; each rounds about as far from float32."""
     ids_BS, real_BS, _ = draw_inputs()
     inputs = {"input_ids": torch.tensor(ids_BS), "attention_mask": torch.tensor(real_BS, dtype=torch.long)}
-    params = umt5.from_torch(tensors, CONFIG)
+    params = NETWORKS["umt5"].from_torch(tensors, CONFIG)
     with torch.no_grad():
         exact = model(**inputs)[0].numpy()[real_BS]
         rounded = modeling.UMT5EncoderModel(model.config).eval()
@@ -98,9 +99,21 @@ def test_buckets(buckets, max_distance):
 
 def test_export_loads_in_transformers(model, tensors):
     """What is written under transformers' names is a state_dict that it accepts, and bit for bit the same."""
-    written = core.to_torch(umt5.HF_TABLE, umt5.from_torch(tensors, CONFIG))
+    written = core.to_torch(umt5.HF_TABLE, NETWORKS["umt5"].from_torch(tensors, CONFIG))
     state = {name: torch.tensor(array) for name, array in written.items()}
     state["encoder.embed_tokens.weight"] = state["shared.weight"]
     other = modeling.UMT5EncoderModel(model.config)
     other.load_state_dict(state, strict=True)
     assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))
+
+
+def test_a_record_of_it_replays(model, tensors, replayed):
+    ids_BS, real_BS, _ = draw_inputs()
+    inputs = {"input_ids": ids_BS, "attention_mask": real_BS.astype(np.int64)}
+    with torch.no_grad():
+        states_BSD = model(**{name: torch.tensor(x) for name, x in inputs.items()})[0].numpy()
+    outputs = {"last_hidden": states_BSD * real_BS[..., None]}
+    assert replayed("umt5", tensors, inputs, outputs, max_distance=40).ok
+    assert not replayed("umt5", tensors, inputs, outputs).ok  # with the buckets of the released size
+    outputs["last_hidden"][0, 3] += 0.01
+    assert not replayed("umt5", tensors, inputs, outputs, max_distance=40).ok

@@ -10,6 +10,7 @@ import pytest
 
 from shotverse_jax.config import WanDiTConfig
 from shotverse_jax.conversion import wan_dit
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.wan_dit import WanDiT
 
 torch = pytest.importorskip("torch")
@@ -44,7 +45,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def params(model):
-    return wan_dit.from_torch({name: tensor.numpy() for name, tensor in model.state_dict().items()}, CONFIG)
+    return NETWORKS["wan-dit"].from_torch({name: tensor.numpy() for name, tensor in model.state_dict().items()}, CONFIG)
 
 
 def draw():
@@ -72,7 +73,7 @@ def test_velocity_and_gradients(model, params, parity):
     assert parity("gradients", latents_grad, latents.grad.numpy()) < 1e-4
     assert parity("gradients", context_grad, context.grad.numpy()) < 1e-4
     their_grads = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
-    assert parity("gradients of weights", params_grad, wan_dit.from_torch(their_grads, CONFIG)) < 1e-4
+    assert parity("gradients of weights", params_grad, NETWORKS["wan-dit"].from_torch(their_grads, CONFIG)) < 1e-4
 
 
 def test_more_shots_than_captions_is_an_error(params):
@@ -86,7 +87,9 @@ def test_more_shots_than_captions_is_an_error(params):
 
 def test_export_loads_in_diffusers(model, params):
     """What to_diffusers writes is, name by name, a state_dict that diffusers accepts, and bit for bit the same."""
-    state = {name: torch.tensor(array) for name, array in wan_dit.to_diffusers(params, CONFIG).items()}
+    state = {
+        name: torch.tensor(array) for name, array in NETWORKS["wan-dit"].to_torch(params, CONFIG, "diffusers").items()
+    }
     other = diffusers.WanTransformer3DModel.from_config(model.config)
     other.load_state_dict(state, strict=True)
     assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), model.state_dict().values(), strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import WanVAEConfig
-from shotverse_jax.conversion import wan_vae as convert
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.wan_vae import WanVAE
 from shotverse_jax.models.wan_vae_stream import decode_chunked, encode_chunked
 
@@ -40,7 +40,7 @@ def pair(request):
             wide = 0.9 / parameter[0].numel() ** 0.5 if name.endswith("weight") else 0.1
             parameter.copy_(torch.randn_like(parameter) * wide + name.endswith("gamma"))
     tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    return config, model, {"params": convert.from_torch(tensors, config)}
+    return config, model, {"params": NETWORKS["wan-vae"].from_torch(tensors, config)}
 
 
 def channels_first(x_BTHWC):
@@ -91,7 +91,7 @@ def test_gradients_of_a_reconstruction(pair):
     def loss(params):
         return jnp.sum(vae.apply({"params": params}, video_BTHWC) * video_BTHWC)
 
-    ours, theirs = jax.jit(jax.grad(loss))(variables["params"]), convert.from_torch(grads, config)
+    ours, theirs = jax.jit(jax.grad(loss))(variables["params"]), NETWORKS["wan-vae"].from_torch(grads, config)
     # Not a tensor at a time: a tensor whose gradient cancels to nearly nothing holds the rounding of the others.
     difference = jax.tree.leaves(jax.tree.map(lambda a, b: np.max(np.abs(a - b)), ours, theirs))
     largest = jax.tree.leaves(jax.tree.map(lambda a: np.max(np.abs(a)), theirs))
@@ -100,7 +100,28 @@ def test_gradients_of_a_reconstruction(pair):
 
 def test_export_loads_in_diffusers(pair):
     config, model, variables = pair
-    written = convert.to_torch(variables["params"], config, names="diffusers")
+    written = NETWORKS["wan-vae"].to_torch(variables["params"], config, "diffusers")
     state = model.state_dict()
     assert written.keys() == state.keys()
     assert all(np.array_equal(array, state[name].numpy()) for name, array in written.items())
+
+
+@pytest.mark.parametrize("pair", ["8x8x4"], indirect=True)
+def test_a_record_of_both_halves_replays(pair, replayed):
+    _, model, _ = pair
+    rng, shape = np.random.default_rng(3), (1, 4, 1, 1, 1)
+    mean, std = (np.array(values, np.float32).reshape(shape) for values in (MEAN, STD))
+    inputs = {
+        "video": rng.uniform(-1, 1, (1, 3, 5, 16, 24)).astype(np.float32),
+        "latents": rng.normal(size=(1, 4, 2, 2, 3)).astype(np.float32),
+    }
+    with torch.no_grad():
+        encoded = (model.encode(torch.tensor(inputs["video"])).latent_dist.mean.numpy() - mean) / std
+        decoded = model.decode(torch.tensor(inputs["latents"] * std + mean)).sample.numpy()
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    latents = {"latent_mean": MEAN, "latent_std": STD}
+    report = replayed("wan_vae", tensors, inputs, {"encoded": encoded, "decoded": decoded}, **latents)
+    assert report.ok and len(report.outputs) == 2
+    assert not replayed("wan_vae", tensors, {"video": inputs["video"]}, {"encoded": encoded + 0.01}, **latents).ok
+    with pytest.raises(ValueError, match="a wan_vae record needs video or latents"):
+        replayed("wan_vae", tensors, {}, {"encoded": encoded}, **latents)

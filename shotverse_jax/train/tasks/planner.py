@@ -15,8 +15,8 @@ from shotverse_jax import lora, weights
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.tokens.shotverse import PAD, sequence_length
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig
-from shotverse_jax.conversion import qwen3_vl
 from shotverse_jax.conversion.core import read_safetensors
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
 from shotverse_jax.files import replacing
 from shotverse_jax.grammar.samples import sample_example
@@ -271,7 +271,7 @@ def _planner(folder: Path, config: PlannerConfig, mesh: Mesh) -> dict:
 def _language_model(folder: Path, config: PlannerConfig, mesh: Mesh, dtype: str) -> dict:
     """Parameters of a folder as it was published, or as `shotverse convert` wrote it, read shard by shard."""
     if not is_arrays(folder / "model"):
-        return qwen3_vl.from_hf(read_safetensors(folder), config.text, dtype)
+        return NETWORKS["qwen3-vl-text"].from_torch(read_safetensors(folder), config.text, dtype)
     text_config, params, _ = weights.load("language_model", folder, mesh=mesh, dtype=dtype)
     if text_config != config.text:
         raise ValueError(f"the language model in {folder} is another than the config's: {text_config}")

@@ -14,6 +14,7 @@ from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
 from shotverse_jax.conversion import clatr as clatr_files
 from shotverse_jax.conversion import clip as clip_files
 from shotverse_jax.conversion import core
+from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.evaluation.features import clatr
 from shotverse_jax.evaluation.metrics.clatr_score import clatr_score
 from shotverse_jax.inputs.clip import tokenize
@@ -65,8 +66,8 @@ def folders(tmp_path_factory):
     tower = CLIPTextConfig(vocab_size=12, hidden_size=16, num_layers=2, num_heads=2, mlp_size=20, max_positions=9)
     config = CLaTrConfig(hidden_size=16, num_layers=2, num_heads=4, mlp_size=24, text_size=16)
     parts = {
-        "clatr": (clatr_files.TABLE, clatr_files.abstract(config)),
-        "clip-text": (clip_files.TEXT_TABLE, clip_files.text_abstract(tower)),
+        "clatr": (clatr_files.TABLE, NETWORKS["clatr"].abstract(config)),
+        "clip-text": (clip_files.TEXT_TABLE, NETWORKS["clip-text"].abstract(tower)),
     }
     words = ["!", "<|startoftext|>", "<|endoftext|>", "pan", "left", "right"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="!"))
