@@ -82,7 +82,8 @@ def seconds(run) -> float:
 def bytes_per_step(weights, config: OPTConfig, batch: int, prefix: int, tokens: int) -> float:
     """Returns the bytes that a mean step must read: all weights, and the keys and values of the places before it."""
     read = sum(x.nbytes for x in jax.tree.leaves((weights["layers"], weights["lm_head"])))
-    return read + 2 * config.num_layers * batch * (prefix + tokens / 2) * config.hidden_size * 4
+    cached = 2 * config.num_layers * batch * (prefix + tokens / 2) * config.hidden_size
+    return read + cached * weights["lm_head"].dtype.itemsize
 
 
 def main():

@@ -13,9 +13,9 @@ import argparse
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import (
@@ -24,6 +24,7 @@ from shotverse_jax.config import (
     Execution,
     MeshConfig,
     UMT5Config,
+    WanDiTConfig,
     from_dict,
 )
 from shotverse_jax.configs.controller import pod
@@ -86,32 +87,40 @@ def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.
     }
 
 
-def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
-    """Returns (optimizer and schedule, state, frozen) with random weights, as the task has them."""
-    key, architecture = jax.random.key(0), config.expert("base")
-    dtype = jnp.dtype(run.execution.dtype)
+def draw(architecture: WanDiTConfig, dtype: str, mesh) -> dict:
+    """Returns random weights of a video transformer in one dtype, made where they lie."""
 
-    def draw():
+    def make():
         """Random weights of the network, in the dtype of the activations."""
-        params = init("wan_dit", architecture, key)
+        params = init("wan_dit", architecture, jax.random.key(0))
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params)
 
+    return create(make, mesh)
+
+
+def setup(config: ControllerConfig, run: ControllerTrainConfig, mesh):
+    """Returns (optimizer and schedule, state, frozen) with random weights, as the task has them."""
+    base = draw(config.expert("base"), run.execution.dtype, mesh)
     controller = Controller(config, UMT5Config(), run.expert, run.execution)
-    trainable, frozen = adapt(config, controller, create(draw, mesh), None, key, mesh)
+    trainable, frozen = adapt(config, controller, base, None, jax.random.key(0), mesh)
     optimizer = make_optimizer(run)
     return optimizer, init_state(trainable, optimizer[0], ema=run.ema > 0), frozen
 
 
-def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
+def loss_of(config: ControllerConfig, run: ControllerTrainConfig, mesh) -> Callable:
+    """Returns the loss of a run on a mesh."""
+    return make_loss(Controller(config, UMT5Config(), run.expert, spread(run.execution, mesh)), run)
+
+
+def measure(loss, run, mesh, optimizer, state, frozen, batch, rounds, layout=None):
     """Returns (state, seconds to compile, seconds of a step, memory of the compiled program)."""
-    controller = Controller(config, UMT5Config(), run.expert, spread(run.execution, mesh))
     place = Placement.of(run, state, frozen, mesh)
-    step = make_train_step(make_loss(controller, run), *optimizer, run.ema, place)
+    step = make_train_step(loss, *optimizer, run.ema, place)
     key = jax.device_put(jax.random.key(0), place.replicated)
     state, frozen = place.put(state, frozen)
     batch = place.put_batch(batch)
     start = time.perf_counter()
-    compiled = step.lower(state, frozen, batch, key, None).compile()
+    compiled = step.lower(state, frozen, batch, key, layout).compile()
     compile_seconds, taken = time.perf_counter() - start, []
     for _ in range(rounds + 1):  # the first warms up
         start = time.perf_counter()
@@ -122,8 +131,8 @@ def measure(config, run, mesh, optimizer, state, frozen, batch, rounds):
     return state, compile_seconds, statistics.median(taken[1:]), Memory.of(compiled).total
 
 
-def arguments():
-    """Returns the command line's arguments."""
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns the options in `words`; without them those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=8, help="of the 40 blocks")
     parser.add_argument("--hidden", type=int, default=5120)
@@ -142,9 +151,9 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="other sizes unless told: for a laptop")
     parser.set_defaults(remat=["full", "save_attention"])
-    if parser.parse_args().small:
+    if parser.parse_args(words).small:
         parser.set_defaults(**SMALL)
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def main():
@@ -171,7 +180,9 @@ def main():
     )
     for remat in args.remat:
         run = dataclasses.replace(run, execution=dataclasses.replace(run.execution, remat=remat))
-        state, compiling, seconds, size = measure(config, run, mesh, optimizer, state, frozen, batch, args.rounds)
+        state, compiling, seconds, size = measure(
+            loss_of(config, run, mesh), run, mesh, optimizer, state, frozen, batch, args.rounds
+        )
         stats = device.memory_stats() or {}
         mfu = f"{useful / seconds / fastest:.1%}" if fastest else "n/a"
         most = f"{stats['peak_bytes_in_use'] / 2**30:.2f}" if "peak_bytes_in_use" in stats else "n/a"

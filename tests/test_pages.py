@@ -86,11 +86,12 @@ def test_programs_have_the_flags_that_pages_show():
         name = name.removeprefix("shotverse_jax.")  # where launch/ is installed
         if name in ("venv", "pytest"):
             continue
-        folder = ROOT / (name.replace(".", "/") + ".py")
-        if not folder.is_file():
+        program = ROOT / name.replace(".", "/")
+        program = program / "__main__.py" if program.is_dir() else program.with_suffix(".py")
+        if not program.is_file():
             missing.append(f"{page}: python -m {name}")
             continue
-        sources = "".join(path.read_text(encoding="utf-8") for path in folder.parent.glob("*.py"))
+        sources = "".join(path.read_text(encoding="utf-8") for path in program.parent.glob("*.py"))
         for flag in flags(rest):
             if not flag.startswith("--config") and not re.search(rf'["\'](--)?{flag[2:]}["\']', sources):
                 missing.append(f"{page}: {name} {flag}")
