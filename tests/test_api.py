@@ -24,7 +24,7 @@ from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.screenplay import write_screenplay
 from shotverse_jax.views.video import probe_video
-from shotverse_jax.weights import export, init
+from shotverse_jax.weights import abstract, export, init
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +37,12 @@ def scene(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def nano(tmp_path_factory, scene):
+def nano(tmp_path_factory, scene, drawn):
     """The folder of an untrained planner."""
     folder, config = tmp_path_factory.mktemp("planner"), planner_nano()
     tokenizer = train_text_tokenizer([scene[0].caption], config.text.vocab_size)
     tokenizer.save(str(folder / "tokenizer.json"))
-    params = init("planner", config, jax.random.key(0))
+    params = drawn(abstract("planner", config), 0)
     export("planner", params, config, folder / "nano", tokenizer_file=folder / "tokenizer.json")
     return folder / "nano"
 

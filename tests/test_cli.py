@@ -7,7 +7,6 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -16,7 +15,7 @@ from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_traject
 from shotverse_jax.config import planner_nano
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
-from shotverse_jax.weights import export, init
+from shotverse_jax.weights import abstract, export
 
 ROOT = Path(__file__).parents[1]
 PLAY = (
@@ -25,13 +24,13 @@ PLAY = (
 
 
 @pytest.fixture(scope="session")
-def nano(tmp_path_factory) -> Path:
+def nano(tmp_path_factory, drawn) -> Path:
     """An untrained planner, small enough to plan in a second."""
     folder = tmp_path_factory.mktemp("nano")
     config = planner_nano()
     tokenizer = train_text_tokenizer([PLAY], config.text.vocab_size)
     tokenizer.save(str(folder / "tokenizer.json"))
-    variables = {"params": init("planner", config, jax.random.key(0))}
+    variables = {"params": drawn(abstract("planner", config), 0)}
     export("planner", variables["params"], config, folder / "export", tokenizer_file=folder / "tokenizer.json")
     return folder / "export"
 

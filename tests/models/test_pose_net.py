@@ -10,14 +10,14 @@ from shotverse_jax.camera import se3
 from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.train.tasks.pose_net import pose_loss, rotation_gap
-from shotverse_jax.weights import init
+from shotverse_jax.weights import abstract
 
 NANO = PoseNetConfig(height=16, width=24, patch=4, channels=(8, 8), blocks=1, squeeze=4, hidden_size=16, unit=2.0)
 
 
 @pytest.fixture(scope="module")
-def network():
-    return PoseNet(NANO), {"params": init("pose_net", NANO, jax.random.key(0))}
+def network(drawn):
+    return PoseNet(NANO), {"params": drawn(abstract("pose_net", NANO), 0)}
 
 
 def poses(count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from shotverse_jax.infer.film import Cinematographer
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.weights import export, folder, init, load
+from shotverse_jax.weights import abstract, export, folder, load
 from shotverse_jax.weights.trees import flatten
 
 
@@ -37,10 +37,10 @@ def as_arrays(path):
 
 
 @pytest.fixture(scope="module")
-def planner(tmp_path_factory):
+def planner(tmp_path_factory, drawn):
     place, config = tmp_path_factory.mktemp("planner"), planner_nano()
     train_text_tokenizer(["the camera pans left"], 300).save(str(place / "text.json"))
-    params = init("planner", config, jax.random.key(0))
+    params = drawn(abstract("planner", config), 0)
     export("planner", params, config, place / "file", tokenizer_file=place / "text.json")
     export("planner", params, config, place / "arrays", tokenizer_file=place / "text.json")
     as_arrays(place / "arrays" / "model.safetensors")
@@ -97,7 +97,7 @@ def test_a_director_and_a_cinematographer_from_folders_of_arrays(planner, contro
     for name in ("high", "low"):
         as_arrays(copied / f"{name}.safetensors")
     here = Cinematographer.load(copied, mesh, dtype="bfloat16")
-    assert here.execution.dtype == "bfloat16" and here.config == there.config
+    assert here.design.execution.dtype == "bfloat16" and here.config == there.config
     for a, b in zip(jax.tree.leaves((there.high, there.text)), jax.tree.leaves((here.high, here.text)), strict=True):
         assert b.dtype == jnp.bfloat16 and (a == np.asarray(b, np.float32)).all()
 

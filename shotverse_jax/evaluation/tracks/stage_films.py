@@ -66,10 +66,9 @@ def film_held_out(
     scenes: int,
     *,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
     batch: int = 8,
     progress: Callable[[str, int, int], None] | None = None,
+    **sampling,
 ) -> dict[str, float]:
     """Generates films of held-out scenes of the stage with their true cameras, and scores them.
 
@@ -78,10 +77,9 @@ def film_held_out(
         estimator: as in `score_films`.
         scenes: number of scenes, test clips 0, 1, ….
         seed: seed of the noise; default 0.
-        steps: sampling steps; None (default) for the controller's own number.
-        guidance: guidance scale; None (default) for the controller's own.
         batch: films generated at once; default 8.
-        progress: show a bar; default False.
+        progress: called with ("film", films made, films in all) after every batch; None (default) for no calls.
+        **sampling: options of `infer.film.generate`, such as steps and guidance; by default the controller's own.
 
     Returns:
         the values of `score_films`, and beside them
@@ -99,7 +97,7 @@ def film_held_out(
     for start in range(0, scenes, batch):
         part = takes[start : start + batch]
         part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
-        latents = generate(cinematographer, part, seed=seed + start, steps=steps, guidance=guidance)
+        latents = generate(cinematographer, part, seed=seed + start, **sampling)
         videos.extend(_decoded(cinematographer, latents)[: scenes - start])
         if progress is not None:
             progress("film", len(videos), scenes)
