@@ -42,7 +42,7 @@ def trajectory_rows(config: ControllerConfig, trajectory: Trajectory, stride: in
 def record_rows(config: ControllerConfig, record: Mapping[str, Any]) -> np.ndarray:
     """Returns the rows of a film in a data set, [T, 12] float32, from its record's `pose_T34`, `name` and `world`.
 
-    The stage is never guessed here, as a wrong guess would teach wrong cameras. Records without `world` are the stage's.
+    The stage is never guessed here: a wrong guess would teach wrong cameras. Records without `world` are the stage's.
 
     Raises:
         ValueError: the controller reads poses on the stage, and the record's camera path has no stage.
