@@ -94,7 +94,10 @@ def plan(
     if type(planner) not in PLAN:
         raise ValueError(f"a {type(planner).__name__} does not plan; give a planner")
     run, own = PLAN[type(planner)]
-    [trajectories] = run(planner, [screenplay], seed=seed, samples=samples, sampling=planning.SAMPLERS[sampling or own])
+    if sampling is not None and sampling not in planning.SAMPLERS:
+        raise ValueError(f"tokens are picked by {', '.join(planning.SAMPLERS)}, got {sampling!r}")
+    picking = planning.SAMPLERS[sampling or own]
+    [trajectories] = run(planner, [screenplay], seed=seed, samples=samples, sampling=picking)
     return trajectories
 
 

@@ -111,6 +111,8 @@ def test_plans_are_those_of_the_director(nano, scene):
     assert np.abs(greedy.pose_T34 - wanted[0].pose_T34).max() > 0
     with pytest.raises(ValueError, match="a dict does not plan"):
         shotverse_jax.plan(play, {})
+    with pytest.raises(ValueError, match="nucleus, top_k, greedy, got 'beam'"):
+        shotverse_jax.plan(play, director, sampling="beam")
 
 
 def test_a_film_is_made_written_and_told_about(nano, scene, controller_folder, tmp_path):
