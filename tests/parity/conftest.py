@@ -18,7 +18,7 @@ def replayed(tmp_path, record_property):
         path = tmp_path / "record.npz"
         np.savez(path, **weights, **inputs, **outputs, meta=np.array(json.dumps(meta)))
         report = verify_record(path)
-        for output in report.outputs:
+        for output in report.outputs if report.ok else ():  # a record that was changed on purpose measures nothing
             record_property("parity", (f"replay of {model}, {output.name}", output.max_rel_rms))
         return report
 
