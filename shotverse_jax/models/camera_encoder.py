@@ -38,6 +38,7 @@ def camera_of_tokens(camera_BTP: jax.Array, tokens: int, dtype: Any) -> jax.Arra
 
 def add_camera(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of an expert without camera encoders, with ones that change nothing yet (zeros, float32)."""
+    # `modulation` is [layers, 6, width] in every expert, so the sizes need no config.
     layers, width = params["blocks"]["modulation"].shape[::2]
     camera = {"kernel": jnp.zeros((layers, CAMERA_SIZE, width)), "bias": jnp.zeros((layers, width))}
     return {**params, "blocks": {**params["blocks"], "camera": camera}}

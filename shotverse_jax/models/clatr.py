@@ -55,6 +55,7 @@ class Attention(nn.Module):
         project = Linear(3 * width, use_bias=True, name="qkv")
         q, k, v = jnp.split(project(x_BTD), 3, axis=-1)
         if memory_BSD is not None:
+            # torch keeps the matrices of q, k and v as one; of a memory only k and v are used.
             _, k, v = jnp.split(project(memory_BSD), 3, axis=-1)
         q, k, v = (y.reshape(*y.shape[:2], self.config.num_heads, -1) for y in (q, k, v))
         real_B1S = None if real_BS is None else real_BS[:, None]
@@ -74,6 +75,7 @@ class Block(nn.Module):
         attended_BTD = Attention(config, self.execution, name="self_attn")(x_BTD, real_BS=real_BT)
         x_BTD = LayerNorm(name="self_norm")(x_BTD + attended_BTD)
         if memory_BSD is not None:
+            # The memory is a single token, the latent: there is no padding to mask.
             attended_BTD = Attention(config, self.execution, name="cross_attn")(x_BTD, memory_BSD)
             x_BTD = LayerNorm(name="cross_norm")(x_BTD + attended_BTD)
         wide_BTF = nn.gelu(Linear(config.mlp_size, use_bias=True, name="fc1")(x_BTD), approximate=False)

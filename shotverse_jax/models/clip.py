@@ -110,6 +110,7 @@ class PatchEmbed(nn.Module):
         size, width = self.config.patch_size, self.config.hidden_size
         side = self.config.image_size // size
         kernel = self.param("kernel", _init, (size, size, 3, width)).reshape(-1, width).astype(image_BHWC.dtype)
+        # A rest that fills no patch is left out, as a convolution without padding leaves it out.
         cells = image_BHWC[:, : side * size, : side * size].reshape(-1, side, size, side, size, 3)
         return cells.swapaxes(2, 3).reshape(len(image_BHWC), side * side, -1) @ kernel
 

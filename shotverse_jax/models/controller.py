@@ -38,6 +38,7 @@ class Controller(nn.Module):
 
         deterministic: False runs the adapters' dropout and needs an rng named "dropout".
         """
+        # Films that were recorded with their text states need no text encoder here, which saves its memory and time.
         stored = batch.get("context_BSD")
         context_BSD = self.context(batch["ids_BS"], batch["real_BS"]) if stored is None else stored
         return self.velocity(noisy_BTHWC, sigma_B, context_BSD, batch, deterministic=deterministic)
@@ -51,6 +52,7 @@ class Controller(nn.Module):
 
         shot_lengths: latent frames of each shot, static; sparse attention needs it.
         """
+        # The low-noise expert has no camera encoder (ShotVerse §5.1), and WanDiT refuses a camera that it cannot read.
         return self.dit(
             noisy_BTHWC,
             TIMESTEPS * sigma_B,

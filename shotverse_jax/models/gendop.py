@@ -94,6 +94,7 @@ class GenDoP(nn.Module):
         if self.config.vision is not None:
             depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
             parts += [self.image(image_BHWC), self.depth(depth_BHWC)]
+        # One norm after joining: GenDoP has a single `norm_cond` for all conditions.
         return self.norm(jnp.concatenate(parts, axis=1))
 
 

@@ -45,6 +45,7 @@ class OPTBlock(nn.Module):
 
         q, k, v = (linear(name, config.hidden_size, x_BTD).reshape(heads) for name in ("q_proj", "k_proj", "v_proj"))
         mixed_BTD = attend(q, k, v, kernel=self.execution.attention, causal=True).reshape(x_BTD.shape)
+        # GenDoP begins this matrix smaller, by the root of the number of residual additions in the stack.
         mixed_BTD = linear("out_proj", config.hidden_size, mixed_BTD, 0.02 / math.sqrt(2 * config.num_layers))
         x_BTD = LayerNorm(name="attn_norm")(x_BTD + dropout(mixed_BTD))
         hidden_BTF = nn.relu(linear("fc1", config.mlp_size, x_BTD))
@@ -122,6 +123,7 @@ def decode_weights(params: Params, config: OPTConfig, dtype: str = "float32") ->
 def _layer_weights(stacked: Params, i: int, config: OPTConfig, dtype: str) -> Params:
     """The weights of layer i. i is traced, so that all layers share one small program."""
     layer = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), stacked)
+    # The scale of the scores is folded into q's weights once, instead of scaling q at every token.
     scales = {"q_proj": (config.hidden_size // config.num_heads) ** -0.5}
 
     def weight_and_bias(name):
@@ -145,6 +147,7 @@ def prefill(weights: Params, config: OPTConfig, prefix_BPD: jax.Array, length: i
     check_length(config, length)
     x_BPD = prefix_BPD.astype(jnp.float32) + weights["positions"][:places]
     x_DC = x_BPD.reshape(batch * places, -1).T
+    # The prefix is causal too, in GenDoP's decoder as in training here.
     causal = jnp.tril(jnp.ones((places, places), bool))
     cache = []
     for layer in weights["layers"]:
@@ -162,6 +165,7 @@ def step(weights: Params, config: OPTConfig, ids_B: jax.Array, place: jax.Array,
     x_DB = (weights["embed"][ids_B] + weights["positions"][place]).T
     seen_S = jnp.arange(cache[0][0].shape[1]) <= place
     after = []
+    # A Python loop, not a scan: on a CPU a scan would copy each layer's weights and cache at every token.
     for layer, (k_ZSH, v_ZSH) in zip(weights["layers"], cache, strict=True):
         q, k, v = _heads(x_DB, layer, config, len(ids_B))
         k_ZSH = jax.lax.dynamic_update_slice(k_ZSH, k, (0, place, 0))

@@ -85,6 +85,7 @@ class Planner(nn.Module):
         """The cache of the native decoder after the text, with room for `length` pose tokens."""
         x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         cache = self.vlm.empty_cache(x_BSD.shape[0], x_BSD.shape[1] + length)
+        # Places of pose tokens are real from the start: until they are written, causality hides them.
         room_BS = jnp.pad(real_BS, ((0, 0), (0, length)), constant_values=True)
         return self.vlm.extend(x_BSD, cache, 0, real_BS=room_BS)[1]
 
@@ -125,6 +126,7 @@ class Planner(nn.Module):
         codes_BKMD = codes_BQD.reshape(batch_size, num_shots, queries, width)
         separator_BK1D = jnp.broadcast_to(self.separator, (batch_size, num_shots, 1, width))
         joined_BKMD = jnp.concatenate([codes_BKMD, separator_BK1D], axis=2)
+        # Every shot was given a separator; Eq. 2 has them between shots, so none after the last.
         return joined_BKMD.reshape(batch_size, -1, width)[:, :-1]
 
     def _project(self, codes_BPD):
@@ -134,6 +136,7 @@ class Planner(nn.Module):
         x_BSD, real_BS = self._embed(batch), batch["real_BS"]
         x_BTD = jnp.concatenate([x_BSD, self.codebook[ids_BN].astype(x_BSD.dtype)], axis=1)
         real_BT = jnp.concatenate([real_BS, jnp.ones(ids_BN.shape, bool)], axis=1)
+        # Positions count real tokens only, so that the padding between text and poses does not shift the poses.
         positions_BT = jnp.cumsum(real_BT, axis=1) - 1
         states_BTD = self.vlm(x_BTD, jnp.broadcast_to(positions_BT, (3, *positions_BT.shape)), real_BT, deterministic)
         places = real_BS.shape[1]

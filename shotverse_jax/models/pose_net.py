@@ -38,6 +38,7 @@ class PoseNet(nn.Module):
             x = nn.Conv(channels, (stride, stride), stride, "VALID", name=f"down_{level}")(x)
             for block in range(config.blocks):
                 x = _Block(name=f"block_{level}_{block}")(x)
+        # Fewer channels before the frame is flattened: the next layer has a weight for every channel of every place.
         x = Linear(config.squeeze, use_bias=True, name="squeeze")(LayerNorm(name="norm")(x))
         x = x.reshape(len(x), -1)
         x = nn.gelu(
@@ -46,6 +47,7 @@ class PoseNet(nn.Module):
         out_BO = Linear(OUTPUTS, use_bias=True, name="out")(x).astype(jnp.float32)
         rotation_B33 = _orthonormal(out_BO[:, :6])
         position_B3 = config.unit * out_BO[:, 6:9]
+        # exp(-log_scale) is the weight of a frame in the loss; it is bounded, so that no frame outweighs all others.
         return jnp.concatenate([rotation_B33, position_B3[..., None]], axis=-1), jnp.clip(out_BO[:, 9:], -5.0, 3.0)
 
 

@@ -93,6 +93,7 @@ class Block(nn.Module):
         normed_BTD = RMSNorm(eps, name="post_attention_layernorm")(x_BTD)
         x_BTD = x_BTD + Mlp(self.config, name="mlp")(normed_BTD, deterministic)
         if deepstack_KBTD is not None:
+            # The blocks are one scanned program, which cannot branch by number: blocks after the last level add zero.
             number, last = layer["number"], len(deepstack_KBTD) - 1
             x_BTD = x_BTD + jnp.where(number <= last, deepstack_KBTD[jnp.minimum(number, last)], 0)
         return x_BTD if layer is None else (x_BTD, cache)
@@ -112,6 +113,7 @@ class Qwen3VLText(nn.Module):
 
     def embed(self, ids_BT: jax.Array) -> jax.Array:
         """Rows of the embedding table, [B, T, D], in the activations' dtype; NaN for ids that the table lacks."""
+        # `take` makes NaN of an id beyond the table; indexing would silently read the last row.
         return jnp.take(self.embedding, ids_BT, axis=0).astype(self.execution.dtype)
 
     def logits(self, hidden_BTD: jax.Array) -> jax.Array:
@@ -166,6 +168,7 @@ class Qwen3VLText(nn.Module):
             deepstack_KBTD: as in `__call__`.
         """
         slots = jnp.arange(cache["k"].shape[2])
+        # Places after the token itself hold zeros that nobody has written yet; they must not be seen.
         mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
         if real_BS is not None:
             mask_BTS = mask_BTS & real_BS[:, None]
@@ -188,6 +191,7 @@ class Qwen3VLText(nn.Module):
 
     def _rope(self, x_BTD, positions_3BT, start):
         if positions_3BT is None:
+            # Text has the same position in all three rows; the rotation is then the ordinary one of a single position.
             positions_3BT = jnp.broadcast_to(start + jnp.arange(x_BTD.shape[1]), (3, 1, x_BTD.shape[1]))
         return mrope_table(positions_3BT, self.config.mrope_section, self.config.rope_theta)
 
@@ -217,6 +221,7 @@ class Qwen3VL(nn.Module):
 
         def place(features_FMD, other):
             rows = features_FMD.reshape(-1, features_FMD.shape[-1])
+            # Text has index -1: it reads row 0 and drops it, so that shapes do not depend on where images are.
             return jnp.where(here_BT1, rows[jnp.maximum(feature_BT, 0)], other)
 
         return place(seen.merged_FMD, self.text.embed(ids_BT)), jax.vmap(lambda x: place(x, 0))(seen.deepstack_KFMD)

@@ -95,6 +95,7 @@ class Merger(nn.Module):
             x = norm(x_FSD.reshape(len(x_FSD), -1, width))
         else:
             x = norm(x_FSD).reshape(len(x_FSD), -1, width)
+        # The original takes the exact GELU here and the tanh form in the blocks.
         x = nn.gelu(Linear(width, use_bias=True, name="linear_fc1")(x), approximate=False)
         return Linear(config.out_size, use_bias=True, name="linear_fc2")(x)
 
@@ -166,6 +167,7 @@ def interpolate(table_GD: jax.Array, row_FS: jax.Array, column_FS: jax.Array, si
 
     def taps(index_FS, count_F):
         span_F1 = jnp.maximum(count_F - 1, 1)[:, None]
+        # These are whole numbers: a product of floats may be just below one, and its floor then one row too low.
         low = jnp.minimum(index_FS * (side - 1) // span_F1, side - 1)  # padding lies beyond the table
         share = index_FS * (side - 1) % span_F1 / span_F1
         return (low, 1 - share), (jnp.minimum(low + 1, side - 1), share)

@@ -51,9 +51,11 @@ class Attention(nn.Module):
             return y.reshape(*x_BSD.shape[:2], config.num_heads, config.head_dim)
 
         q_BTNH, k_BSNH, v_BSNH = heads("q_proj", q_init), heads("k_proj", init), heads("v_proj", init)
+        # UMT5 has a table in every layer; in T5 all layers share the first one's.
         bias_RN = self.param("relative_bias", init, (config.buckets, config.num_heads))
         bias_NTS = jnp.take(bias_RN.T, bucket_TS, axis=1).astype(jnp.float32)
         scores_BNTS = jnp.einsum("BTNH,BSNH->BNTS", q_BTNH, k_BSNH, preferred_element_type=jnp.float32) + bias_NTS
+        # The mask has the smallest number and not -inf, with which a text without real tokens would become NaN.
         scores_BNTS = jnp.where(real_BS[:, None, None], scores_BNTS, jnp.finfo(jnp.float32).min)
         shares_BNTS = jax.nn.softmax(scores_BNTS, axis=-1).astype(v_BSNH.dtype)
         mixed_BTNH = jnp.einsum("BNTS,BSNH->BTNH", shares_BNTS, v_BSNH)
@@ -89,7 +91,7 @@ class UMT5Encoder(nn.Module):
     def __call__(self, ids_BS: jax.Array, real_BS: jax.Array) -> jax.Array:
         """States [B, S, D], float32, zero at padding.
 
-        real_BS: bool, True at real tokens, of which the end token is one, and False at padding.
+        real_BS: bool, True at real tokens (the end token too), False at padding.
         """
         config = self.config
         table_VD = self.param("embedding", nn.initializers.normal(1.0), (config.vocab_size, config.hidden_size))
@@ -98,6 +100,7 @@ class UMT5Encoder(nn.Module):
         layers = Block(config, name="layers")
         x_BSD = run_stack(layers, config.num_layers, self.execution, x_BSD, bucket_TS, real_BS)
         x_BSD = RMSNorm(config.rms_norm_eps, name="norm")(x_BSD)
+        # Wan's pipeline sets the states of padding to zero, and the video transformer has learned with these.
         return jnp.where(real_BS[..., None], x_BSD.astype(jnp.float32), 0.0)
 
 

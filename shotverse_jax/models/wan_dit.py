@@ -51,6 +51,7 @@ class Attention(nn.Module):
         def heads(y):
             return y.reshape(*y.shape[:2], config.num_heads, config.head_dim)
 
+        # The norm comes before the heads are separated: Wan's RMS is over the whole width, not over each head.
         q_BXNH = heads(RMSNorm(config.eps, name="q_norm")(project("q_proj", x_BXD)))
         k_BSNH = heads(RMSNorm(config.eps, name="k_norm")(project("k_proj", memory_BSD)))
         v_BSNH = heads(project("v_proj", memory_BSD))
@@ -82,6 +83,7 @@ class Block(nn.Module):
 
         y_BXD = _modulate(x_BXD, shift, scale, config.eps)
         if config.camera:
+            # The camera enters after modulation and before the projections: q, k and v all see it (ShotVerse §3.2).
             y_BXD += CameraEncoder(config.hidden_size, name="camera")(camera_BXP)
         y_BXD = y_BXD.astype(x_BXD.dtype)
         mix = self._self_mixer(shot_tokens)
@@ -182,16 +184,19 @@ class WanDiT(nn.Module):
         batch, frames, height, width, _ = latents_BTHWC.shape
         rows, columns = height // config.patch[1], width // config.patch[2]
         summary = rows * columns  # tokens of a latent frame, which stand for a shot in sparse attention
+        # Wan computes time, modulation, gates and head in float32 in a bfloat16 network; HoloCine's code uses bfloat16.
         island = jnp.dtype(jnp.float32 if config.rounding == "float32" else execution.dtype)
 
         time_BD, time_B6D = self._time(timestep_B, island)
         context_BSD = context_BSD.astype(execution.dtype)
+        # Padding comes in as zeros and leaves as one constant vector; plain Wan attends to it, as it was trained to.
         context_BSD = nn.gelu(self._linear("text_in")(context_BSD))
         context_BSD = self._linear("text_out")(context_BSD)
         pt, ph, pw = config.patch
         pixels_BXP = rearrange(latents_BTHWC, "b (t p) (h q) (w r) c -> b (t h w) (c p q r)", p=pt, q=ph, r=pw)
         tokens = execution.spread.tokens if execution.spread is not None else lambda x_BXP: x_BXP
         x_BXD = self._linear("patch_embed")(tokens(pixels_BXP.astype(execution.dtype)))
+        # Compiled code cannot raise an error; without NaN a wrong shot would silently read another shot's window.
         x_BXD = tokens(jnp.where(wrong_BT.any(axis=1)[:, None, None], jnp.nan, x_BXD))
 
         shot_tokens = None if shot_lengths is None else (tuple(n * summary for n in shot_lengths), summary)
@@ -212,6 +217,7 @@ class WanDiT(nn.Module):
             deterministic=deterministic,
         )
 
+        # Wan's head is modulated by the time embedding itself, not by the projection of it that the blocks get.
         y_BXP = tokens(self._head(x_BXD, time_BD))
         # Wan's head has the channels of a patch last, its embedding first.
         y_BTHWC = rearrange(y_BXP, "b (t h w) (p q r c) -> b (t p) (h q) (w r) c", h=rows, w=columns, p=pt, q=ph, r=pw)
@@ -223,6 +229,7 @@ class WanDiT(nn.Module):
     def _time(self, timestep_B, island):
         """(time_BD, time_B6D) in the dtype `island`: the embedding, and what is added to every block's modulations."""
         if self.config.rounding == "holocine":
+            # HoloCine's pipeline rounds the timestep before its embedding: 995.9 becomes 996.
             timestep_B = jnp.asarray(timestep_B).astype(jnp.bfloat16)
         features_BF = time_features(timestep_B, self.config.frequency_size).astype(island)
         with _exact(island):
@@ -246,6 +253,7 @@ class WanDiT(nn.Module):
         positions = [np.broadcast_to(p, shape).reshape(1, -1) for p in np.indices(shape)[1:]]
         if config.rope == "wan3d":
             return wan3d_table(*positions, config.head_dim, config.rope_theta)
+        # The frame's position goes on over cuts; at a cut only the channels of the shot turn (ShotVerse Alg. 1).
         shot_BX = jnp.repeat(shot_BT, rows * columns, axis=1)
         return shotverse4d_table(shot_BX, *positions, config.head_dim, config.rope_theta)
 
@@ -285,6 +293,7 @@ class WanDiT(nn.Module):
             raise ValueError("sparse attention needs shot_lengths, the latent frames of each shot")
         if shot_lengths is not None and (sum(shot_lengths) != frames or min(shot_lengths) < 1):
             raise ValueError(f"shot_lengths {shot_lengths} must be positive and sum to {frames} latent frames")
+        # By NumPy, because what is known while the program is traced can raise an error; traced shots become NaN.
         given_T = np.repeat(np.arange(len(shot_lengths or (0,))), shot_lengths or frames)
         if shot_BT is None:
             if shot_lengths is None and window_BKS is not None and window_BKS.shape[1] > 1:
@@ -311,8 +320,10 @@ class WanDiT(nn.Module):
 
 def time_features(timestep_B: jax.Array, size: int) -> jax.Array:
     """[B, size] in float32: the cosines, then the sines of t * 10000^(-k / (size / 2))."""
+    # The powers are taken in float64, as in Wan, and rounded once.
     frequencies = (10000.0 ** (-np.arange(size // 2) / (size // 2))).astype(np.float32)
     angle_BF = jnp.asarray(timestep_B, jnp.float32)[:, None] * frequencies
+    # Wan has the cosines first, and the weights of `time_in` expect this order.
     return jnp.concatenate([jnp.cos(angle_BF), jnp.sin(angle_BF)], axis=-1)
 
 

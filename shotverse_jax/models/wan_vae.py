@@ -57,6 +57,7 @@ class ChannelNorm(nn.Module):
     def __call__(self, x_BTHWC):
         scale = self.param("scale", nn.initializers.ones, (x_BTHWC.shape[-1],))
         x_fp32 = x_BTHWC.astype(jnp.float32)
+        # 1e-24: the original bounds the norm, not its square, by 1e-12.
         square = jnp.maximum(jnp.sum(x_fp32 * x_fp32, axis=-1, keepdims=True), 1e-24)
         normed = x_fp32 * (jax.lax.rsqrt(square) * math.sqrt(x_BTHWC.shape[-1]))
         return normed.astype(x_BTHWC.dtype) * scale.astype(x_BTHWC.dtype)
@@ -97,9 +98,10 @@ class FrameAttention(nn.Module):
 
 
 class Down(nn.Module):
-    """Halves height and width, and with `temporal` the number of frames, of which the clip's first stays alone.
+    """Halves height and width; with `temporal` also the number of frames.
 
-    After the first frame, every two frames with the one before them become one.
+    The first frame of a clip then stays alone. Each pair of frames after it becomes one frame, which is computed from
+    the pair and from the frame before it.
     """
 
     temporal: bool
@@ -107,6 +109,7 @@ class Down(nn.Module):
     @nn.compact
     def __call__(self, x_BTHWC):
         channels = x_BTHWC.shape[-1]
+        # The original pads with zeros at the bottom and at the right only.
         x_BTHWC = FrameConv(channels, padding=((0, 1), (0, 1)), stride=2, name="conv")(x_BTHWC)
         if not self.temporal:
             return x_BTHWC
@@ -188,6 +191,7 @@ class Decoder(nn.Module):
         x_BTHWC = CausalConv(config.multipliers[-1] * config.base_size, name="conv_in")(x_BTHWC)
         x_BTHWC = Middle(self.execution, name="middle")(x_BTHWC)
         for stage, multiplier in enumerate(config.multipliers[::-1]):
+            # The original has one block more here than in its encoder (3 and 2).
             for i in range(config.res_blocks + 1):
                 x_BTHWC = block(multiplier * config.base_size, name=f"stage_{stage}_res_{i}")(x_BTHWC)
             if stage < len(config.temporal):
@@ -242,6 +246,7 @@ class WanVAE(nn.Module):
 
     def encode(self, video_BTHWC: jax.Array) -> jax.Array:
         """The normalised mean latents, (mean - latent_mean) / latent_std. Raises ValueError as `moments`."""
+        # Wan's pipeline encodes without noise: it takes the mean, not a random latent.
         mean_BTHWC, _ = self.moments(video_BTHWC)
         return (mean_BTHWC - jnp.array(self.config.latent_mean)) / jnp.array(self.config.latent_std)
 

@@ -98,6 +98,7 @@ def tile_weights(starts: list[int], tile: int, length: int) -> np.ndarray:
     Two neighbours blend linearly over their overlap.
     """
     ends = [start + tile for start in starts]
+    # These are the centres of pixels, so that a tile has a weight also for the pixels at its very border.
     position = np.arange(length) + 0.5
     weights = []
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -107,6 +108,7 @@ def tile_weights(starts: list[int], tile: int, length: int) -> np.ndarray:
         if i + 1 < len(starts) and starts[i + 1] < end:
             weight *= np.clip((end - position) / (end - starts[i + 1]), 0, 1)
         weights.append(weight)
+    # The last tile is pushed back to the end of the axis, so more than two tiles may overlap at a pixel.
     return (weights / np.sum(weights, axis=0)).astype(np.float32)
 
 

@@ -40,6 +40,7 @@ ACCELERATORS = {
 
 def peak(kind: str) -> float | None:
     """Dense bfloat16 operations a second of a device, by JAX's `device_kind`; None where it is not known."""
+    # JAX's names are not the vendors': "TPU v5 lite" is a v5e, "TPU v6 lite" a v6e and "TPU v5" a v5p.
     words = kind.lower().replace("-", " ").replace("v5 lite", "v5e").replace("v6 lite", "v6e")
     words = [*words.split(), "v5p"] if words == "tpu v5" else words.split()
     return next((ACCELERATORS[word].peak * 1e12 for word in words if word in ACCELERATORS), None)

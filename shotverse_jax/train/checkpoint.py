@@ -52,8 +52,10 @@ class Checkpoints:
         Raises:
             RuntimeError: this checkpoint or the one before could not be written.
         """
+        # The save before is checked here: an error of its background work would otherwise stay unnoticed.
         self._finish()
         flat = flatten(tree)
+        # force: Orbax by itself may skip a save, for example while another one runs; the loop wants this one.
         response = self._checkpointer.save_async(step, flat, force=True, custom_metadata={"checksums": checksums(flat)})
         if response is None:
             raise RuntimeError(f"checkpoint {step} was refused; is {self._folder} written by another run?")
@@ -99,6 +101,7 @@ class Checkpoints:
             raise self._damaged(step, _first_line(error)) from error
         if info.metadata is None or info.init_timestamp_nsecs is None:
             raise self._damaged(step, "its metadata cannot be read")
+        # Leaves are compared before loading, dtypes too: Orbax casts a leaf of another dtype without a word.
         check_same(info.metadata, target, f"checkpoint {step} in {self._folder} does not fit the model", dtypes=True)
         try:
             loaded = self._checkpointer.load(step, target)
@@ -140,6 +143,8 @@ def _checksum(x: jax.Array) -> jax.Array:
     else:
         size = min(x.dtype.itemsize, 4)  # an element of 8 bytes becomes two of 4
         bits = jax.lax.bitcast_convert_type(x, f"uint{8 * size}").astype(jnp.uint32)
+    # Whole numbers: their sum is the same in any order, and so on any mesh. An odd factor can be undone modulo 2^32, so
+    # that a change of one element always changes the sum.
     places = [jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis) for axis in range(bits.ndim)]
     place = sum((place * jnp.uint32(31**axis) for axis, place in enumerate(places)), jnp.uint32(0))
     return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)

@@ -48,6 +48,8 @@ class Work:
         """Operations that the mathematics of a training step needs; MFU counts these."""
         if not self.gradient:
             return self.forward
+        # A product with weights has one product of the same size for the gradient of its input, and one for that of its
+        # weights. In attention both factors need a gradient, so its backward pass is always twice the forward.
         return (3 if self.trained else 2) * self.linear + 3 * (self.attention + self.adapter)
 
     def executed(self, remat: str, flash: bool) -> float:
@@ -60,6 +62,7 @@ class Work:
         """
         if not self.gradient:
             return self.forward
+        # Attention's forward pass is two products, so the fifth product of the backward pass is half of it.
         total = self.step() + (self.attention / 2 if flash else 0)
         if remat != "none":
             total += self.linear - (0 if self.trained else self.last) + self.adapter
@@ -100,6 +103,7 @@ def dit(
     pixels = config.latent_channels * config.patch[0] * config.patch[1] * config.patch[2]
     pairs = tokens**2
     if config.self_attention == "sparse":
+        # A shot sees its own tokens and the first latent frame of every shot, its own too (HoloCine §3.2.2).
         lengths = [count * frame for count in (shots or (frames,))]
         pairs = sum(length * (length + len(lengths) * frame) for length in lengths)
     widths = {
@@ -111,6 +115,7 @@ def dit(
         "ffn_out": (tokens, config.mlp_size, wide),
     }
     linear = sum(rows * inside * out for rows, inside, out in widths.values())
+    # Cameras are repeated before they are encoded (`models/camera_encoder.py`), so every token counts, not every frame.
     camera = tokens * 12 * wide if config.camera else 0
     blocks = Work(
         linear=2.0 * deep * (linear + camera) + 2.0 * tokens * wide * pixels,
@@ -119,8 +124,10 @@ def dit(
         last=2.0 * deep * tokens * config.mlp_size * wide + 2.0 * tokens * wide * pixels,
         trained=trained,
     )
+    # 7: one square matrix of `time_out` and six of `time_proj`.
     time = config.frequency_size * wide + 7 * wide**2
     before = 2.0 * (tokens * pixels * wide + text * (config.text_size * wide + wide**2) + time)
+    # Adapters are in the blocks alone, so no gradient reaches the embeddings unless the network itself is trained.
     return blocks, Work(before, trained=trained, gradient=trained)
 
 
@@ -180,11 +187,13 @@ def vae(config: WanVAEConfig, frames: int, height: int, width: int) -> tuple[Wor
     channels = [multiplier * config.base_size for multiplier in config.multipliers]
     seen = [frames]  # at every resolution
     for halved in config.temporal:
+        # The first frame of a clip stays alone when frames are halved, as in `wan_vae.Down`.
         seen.append((seen[-1] - 1) // 2 + 1 if halved else seen[-1])
     area = [(height >> i) * (width >> i) for i in range(len(channels))]
     size = [count * pixels for count, pixels in zip(seen, area, strict=True)]
     top, latent = channels[-1], config.latent_channels
     middle = size[-1] * (4 * 27 + 4) * top**2  # two residual blocks and the projections of attention
+    # Attention is among the pixels of one frame, so it grows with the square of the area, but not of the frames.
     attention = 4.0 * top * size[-1] * area[-1]
 
     def blocks(count, inside, out, pixels):

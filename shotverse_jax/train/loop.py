@@ -84,9 +84,11 @@ def train(task: Task, folder: str | Path, steps: Steps | None = None) -> TrainSt
             stop = _agreed(stopped, step % config.log_every == 0)
             if step % config.eval_every == 0 or step == config.steps:
                 log.evaluate(step, evaluate(steps.evaluate, state, frozen, task.batches("test"), place))
+            # A preview takes long: a run that is asked to stop leaves it out and saves its checkpoint at once.
             if preview and not stop and step % config.preview_every == 0:
                 with log.paused(state):
                     preview(step, merge(state.averaged, frozen))
+            # Bad steps are looked for first: a run that ends because of them must leave no checkpoint of them.
             if stop or saver.is_due(step):
                 log.check_finite()
                 saver.save(step, state, wait=stop)
@@ -140,6 +142,7 @@ def evaluate(eval_step: Callable, state: TrainState, frozen: dict, batches: Iter
         metrics = eval_step(state.averaged, frozen, place.put_batch(batch), bucket)
         part = {} if bucket is None else {"loss_" + "-".join(map(str, np.atleast_1d(bucket))): metrics["loss"]}
         records.append({**metrics, **part})
+    # Metrics are fetched once, after the last batch: fetching those of each would make the device wait for the host.
     return _mean(jax.device_get(records))
 
 
@@ -151,12 +154,14 @@ class _Saver:
         self.step, self._time = step, time.monotonic()
 
     def is_due(self, step: int) -> bool:
+        """Whether a checkpoint shall be saved after this step."""
         minutes = (time.monotonic() - self._time) / 60
         # Clocks of several processes differ, and all must save at the same step: there the clock does not decide.
         by_clock = jax.process_count() == 1 and minutes >= self._config.checkpoint_minutes
         return by_clock or step % self._config.checkpoint_every == 0
 
     def save(self, step: int, state: TrainState, wait: bool) -> None:
+        """Saves the checkpoint of a step; `wait` says whether the call returns only when it is on disk."""
         self._checkpoints.save(step, state, wait)
         self.step, self._time = step, time.monotonic()
 
@@ -177,6 +182,7 @@ class _Log:
         self._ideal = self._waited = 0.0  # seconds since the last line: of all steps at the peak, and for data
 
     def start(self, step: int) -> None:
+        """Starts the progress line and the clock of a run that begins after `step`."""
         steps = self._config.steps
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=self._quiet, mininterval=1.0)
         self._step, self._since = step, time.monotonic()
@@ -197,6 +203,7 @@ class _Log:
         self._since += time.monotonic() - before
 
     def step(self, step: int, metrics: dict, bucket: Hashable, state: TrainState) -> None:
+        """Takes the metrics of a step, and writes a line every `log_every` steps."""
         self._leaves = self._leaves or list(flatten(state.params))
         self._pending.append(metrics)
         self._ideal += self._ideal_step_seconds(bucket) if self._ideal_step_seconds else 0.0
@@ -208,9 +215,11 @@ class _Log:
     def _flush(self) -> None:
         if not self._pending:
             return
+        # This call waits for the last of the steps, so that the clock is read after all of them have run.
         records = jax.device_get(self._pending)
         count, seconds = len(records), time.monotonic() - self._since
         bad = [r for r in records if r["bad_steps"]]
+        # A bad step is counted, but left out of the means: one infinite loss would hide all other steps.
         values = _mean([r for r in records if not r["bad_steps"]])
         values.pop("bad_leaf", None)
         values["bad_steps"] = len(bad)
@@ -239,14 +248,17 @@ class _Log:
         self._flush()
 
     def evaluate(self, step: int, values: dict[str, float]) -> None:
+        """Writes and shows the metrics of an evaluation."""
         self._flush()
         self.writer.write(step, "eval", values)
         if not self._quiet:
             shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
             tqdm.write(f"step {step}  held out: {shown}")
+        # The time of an evaluation is not a part of the next steps' time.
         self._since = time.monotonic()
 
     def close(self) -> None:
+        """Closes the progress line and the metrics file."""
         self._bar.close()
         self.writer.close()
 
@@ -264,6 +276,7 @@ def _mean(records: list[dict]) -> dict[str, float]:
 def _stop_signal():
     """Yields a list, empty until SIGTERM or SIGINT arrives."""
     received: list[int] = []
+    # The handler only takes a note. The loop acts on it between two steps, when the state is whole.
     before = {s: signal.signal(s, lambda number, _: received.append(number)) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received

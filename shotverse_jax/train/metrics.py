@@ -44,6 +44,7 @@ class MetricsWriter:
             self._events.flush()
 
     def close(self) -> None:
+        """Closes the files."""
         for file in (self._file, self._events):
             if file is not None:
                 file.close()
@@ -57,6 +58,7 @@ def _event_writer(folder: Path):
 
 
 def _end_with_a_line(path: Path) -> None:
+    # The next record would be appended to the unfinished line, and neither of the two could be read.
     if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
         os.truncate(path, data.rfind(b"\n") + 1)
 

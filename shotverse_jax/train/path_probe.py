@@ -40,11 +40,14 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
     steps, the steps are the target, times √(count - 1), so that they weigh about as much.
     """
     header, count, bins = header_length(config.tokens), config.tokens.count, config.tokens.bins
+    # An id stands for the centre of its bin in [-1, 1] (ShotVerse §3.1).
     value_BN = -1 + (ids_BN - FIRST_BIN + 0.5) * 2 / bins
+    # The first token after BOS is log10 of the scale, from -2 to 2, so twice its value in [-1, 1].
     scale_B = 10.0 ** (2 * value_BN[:, 1])
     stage_BP = value_BN[:, 2 : 1 + header] if config.tokens.origin == "header" else STILL[None]
     stage_BKP = jnp.broadcast_to(stage_BP[:, None, None], (len(ids_BN), num_shots, 1, POSE_VALUES))
     shot_tokens = count * POSE_VALUES
+    # BOS and the header come before the first shot, and one separator comes after every shot but the last.
     starts = 1 + header + jnp.arange(num_shots) * (shot_tokens + 1)
     shots_BKP = value_BN[:, starts[:, None] + jnp.arange(shot_tokens)].reshape(-1, num_shots, count, POSE_VALUES)
 
@@ -71,7 +74,7 @@ def path_targets(ids_BN: jax.Array, config: PlannerConfig, num_shots: int) -> ja
 def path_loss(
     probe: dict[str, jax.Array], codes_BPD: jax.Array, ids_BN: jax.Array, config: PlannerConfig, num_shots: int
 ) -> jax.Array:
-    """The mean squared error of what the probe reads from the camera codes H_plan [B, K M + K - 1, D]."""
+    """Returns the mean squared error of the paths that the probe reads from the codes H_plan [B, K M + K - 1, D]."""
     batch, _, width = codes_BPD.shape
     # Every shot but the last is followed by a separator; one more place makes them all alike.
     room = jnp.pad(codes_BPD, ((0, 0), (0, 1), (0, 0)))

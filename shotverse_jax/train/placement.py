@@ -44,6 +44,7 @@ class Placement:
     @property
     def train_step(self) -> dict[str, Any]:
         """Arguments for `jax.jit`: the shardings of what a training step takes and returns."""
+        # Metrics go to every device: each process reads them, and all end a bad run at the same step.
         inputs = self.state, self.frozen, self.batch, self.replicated
         return {"in_shardings": inputs, "out_shardings": (self.state, self.replicated)}
 
@@ -61,9 +62,11 @@ class Placement:
 
     def put_batch(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Global arrays of a batch, of which this process has its part (`parallel.mesh.batch_share`)."""
+        # Each process gives the samples of its own devices; no host ever holds the whole batch.
         return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
 
 
 def together(tree: dict) -> dict:
     """A tree that this process can read whole: with several processes, it gathers the shards of the others."""
+    # tiled: what the processes have are parts of one array, not an array each.
     return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

@@ -37,6 +37,7 @@ class TrainState:
 
 def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """(optimizer, schedule): AdamW or Muon (arXiv 2502.16982) after global-norm clipping; warmup and cosine."""
+    # optax refuses a schedule that ends before its warmup; a run shorter than its warmup still works.
     schedule = optax.warmup_cosine_decay_schedule(
         0.0, config.lr, config.warmup, max(config.steps, config.warmup + 1), config.lr * config.final_lr
     )
@@ -57,6 +58,7 @@ def make_optimizer(config: TrainConfig) -> tuple[optax.GradientTransformation, o
             weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         )
+    # Clipping comes first: Adam's averages would keep one very large gradient for many steps.
     return optax.chain(optax.clip_by_global_norm(config.clip), optimizer), schedule
 
 
@@ -81,6 +83,7 @@ def _kernels(params: dict) -> dict:
 def init_state(params: dict, optimizer: optax.GradientTransformation, ema: bool) -> TrainState:
     """The state before the first step; `ema` says whether it has an average."""
     zero = jnp.zeros((), jnp.int32)
+    # These are copies, because the training step donates its state, and one buffer cannot be donated twice.
     average = jax.tree.map(jnp.copy, params) if ema else None
     return TrainState(zero, params, optimizer.init(params), average, jnp.copy(zero))
 

@@ -64,6 +64,7 @@ def make_train_step(
     """
 
     def step(state: TrainState, frozen: dict, batch: dict, key: jax.Array, bucket: Hashable):
+        # The key follows from the step alone: a resumed run draws the same noise, and no random state has to be stored.
         key = jax.random.fold_in(key, state.step)
 
         def gradient(params, batch, key):
@@ -72,11 +73,14 @@ def make_train_step(
         if accumulate == 1:
             (value, metrics), grads = gradient(state.params, batch, key)
         else:
+            # The targets are counted before the batch is divided: a part does not know how many the other parts have.
             batch = batch | (batch_statistics(batch) if batch_statistics else {})
             parts = _split(batch, accumulate, place), jax.random.split(key, accumulate)
             (value, metrics), grads = _mean_gradient(gradient, state.params, parts)
         grad_norm = optax.tree.norm(grads)
+        # The norm sees every gradient: one NaN or infinity in any of them makes it not finite.
         finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        # The leaves are looked at only to name the first bad gradient when a run gives up.
         leaf_ok = jnp.stack([jnp.isfinite(g).all() for g in jax.tree.leaves(grads)])
 
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -101,6 +105,7 @@ def make_train_step(
         }
         return TrainState(state.step + 1, params, opt_state, average, bad_steps), metrics
 
+    # The new state takes the memory of the old one. The frozen weights are not donated: the next step reads them again.
     return jax.jit(step, static_argnums=4, donate_argnums=0, **(place.train_step if place else {}))
 
 
@@ -113,6 +118,7 @@ def _split(batch: dict, parts: int, place: Placement | None) -> dict:
     if place is None:
         return batch
     samples = batch_sharding(place.batch.mesh, size // parts)
+    # The axis of parts belongs to the scan and is not split; the samples of each part are split over data and fsdp.
     where = NamedSharding(samples.mesh, PartitionSpec(None, *samples.spec))
     return jax.lax.with_sharding_constraint(batch, where)
 
@@ -124,8 +130,10 @@ def _mean_gradient(gradient: Callable, params: dict, parts: tuple) -> tuple:
         (loss, metrics), grads = gradient(params, *part)
         return jax.tree.map(jnp.add, total, grads), (loss, metrics)
 
+    # A scan, not a Python loop: only one part's activations and one sum of gradients are in memory at a time.
     total, (loss_A, metrics_A) = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), parts)
     grads = jax.tree.map(lambda g: g / len(loss_A), total)
+    # A metric is NaN where a part had no sample for it, for example at a noise level; it must not hide the other parts.
     return (jnp.mean(loss_A), jax.tree.map(lambda m: jnp.nanmean(m, axis=0), metrics_A)), grads
 
 
@@ -133,6 +141,7 @@ def make_eval_step(loss: Loss, place: Placement | None = None) -> Callable:
     """The jitted eval_step(params, frozen, batch, bucket) → metrics of a deterministic pass; `bucket` is static."""
 
     def step(params: dict, frozen: dict, batch: dict, bucket: Hashable):
+        # Without a key there is no dropout and always the same noise: evaluations of one run can be compared.
         value, metrics = loss(merge(params, frozen), batch, bucket, None)
         return {**metrics, "loss": value}
 

@@ -83,6 +83,7 @@ def build(config: ControllerTrainConfig, folder: Path) -> Task:
         trainable, frozen = adapt(model, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
         pin_tokenizer(tokenizer_file, folder)
+    # The mesh comes last: the parameters above were made from an example of one token, which no mesh can split.
     controller = dataclasses.replace(controller, execution=spread(config.execution, mesh))
     return Task(
         config=config,
@@ -127,6 +128,7 @@ def adapt(
     dit = add_camera(base) if fresh else base
     adapter = create(lambda: lora.init(key, dit, config.lora), mesh)
     rest, camera = split_camera(dit)
+    # These weights learn, so they are float32: most updates are too small for the 8 bits of bfloat16.
     camera = jax.tree.map(lambda x: x.astype(jnp.float32), camera)
     trainable = {"lora": {"dit": adapter}} | ({"params": {"dit": camera}} if camera else {})
     return trainable, {"params": {"dit": rest} | ({} if text is None else {"text": text})}
@@ -190,6 +192,7 @@ def controller_loss(
     config = controller.config
     sigma_key, noise_key, dropout_key = jax.random.split(key, 3)
     owns: NoiseRange = "both" if controller.expert == "base" else controller.expert
+    # Films are recorded in float16; latents, noise and the loss are float32 everywhere (`flow/loss.py`).
     clean_BTHWC = batch["latents_BTHWC"].astype(jnp.float32)
     sigma_B = draw_sigma(sigma_key, len(clean_BTHWC), config.shift, config.boundary, owns)
     noise_BTHWC = film_noise(noise_key, clean_BTHWC.shape, config.shared_noise)
@@ -209,6 +212,7 @@ def controller_loss(
         high_B = sigma_B >= config.boundary
         metrics |= {"loss_high": _mean_where(high_B, error_B), "loss_low": _mean_where(~high_B, error_B)}
     grid = training_sigmas(config.shift, config.boundary, owns)
+    # Parts have equal numbers of grid points; training draws these evenly, so each part gets as many samples.
     edges = [*grid[:: -(-len(grid) // NOISE_BINS)], 0.0]
     for top, bottom in zip(edges, edges[1:], strict=False):
         name = f"loss_sigma_{max(bottom, grid[-1]):.2f}_{top:.2f}"
@@ -242,7 +246,9 @@ def _make_preview(
     """
     empty = _empty_cinematographer(config, "text" in variables["params"], mesh)
     other = _other_expert(config, mesh)
+    # An expert may not fit one device, so it is folded on the mesh, where every device makes its own part.
     fold = jax.jit(lora.merge, out_shardings=shardings(variables["params"]["dit"], mesh))
+    # Cameras are planned once, so that previews differ by the network's progress alone.
     [[trajectory]] = plan(Director.load(PREVIEW_PLANNER), [screenplay])
     take, _ = prepare(empty, screenplay, trajectory, frames=config.model.frames)
 
@@ -254,6 +260,7 @@ def _make_preview(
             dits[config.expert] = fold(params["dit"], variables["lora"]["dit"])
         high, low = (dits[name] for name in empty.design.experts)
         cinematographer = dataclasses.replace(empty, high=high, low=low, text=params.get("text", empty.text))
+        # This comes before the other processes leave: weights are split over all of them, so all must run the sampling.
         latents_BTHWC = np.asarray(together(generate(cinematographer, [take])))
         if jax.process_index() != 0:
             return
@@ -279,6 +286,7 @@ def _empty_cinematographer(config: ControllerTrainConfig, trained_text: bool, me
             f"{model.dit.latent_channels}; give model.vae the one that its films were encoded with"
         )
     names = tuple(name if config.expert == name else "base" for name in ("high", "low"))
+    # A preview has no backward pass, for which something could be computed again.
     execution = spread(dataclasses.replace(config.execution, remat="none"), mesh)
     design = Design(model, text_config, vae_config, tokenizer, execution, names)
     return Cinematographer({}, {}, text, vae, design)

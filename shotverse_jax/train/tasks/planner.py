@@ -82,6 +82,7 @@ def _make_preview(config: PlannerConfig, tokenizer_file: Path, screenplay: Scree
     check(Director(config, {}, tokenizer), screenplay)  # a screenplay that is too long is refused before the first step
 
     def preview(step: int, variables: dict) -> None:
+        # This comes before the other processes leave: gathering the shards needs all of them.
         variables = together(variables)
         if jax.process_index() != 0:
             return
@@ -142,6 +143,7 @@ def planner_loss(
     chosen_BN = jnp.take_along_axis(log_probs_BNV, targets_BN[..., None], axis=-1)[..., 0]
     hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
     ce = -jnp.sum(chosen_BN * real_BN) / count
+    # The paper writes a sum; but a sum over all numbers of the codes would outweigh the cross-entropy, so it is a mean.
     square = jnp.mean(jnp.square(codes_BPD))
     metrics = {
         "ce": ce,
@@ -233,6 +235,7 @@ def make_variables(planner: Planner, config: PlannerTrainConfig, mesh: Mesh) -> 
     def fresh():
         variables = {"params": weights.init("planner", model, key)}
         if base:
+            # This is inside of the compiled function, which then never makes these random weights.
             del variables["params"]["vlm"]
         return variables
 
@@ -242,6 +245,7 @@ def make_variables(planner: Planner, config: PlannerTrainConfig, mesh: Mesh) -> 
         variables["params"]["vlm"] = _language_model(base, model, mesh, dtype)
     if model.lora is not None:
         vlm = variables["params"]["vlm"]
+        # Adapter and probe have keys of their own, so that neither changes the other random weights of the run.
         adapter = create(lambda: lora.init(jax.random.fold_in(key, 1), vlm, model.lora), mesh)
         variables["lora"] = {"vlm": adapter}
     if config.path_weight:
@@ -287,6 +291,7 @@ def _source(
     weights, singles = config.shot_weights, config.single_shot_steps if split == "train" else 0
     if scenes:
         sample = scenes[split]
+        # Recorded scenes come as they are, and may have no single shot at all to begin with.
         weights = sample.counts(len(config.text_lengths))
         singles = singles if weights[0] else 0
     return PlannerSource(

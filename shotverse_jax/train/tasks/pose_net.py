@@ -62,6 +62,7 @@ def pose_loss(pose_B34, log_scale_B2, true_B34, unit: float) -> tuple[jax.Array,
         The loss and metrics: rot_deg (mean), rot_deg_median, position_m (mean).
     """
     gap_B = rotation_gap(pose_B34, true_B34)
+    # 1e-8: the gradient of a root at 0 is infinite, and would make NaN of a pose that is met exactly.
     distance_B = jnp.sqrt(((pose_B34[..., 3] - true_B34[..., 3]) ** 2).sum(-1) + 1e-8)
     error_B2 = jnp.stack([gap_B, distance_B / unit], axis=-1)
     loss = (error_B2 * jnp.exp(-log_scale_B2) + log_scale_B2).sum(-1).mean()
@@ -91,6 +92,7 @@ def worn(frames_BHWC: jax.Array, key: jax.Array, blur: int, noise: float, tint: 
     passes_B111 = jax.random.uniform(b_key, (count, 1, 1, 1), maxval=float(blur))
     x = frames_BHWC
     for done in range(blur):
+        # The number of passes is not whole: the last pass is mixed in by the rest, so that any strength can come.
         x = x + jnp.clip(passes_B111 - done, 0, 1) * (_binomial(x) - x)
     x = x * (1 + tint * jax.random.uniform(g_key, (count, 1, 1, 3), minval=-1.0))
     x = x + tint * jax.random.uniform(o_key, (count, 1, 1, 3), minval=-1.0)

@@ -45,6 +45,7 @@ def build(config: VAETrainConfig, folder: Path) -> Task:
         raise ValueError('part="decoder" trains the decoder of a VAE that is there: give base_weights')
     else:
         params = create(lambda: weights.init("vae", model, jax.random.key(config.seed)), mesh)
+    # Latents come out of `quant`, the layer after the encoder: to keep latents as they are, both must stay.
     kept = {"encoder", "quant"} if config.part == "decoder" else set()
     frozen = {name: part for name, part in params.items() if name in kept}
     trainable = {name: part for name, part in params.items() if name not in kept}
@@ -79,6 +80,7 @@ def _export(
     """
     if config.part == "decoder":
         return weights.export("vae", variables["params"], base_config, folder)
+    # These are whole films, because data sets of latents are made of whole films and not of crops.
     films = dataclasses.replace(_source(config, "train", -(-LATENT_FILMS // config.batch)), crop=None)
     mean_C, std_C = latent_moments(vae, variables, (batch["video_BTHWC"] for _, batch in iter(films)))
     measured = dataclasses.replace(config.model, latent_mean=tuple(mean_C), latent_std=tuple(std_C))
@@ -119,10 +121,12 @@ def vae_loss(
     """
     video_BTHWC = video_BTHWC.astype(jnp.float32) / 127.5 - 1
     mean_BTHWC, logvar_BTHWC = vae.apply(variables, video_BTHWC, method="moments")
+    # The bounds are those of diffusers' DiagonalGaussianDistribution; without them the exponential could overflow.
     logvar_BTHWC = jnp.clip(logvar_BTHWC, -30, 20)
     latents_BTHWC = mean_BTHWC
     if key is not None:
         latents_BTHWC += jnp.exp(logvar_BTHWC / 2) * jax.random.normal(key, mean_BTHWC.shape)
+    # The video is not clipped: a pixel beyond the range would have no gradient, and nothing would bring it back.
     rebuilt_BTHWC = vae.apply(variables, latents_BTHWC, clip=False, method="decode")
     l1 = jnp.mean(jnp.abs(rebuilt_BTHWC - video_BTHWC))
     kl = jnp.mean(mean_BTHWC**2 + jnp.exp(logvar_BTHWC) - 1 - logvar_BTHWC) / 2
@@ -163,6 +167,7 @@ def latent_moments(vae: WanVAE, variables: dict, videos: Iterator[np.ndarray]) -
     batches = [moments(video_BTHWC) for video_BTHWC in videos]
     if not batches:
         raise ValueError("the latents of no film at all have no mean; give some films")
+    # float64: the variance is a difference of two numbers that may be nearly equal.
     mean_C, square_C = np.mean(np.asarray(jax.device_get(batches), np.float64), axis=0)
     return mean_C.tolist(), np.sqrt(np.maximum(square_C - mean_C**2, 1e-12)).tolist()
 
@@ -199,6 +204,7 @@ class FilmSource(StepSource):
 
     @property
     def global_batch(self) -> int:
+        """Films of a step, of all hosts together."""
         return self.run.batch
 
     @functools.cached_property
