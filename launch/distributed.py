@@ -33,8 +33,10 @@ def join(wanted: bool | None = None) -> None:
             )
         found, options = True, {"num_processes": int(numbers[0]), "process_id": int(numbers[1])}
     elif "SLURM_STEP_NODELIST" in environment:
+        # JAX finds the rest in SLURM's environment itself. A step of one task has nobody to wait for.
         found, options = int(environment["SLURM_NTASKS"]) > 1, {}
     else:
+        # The variable lists the hosts of the slice; a single one has no comma.
         found, options = "," in environment.get("TPU_WORKER_HOSTNAMES", ""), {}
     if found if wanted is None else wanted:
         jax.distributed.initialize(**options)

@@ -49,6 +49,7 @@ PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the wo
 
 @program.refusing
 def main(_):
+    """Makes the data set; returns the exit code."""
     process, processes = _place()
     source, settings = _source()
     steps = []

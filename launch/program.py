@@ -29,6 +29,7 @@ def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[
 def start(main: Callable[[Sequence[str]], int | None], *required: str) -> None:
     """Runs a program and exits with its code; `required` are the flags that must be given."""
     flags.mark_flags_as_required(required)
+    # JAX's own options become flags of the program, for example --jax_debug_nans.
     jax.config.config_with_absl()
     app.run(main, flags_parser=_parse)
 

@@ -23,12 +23,14 @@ STOPPED = 75  # "temporary failure": start it again
 
 @program.refusing
 def main(_):
+    """Trains or exports; returns the exit code."""
     distributed.join(distributed.DISTRIBUTED.value)
     folder = Path(WORKDIR.value)
     task = train.build(train.read_config(CONFIG.value.to_dict()), folder)
     state = train.restore(task, folder) if EXPORT_ONLY.value else train.train(task, folder)
     step, steps, first = int(state.step), task.config.steps, jax.process_index() == 0
     if EXPORT_ONLY.value or step >= steps:
+        # Every process exports: gathering split parameters needs all of them; the first one writes.
         train.export(task, state, folder / "export")
         if first:
             print(f"exported step {step} to {folder / 'export'}")

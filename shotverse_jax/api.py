@@ -121,7 +121,8 @@ def film(
         planner: what plans the cameras, as `plan` takes it.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
-        progress: called with what is done now and (0, 0), for example progress("planning 2 shots …", 0, 0).
+        progress: called with a message and two zeros before each part of the work, for example
+            progress("planning 2 shots …", 0, 0).
         sampling: seed, steps, guidance and solver, as `infer.film.generate` takes them.
 
     Raises:

@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command line; returns the exit code: 0 done, 1 a check failed, 2 bad input."""
     parser = _parser()
     args, args.overrides = parser.parse_known_args(argv)
+    # Only `fit` takes values of a config; anywhere else an unknown argument is a mistake.
     if wrong := [text for text in args.overrides if args.command != "fit" or not text.startswith(fit.OVERRIDES)]:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     try:

@@ -67,6 +67,7 @@ def merge(params: Tree, adapter: Tree) -> dict[str, Any]:
         )
     for path, leaf in adapters.items():
         kernel = merged[kernels[path]]
+        # HIGHEST: accelerators take float32 products with fewer bits by default, and a fold is made once for all uses.
         delta = leaf.scale * jnp.matmul(
             leaf.a.astype(jnp.float32), leaf.b.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST
         )

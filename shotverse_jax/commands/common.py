@@ -23,6 +23,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Writes a line."""
         if not self._quiet:
+            # Messages go to stderr, so that stdout holds a command's result alone and can be piped.
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -56,6 +57,7 @@ def use_compilation_cache() -> None:
     import jax
 
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # A cache that cannot be written costs time, but is no reason to refuse the command.
     with contextlib.suppress(OSError):
         (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))

@@ -14,6 +14,7 @@ EXAMPLES = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("source", metavar="SRC", help=".safetensors, .pth, .pt, .ckpt, an index of shards, or a folder")
     parser.add_argument("--as", dest="name", metavar="NAME", help="the network: qwen3-vl, wan-dit, holocine, umt5, ...")
     parser.add_argument("--out", metavar="DIR", help="folder to write; with --to the .safetensors file")
@@ -29,6 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Converts a checkpoint, or a folder of ours with --to; --dry-run describes it only. Returns the exit code 0."""
     for line in _lines(args):
         show(line)
     return 0

@@ -10,6 +10,7 @@ EXAMPLES = ("shotverse eval planner --scenes 300",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
     parser.add_argument("--model", help="name of a shipped planner or controller, or the folder of one")
     parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
@@ -26,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Scores a planner or a controller and shows the scores; returns the exit code 0."""
     use_compilation_cache()
     scores = _planner(args) if args.what == "planner" else _film(args)
     if args.json:

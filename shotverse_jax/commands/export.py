@@ -10,6 +10,7 @@ EXAMPLES = ("shotverse export out/last_train/trajectory.json --to blender",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
     parser.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_written()))
     parser.add_argument("--out", help="file or folder to write (default: beside the trajectory)")
@@ -19,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Writes the trajectory in the other format; returns the exit code 0."""
     from shotverse_jax.camera.formats import FORMATS, write_trajectory
 
     if args.to not in _written():

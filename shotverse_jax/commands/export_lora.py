@@ -12,6 +12,7 @@ EXAMPLES = (
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("adapter", metavar="RUN_OR_ADAPTER", help="folder of a training run, or its export/adapter")
     parser.add_argument(
         "--to", required=True, metavar="FORMAT", help="diffsynth, comfyui, kohya, musubi, diffusers or peft"
@@ -20,6 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Writes the adapter's files; returns the exit code 0."""
     from shotverse_jax.conversion.lora import export
 
     paths = export(args.adapter, args.to, args.out)

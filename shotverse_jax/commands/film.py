@@ -9,6 +9,7 @@ EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
@@ -30,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Makes and writes the film; returns the exit code 0."""
     from shotverse_jax.camera.formats import read_trajectory
     from shotverse_jax.screenplay import read_screenplay
 

@@ -13,6 +13,7 @@ OVERRIDES = "--config."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument(
         "config", metavar="CONFIG", help="config file of launch.train; values change by --config.NAME=VALUE"
     )
@@ -23,6 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Compiles the run and shows the report; returns the exit code 0, or 1 if the run does not fit."""
     from shotverse_jax.fit.config_file import read
     from shotverse_jax.fit.report import fit, lines
 

@@ -9,6 +9,7 @@ EXAMPLES = ("shotverse plan examples/last_train.yaml",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
@@ -21,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Plans and writes the cameras; returns the exit code 0."""
     from shotverse_jax.camera.motion_tags import tag_lines
     from shotverse_jax.screenplay import read_screenplay
 

@@ -16,12 +16,14 @@ EXAMPLES = ("shotverse preview out/last_train/trajectory.json",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
     parser.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
     parser.add_argument("--height", type=positive, default=None, help="height of the video in pixels")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Writes the video; returns the exit code 0."""
     trajectory = read_trajectory(args)
     use_compilation_cache()
     from shotverse_jax.camera.motion_tags import tag_lines

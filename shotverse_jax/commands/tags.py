@@ -10,11 +10,13 @@ EXAMPLES = ("shotverse tags out/last_train/trajectory.json",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Shows the motions of every shot; returns the exit code 0."""
     from shotverse_jax.camera.motion_tags import describe, tag_trajectory
 
     trajectory = read_trajectory(args)

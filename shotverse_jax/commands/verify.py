@@ -9,11 +9,13 @@ EXAMPLES = ("shotverse verify examples/wan_dit.npz",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
     parser.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
     parser.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
 
 
 def run(args: argparse.Namespace) -> int:
+    """Replays the record and shows the errors; returns the exit code 0, or 1 if an error is above the tolerance."""
     from shotverse_jax.conversion.verify import verify_record
 
     report = verify_record(args.record, tol=args.tol)

@@ -16,6 +16,7 @@ def read(path: str, overrides: Sequence[str] = ()) -> dict:
     if not Path(path).is_file():
         raise ValueError(f"there is no config file {path}")
     arguments = ["fit", f"--config={path}", *overrides]
+    # These flags are apart from absl's global ones, which belong to the program that runs and may have a --config too.
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=arguments)
     try:

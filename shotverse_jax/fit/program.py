@@ -106,6 +106,7 @@ def _bytes(shape: str) -> int:
     """Bytes of an array or of a tuple of arrays, written as in HLO: "(f32[8,16]{1,0}, bf16[4])"."""
     total = 0
     for bits, sizes in _ARRAY.findall(shape):
+        # `pred` has no number in its name; it takes a byte.
         count = int(bits or 8)
         for size in filter(None, sizes.split(",")):
             count *= int(size)
@@ -131,6 +132,7 @@ class Memory:
     def of(cls, compiled: Any) -> "Memory":
         """The memory of a program that JAX compiled ahead of time."""
         stats = compiled.memory_analysis()
+        # The new state takes the memory of the old one, which is among the arguments; it must not count twice.
         results = stats.output_size_in_bytes - stats.alias_size_in_bytes
         arguments, temporaries = stats.argument_size_in_bytes, stats.temp_size_in_bytes
         code = stats.generated_code_size_in_bytes

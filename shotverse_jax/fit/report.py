@@ -89,15 +89,14 @@ def fit(values: dict, topology: str, device: str | None = None, mfu: float = 0.4
     started = time.monotonic()
     compiled, problem = _compile(step, arguments)
     memory = None if compiled is None else Memory.of(compiled)
+    # The compiler of a CPU refuses no program for its memory, so the limit of the real device is checked here.
     if memory is not None and memory.total > kind.memory * GIB:
         problem = f"a step needs {memory.total / GIB:.1f} GiB of each device, of which it has {kind.memory:g}"
     exchanged = None if compiled is None else _exchanged(compiled)
     if compiled is not None and exchanged is None:
         notes += (f"the compiler of {topology} does not show its programs: collectives are not counted",)
-    remat, flash = (
-        config.execution.remat,
-        KERNELS[wanted].residual is not None,
-    )  # operations are those of the kernel that was asked for
+    # Operations are those of the kernel that was asked for, which on a CPU is not the one that was compiled.
+    remat, flash = config.execution.remat, KERNELS[wanted].residual is not None
     return Report(
         topology,
         dict(mesh.shape),
@@ -139,6 +138,7 @@ def _kernel(wanted: str, topology: str) -> tuple[str, tuple[str, ...]]:
 def _step(plan: Outline, mesh: Mesh) -> tuple[Any, Placement, tuple]:
     """The run's training step, the placement of its arguments, and their shapes."""
     optimizer, _ = make_optimizer(plan.config)
+    # The state is made as shapes alone: that of a pod's run does not fit this machine.
     state = jax.eval_shape(lambda params: init_state(params, optimizer, ema=plan.config.ema > 0), plan.trainable)
     place = Placement.of(plan.config, state, plan.frozen, mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))

@@ -215,6 +215,7 @@ def decode_native(
 
 def _cache_lengths(start: int, end: int) -> list[int]:
     """Lengths at which the cache grows from `start` places to `end`; each costs one more loop to compile."""
+    # A last piece of at most a quarter of a step is joined with the one before: it is not worth another loop.
     return [*range((start // CACHE_STEP + 1) * CACHE_STEP, end - CACHE_STEP // 4, CACHE_STEP), end]
 
 
@@ -257,6 +258,7 @@ def _write(draw: Draw, step: Callable, written: _Written, cache: Any, stop: int)
         last_B = last(carry[0])
         return (carry[0].count < stop) & jnp.any((last_B != EOS) & (last_B != PAD))
 
+    # A while loop and not a scan: it ends with the longest row, which may be well before the limit.
     return jax.lax.while_loop(unfinished, body, (written, cache))
 
 
@@ -275,6 +277,7 @@ def _append(draw: Draw, written: _Written, logits_BV: jax.Array) -> _Written:
     keys_B = jax.vmap(jax.random.fold_in, (0, None))(draw.keys_B, count)
     ids_B = sample(jnp.where(allowed_BV | done_B[:, None], logits_BV, -jnp.inf), keys_B, draw.sampling)
     ids_B = jnp.where(done_B, PAD, ids_B)
+    # These are the network's own, before grammar and temperature: teacher forcing must give the same numbers.
     log_probs_BV = jax.nn.log_softmax(logits_BV.astype(jnp.float32), axis=-1)
     log_probs_B = jnp.where(done_B, 0.0, jnp.take_along_axis(log_probs_BV, ids_B[:, None], axis=-1)[:, 0])
 

@@ -88,6 +88,7 @@ class Cinematographer:
         place, execution = {"mesh": mesh, "dtype": dtype}, Execution(dtype=dtype)
         config, high, _ = load("controller", name_or_folder, expert="high", **place)
         low = load("controller", name_or_folder, expert="low", **place).params
+        # The VAE's weights are not split and stay float32: they are few beside an expert's.
         text, vae = load("text_encoder", config.text, **place), load("vae", config.vae)
         execution = execution if mesh is None else spread(execution, mesh)
         design = Design(config, text.config, vae.config, text.tokenizer, execution)
@@ -269,6 +270,7 @@ def begin(
         steps=steps or config.steps,
         guidance=float(config.guidance if guidance is None else guidance),
         solver=solver,
+        # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
     )
     # Random keys stay on the host like the rest of the inputs: the weights may lie on devices of many hosts.
@@ -284,6 +286,7 @@ def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot
     """
     done = int(shoot.done)
     end = min(done + steps, shoot.denoising.steps)
+    # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
     state = _denoise(cinematographer, shoot, (jnp.int32(done), jnp.int32(end)))
     return dataclasses.replace(shoot, state=state, done=end)
 
@@ -316,6 +319,7 @@ def _begin(cinematographer, prompt, negative, key_data_B, shape, denoising) -> S
     config = cinematographer.config
 
     def with_states(batch):
+        # Only the text encoder runs here, which all experts share; any name would do.
         network = _expert(cinematographer.design, "base")
         variables = {"params": {"text": cinematographer.text}}
         return batch | {"context_BSD": network.apply(variables, batch["ids_BS"], batch["real_BS"], method="context")}
@@ -365,4 +369,5 @@ def decode(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> Iterat
     """
     vae = WanVAE(cinematographer.design.vae_config, cinematographer.design.execution)
     for chunk in decode_chunks(vae, {"params": cinematographer.vae}, latents_BTHWC):
+        # Values go to the nearest level; HoloCine cuts them off, which darkens a film by half a level on average.
         yield np.asarray(jnp.round((chunk + 1) * 127.5).astype(jnp.uint8))

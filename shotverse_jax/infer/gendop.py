@@ -113,6 +113,7 @@ def sample_ids(
     A sample depends on its screenplay, the seed and its number, not on the others. Raises ValueError as `plan`.
     """
     inputs = read(planner, screenplays, pictures)
+    # Every screenplay gets the same keys, one for each sample, so that its samples do not depend on its place.
     rows = jax.tree.map(lambda x_B: np.repeat(x_B, samples, axis=0), inputs)
     drawn = decode(planner, rows, jnp.tile(sample_keys(seed, samples), len(screenplays)), sampling)
     parts = (np.asarray(x_BN).reshape(len(screenplays), samples, -1) for x_BN in drawn)
@@ -134,6 +135,7 @@ def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Se
         return inputs
     if len(pictures) != len(screenplays):
         raise ValueError(f"{len(screenplays)} screenplays and {len(pictures)} pictures; give one for each")
+    # A network without towers refuses pictures later, whatever their size is.
     size = planner.config.vision.image_size if planner.config.vision else 224
     return inputs._replace(
         image_BHWC=np.stack([prepare_image(picture.image_HWC, size) for picture in pictures]),

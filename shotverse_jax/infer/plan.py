@@ -47,6 +47,7 @@ class Director:
     config: PlannerConfig
     params: dict
     tokenizer: Tokenizer
+    # Layers are unrolled, because a scan over them is slower for a forward pass on a CPU.
     execution: Execution = Execution(unroll=True)
 
     @classmethod
@@ -115,6 +116,7 @@ def sample_ids(
     examples = [encode(director, screenplay) for screenplay in screenplays]
     results: dict[int, Sampled] = {}
     keys_J = sample_keys(seed, samples)
+    # The number of shots is a constant of the compiled program, so each batch has one number.
     for num_shots in sorted({len(screenplay.shots) for screenplay in screenplays}):
         chosen = [i for i, screenplay in enumerate(screenplays) if len(screenplay.shots) == num_shots]
         counts_BK = np.array([pose_counts(director.config, screenplays[i]) for i in chosen], np.int32)
@@ -125,6 +127,7 @@ def sample_ids(
             samples * len(chosen),
             sampling,
             np.repeat(counts_BK, samples, axis=0),
+            # The limit counts the tokens after BOS.
             longest - 1,
         )
         batch = collate([examples[i] for i in chosen for _ in range(samples)], TEXT_BUCKET)
@@ -185,6 +188,7 @@ def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) 
     Raises:
         ValueError: tokens that are not a sequence of that many shots.
     """
+    # Lenses are named for a film that is 36 mm wide.
     focal = screenplay.width * LENS_MM / 36
     return PoseTokenizer(config.tokens).decode(
         ids_N,

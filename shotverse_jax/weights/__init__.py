@@ -107,6 +107,7 @@ def export(
     if row(kind).experts:
         config.expert(expert)  # raises for an expert of another name
     if getattr(config, "lora", None) is not None:
+        # A config.json with `lora` would say that the folder holds an adapter (`find_adapter`).
         config = dataclasses.replace(config, lora=None)
     files.write(kind, folder, config, params, weights=_weights(expert), tokenizer_file=tokenizer_file)
 

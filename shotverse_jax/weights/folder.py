@@ -97,12 +97,14 @@ def write(
         if not np.isfinite(value).all():
             raise ValueError(f"parameter {name} holds NaN or infinity; it is not exported")
         tensors[name] = np.ascontiguousarray(value.astype(jnp.bfloat16))
+    # The tokenizer is read first: if it cannot be read, nothing is written.
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {_title(kind)}"})
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+    # config.json comes last: a folder without it is not taken for a network.
     values = json.dumps(values_of(kind, config), indent=2)
     (folder / CONFIG).write_text(values + "\n", encoding="utf-8")
 
@@ -127,6 +129,7 @@ def read_values(folder: Path) -> dict:
 
 def is_arrays(path: Path) -> bool:
     """Whether a folder holds weights as an Orbax checkpoint of plain arrays."""
+    # Orbax's other format, OCDBT, has this file too, but no folder for each array.
     return (path / "_METADATA").is_file() and not (path / "manifest.ocdbt").exists()
 
 
@@ -149,6 +152,7 @@ def open_weights(path: Path) -> Mapping[str, Stored]:
         return open_safetensors(file)
     if not is_arrays(folder):
         raise ValueError(f"{folder.parent} has no weights {file.name}, nor a folder {folder.name} of arrays")
+    # Orbax joins the names on the way to a parameter with dots.
     return {p.name.replace(".", "/"): _open_array(p) for p in sorted(folder.iterdir()) if p.is_dir()}
 
 

@@ -44,8 +44,10 @@ def open_safetensors(path: Path) -> dict[str, Stored]:
     Raises:
         ValueError: The file is not a safetensors file or is cut off, or a tensor has a dtype that is not readable.
     """
+    # safetensors checks the header first, so that what is read below can be trusted.
     read_metadata(path)
     with path.open("rb") as file:
+        # A file begins with the length of its header, and offsets of tensors are counted from the header's end.
         size = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(size))
     tensors = {}
@@ -71,7 +73,9 @@ def read_metadata(path: Path) -> dict[str, str]:
 def _read(path: Path, shape: tuple[int, ...], dtype: np.dtype, start: int, index: Any) -> np.ndarray:
     count = int(np.prod(shape, dtype=np.int64))
     if count == 0:
+        # A mapping cannot be empty.
         return np.empty(shape, dtype)[index]
+    # A mapping must begin at such a multiple; the bytes before the tensor are skipped.
     before = start % mmap.ALLOCATIONGRANULARITY
     with path.open("rb") as file:
         length = before + count * dtype.itemsize

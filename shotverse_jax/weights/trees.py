@@ -38,6 +38,7 @@ def check_same(found: Mapping[str, Any], expected: Mapping[str, Any], what: str,
     Raises:
         ValueError: The message lists every leaf that is missing, unexpected or of another shape (or dtype).
     """
+    # All problems are listed at once: whoever mends a checkpoint should not meet them one by one.
     problems = [f"missing {path}" for path in expected.keys() - found.keys()]
     problems += [f"unexpected {path}" for path in found.keys() - expected.keys()]
     for path in expected.keys() & found.keys():
