@@ -54,6 +54,7 @@ def contents(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> Iterator[tuple[str, 
     """Iterates over (name, array) of noise for every tensor; tensors of one shape differ by a shift of the noise."""
     noise = np.random.default_rng(0).normal(size=NOISE).astype(ml_dtypes.bfloat16)
     for number, (name, shape) in enumerate(shapes.items()):
+        # Every tensor has a shift of its own (7919 is a prime), so that two that are swapped by mistake differ.
         yield name, np.resize(np.roll(noise, 7919 * number), shape.shape)
 
 

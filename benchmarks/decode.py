@@ -60,6 +60,7 @@ def read_speed() -> float:
     from concurrent.futures import ThreadPoolExecutor
     from os import cpu_count
 
+    # 1 GB is far more than any cache of a processor holds.
     array = np.ones((16384, 16384), np.float32)
     parts = np.array_split(array, cpu_count())
     on_device, vector = jax.numpy.asarray(array), jax.numpy.ones(16384)

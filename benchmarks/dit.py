@@ -135,6 +135,7 @@ def sparse_curve(config: WanDiTConfig, execution: Execution, args) -> list[dict]
     print(f"{'shots':>5} {'tokens':>7} {'full ms':>8} {'sparse ms':>9} {'ratio':>6} {'formula':>8}")
     for shots in args.shots:
         inputs, lengths = draw(config, shots * args.shot, args.side, args.text), (args.shot,) * shots
+        # Parameters depend neither on the length nor on the kind of attention, so one set serves all films.
         if params is None:
             params = jax.jit(WanDiT(full).init)(jax.random.key(0), *inputs)["params"]
         runs = {

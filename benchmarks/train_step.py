@@ -88,7 +88,7 @@ def films(config: ControllerConfig, run: ControllerTrainConfig) -> dict[str, np.
 
 
 def draw(architecture: WanDiTConfig, dtype: str, mesh) -> dict:
-    """Returns random weights of a video transformer in one dtype, made where they lie."""
+    """Returns random weights of a video transformer in one dtype; each device makes its own part."""
 
     def make():
         """Random weights of the network, in the dtype of the activations."""
@@ -125,6 +125,7 @@ def measure(loss, run, mesh, optimizer, state, frozen, batch, rounds, layout=Non
     for _ in range(rounds + 1):  # the first warms up
         start = time.perf_counter()
         state, metrics = compiled(state, frozen, batch, key)
+        # This reading waits for the step; without it only the time to start the step would be measured.
         bad = int(metrics["bad_steps"])
         taken.append(time.perf_counter() - start)
     assert not bad, "a step was not finite"
@@ -151,6 +152,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="other sizes unless told: for a laptop")
     parser.set_defaults(remat=["full", "save_attention"])
+    # The words are parsed twice, so that sizes given beside --small win over those of --small.
     if parser.parse_args(words).small:
         parser.set_defaults(**SMALL)
     return parser.parse_args(words)
@@ -180,6 +182,7 @@ def main():
     )
     for remat in args.remat:
         run = dataclasses.replace(run, execution=dataclasses.replace(run.execution, remat=remat))
+        # A step takes the memory of the state that it is given, so the next measurement goes on from the last state.
         state, compiling, seconds, size = measure(
             loss_of(config, run, mesh), run, mesh, optimizer, state, frozen, batch, args.rounds
         )

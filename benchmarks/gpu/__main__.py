@@ -72,6 +72,7 @@ def child(name: str, small: bool, limit: float) -> list[dict]:
         rows, log = Path(scratch) / "rows.jsonl", Path(scratch) / "log"
         rows.touch()
         command = [sys.executable, "-u", "-m", "benchmarks.gpu", "--only", name, "--rows", str(rows)]
+        # JAX leaves a quarter of the memory unused by default; this is the share that the files in launch/ set.
         environment = {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.92"} | os.environ
         environment["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {SECTIONS[name].flags}".strip()
         with log.open("w") as errors:
@@ -83,6 +84,7 @@ def child(name: str, small: bool, limit: float) -> list[dict]:
                 code, problem = process.wait(), f"stopped after {limit:.0f} s"
         found = [json.loads(line) for line in rows.read_text().splitlines()]
         if code:
+            # The end of a log has the error itself; the record keeps its last line only.
             lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
             sys.stderr.write("\n".join(lines[-12:]) + "\n")
             found.append({"what": name, "error_text": problem or (lines[-1][:300] if lines else f"exit code {code}")})
@@ -155,6 +157,7 @@ def write_record(sections: dict, folder: Path) -> dict:
 
 
 def main() -> None:
+    """Runs the benchmark, or shows a record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="these sections (default: all)")
     parser.add_argument("--minutes", type=float, default=9.0, help="the most that it takes in all")

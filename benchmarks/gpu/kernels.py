@@ -117,9 +117,11 @@ def _parity(case: Case) -> Iterator[Row]:
     if case.mask:
         rows = 1 if case.mask == "keys" else case.queries
         mask = rng.random((case.batch, rows, case.keys)) < 0.7
+        # Every query sees one key at least: a softmax over nothing has no value to compare.
         mask[..., 0] = True
         if case.mask == "blind":
             mask[0, 0] = False
+            # A query that sees nothing may get any value, so its weight is zero, and it is not compared.
             weights = weights.at[0, 0].set(0)
     lengths = np.arange(case.batch, dtype=np.int32) * 7 + case.keys // 2 if case.lengths else None
 
@@ -132,6 +134,7 @@ def _parity(case: Case) -> Iterator[Row]:
             out, vjp = jax.vjp(run, q, k, v)
             return (out * (weights != 0), *vjp(weights))
 
+        # The default would round the reference too: accelerators take float32 products with fewer bits.
         with jax.default_matmul_precision("highest"):
             results = both(*(x.astype(dtype) for x in (q, k, v, weights)), mask, lengths)
             return [np.asarray(x, np.float32) for x in results]

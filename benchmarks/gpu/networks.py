@@ -144,6 +144,7 @@ def planner(small: bool) -> Iterator[Row]:
     director = Director(config, create(make, mesh), None, Execution(attention=kernel(), dtype="bfloat16"))
     for batch in (1, 64):
         yield from attempt(f"batch {batch}", _plans, director, batch, shots, poses)
+    # The planner's weights must be gone before the training step asks for the memory.
     del director
     yield from attempt("training step", _planner_step, small, mesh)
 
@@ -192,6 +193,7 @@ def _planner_step(small: bool, mesh: Mesh) -> Iterator[Row]:
     run = read_config(values)
     shapes = outline(run, mesh)
     trainable, frozen = split_frozen(make_variables(Planner(run.model, run.execution), run, mesh))
+    # The task reads its frozen language model in this dtype; here it is random, and begins in float32.
     frozen = jax.tree.map(lambda leaf: leaf.astype(run.execution.dtype), frozen)
     rng = np.random.default_rng(0)
     batch = {name: rng.integers(3, 200, x.shape).astype(x.dtype) for name, x in shapes.batch.items()}

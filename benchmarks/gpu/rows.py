@@ -41,6 +41,7 @@ def seconds(run: Callable[[], object], rounds: int, inner: int = 1) -> float:
     for _ in range(rounds):
         start = time.perf_counter()
         for _ in range(inner):
+            # Calls are only queued here and waited for once, so that the host's time between two calls is hidden.
             result = run()
         jax.block_until_ready(result)
         taken.append((time.perf_counter() - start) / inner)

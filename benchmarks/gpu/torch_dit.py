@@ -34,6 +34,7 @@ class LoraLinear(nn.Linear):
             self.b = nn.Parameter(torch.zeros(rank, out))
 
     def forward(self, x):
+        """The product with the weights and, if there is one, the side path."""
         y = super().forward(x)
         return y + (x @ self.a.to(x.dtype)) @ self.b.to(x.dtype) if self.rank else y
 
@@ -48,6 +49,7 @@ class Attention(nn.Module):
         self.q_scale, self.k_scale = (nn.Parameter(torch.ones(width)) for _ in range(2))
 
     def forward(self, x, memory, rope=None):
+        """Queries from x, keys and values from memory; rope: (cos, sin) for queries and keys, or None."""
         width = x.shape[-1]
         q = F.rms_norm(self.q(x), (width,), self.q_scale, 1e-6)
         k = F.rms_norm(self.k(memory), (width,), self.k_scale, 1e-6)
@@ -69,6 +71,7 @@ class Block(nn.Module):
         self.ffn_in, self.ffn_out = LoraLinear(width, mlp, rank), LoraLinear(mlp, width, rank)
 
     def forward(self, x, time, context, cos, sin):
+        """The tokens after the block; time: [batch, 6, width], float32."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = (self.modulation.float() + time).chunk(6, dim=1)
         y = _modulate(x, shift, scale)
         x = (x.float() + self.self_attn(y, y, (cos, sin)).float() * gate).to(x.dtype)
@@ -178,6 +181,7 @@ def _choose_kernel(config: WanDiTConfig, sides: tuple[int, int, int]) -> Iterato
     shape = 1, config.num_heads, tokens, config.head_dim
     q, k, v = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) for _ in range(3))
     switches = {"flash": torch.backends.cuda.enable_flash_sdp, "cudnn": torch.backends.cuda.enable_cudnn_sdp}
+    # PyTorch's slower kernels are off, so that it cannot fall back to them without notice.
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_math_sdp(False)
     times = {}
