@@ -6,13 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
+# Programs that several tests compile are compiled once, also across worker processes and runs. JAX reads these names
+# when it is imported, so the processes that tests start share the cache too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "shotverse_jax_tests"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+
 import jax
 import numpy as np
 import pytest
-
-# Programs that several tests compile are compiled once, also across worker processes and runs.
-jax.config.update("jax_compilation_cache_dir", str(Path(tempfile.gettempdir()) / "shotverse_jax_tests"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")
