@@ -29,6 +29,7 @@ STILL_ROTATION = 0.005
 DOMINANCE = 0.4
 """An axis is dropped beside another one when their speeds differ by more than this fraction of the larger."""
 
+# The order of the signs is GenDoP's: a pattern's index is its class number in data sets and in metrics.
 _PATTERNS = tuple(product((0, 1, -1), repeat=3))
 _DIRECTIONS = (("right", "left"), ("up", "down"), ("backward", "forward"))  # + and - of x, y, z
 
@@ -44,6 +45,7 @@ def _join(words: list[str]) -> str:
 TRANSLATION_DIRECTIONS = tuple(_join(_directions(pattern)) for pattern in _PATTERNS)
 """For every translation class its directions in words ("right and up"); "" for class 0, static."""
 TRANSLATION_NAMES = tuple(f"move {words}" if words else "static" for words in TRANSLATION_DIRECTIONS)
+# In OpenGL axes a positive turn about x, y and z is a pitch up, a yaw left and a roll left.
 ROTATION_NAMES = ("static", "pitch up", "pitch down", "yaw left", "yaw right", "roll left", "roll right")
 NUM_LABELS = len(TRANSLATION_NAMES) * len(ROTATION_NAMES)
 
@@ -105,9 +107,13 @@ def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "open
         raise ValueError(f"motion tags need poses of shape [T, 3, 4], got {pose_T34.shape}")
     if camera not in ("opencv", "opengl"):
         raise ValueError(f'camera axes must be "opencv" or "opengl", got {camera!r}')
+    # The classes are named in OpenGL axes, in which up is +y and forward is -z.
     if camera == "opencv":
         pose_T34 = se3.flip_yz(pose_T34)
+    # A step seen from its own camera does not depend on the world. ReCamMaster's world is left-handed, but its steps
+    # are not.
     step_34 = se3.relative(pose_T34[:-1], pose_T34[1:])
+    # Only the translation becomes a velocity: the original compares rotations per frame.
     raw = len(ROTATION_NAMES) * _translation_class(fps * step_34[..., 3])
     raw += _rotation_class(se3.so3_log(step_34[..., :3]))
     return _smooth(raw)
@@ -145,6 +151,8 @@ def tag_trajectory(trajectory: Trajectory, frames: int = FRAMES) -> list[list[Se
     """
     result = []
     for start, end in trajectory.spans:
+        # There is one label less than poses; the labels are stretched, so that the last frame of the shot is covered
+        # too.
         ratio = (end - start) / (frames - 1)
         shot = [
             dataclasses.replace(segment, start=round(segment.start * ratio), end=round(segment.end * ratio))
@@ -302,6 +310,7 @@ def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
 def _smooth(raw: np.ndarray) -> np.ndarray:
     """Mode filter, then removal of short runs, with growing sizes until at most `MAX_SEGMENTS` segments remain."""
     # Every round starts from the raw labels: filtering twice would move the edges between segments.
+    # GenDoP's configs name other sizes, but its code overwrites them with these and adds 5 in each round.
     window, shortest = 15, 10
     while True:
         labels = _remove_short(_mode_filter(raw, window), shortest)
@@ -316,6 +325,7 @@ def _mode_filter(labels: np.ndarray, window: int) -> np.ndarray:
     Fewer labels than `window` are returned as they are.
     """
     total, half = len(labels), window // 2
+    # The original leaves a shot that is shorter than its window as it is.
     if total < window:
         return labels
     # Running sums of each label's occurrences give all windows at once; near the ends the windows are shorter.
@@ -324,6 +334,8 @@ def _mode_filter(labels: np.ndarray, window: int) -> np.ndarray:
     np.cumsum(code[:, None] == np.arange(len(values)), axis=0, out=count[1:])
     at = np.arange(total)
     inside = count[np.minimum(at + half + 1, total)] - count[np.maximum(at - half, 0)]
+    # `argmax` takes the first of equals and `values` ascend: the smallest label wins, as with scipy's mode in the
+    # original.
     return values[inside.argmax(1)]
 
 
@@ -344,6 +356,7 @@ def _remove_short(labels: np.ndarray, shortest: int) -> np.ndarray:
     # Neighbours of equal label that meet when a run between them is removed are not joined, as in the original: their
     # two lengths are still compared with `shortest` one by one.
     while len(lengths) > 1 and (length := min(lengths)) < shortest:
+        # Of equally short runs the first one goes, as in the original; another order gives other labels.
         i = lengths.index(length)
         if i == 0:
             lengths[1] += length

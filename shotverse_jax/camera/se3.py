@@ -70,6 +70,8 @@ def flip_yz(pose_34):
     The world stays as it is.
     """
     xp = _np(pose_34)
+    # The factors act on columns, which changes the camera's axes and not the world's. Two axes change sign together, so
+    # the result is still a rotation and not a mirror image.
     return pose_34 * xp.asarray([1.0, -1.0, -1.0, 1.0], dtype=pose_34.dtype)
 
 
@@ -77,6 +79,7 @@ def quaternion_to_rotation(q_wxyz):
     """Returns the rotation [..., 3, 3] of a quaternion [..., 4], real part first, of any norm but zero."""
     xp = _np(q_wxyz)
     w, x, y, z = (q_wxyz[..., i] for i in range(4))
+    # The division by |q|² takes the norm out: quaternions that were read back from coarse tokens need no normalisation.
     s = 2.0 / (q_wxyz * q_wxyz).sum(-1)
     rows = [
         [1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)],
@@ -111,6 +114,8 @@ def rotation_to_quaternion(r_33):
     best = xp.argmax(squares, axis=-1)
     q = xp.take_along_axis(candidates, best[..., None, None], axis=-2)[..., 0, :]
     q = q / xp.sqrt((q * q).sum(-1, keepdims=True))
+    # q and -q are one rotation. The one with a real part of at least 0 has the angle of at most pi that `so3_log`
+    # promises.
     return xp.where(q[..., :1] < 0, -q, q)
 
 
@@ -139,8 +144,11 @@ def so3_log(r_33):
     vector = q[..., 1:]
     square = (vector * vector).sum(-1, keepdims=True)
     small = square < 1e-16
+    # Both branches of a `where` are differentiated, so each gets a divisor that is not zero where the other one is
+    # chosen.
     norm = xp.sqrt(xp.where(small, 1.0, square))
     near_one = xp.where(small, q[..., :1], 1.0)
+    # arctan2 is accurate for all angles; the arccosine of the trace loses half of the digits near 0 and near pi.
     return vector * xp.where(small, 2.0 / near_one, 2.0 * xp.arctan2(norm, q[..., :1]) / norm)
 
 
@@ -148,6 +156,8 @@ def project_to_so3(m_33):
     """Returns the rotation nearest to any [..., 3, 3] matrix in the Frobenius norm (SVD, determinant fixed to +1)."""
     xp = _np(m_33)
     u, _, vt = xp.linalg.svd(m_33)
+    # The nearest orthogonal matrix may be a reflection. Turning the axis of the smallest singular value, which is the
+    # last one, changes the matrix least.
     sign = xp.sign(xp.linalg.det(u @ vt))
     fix = xp.stack([xp.ones_like(sign), xp.ones_like(sign), sign], axis=-1)
     return (u * fix[..., None, :]) @ vt
@@ -166,6 +176,7 @@ def interpolate(a_34, b_34, fraction):
     """
     xp = _np(a_34, b_34, fraction)
     f = xp.asarray(fraction)
+    # A weighted mean of two rotation matrices is no rotation; a part of the turn between them is one.
     rotation = a_34[..., :3] @ so3_exp(f[..., None] * so3_log(xp.swapaxes(a_34[..., :3], -1, -2) @ b_34[..., :3]))
     translation = (1 - f[..., None]) * a_34[..., 3] + f[..., None] * b_34[..., 3]
     return make(rotation, translation)
@@ -180,6 +191,7 @@ def resample(pose_T34, u):
     last = pose_T34.shape[0] - 1
     if last == 0:
         return xp.repeat(pose_T34, len(u), axis=0)
+    # The last pose ends the last interval and begins none, hence last - 1.
     left = xp.clip(xp.floor(u).astype(int), 0, last - 1)
     return interpolate(pose_T34[left], pose_T34[left + 1], xp.clip(u - left, 0.0, 1.0))
 
@@ -193,6 +205,7 @@ def look_at(eye_3, target_3, down_3=None):
     down = xp.asarray([0.0, 1.0, 0.0], dtype=eye_3.dtype) if down_3 is None else down_3
     forward = target_3 - eye_3
     forward = forward / xp.sqrt((forward * forward).sum(-1, keepdims=True))
+    # In OpenCV's axes down × forward = right; the other order of the product would mirror the image.
     right = xp.cross(xp.broadcast_to(down, forward.shape), forward)
     right = right / xp.sqrt((right * right).sum(-1, keepdims=True))
     return make(xp.stack([right, xp.cross(forward, right), forward], axis=-1), eye_3)

@@ -17,11 +17,13 @@ def similarity(source_N3: np.ndarray, target_N3: np.ndarray) -> tuple[float, np.
         point. R is never a reflection.
     """
     source_mean, target_mean = source_N3.mean(0), target_N3.mean(0)
+    # The best translation takes one mean to the other, so scale and rotation are found on centred points.
     source, target = source_N3 - source_mean, target_N3 - target_mean
     u, d, vt = np.linalg.svd(target.T @ source)
     # The best orthogonal matrix may be a reflection; turning the weakest axis around gives the best rotation.
     sign = np.asarray([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
     rotation = (u * sign) @ vt
+    # Points without spread fit every scale equally well; 1 leaves the unit as it is.
     spread = (source**2).sum()
     scale = float((d * sign).sum() / spread) if spread > 0 else 1.0
     return scale, rotation, target_mean - scale * rotation @ source_mean

@@ -141,6 +141,7 @@ class Trajectory:
         if any(start != before or end <= start for (start, end), before in zip(spans, ends, strict=False)):
             raise ValueError(f"the spans {spans} must follow each other from frame 0, and none may be empty")
         frames = [end - start for start, end in spans]
+        # Each shot is sampled from its own first to its own last pose, so no new pose is interpolated across a cut.
         place_T = np.concatenate(
             [np.linspace(first, last - 1, count) for (first, last), count in zip(self.spans, frames, strict=True)]
         )
@@ -169,6 +170,7 @@ class Trajectory:
             raise ValueError(f"the image size must be positive, got {width}x{height}")
         focal_T, _, cx_T, cy_T = self.intrinsics_T4.T
         across, down = width / self.width, height / self.height
+        # Both focal lengths come from the horizontal one: this makes the pixels square where the source's were not.
         lens_T4 = np.stack([focal_T * across, focal_T * across, cx_T * across, cy_T * down], axis=1)
         return dataclasses.replace(self, intrinsics_T4=lens_T4, width=width, height=height)
 
@@ -191,6 +193,7 @@ def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:
     if not error.max() <= RIGID_TOLERANCE:  # also when huge entries overflow to NaN
         worst = int(np.argmax(error))
         raise ValueError(f"{what} {worst} is not rigid: its rotation is off by {error[worst]:.3g}")
+    # A reflection is orthonormal too, so it passes the test above.
     mirrored = np.linalg.det(r) < 0
     if mirrored.any():
         raise ValueError(f"{what} {int(np.argmax(mirrored))} is a reflection (determinant -1), not a rotation")

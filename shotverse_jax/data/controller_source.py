@@ -81,6 +81,7 @@ class ControllerSource(StepSource):
         if self.subjects:
             batch["subject_BTHW"] = np.stack([_share(film) for film, _ in films])
         if self.states:
+            # The states take the place of the ids and keep their padded length, for which the windows were made.
             length = batch.pop("ids_BS").shape[1]
             states = [text["text_SD"] for _, text in films]
             batch["context_BSD"] = np.stack([np.pad(s_SD, ((0, length - len(s_SD)), (0, 0))) for s_SD in states])
@@ -94,12 +95,14 @@ class ControllerSource(StepSource):
                 f"{self.folder} does not say where its subjects are; train with subject_weight=1, or, if its films are "
                 "the stage's, encode them again"
             )
+        # The draw depends on the sample's number alone: it is the same on any number of hosts and after a restart.
         dropped = np.random.default_rng((self.seed, index)).random() < self.text_dropout
         return film, self._negative if dropped else film
 
     def _windows(self, text: dict) -> PromptWindows:
         length = self.config.text_length
         if not self.states:
+            # The negative prompt has no shots and no markers.
             shots = int(text["shot_T"][-1]) + 1 if "shot_T" in text else 0
             return tokenize_prompt(text["prompt"], self._tokenizer, length, shots)
         if len(text["text_SD"]) > length:

@@ -47,6 +47,7 @@ def encode_video(config: WanVAEConfig, params: dict, video_BTHWC: jax.Array) -> 
     from shotverse_jax.models.wan_vae import WanVAE
     from shotverse_jax.models.wan_vae_stream import encode_chunked
 
+    # Wan's VAE reads colours from -1 to 1.
     video_BTHWC = video_BTHWC / jnp.float32(127.5) - 1
     if video_BTHWC.size // 3 > WHOLE:
         return encode_chunked(WanVAE(config), {"params": params}, video_BTHWC)
@@ -72,6 +73,7 @@ def to_latents(name: str, batch: int) -> tuple[Transform, dict]:
     config, params, _ = load("vae", name)
     settings = {"vae": Path(name).name, "vae_sha256": _digest(params)}
     split, params, batch = _spread(params, batch)
+    # The weights are an argument: a jitted function that closes over them would hold them as constants of the program.
     encode = jax.jit(lambda params, video_BTHWC: encode_video(config, params, video_BTHWC).astype(jnp.float16))
 
     def transform(records: Iterable[Record]) -> Iterator[Record]:
@@ -147,11 +149,13 @@ def to_states(name: str, batch: int, length: int, negative: str) -> tuple[Transf
             ids_BS = _filled([np.pad(row, (0, length - len(row))) for row in ids], batch)
             batch_BS = jax.device_put((ids_BS, np.arange(length) < sizes_B[:, None]), split)
             states_BSD = np.asarray(encode(params, *batch_BS))
+            # float16 ends at 65504, and a larger state would be written as infinity.
             if not np.isfinite(states_BSD).all():
                 raise ValueError(f"the states of the text encoder {name} do not fit float16")
             for record, states_SD, size in zip(part, states_BSD, sizes_B, strict=False):
                 yield record | {"text_SD": states_SD[:size]}
 
+    # The negative prompt goes the way of all prompts, so its states have the same rounding as theirs.
     (nothing,) = transform([_tokens(tokenize_prompt(negative, tokenizer, length))])
     return transform, settings, tokenizer, nothing
 

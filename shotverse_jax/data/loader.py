@@ -17,6 +17,7 @@ def batches(source, start: int = 0, workers: int = 0, prefetch: int = 4) -> Iter
             training on it.
         prefetch: batches kept ready, per worker; default 4.
     """
+    # A batch depends on its number alone, so a resumed run only needs to begin at another number.
     dataset = grain.MapDataset.source(source)[start:]
     if not workers:
         return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)))

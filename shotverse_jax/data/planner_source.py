@@ -146,6 +146,7 @@ class RecordedScenes(FieldsOnly):
     def _records(self) -> Iterator[Record]:
         if (Path(self.folder) / SETTINGS).is_file():
             records = Records(self.folder)
+            # Records of the stage's own films do not have this field; a record that has it overrules it.
             yield from ({"world": "stage"} | records[i] for i in range(len(records)))
             return
         records = SceneRecords(find_scenes(self.folder, self.split), videos=False)
@@ -198,13 +199,16 @@ def _trajectory(record: Record) -> Trajectory:
     poses, place_F = record.get("path_F34"), np.arange(frames)
     if poses is None:
         first_F = np.searchsorted(latent_T, latent_T[index_F])
+        # The maximum keeps the first frames of a shot from a blend with the last pose of the shot before.
         poses, place_F = record["pose_T34"], np.maximum(place_F / LATENT_STRIDE, first_F)
+    # Records hold float32. In float64 the nearest rotation is exact again, so products of many steps stay rigid.
     poses = se3.make(se3.project_to_so3(poses[:, :, :3].astype(np.float64)), poses[:, :, 3].astype(np.float64))
     fx, fy, cx, cy = record["intrinsics"].astype(np.float64)
     on_stage = record["world"] == "stage"
     path = Trajectory(
         pose_T34=se3.resample(poses, place_F),
         intrinsics_T4=np.array([fx, fy, cx, cy]),
+        # Records do not hold the size of the image; a principal point in its middle gives it.
         width=max(1, round(2 * cx)),
         height=max(1, round(2 * cy)),
         shot_T=latent_T[index_F],

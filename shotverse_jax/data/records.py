@@ -47,6 +47,7 @@ class Records:
         self.folder = Path(folder)
         self.settings = read_settings(folder)
         shards = sorted(self.folder.glob("*-of-*.arrayrecord"))
+        # Every shard's name says how many there are, so one name is enough to notice that some are missing.
         expected = int(shards[0].stem.split("-of-")[1]) if shards else 1
         if len(shards) != expected:
             raise ValueError(f"{folder} has {len(shards)} of {expected} shards; finish it with launch/encode.py")
@@ -113,6 +114,7 @@ def shuffled(index: int, count: int, seed: int) -> int:
     return int(_order(seed, epoch, count)[place])
 
 
+# Every sample asks for the whole order of its epoch, and a batch may reach into the next epoch.
 @functools.lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(count)
@@ -194,6 +196,7 @@ def write_dataset(
     if not 0 <= host < num_hosts:
         raise ValueError(f"host {host} of {num_hosts}: hosts are numbered from 0")
     folder = Path(folder)
+    # Tuples come back from a JSON file as lists; without the round trip they would seem to be other settings.
     _agree(folder / SETTINGS, json.loads(json.dumps(settings)))
     count = math.ceil(len(source) / SHARD_RECORDS)
     shards = [folder / f"{shard:05d}-of-{count:05d}.arrayrecord" for shard in range(count)]

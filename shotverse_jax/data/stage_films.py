@@ -68,8 +68,10 @@ def film_clip(
     trajectory = example.trajectory.retimed(layout.spans, fps).resized(width, height)
     pose_T34 = stage_poses(trajectory)
     captions = [trajectory.global_caption, *trajectory.captions]
+    # The words decide about the set, but the subjects stay those at which the cameras were aimed.
     scene = dataclasses.replace(scene_from_screenplay(captions), subjects=example.scene.subjects)
     scene = scene.clear_views(pose_T34[:, :, 3])
+    # The seconds are those of the longer example: a subject walks its whole way in the short clip, beside its camera.
     prims = primitives(scene, trajectory.time_T)
     frames = render(prims, pose_T34, trajectory.intrinsics_T4, width, height)
     shots = [

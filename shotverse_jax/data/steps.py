@@ -41,6 +41,7 @@ class StepSource(FieldsOnly):
     @property
     def places(self) -> range:
         """This host's places in the global batch."""
+        # Hosts take neighbouring parts, so the batch that they form together is the same for any number of hosts.
         share = self.global_batch // self.num_hosts
         return range(self.host * share, (self.host + 1) * share)
 

@@ -163,6 +163,7 @@ def _recognise_json(path: Path) -> str:
 @reader
 def _recognise_text(path: Path) -> str:
     lines = data_lines(read_text(path))
+    # The second line decides about RealEstate10K, whose first line is a URL.
     columns = [len(line.split()) for _, line in lines[:2]]
     if columns[1:] == [19]:
         return "realestate10k"

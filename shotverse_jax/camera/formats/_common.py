@@ -73,9 +73,11 @@ def read_text(path: Path) -> str:
         ValueError: the file is empty or binary.
     """
     try:
+        # Some editors put a byte order mark in front of the text, and this codec drops it.
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError("not a text file (its bytes are not UTF-8)") from error
+    # A zero byte is valid UTF-8, so a binary file can get this far.
     if "\0" in text:
         raise ValueError("not a text file (it holds zero bytes)")
     if not text.strip():
@@ -133,6 +135,7 @@ def load_json(path: Path) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
+    # The parser calls itself for each bracket, and Python's stack ends before a file of brackets does.
     except RecursionError as error:
         raise ValueError("not a trajectory: the JSON is nested too deeply") from error
     except ValueError as error:
@@ -192,6 +195,7 @@ def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarr
         ValueError: a norm is further than 0.01 (rounding in the text) from 1; `what` names the pose.
     """
     with np.errstate(over="ignore"):
+        # A huge entry squares to infinity, and an infinite norm is refused below.
         norm = np.sqrt((q_T4 * q_T4).sum(-1))
     bad = ~(np.abs(norm - 1) < 0.01)
     if bad.any():
@@ -242,6 +246,8 @@ def timing(time_T: np.ndarray, fps: float | None) -> tuple[float, np.ndarray | N
     if len(time_T) > 1 and span == 0:
         return fps or FPS, None
     with np.errstate(over="ignore"):
+        # Six decimals remove the rounding of the stamps: a film of 16 frames per second does not become one of
+        # 15.9999997.
         rate = fps or (FPS if len(time_T) == 1 else float(np.round(len(step) / span, 6)))
     if not np.isfinite(rate) or rate <= 0:
         raise ValueError(f"{len(time_T)} poses in {span:.3g} s: the time stamps are not in seconds")
@@ -268,6 +274,7 @@ def upright(trajectory: Trajectory, axes_33: np.ndarray) -> np.ndarray:
     pose_T34 = trajectory.pose_T34
     if trajectory.stage_34 is not None:
         pose_T34 = se3.compose(se3.inverse(trajectory.stage_34), pose_T34)
+    # The world's axes change from the left and the camera's from the right, so the order of the two does not matter.
     return se3.flip_yz(axes_33 @ pose_T34)
 
 
@@ -277,6 +284,7 @@ def quaternions(pose_T34: np.ndarray) -> np.ndarray:
     q and -q are the same rotation, but programs that interpolate between them would turn the long way around.
     """
     q_T4 = se3.rotation_to_quaternion(pose_T34[:, :, :3])
+    # A change of sign concerns all frames after it too, so the signs are multiplied up.
     jump = (q_T4[1:] * q_T4[:-1]).sum(-1) < 0
     return q_T4 * np.cumprod(np.concatenate([[1.0], np.where(jump, -1.0, 1.0)]))[:, None]
 

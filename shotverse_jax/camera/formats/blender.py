@@ -102,6 +102,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
         "SHOTS": "".join(_shot(trajectory, k) for k in range(trajectory.num_shots)),
     }
     script = SCRIPT
+    # SHOTS is filled in last, because a caption may hold text like @FPS@ that must stay.
     for key, value in values.items():
         script = script.replace(f"@{key}@", value, 1)
     path.write_text(script, encoding="utf-8")
@@ -113,6 +114,8 @@ def _shot(trajectory: Trajectory, index: int) -> str:
     shot = trajectory.shot(index)
     pose_T34 = common.upright(shot, common.Z_UP)
     fx, fy, cx, cy = shot.intrinsics_T4.T
+    # Blender measures both shifts in widths of the sensor. Its y points up and that of pixels down, so the signs
+    # differ.
     shift_x = 0.5 - cx / shot.width
     shift_y = (cy - shot.height / 2) / shot.width * (fx / fy)
     lens = np.stack([fx / shot.width * common.FILM_BACK_MM, shift_x, shift_y], axis=-1)

@@ -30,6 +30,8 @@ def euler_zxy(rotation_T33: np.ndarray) -> np.ndarray:
             found = np.array([rx, np.arctan2(m[0, 2], m[2, 2]), np.arctan2(m[1, 0], m[1, 1])])
             candidates = [found, np.array([np.pi - rx, found[1] + np.pi, found[2] + np.pi])]
         else:
+            # Looking straight up or down, y and z turn about the same line, and the matrix shows only their sum or
+            # difference.
             turn = np.arctan2(-m[2, 0], m[0, 0])
             candidates = [np.array([rx, turn + np.sign(rx) * last[2], last[2]])]
         near = [angle + 2 * np.pi * np.round((last - angle) / (2 * np.pi)) for angle in candidates]

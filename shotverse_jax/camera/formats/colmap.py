@@ -36,6 +36,7 @@ def read(path: Path, *, fps: float = common.FPS) -> Trajectory:
         raise ValueError("a binary model; convert it: colmap model_converter --output_type TXT")
     cameras = _in("cameras.txt", _cameras, common.read_text(folder / "cameras.txt"))
     images = _in("images.txt", _images, common.read_text(folder / "images.txt"))
+    # COLMAP lists images in no order of time; only their names have one.
     images.sort(key=lambda image: image[0])
     missing = {camera for _, camera, _ in images} - set(cameras)
     if missing:
@@ -91,6 +92,7 @@ def _images(text: str) -> list[tuple[str, int, np.ndarray]]:
     for line, content in lines:
         if not content.strip() or content.lstrip().startswith("#"):
             continue
+        # The name comes last and may hold blanks.
         tokens = content.split(maxsplit=9)
         if len(tokens) != 10:
             raise ValueError(f"{line}: expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME', got {len(tokens)} words")
@@ -124,6 +126,8 @@ def write(trajectory: Trajectory, path: Path) -> None:
     images = []
     for t, row in enumerate(values):
         name = f"{common.shot_name(int(trajectory.shot_T[t]))}/frame_{t + 1:05d}.png"
+        # An empty line follows each image: it is the list of its points. The inverse of `unique` is flattened because
+        # its shape depends on the version of NumPy.
         images += [f"{t + 1} {common.join(row)} {int(index_T.reshape(-1)[t]) + 1} {name}", ""]
     path.mkdir()
     files = {

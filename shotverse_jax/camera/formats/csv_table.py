@@ -22,6 +22,7 @@ def read(path: Path, *, fps: float | None = None) -> Trajectory:
     lines = common.data_lines(common.read_text(path))
     if not lines or lines[0][1].replace(" ", "") != COLUMNS:
         raise ValueError(f"the first line should be {COLUMNS}")
+    # Commas become blanks below, where an empty cell would vanish and move the cells after it.
     if any("," * 2 in line.replace(" ", "") for _, line in lines):
         raise ValueError("a cell is empty")
     cells = [(where, line.replace(",", " ")) for where, line in lines[1:]]

@@ -25,6 +25,7 @@ def write(trajectory: Trajectory, path: Path, *, clip: str = "film.mp4", title: 
     Raises:
         ValueError: more than 999 shots, or a rate that two digits of a time code cannot count.
     """
+    # A time code counts whole frames; a comment in the file keeps the true rate.
     rate = round(trajectory.fps)
     if not 1 <= rate <= 100:
         raise ValueError(f"an EDL counts 1 to 100 frames per second, got {trajectory.fps}")

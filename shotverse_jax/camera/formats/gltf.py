@@ -34,6 +34,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
     def add(array: np.ndarray) -> int:
         """Appends float32 values to the buffer; returns the accessor's number."""
         array = np.ascontiguousarray(array, np.float32).reshape(len(array), -1)
+        # glTF demands min and max of the times of an animation: they tell a viewer how long it lasts.
         accessors.append({
             "bufferView": len(views), "componentType": FLOAT, "count": len(array), "type": TYPES[array.shape[1]],
             "min": array.min(0).tolist(), "max": array.max(0).tolist(),
@@ -76,6 +77,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
 def _lens(trajectory: Trajectory, frame: int) -> dict:
     fx, fy = trajectory.intrinsics_T4[frame, :2]
     yfov = 2 * np.arctan(trajectory.height / 2 / fy)
+    # This is the ratio of the fields of view, which is that of the sides only when pixels are square.
     aspect = (trajectory.width / fx) / (trajectory.height / fy)
     return {"yfov": float(yfov), "aspectRatio": float(aspect), "znear": 0.01}
 
@@ -83,6 +85,7 @@ def _lens(trajectory: Trajectory, frame: int) -> dict:
 def _container(doc: dict, binary: bytes) -> bytes:
     """GLB: a 12 byte header, then the JSON chunk (padded with blanks) and the binary chunk (padded with zeros)."""
     text = json.dumps(doc, allow_nan=False, separators=(",", ":")).encode()
+    # The lengths of chunks must be multiples of 4; blanks leave the JSON valid.
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
     header = struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + len(binary))

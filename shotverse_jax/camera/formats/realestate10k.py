@@ -38,12 +38,14 @@ def read(
         raise ValueError("line 1 should be the source's URL, got a line of 19 numbers")
     rows = common.number_rows(lines[1:], 19, MEANING)
     w2c_T34 = rows[:, 7:].reshape(-1, 3, 4)
+    # Only a whole film of reflections is a left-handed world. A single one is a damaged pose, which is refused below.
     if (np.linalg.det(w2c_T34[:, :, :3]) < -0.5).all():
         if not mirror_world:
             raise ValueError(
                 "every pose is a reflection (determinant -1): the file's world is left-handed; "
                 "read it with the option mirror_world=True"
             )
+        # Column 0 of a world-to-camera matrix belongs to the world's x axis; the camera's axes are its rows and stay.
         w2c_T34 = w2c_T34 * [-1.0, 1.0, 1.0, 1.0]
     rate, time_T = common.timing(rows[:, 0] / 1e6, fps)
     return Trajectory(
@@ -59,6 +61,7 @@ def read(
 
 def write(trajectory: Trajectory, path: Path, *, url: str = "https://example.invalid/shotverse") -> None:
     """Writes the film as one clip; `url` is the first line."""
+    # The reader takes a first line of 19 words for a pose without a URL before it.
     if not url.strip() or "\n" in url or len(url.split()) == 19:
         raise ValueError(f"the first line should be one URL, got {url!r}")
     size = [trajectory.width, trajectory.height, trajectory.width, trajectory.height]

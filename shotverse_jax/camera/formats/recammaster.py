@@ -40,6 +40,7 @@ def read(
     doc = common.load_json(path)
     if not isinstance(doc, dict) or not doc:
         raise ValueError("expected a JSON object with frame0, frame1, …")
+    # Frames are asked for by number: sorted as words, frame10 would come before frame2.
     frames = [doc.get(f"frame{t}") for t in range(len(doc))]
     for t, frame in enumerate(frames):
         if not isinstance(frame, dict) or not frame:
@@ -63,6 +64,7 @@ def _pose(value, what: str) -> np.ndarray:
     matrix_44 = np.array([[common.number(token, what) for token in row] for row in rows])
     if np.abs(matrix_44[:, 3] - [0, 0, 0, 1]).max() > 1e-6:
         raise ValueError(f"{what}: the rows should end in 0, 0, 0, 1")
+    # The file's vectors are rows, so the change of axes is transposed and acts from the right.
     forward, right, up, position = matrix_44[:, :3] @ FROM_UNREAL.T
     return np.stack([right, -up, forward, position / 100], axis=-1)
 

@@ -80,6 +80,7 @@ def _intrinsics(doc: dict, frames: list[dict], width: int, height: int) -> np.nd
     """[T, 4]: per-frame values where a frame has them, else the file's; fl_y, cx, cy have the usual defaults."""
     rows = []
     for t, frame in enumerate(frames):
+        # The frame's own values come last and win: only films with a zoom have them.
         values = {**{key: doc[key] for key in (*KEYS, "camera_angle_x") if key in doc}, **frame}
         if "fl_x" in values:
             fx = common.positive(values["fl_x"], f"frame {t}: 'fl_x'")
@@ -87,6 +88,7 @@ def _intrinsics(doc: dict, frames: list[dict], width: int, height: int) -> np.nd
             angle = common.positive(values["camera_angle_x"], f"frame {t}: 'camera_angle_x'")
             if angle >= np.pi:
                 raise ValueError(f"frame {t}: 'camera_angle_x' should be below pi radians, got {angle}")
+            # camera_angle_x is the whole horizontal field of view; each half spans half of the width.
             fx = width / 2 / np.tan(angle / 2)
         else:
             raise ValueError(f"frame {t}: no focal length; expected 'fl_x' in pixels in the file or the frame")

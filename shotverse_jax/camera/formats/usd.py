@@ -67,6 +67,7 @@ def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
     values = {
         camera.CreateFocalLengthAttr(): focal,
         camera.CreateHorizontalApertureAttr(): np.full(end - start, FILM_BACK),
+        # USD has one focal length; pixels that are not square show in the height of the film back.
         camera.CreateVerticalApertureAttr(): focal * height / fy,
         camera.CreateHorizontalApertureOffsetAttr(): (0.5 - cx / width) * FILM_BACK,
         camera.CreateVerticalApertureOffsetAttr(): (cy - height / 2) / fy * focal,

@@ -24,6 +24,8 @@ NUM_POSES = 30
 FRAMES = 120
 SEQUENCE_LENGTH = 1 + NUM_POSES * POSE_VALUES + 1
 
+# Ranges of the ten values (GenDoP core/utils.py). Focal lengths reach to ten image sizes, as its code has it; its paper
+# divides by half an image size.
 _LOW = np.asarray([-1.0] * 7 + [0.0, 0.0, -2.0])
 _SPAN = np.asarray([2.0] * 7 + [10.0, 10.0, 4.0])
 
@@ -77,7 +79,9 @@ class GenDoPTokenizer:
             pose_T34 = se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, FRAMES))
         pose_T34 = _to_opengl(se3.relative(pose_T34[0], pose_T34[:: FRAMES // NUM_POSES]))
         scale = np.linalg.norm(pose_T34[:, :, 3], axis=1).max() + 1e-5  # a camera that stands still has no scale
+        # The principal point has no token: GenDoP takes the centre of the image.
         fx, fy = trajectory.intrinsics_T4[0, :2] / (trajectory.width, trajectory.height)
+        # Lens and scale are the same in the whole shot, but GenDoP writes them into every pose.
         shot = np.broadcast_to([fx, fy, np.log10(scale)], (NUM_POSES, 3))
         quaternion = se3.rotation_to_quaternion(pose_T34[:, :, :3])
         values = np.concatenate([quaternion, pose_T34[:, :, 3] / scale, shot], axis=1)
@@ -105,6 +109,7 @@ class GenDoPTokenizer:
         if not values[:, :4].any(1).all():
             raise ValueError(f"the quaternion of pose {int(np.argmin(values[:, :4].any(1)))} is zero")
         pose_T34 = _to_opengl(se3.make(se3.quaternion_to_rotation(values[:, :4]), values[:, 4:7]))
+        # The ten values repeat lens and scale in every pose; the first pose's are used, as GenDoP does.
         return GenDoPTokens(pose_T34, *(float(value) for value in values[0, 7:]))
 
     def decode(self, ids: np.ndarray, spans: list[tuple[int, int]] | None = None, **fields) -> Trajectory:
@@ -125,12 +130,14 @@ class GenDoPTokenizer:
         tokens = self.parse(ids)
         scale = {"none": 1.0, "exp": np.exp(tokens.log_scale), "pow10": 10.0**tokens.log_scale}[self.pred_scale]
         frames = spans[0][1] - spans[0][0]
+        # GenDoP divides by the number of frames and not by one less, so the last pose is never quite reached.
         pose_T34 = se3.resample(tokens.pose_T34, np.arange(frames) / frames * (NUM_POSES - 1))
         pose_T34[:, :, 3] *= scale
         fields = {"width": 512, "height": 512, **fields}
         width, height = fields["width"], fields["height"]
         fields.setdefault("intrinsics_T4", [tokens.fx * width, tokens.fy * height, width / 2, height / 2])
         shot_T = np.zeros(frames, np.int32)
+        # A sequence that a network wrote need not begin at the identity, so the world is moved to its first camera.
         return Trajectory(pose_T34=pose_T34, shot_T=shot_T, scale=float(scale), **fields).from_first_camera()
 
 

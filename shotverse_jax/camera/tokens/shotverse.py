@@ -19,6 +19,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PoseTokenConfig
 
+# These ids are GenDoP's, whose tokenizer takes them from here.
 PAD, BOS, EOS, FIRST_BIN = 0, 1, 2, 3
 POSE_VALUES = 12
 
@@ -94,6 +95,7 @@ class PoseTokenizer:
         else:
             path = trajectory.from_first_camera()
         shots = [se3.resample(path.pose_T34, self.pose_frames(*span)) for span in path.spans]
+        # The first pose of a shot stays in the world: it alone says where the shot is.
         if self.config.path != "world":
             # Relative to the first pose of the shot, or each to the pose before.
             origin = slice(1) if self.config.path == "shot" else slice(-1)
@@ -104,6 +106,8 @@ class PoseTokenizer:
         if self.config.origin == "header":
             reach.append(np.linalg.norm(path.stage_34[:, 3]))
         scale_bin = self._scale_bin(max(reach))
+        # Translations are divided by the scale that will be read back, not by the exact one: its rounding then costs
+        # nothing.
         scale = self._scale(scale_bin)
         pieces = [[BOS, FIRST_BIN + scale_bin]]
         if self.config.origin == "header":
@@ -136,6 +140,7 @@ class PoseTokenizer:
         if len(wrong):
             raise ValueError(f"token {int(wrong[0]) + 1} has id {int(body[wrong[0]])}, which is not a pose value")
         scale = self._scale(bins[0])
+        # With the origin "world" the stage is the world itself, so it needs no tokens.
         stage = {"none": None, "world": se3.identity()}.get(self.config.origin)
         if self.config.origin == "header":
             stage = self._decode_poses(bins[1:header], scale)[0]
@@ -166,6 +171,8 @@ class PoseTokenizer:
         frames = []
         for (start, end), pose in zip(spans, tokens.shots, strict=True):
             at = self.pose_frames(start, end)
+            # np.interp clamps: frames of a shot outside its sampled poses get the nearest of these, and none of another
+            # shot.
             frames.append(se3.resample(pose, np.interp(np.arange(start, end), at, np.arange(len(at)))))
         lengths = [end - start for start, end in spans]
         return Trajectory(
@@ -178,6 +185,7 @@ class PoseTokenizer:
 
     def _scale_bin(self, reach):
         """Bin of the smallest scale that `reach` does not exceed, so that no translation leaves [-1, 1]."""
+        # 1e-5 gives a scale to a camera that never moves. A bin stands for its centre, hence the half below.
         cell = (np.log10(reach + 1e-5) + 2) / 4 * self.config.bins
         return int(np.clip(np.ceil(cell - 0.5), 0, self.config.bins - 1))
 
@@ -198,6 +206,7 @@ class PoseTokenizer:
     def _decode_poses(self, bins, scale, later=0):
         value = self._centre(bins.reshape(-1, POSE_VALUES))
         value[later:, :3] -= self._shift(later)
+        # Nine values that were rounded one by one are no rotation, so the nearest one is taken.
         return se3.make(se3.project_to_so3(value[:, 3:].reshape(-1, 3, 3)), value[:, :3] * scale)
 
     def _shift(self, later):

@@ -26,6 +26,7 @@ def datadop_scenes(folder: Path, split: str, caption: str) -> list[SceneFiles]:
     listed = folder / f"{split}_valid.txt"
     root = folder / split if (folder / split).is_dir() else folder
     if listed.is_file():
+        # The lines of DataDoP's lists are <video>/<shot>, without the split in front.
         stems = [root / line for line in listed.read_text(encoding="utf-8").split()]
     else:
         stems = [Path(str(path).removesuffix(_POSES)) for path in sorted(root.rglob(f"*{_POSES}"))]

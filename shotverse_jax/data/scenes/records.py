@@ -99,12 +99,15 @@ class SceneRecords:
         places = pose_places(trajectory, info, whole=scene.caption is not None)
         cut_F = self._source_cuts(scene, play, trajectory, info, places)
         timeline = self._timeline(info, cut_F, len(play.shots))
+        # A video shows whole frames, and the pose must be that of the frame that is shown. A path alone can be read
+        # between poses.
         source_F = np.round(timeline.source_F).astype(int) if self.videos else timeline.source_F
         place_F = film_poses(timeline, source_F, places, pose_edges(trajectory, places, cut_F))
         record = _camera(trajectory, place_F, info, (self.width, self.height))
         if self.videos:
             del record["path_F34"]
             record["video"] = read_video(scene.video, source_F, self.width, self.height)
+        # The durations were those of the source; how long the shots are now is in the layout.
         play = Screenplay(play.caption, [Shot(shot.caption) for shot in play.shots[: len(timeline.layout.spans)]])
         return record | {
             "shot_T": timeline.layout.latent_index_T,
@@ -125,6 +128,7 @@ class SceneRecords:
             raise ValueError(f"the screenplay has {count} shots and the camera path {trajectory.num_shots}")
         if cuts is None and trajectory.num_shots > 1:
             at_F = places(np.arange(info.frames))
+            # 1e-6: a frame that is at the first pose of a shot but for rounding belongs to that shot.
             cuts = [int(np.searchsorted(at_F, start - 1e-6)) for start, _ in trajectory.spans[1:]]
         if cuts is None and any(shot.duration for shot in play.shots):
             layout = play.layout()
@@ -182,6 +186,7 @@ def _camera(
     """
     world = FIRST_CAMERA if trajectory.stage_34 is None else STAGE
     origin_34 = trajectory.pose_T34[0] if trajectory.stage_34 is None else trajectory.stage_34
+    # Poses are rounded to float32 only after they have become relative to the origin.
     pose_F34 = se3.compose(se3.inverse(origin_34), se3.resample(trajectory.pose_T34, place_F)).astype(np.float32)
     fx, fy, cx, cy = trajectory.resized(info.width, info.height).intrinsics_T4[0]
     # The picture is enlarged until it covers the film's size, then cropped about its centre.

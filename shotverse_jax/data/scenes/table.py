@@ -20,6 +20,7 @@ def table_scenes(path: Path) -> list[SceneFiles]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
+            # csv needs the ends of lines to read a cell that has a line break in it.
             rows = list(csv.DictReader(text.splitlines(keepends=True)))
         elif path.suffix.lower() in (".jsonl", ".ndjson"):
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]

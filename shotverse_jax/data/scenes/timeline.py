@@ -51,6 +51,7 @@ def cut_to_length(frames: int, rate: float, total: int, cut_F: list[int]) -> Tim
     kept = [cut for cut in wanted if snap(math.ceil(cut - 1e-6)) + LATENT_STRIDE <= frames]
     if len(kept) < len(wanted):
         changes.append(f"shots left out that begin after its end: {len(wanted) - len(kept)}")
+    # A cut between two frames is rounded up: the frame before it still shows the earlier shot.
     layout = layout_from_cuts(frames, [math.ceil(cut - 1e-6) for cut in kept])
     moved = [abs(cut - at) for cut, at in zip(kept, layout.cuts, strict=True)]
     if moved and max(moved) >= 1:
@@ -71,6 +72,7 @@ def spread_whole(frames: int, total: int, cut_F: list[int]) -> Timeline:
     """
     edges = [0, *cut_F, total]
     spans = tuple(zip(edges, edges[1:], strict=False))
+    # `scaled` reads the spans only; the source is not of length 4t+1 and has no latent frames.
     scaled = Layout(total, tuple(cut_F), spans, 0, np.zeros(0, np.int32)).scaled(frames)
     lengths = np.diff(scaled.spans)[:, 0]
     parts = [np.linspace(start, end - 1, length) for (start, end), length in zip(spans, lengths, strict=True)]
@@ -91,6 +93,7 @@ def pose_places(trajectory: Trajectory, info: VideoInfo, whole: bool) -> Places:
         ValueError: path and video do not last equally long (0.1 s or one and a half poses of difference are allowed).
     """
     count = len(trajectory)
+    # With one pose per frame no clock is needed, so a wrong rate in the path's file does no harm.
     if count == info.frames:
         return lambda frame_F: np.array(frame_F, np.float64)
     if whole:
