@@ -1,0 +1,1 @@
+"""Pose algebra, trajectories and their similarity, motion tags, pose tokens and trajectory files."""

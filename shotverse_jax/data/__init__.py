@@ -1,0 +1,1 @@
+"""Training data: records on disk, and the sources that make batches of them."""

@@ -1,0 +1,1 @@
+"""Scores of planned trajectories and of generated films."""

@@ -1,0 +1,1 @@
+"""The film grammar: endless screenplays with the trajectories that satisfy them."""

@@ -179,6 +179,7 @@ def _fill(pattern: str, fields: dict[str, str]) -> str:
     """
     words = dict(fields)
     words |= {key.capitalize(): value[:1].upper() + value[1:] for key, value in fields.items()}
+    # Capitalised and upper case are the same for a short key like "a3", so only longer keys can ask for capitals.
     words |= {key.upper(): value.upper() for key, value in fields.items() if len(key) > 2}
     text = " ".join(pattern.format_map(words).split())
     for old, new in ((" ,", ","), (" .", "."), (" ;", ";"), (" :", ":")):

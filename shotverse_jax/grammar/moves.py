@@ -160,6 +160,7 @@ def shot_poses(
     Returns:
         [frames, 3, 4] camera-to-world poses in stage coordinates, metres.
     """
+    # The distances are for 1.7 m; a smaller subject is filmed from nearer, but no nearer than one of 0.9 m.
     distance = DISTANCES[framing.size] * distance_factor * max(mark.height, 0.9) / 1.7
     state, aim = _frame(framing, mark, distance)
     state = _lead_in(state, framing, segments, distance, aim)
@@ -184,6 +185,7 @@ def handheld(pose_T34: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     u = np.linspace(0, 2 * np.pi, len(pose_T34))[:, None]
     phase = rng.uniform(0, 2 * np.pi, (2, 6))
     sway = np.sin(u + phase[0]) + 0.5 * np.sin(2 * u + phase[1])
+    # The shot begins exactly on its framing.
     sway -= sway[:1]
     shake = se3.make(se3.so3_exp(np.radians(0.4) * sway[:, :3]), 0.003 * sway[:, 3:])
     return se3.compose(pose_T34, shake)
@@ -198,6 +200,8 @@ def _frame(framing: Framing, mark: Mark, distance: float):
     position = aim + np.array([level * np.sin(azimuth), -distance * np.sin(elevation), level * np.cos(azimuth)])
     position[1] = min(position[1], -0.15)  # a low camera stays above the floor
     drop = aim - position
+    # The camera looks back to where the subject is, hence half a turn. y points down, so looking down is a negative
+    # pitch.
     return _State(position, azimuth + np.pi, -np.arctan2(drop[1], np.hypot(drop[0], drop[2]))), aim
 
 
@@ -233,6 +237,7 @@ def _run(state, segment, progress, distance, aim, travel):
             extent = np.radians(low + move.width * (high - low)) * (0.85 if turning and axis == "yaw" else 1.0)
             step = _whip(progress) if move.name.startswith("whip") else progress
             angle[axis] = angle[axis] + sign * extent * step
+    # At 90 degrees up or down, yaw and roll would be the same turn.
     angle["pitch"] = np.clip(angle["pitch"], np.radians(-88), np.radians(88))
     for move in segment.moves:
         if move.name in ARCS:
@@ -248,6 +253,7 @@ def _run(state, segment, progress, distance, aim, travel):
         elif move.name in TRANSLATIONS:
             reach = max(0.42 * distance, 0.8) * (0.75 + 0.7 * move.width)
             position = position + reach * _glide(move.name, angle["yaw"], state.pitch, progress)
+    # y points down and the floor is at 0, so a camera above the floor has a negative y.
     position[:, 1] = np.minimum(position[:, 1], -0.12)
     return position, angle["yaw"], angle["pitch"], angle["roll"]
 
@@ -285,6 +291,7 @@ def _ease(x, ramp):
     """Progress with a trapezoid speed, which rises over the first `ramp` of the time and falls over the last."""
     if ramp <= 0:
         return x
+    # This speed makes the area below the trapezoid 1, which is the whole move.
     top = 1 / (1 - ramp)
     rise = np.minimum(x, ramp)
     fall = np.maximum(x - (1 - ramp), 0)

@@ -138,6 +138,7 @@ def _assemble(world, texts, poses, frames, subjects, scene_seed) -> Example:
         fps=fps,
         captions=tuple(texts),
         global_caption=world,
+        # The poses are in the stage's coordinates until `from_first_camera` moves both together.
         stage_34=se3.identity(),
     )
     backdrop = random_scene(np.random.default_rng(scene_seed), 1)

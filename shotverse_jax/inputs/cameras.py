@@ -25,6 +25,7 @@ def camera_rows(config: ControllerConfig, pose_T34: np.ndarray) -> np.ndarray:
     pose_T34 = np.asarray(pose_T34, np.float64)
     if config.camera_frame == "scene":
         pose_T34 = se3.compose(se3.inverse(pose_T34[0]), pose_T34)
+        # 1e-5, as GenDoP adds it, keeps a camera that never moves from a division by zero.
         pose_T34[..., 3] /= np.linalg.norm(pose_T34[..., 3], axis=-1).max() + 1e-5
     return pose_T34.reshape(-1, 12).astype(np.float32)
 

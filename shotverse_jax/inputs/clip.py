@@ -45,6 +45,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tu
     """
     ids_BT, real_BT = np.full((len(texts), length), PAD, np.int32), np.zeros((len(texts), length), bool)
     start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    # The file's own truncation and padding would work before the start and end tokens are added below.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     for ids, mask, text in zip(ids_BT, real_BT, texts, strict=True):
@@ -74,6 +75,7 @@ def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:
     if image_HWC.ndim != 3 or image_HWC.shape[-1] != 3 or image_HWC.dtype != np.uint8 or not image_HWC.size:
         raise ValueError(f"an image is a uint8 array [height, width, 3], got {image_HWC.dtype} {image_HWC.shape}")
     canvas_HWC = _on_canvas(image_HWC).astype(np.float32) / 255
+    # GenDoP normalises before it resizes, and the black around a small picture with it.
     return _resize((canvas_HWC - MEAN) / STD, size)
 
 
@@ -93,6 +95,7 @@ def prepare_depth(depth_HW: np.ndarray, size: int = 224) -> np.ndarray:
     depth_HW = np.asarray(depth_HW)
     if depth_HW.ndim != 2 or not depth_HW.size or not np.isfinite(depth_HW).all():
         raise ValueError(f"a depth map is an array [height, width] of finite numbers, got shape {depth_HW.shape}")
+    # GenDoP gives depths to the tower as they are, without normalising them.
     return _resize(_on_canvas(depth_HW).astype(np.float32), size)
 
 
@@ -113,6 +116,7 @@ def _resize(picture, size):
     """Bilinear resizing between the nearest pixels, without antialiasing (torch's interpolate)."""
     for axis in (0, 1):
         last = picture.shape[axis] - 1
+        # Samples are at the centres of pixels, as with align_corners=False in the original.
         place = np.clip((np.arange(size) + 0.5) * (last + 1) / size - 0.5, 0, last)
         low = np.floor(place).astype(int)
         share = (place - low).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(picture.ndim)])

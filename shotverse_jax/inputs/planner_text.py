@@ -48,6 +48,9 @@ def encode_text(
     texts = tokenizer.encode_batch([global_caption, *shot_captions], add_special_tokens=False)
     ids, slots = [texts[0].ids], [[NO_SLOT] * len(texts[0].ids)]
     for k, text in enumerate(texts[1:]):
+        # The slots come after the text of their shot: the language model is causal, so they see the global caption and
+        # all shots up to their own. Their ids are never read, because learned queries take the place of their
+        # embeddings.
         ids += [text.ids, [TEXT_PAD] * slots_per_shot]
         slots += [[NO_SLOT] * len(text.ids), range(k * slots_per_shot, (k + 1) * slots_per_shot)]
     text_ids_S = np.concatenate([np.asarray(part, np.int32) for part in ids])

@@ -56,6 +56,7 @@ def clean_prompt(text: str) -> str:
 
     Source: HoloCine wan_prompter.py.
     """
+    # Entities are resolved twice, as in the original: "&amp;amp;" is a text that was escaped twice.
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return re.sub(r"\s+", " ", text).strip()
 
@@ -151,6 +152,7 @@ def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], 
     longest = max(prompt.length for prompt in prompts)
     length = config.text_length
     if not config.see_padding:
+        # Without a look at padding, less of it changes no result and saves its computation.
         length = min(length, -(-longest // TEXT_BUCKET) * TEXT_BUCKET)
     windows = []
     for prompt in prompts:

@@ -49,11 +49,14 @@ def fit_size(
         height, width = int(height * scale), int(width * scale)
     if max(height, width) > 200 * min(height, width):
         raise ValueError(f"a picture of {height} x {width} is too narrow; one side may be at most 200 times the other")
+    # Python rounds halves to even, and so does the original.
     fitted = [round(side / factor) * factor for side in (height, width)]
     count = 1 if frames is None else frames
+    # Frames go in pairs; Python rounds half a pair to an even number of pairs, and so does the original.
     total = math.prod(fitted) * (1 if frames is None else round(frames / 2) * 2)
     if total > most:
         shrink = math.sqrt(count * height * width / most)
+        # Sides are rounded towards the limit that was missed: down to stay below the most, up to reach the least.
         fitted = [max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width)]
     elif total < least:
         grow = math.sqrt(least / (count * height * width))
@@ -85,6 +88,7 @@ def _prepare(frames_THWC, config, limits, frames):
     if size != frames_THWC.shape[1:3]:
         resized = [Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC) for frame in frames_THWC]
         frames_THWC = np.stack([np.asarray(frame) for frame in resized])
+    # The settings beside the weights have mean and deviation 0.5, not CLIP's, which are transformers' default.
     return patchify(frames_THWC.astype(np.float32) / 127.5 - 1, config)
 
 
@@ -109,6 +113,8 @@ def patchify(frames_THWC: np.ndarray, config: Qwen3VLVisionConfig) -> tuple[np.n
         )
     missing = -len(frames_THWC) % config.temporal_patch_size
     frames_THWC = np.concatenate([frames_THWC, *[frames_THWC[-1:]] * missing])
+    # The patches that become one token are neighbours, so the tower merges them by a reshape. Values of a patch have
+    # the order of the stored convolution.
     rows = rearrange(
         frames_THWC,
         "(t f) (h mh y) (w mw x) c -> (t h w mh mw) (c f y x)",

@@ -29,6 +29,7 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     replace = [normalizers.Replace(Regex(pattern), plain) for pattern, plain in TYPOGRAPHY]
     tokenizer.normalizer = normalizers.Sequence(
+        # The blank in front makes the first word of a text the same token as in the middle of a sentence.
         [normalizers.NFC(), normalizers.Lowercase(), *replace, normalizers.Strip(), normalizers.Prepend(" ")]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -39,6 +40,7 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size=vocab_size,
         min_frequency=2,
         special_tokens=list(SPECIAL_TOKENS),
+        # With all bytes no text is unknown. They are sorted because they get their ids in this order.
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

@@ -19,6 +19,7 @@ MAX_CAPTION_WORDS = 1_000
 MAX_CAPTION_CHARACTERS = 10_000
 MAX_FRAMES = 16 * 60 * 5 + 1
 MIN_SHOT_FRAMES = 4
+# Wan's usual clip has 81 frames, about 5 s; a scene of ShotVerse-Bench has 249 (ShotVerse §4.1).
 ONE_SHOT_FRAMES = 81
 MANY_SHOTS_FRAMES = 249
 _MARKERS = re.compile(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", re.IGNORECASE)
@@ -82,6 +83,7 @@ class Layout:
         total, count = snap(frames), len(self.spans)
         _check_room(count, total)
         length_K = np.full(count, LATENT_STRIDE)
+        # Latent frame 0 stands for a single video frame, so the first shot has one frame more.
         length_K[0] += 1
         share_K = np.diff(self.spans)[:, 0] * total / self.num_frames
         while length_K.sum() < total:
@@ -150,6 +152,8 @@ class Screenplay:
             ends = self._timed_ends(durations)
         else:
             total = snap(self.frames or (MANY_SHOTS_FRAMES if count > 1 else ONE_SHOT_FRAMES))
+            # Halves are rounded to even, as in HoloCine's script; another rounding would move some of its cuts by a
+            # frame.
             ends = [round(i * total / count) for i in range(1, count)] + [total]
         return _room_for_every_shot([snap(end) for end in ends], fixed=self.frames is not None)
 
@@ -249,6 +253,7 @@ def _clean_caption(caption, what: str) -> str:
     """A caption on one line. Raises ValueError for a caption that no model could read."""
     if not isinstance(caption, str):
         raise ValueError(f"{what} must be text, got {kind_of(caption)}; put it in quotes if it looks like a number")
+    # A byte order mark inside a text is no white space for `split`.
     words = caption.replace("\ufeff", " ").split()
     if len(words) > MAX_CAPTION_WORDS:
         raise ValueError(f"{what} has {len(words)} words; {MAX_CAPTION_WORDS} is the most")
@@ -264,6 +269,7 @@ def _clean_caption(caption, what: str) -> str:
 
 
 def _number(value, what: str, low: float, high: float) -> float:
+    # For Python True is a whole number.
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise ValueError(f"{what} must be a number, got {kind_of(value)}")
     if not low <= value <= high:  # also refuses nan

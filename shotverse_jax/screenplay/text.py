@@ -23,6 +23,7 @@ MAX_FILE_CHARACTERS = 1 << 20
 FORMATS = ("yaml", "json", "text", "holocine")
 _SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".holocine": "holocine"}
 _HOLOCINE = re.compile(r"\s*\[global caption\](.*?)\[per shot caption\](.*)", re.IGNORECASE | re.DOTALL)
+# Numbers that no shot can have (nan, inf, negative) match too: they are refused and do not become words of a caption.
 _DURATION = re.compile(
     r"[\[(]\s*([-+]?(?:nan|inf(?:inity)?|\d[\d.,]*(?:e[-+]?\d+)?|\.\d+))\s*(?:s|secs?|seconds?)\s*[\])]", re.IGNORECASE
 )
@@ -40,6 +41,7 @@ def read_screenplay(source: str | Path) -> Screenplay:
     name = "standard input" if str(source) == "-" else str(source)
     try:
         if str(source) == "-":
+            # One character more than allowed shows that the text is too long, without reading all of it.
             text = sys.stdin.read(MAX_FILE_CHARACTERS + 1)
         else:
             with open(source, encoding="utf-8-sig") as file:
@@ -93,6 +95,7 @@ def _detect(text: str) -> str:
         return "holocine"
     if text.lstrip().startswith("{"):
         return "json"
+    # Only the names of our own keys mean YAML, because a caption in plain text may hold colons too.
     lines = [line for line in text.splitlines() if line.strip() and line.strip() != "---" and not line.startswith("#")]
     looks_yaml = re.match(r"(caption|global_caption|shots)\s*:", "".join(lines[:1])) or any(
         re.match(r"shots\s*:", line) for line in lines
@@ -258,6 +261,7 @@ def to_text(screenplay: Screenplay, fmt: str) -> str:
     if fmt == "text":
         shots = [f"{_marker(shot.duration)}{shot.caption}" for shot in screenplay.shots]
         text = "\n\n".join([screenplay.caption, *shots]) + "\n"
+        # Reading the text back is the test that covers everything which plain text cannot hold.
         if not screenplay.caption or _parse_paragraphs(text) != screenplay:
             raise ValueError(
                 "plain text holds a global caption, captions and durations only, and this screenplay has more (or no "

@@ -37,6 +37,7 @@ class BurnIn:
         """Returns frame number `frame` of the film, [H, W, 3] uint8, with the text drawn into it."""
         pixels = np.array(image)
         for rows in (slice(0, self.bar), slice(-self.bar, None)):
+            # The bars are darkened and not filled: the words can be read, and the picture under them can be seen.
             pixels[rows] = pixels[rows] * 0.35
         draw = ImageDraw.Draw(image := Image.fromarray(pixels))
         shot, pad = int(self.trajectory.shot_T[frame]), self.size // 2
@@ -48,6 +49,7 @@ class BurnIn:
             left = pad + self.font.getlength(title) + self.size
             text = self.fitted(self.tags[shot], self.width - left - pad)
             draw.text((left, top), text, font=self.font, fill=(255, 214, 92), anchor="lm")
+        # Photographers name lenses by their millimetres on a film 36 mm wide.
         focal = 36 * self.trajectory.intrinsics_T4[frame, 0] / self.trajectory.width
         time = frame / self.trajectory.fps
         draw.text((pad, bottom), f"{time:05.2f} s", font=self.font, fill=(255, 255, 255), anchor="lm")

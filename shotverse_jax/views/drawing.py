@@ -22,6 +22,7 @@ def paper_poses(trajectory: Trajectory) -> np.ndarray:
     "Across" points to the right of someone who looks at the subject's face, "away" points behind the subject.
     """
     pose_T34 = stage_poses(trajectory)
+    # Three axes change sign and two change places, which together is a rotation: nothing is mirrored.
     return np.stack([-pose_T34[:, 0], -pose_T34[:, 2], -pose_T34[:, 1]], axis=1)
 
 
@@ -46,6 +47,7 @@ def frustums(trajectory: Trajectory, pose_T34: np.ndarray) -> list[tuple[float, 
         fx, fy, cx, cy = trajectory.intrinsics_T4[frame]
         corners = [((u - cx) / fx, (v - cy) / fy, 1.0) for v in (0, trajectory.height) for u in (0, trajectory.width)]
         corners = se3.transform_points(pose_T34[frame], size * np.array(corners))
+        # The corners were listed row by row; 3 before 2 goes around the picture.
         loop = corners[[0, 1, 3, 2, 0]]
         edges = [(eye_T3[frame], c) for c in corners] + list(zip(loop[:-1], loop[1:], strict=True))
         out.append((frame / max(len(trajectory) - 1, 1), np.array(edges)))

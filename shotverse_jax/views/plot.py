@@ -56,6 +56,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     lines = _shot_lines(trajectory, tags)
     height = 5.6 + _LINE * len(lines)
     figure = Figure(figsize=(14, height), dpi=100, facecolor="white")
+    # A figure of its own, without pyplot: pyplot would keep every figure in memory and may ask for a display.
     FigureCanvasAgg(figure)
     floor = (_LINE * len(lines) + 0.25) / height
     grid = figure.add_gridspec(
@@ -117,6 +118,7 @@ def _solid_view(axes, trajectory: Trajectory, pose_T34: np.ndarray) -> None:
     low, high = np.concatenate(cloud).min(0), np.concatenate(cloud).max(0)
     # A nearly flat path would make a box too thin to read, so no side is much shorter than the longest.
     middle, span = (low + high) / 2, np.maximum(high - low, 0.35 * (high - low).max()) * 1.05
+    # A camera that stands still gets a box of a metre and not of nothing.
     span = np.maximum(span, 1.0)
     low_z = min(low[2], 0.0)
     axes.set_xlim(middle[0] - span[0] / 2, middle[0] + span[0] / 2)

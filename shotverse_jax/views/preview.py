@@ -49,6 +49,7 @@ def render_preview(
         captions = [trajectory.global_caption, *trajectory.captions]
         scene = scene_from_screenplay(captions, stage_clock(trajectory)[-1] + 1 / trajectory.fps)
     small = round(height / 2 * trajectory.width / trajectory.height), height // 2
+    # Twice a whole number is even, which H.264 needs for its halved colours.
     size = 2 * small[0], 2 * small[1]
     burn = BurnIn(trajectory, tags, *size)
     frames = preview_frames(trajectory, scene, *small)

@@ -42,6 +42,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     if not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     count = ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
+    # Without -nostdin FFmpeg reads keys from the user's terminal.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", str(path), *count]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     words = done.stderr.decode(errors="replace")
@@ -51,6 +52,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     if done.returncode or not rate or not frames or not int(frames[-1]) or not float(rate[1]):
         raise ValueError(f"{path}: no video that can be read ({(words.strip().splitlines() or ['empty'])[-1]})")
     width, height = int(stream[1]), int(stream[2])
+    # FFmpeg prints the stored size, but turns the frames that it hands out.
     if re.search(r"rotation of -?(90|270)\b", words):
         width, height = height, width
     return VideoInfo(int(frames[-1]), float(rate[1]), width, height)
@@ -74,10 +76,13 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     """
     last, size = int(index_T[-1]), width * height * 3
     cover = f"scale={width}:{height}:flags=lanczos+accurate_rnd:force_original_aspect_ratio=increase"
+    # Passthrough keeps the frames as they are stored: otherwise FFmpeg repeats or drops some, and their numbers are
+    # wrong.
     frames = ["-vf", f"{cover},crop={width}:{height}", "-fps_mode", "passthrough", "-frames:v", str(last + 1)]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-map", "0:v:0"]
     video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
+    # The messages go to a file: FFmpeg would wait for ever on a full pipe that is only read at the end.
     with tempfile.TemporaryFile() as words:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": words}
         with subprocess.Popen([*command, *frames, *raw], **pipes) as process:

@@ -1,0 +1,1 @@
+"""Networks that look at trajectories, captions and films for the metrics."""

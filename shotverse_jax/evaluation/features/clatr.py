@@ -43,8 +43,11 @@ def trajectory_features(trajectory: Trajectory) -> np.ndarray:
     pose_T34 = trajectory.pose_T34
     if len(pose_T34) != FRAMES:
         pose_T34 = se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, FRAMES))
+    # The axes change before the poses become relative, so both sides of a relative pose have OpenGL's axes.
     pose_T34 = se3.flip_yz(pose_T34)
     pose_T34 = se3.relative(pose_T34[0], pose_T34)
+    # Frame 0 has its position, which is 0 here. GenDoP switches the standardisation of these numbers off, so there is
+    # none.
     step_T3 = np.diff(pose_T34[:, :, 3], axis=0, prepend=0.0)
     return np.concatenate([pose_T34[:, :, 0], pose_T34[:, :, 1], step_T3], axis=1).astype(np.float32)
 

@@ -80,6 +80,7 @@ def trajectory_caption_f1(
         labels.append((_labels(p, p_factor, frames), _labels(r, r_factor, frames)))
     if not labels:
         raise ValueError("no trajectory to compare")
+    # Frames of all scenes are pooled before the average, as in GenDoP; the mean of each scene's F1 is another number.
     return caption_f1(*(np.concatenate(side) for side in zip(*labels, strict=True)))
 
 
@@ -95,5 +96,6 @@ def _ratio(a: float, b: float) -> float:
 
 
 def _labels(trajectory: Trajectory, factor: float, frames: int) -> np.ndarray:
+    # Only translations have a unit of length; the rotation must stay a rotation.
     pose_T34 = trajectory.pose_T34 * np.asarray([1.0, 1.0, 1.0, factor])
     return np.concatenate([shot_labels(pose_T34[start:end], frames) for start, end in trajectory.spans])

@@ -29,4 +29,5 @@ def clatr_score(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = Non
     norms = np.linalg.norm(pred, axis=1) * np.linalg.norm(ref, axis=1)
     if not norms.all():
         raise ValueError(f"pair {int(np.argmin(norms))} holds a latent of zeros, which has no direction")
+    # GenDoP clips the mean and not each pair: this is where the zeros in its tables come from.
     return {"clatr_score": max(0.0, 100.0 * float(np.mean((pred * ref).sum(1) / norms)))}

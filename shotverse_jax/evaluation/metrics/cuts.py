@@ -45,6 +45,7 @@ def cut_features(video_THWC: np.ndarray) -> np.ndarray:
     x = video_THWC.astype(np.float32) / 255
     measures = _difference(_pooled(x, 16)), _color_difference(_pooled(x, 32))
     columns = []
+    # The floors keep the logarithm finite where nothing changes from one frame to the next.
     for change_C, floor in zip(measures, (0.004, 0.02), strict=True):
         log_C = np.log(change_C + floor)
         columns.append(log_C)
@@ -69,6 +70,7 @@ def fit_weights(features_NF: np.ndarray, is_cut_N: np.ndarray, ridge: float = 1e
     """
     x = np.concatenate([features_NF, np.ones((len(features_NF), 1))], axis=1)
     weights = np.zeros(x.shape[1])
+    # The loss is convex and Newton's method gets near its least value in a few steps; 30 leave plenty of room.
     for _ in range(30):
         p = 1 / (1 + np.exp(-x @ weights))
         penalty = ridge * len(x) * np.eye(len(weights))

@@ -29,10 +29,12 @@ def frechet(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -
     if min(len(pred), len(ref)) < 2:
         raise ValueError(f"a covariance needs two samples or more, got {len(pred)} and {len(ref)}")
     mean = pred.mean(0) - ref.mean(0)
+    # The covariance of a single feature is a number for NumPy and not a matrix.
     pred_cov = np.atleast_2d(np.cov(pred, rowvar=False))
     ref_cov = np.atleast_2d(np.cov(ref, rowvar=False))
     # S_r S_p has the eigenvalues of the symmetric S_r^½ S_p S_r^½, which can be found stably.
     value, vector = np.linalg.eigh(ref_cov)
+    # Rounding makes the zero eigenvalues of few samples slightly negative.
     root = vector * np.sqrt(np.maximum(value, 0.0)) @ vector.T
     eigenvalues = np.linalg.eigvalsh(root @ pred_cov @ root)
     cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()

@@ -52,6 +52,7 @@ def pose_error(pred: Trajectory, ref: Trajectory, mask: np.ndarray | None = None
     extent = _extent(ref.pose_T34[mask])
     still = [_is_still(ref.pose_T34[frames], extent) for frames in shots]
     pred_still = all(_is_still(pred.pose_T34[frames], _extent(pred.pose_T34[mask])) for frames in shots)
+    # A camera that stands still within its shots shows no scale there; then only the ways between the shots do.
     scale = _fit_scale(p_x, r_x) if all(still) or pred_still else _fit_scale(p_in, r_in)
     return {
         "rot_deg_mean": _rotation_error(p_in, r_in),
@@ -80,6 +81,7 @@ def _extent(pose_T34: np.ndarray) -> float:
 
 
 def _is_still(pose_T34: np.ndarray, scene_extent: float) -> bool:
+    # The length of the way counts and not the distance between its ends, which is 0 for a loop.
     length = np.linalg.norm(np.diff(pose_T34[:, :, 3], axis=0), axis=1).sum()
     return bool(length <= STILL * scene_extent)
 

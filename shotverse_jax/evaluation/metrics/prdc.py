@@ -30,6 +30,7 @@ def prdc(
         ValueError: the shapes differ, or a part has no k-th neighbour.
     """
     pred, ref = _valid(pred, ref, mask)
+    # The parts are those of torch.chunk in the original: all of one size, rounded up, and the last one shorter.
     size = max(1, -(-len(ref) // chunks))
     parts = [(pred[i : i + size], ref[i : i + size]) for i in range(0, len(ref), size)]
     smallest = min((len(part) for part, _ in parts), default=0)
@@ -66,4 +67,5 @@ def _part(pred: np.ndarray, ref: np.ndarray, k: int) -> dict[str, float]:
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     square = (a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2 * a @ b.T
+    # Rounding makes the square of a tiny distance negative.
     return np.sqrt(np.maximum(square, 0.0))

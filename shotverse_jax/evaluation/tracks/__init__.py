@@ -1,0 +1,1 @@
+"""Whole evaluations: which scenes are made, and which metrics score them."""

@@ -97,13 +97,16 @@ def film_held_out(
     for start in range(0, scenes, batch):
         part = takes[start : start + batch]
         part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
+        # Each batch has a seed of its own, else all batches would start from the same noise.
         latents = generate(cinematographer, part, seed=seed + start, **sampling)
         videos.extend(_decoded(cinematographer, latents)[: scenes - start])
         if progress is not None:
             progress("film", len(videos), scenes)
     trajectories, staged = [take.trajectory for take in takes], [clip.scene for clip in clips]
     scores = score_films(videos, trajectories, staged, estimator)
+    # An error means little alone: the control says how large it is when the camera follows other instructions.
     control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
+    # The estimator's own error on true renders is the floor under the error of a generated film.
     render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
     encode = jax.jit(functools.partial(encode_video, cinematographer.design.vae_config))
     latents = (encode(cinematographer.vae, clip.video_THWC[None]) for clip in clips)
