@@ -1,0 +1,1 @@
+"""Checkpoints of other programs become folders of this project, and the reverse."""

@@ -94,6 +94,7 @@ def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_hea
 def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPVisionConfig:
     """The config of a vision tower, as `text_config_from_shapes`."""
     hidden_size, _, patch_size, _ = tensors["embeddings.patch_embedding.weight"].shape
+    # One position is the class token's; the others are a square of patches.
     side = round((len_of(tensors, "embeddings.position_embedding.weight") - 1) ** 0.5)
     return CLIPVisionConfig(
         hidden_size=hidden_size,

@@ -82,6 +82,8 @@ def convert(
         bar = conversion.manifest["network"] if progress else None
         write_arrays(conversion, work / weights, journal, allow_nan, bar)
         _publish(conversion, work, out, weights, config, tokenizer, journal)
+    # An error would come again, so what was written goes. A program that is killed leaves it, and the next run
+    # continues.
     except (ValueError, OSError):
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -116,9 +118,11 @@ def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any
     if config.camera and expert == "base":
         raise ValueError("the checkpoint has camera encoders, which a base expert has not; it is a high or low one")
     if not (out / CONFIG).exists():
+        # ShotVerse's low-noise expert has camera encoders only in the ablation in which both experts have them.
         camera = {"high": "high", "low": "both"}[expert] if config.camera else "none"
         return ControllerConfig(dit=config, camera=camera, windows=windows, lora=None)
     held = read_config(out, ControllerConfig)
+    # Tensors do not show these fields, so the folder's values are taken before the rest is compared.
     sized = dataclasses.replace(config, **{name: getattr(held.dit, name) for name in ("rope", "self_attention", "eps")})
     if held.expert(expert) != dataclasses.replace(sized, rope=held.expert(expert).rope):
         raise ValueError(
@@ -164,6 +168,7 @@ def _publish(conversion, work: Path, out: Path, weights: str, config, tokenizer:
     if tokenizer is not None:
         with replacing(out / TOKENIZER) as place:
             shutil.copyfile(tokenizer, place)
+    # Everything must be on the disk before the weights get their name: a crash then leaves whole weights or none.
     os.sync()
     os.replace(work / weights, out / weights)
     shutil.rmtree(work, ignore_errors=True)

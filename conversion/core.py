@@ -119,6 +119,7 @@ def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], 
     for target, count in Counter(entry.target for entry in table.entries).items():
         if count > 1:
             problems.add("set by two entries of the table", target)
+    # A tied name may be stored, but no entry reads it: it counts as used from the start.
     plan, used = {}, {name for name, _ in table.ties}
     for entry in table.entries:
         if entry.target not in leaves:
@@ -146,6 +147,7 @@ def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], 
 def _check_leaf(problems, name, tensor, entry, leaf, cast):
     shape = tuple(leaf.shape[1:] if entry.stacked else leaf.shape)
     try:
+        # The transform runs on shapes alone, so a checkpoint of any size is checked before a value of it is read.
         got = jax.eval_shape(entry.transform.to_flax, jax.ShapeDtypeStruct(tensor.shape, tensor.dtype)).shape
     except (TypeError, ValueError):  # the transform is a reshape that the stored shape does not allow
         got = None
@@ -167,6 +169,7 @@ def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: b
     for entry in table.entries:
         leaf = leaves[entry.target]
         array = np.empty(leaf.shape, leaf.dtype)
+        # Each layer is written into its place; stacking finished layers would hold all of them twice.
         for part, stored in zip(array if entry.stacked else [array], plan[entry.target], strict=True):
             part[...] = entry.transform.to_flax(tensors[stored])
         params[entry.target] = array
@@ -183,6 +186,7 @@ def check_ties(table: Table, tensors: Tensors) -> None:
     for name, other in table.ties:
         if name in names:
             one, two = (np.atleast_1d(tensors[names[n]]) for n in (name, other))
+            # A comparison makes an array of the size of its rows, so whole embeddings are not compared at once.
             rows = range(0, len(one), 4096)
             if one.shape != two.shape or any((one[i : i + 4096] != two[i : i + 4096]).any() for i in rows):
                 problems.add("must be equal", f"{names[name]} and {names[other]}")
@@ -202,6 +206,7 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
             continue
         array = np.asarray(leaves[entry.target])
         for i, part in enumerate(array if entry.stacked else [array]):
+            # safetensors writes memory as it is, and a transposed view is not in row-major order.
             tensors[entry.name(i)] = np.ascontiguousarray(entry.transform.to_torch(part))
     for target in leaves.keys() - {entry.target for entry in table.entries}:
         problems.add("in the parameters but not in the table", target)

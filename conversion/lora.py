@@ -169,6 +169,8 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
             for key in keys.values():
                 problems.add("not a pair of A and B of a linear", key)
             continue
+        # A has the input side of its linear, of a convolution too, so the entry's transform fits it. B is always a
+        # matrix.
         low, high = entry.transform.to_flax(values["a"]), values["b"].reshape(len(values["b"]), -1).T
         shape = leaves[entry.target].shape[-2:]
         if low.shape != (shape[0], len(high)) or high.shape[1] != shape[1]:
@@ -179,6 +181,7 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         pairs.setdefault(entry.target, {})[i] = low, high, scale
         if "bias" in keys:
             target = entry.target.removesuffix("kernel") + "bias"
+            # The bias belongs to B, so the scale of the pair is also its own.
             _add_delta(deltas, leaves, target, i, scale * values["bias"], keys["bias"], problems)
     problems.raise_any("the adapter")
     adapters = {target.replace("/kernel", "/adapter"): _stack(pairs[target], leaves[target]) for target in pairs}
@@ -190,6 +193,7 @@ def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -
 
     The parts are a, b, alpha, bias (that of B) and delta.
     """
+    # In flat names "_" stands for "." and is also a letter of the names, so only the list of all linears can undo it.
     flat = {name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight") for name in slots}
     keys, prefixes, styles = {}, {}, {}
     for key, tensor in tensors.items():
@@ -242,6 +246,7 @@ def _scale(name: str, rank: int, alpha: np.ndarray | None, peft: Mapping[str, An
         return 1.0
     patterns = (peft.get("alpha_pattern") or {}).items()
     value = next((value for key, value in patterns if re.match(rf"(.*\.)?({key})$", name)), peft["lora_alpha"])
+    # Rank-stabilised LoRA divides alpha by the square root of the rank.
     return value / (rank**0.5 if peft.get("use_rslora") else rank)
 
 
@@ -250,6 +255,8 @@ def _stack(layers: Mapping[Any, tuple], kernel: jax.ShapeDtypeStruct) -> Adapter
     scales = {scale for *_, scale in layers.values()}
     rank = max(len(high) for _, high, _ in layers.values())
     *stack, width_in, width_out = kernel.shape
+    # Zeros add nothing to A B, so layers of different ranks fit one array, and a layer without an adapter stays as it
+    # is.
     a, b = np.zeros((*stack, width_in, rank), np.float32), np.zeros((*stack, rank, width_out), np.float32)
     for i, (low, high, scale) in layers.items():
         a[i][:, : len(high)] = low
@@ -289,6 +296,7 @@ def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str
     form, tensors = _format(fmt, config), {}
     for entry, leaf in _entries(adapter, config, form):
         a, b = np.asarray(leaf.a, np.float32), np.asarray(leaf.b, np.float32)
+        # These formats have no place for a scale, and their loaders multiply by 1.
         if form.scale == "folded":
             b = b * np.float32(leaf.scale)
         for i, (low, high) in enumerate(zip(a, b, strict=True) if entry.stacked else [(a, b)]):
@@ -309,6 +317,7 @@ def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
     for entry, leaf in _entries(adapter, config, FORMATS["peft"]):
         module = entry.source.removesuffix(".weight").split("{i}.")[-1]
         sizes[module] = leaf.a.shape[-1], leaf.scale * leaf.a.shape[-1], leaf.dropout
+    # PEFT has one rank and one alpha, and lists of the linears that differ; the most frequent sizes keep them short.
     rank, alpha, dropout = Counter(sizes.values()).most_common(1)[0][0]
     return {
         "peft_type": "LORA",
@@ -333,6 +342,7 @@ def write_adapter(
     """
     form = _format(fmt, config)
     tensors = to_tensors(adapter, config, fmt)
+    # alpha is a single number and stays float32: bfloat16 would round it for nothing.
     rounded = {name: tensor.astype(jnp.dtype(dtype)) if tensor.ndim else tensor for name, tensor in tensors.items()}
     paths = [_save(rounded, Path(folder) / form.file)]
     if form.scale == "config":

@@ -108,6 +108,7 @@ def _wan_dit_config(source: Source) -> WanDiTConfig:
     if heads := values.get("num_attention_heads", values.get("num_heads")):
         fields["num_heads"] = heads
     config = wan_dit.config_from_tensors(source.shapes, **fields)
+    # Tensors do not show the rope. Only ShotVerse has camera encoders, and its rope is the 4D one.
     return dataclasses.replace(config, rope="shotverse4d" if config.camera else "wan3d")
 
 
@@ -209,6 +210,7 @@ def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
         style = max(own, key=lambda s: len(own[s]))
         hits = own[style] | _hits(table, known, rewrite=True)
         if hits:
+            # Names that the table ignores count as known: they are left out on purpose.
             share = (len(hits) + len(names) - len(known)) / len(names)
             # Of two networks that have all names, the one that leaves fewer out, and then the smaller.
             found.append((share, len(hits), -len(table.entries), key, style))

@@ -68,6 +68,7 @@ def prepare(source: Source, name: str, dtype: str | None = None, mesh: Mapping[s
     pairs = [(entry.source, entry.target) for entry in table.entries]
     manifest = {
         "network": name,
+        # An unfinished conversion is continued only with the same manifest, so a changed table begins anew.
         "table": hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16],
         "version": importlib.metadata.version("shotverse_jax"),
         "dtype": dtype,

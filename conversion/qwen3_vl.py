@@ -141,6 +141,7 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
             f"unsupported Qwen3-VL text config: {', '.join(wrong)}; a tied, bias-free silu model is expected"
         )
     section = tuple(fields["mrope_section"])
+    # Each frequency of the rope turns one pair of channels.
     if 2 * sum(section) != fields["head_dim"]:
         raise ValueError(f"mrope_section {section} must sum to half of head_dim {fields['head_dim']}")
     return Qwen3VLTextConfig(**fields | {"mrope_section": section, "rope_theta": float(fields["rope_theta"])})

@@ -74,6 +74,7 @@ def open_checkpoint(path: str | Path) -> Source:
     return Source([path], _open_file(path))
 
 
+# An index comes before its shards, which alone would look like several checkpoints.
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".index.json", *TORCH_SUFFIXES)
 
 
@@ -140,6 +141,7 @@ class _TorchFile:
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise ValueError(f"{self._path}: {name} is sparse or quantized; plain tensors are expected")
         if tensor.dtype == torch.bfloat16:
+            # NumPy has no bfloat16 of its own, so the bits travel as integers.
             return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
         try:
             return tensor.numpy()
@@ -154,6 +156,7 @@ class _TorchFile:
                 f"{self._path} is a PyTorch file: install torch to read it, or give safetensors"
             ) from error
         try:
+            # weights_only, because a pickle could run any program; mmap, so that only tensors that are used are read.
             held = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
         except pickle.UnpicklingError as error:
             reason = str(error).replace("\n", " ").split("Please file")[0][:300]

@@ -113,6 +113,7 @@ class Journal:
         held = {"identity": self._identity, "done": sorted(self.done), "bad": sorted(self.bad)}
         scratch = self._path.with_suffix(".tmp")
         scratch.write_text(json.dumps(held), encoding="utf-8")
+        # A program that is killed leaves the old journal or the new one, never half of one.
         os.replace(scratch, self._path)
 
 
@@ -220,6 +221,8 @@ def _write_array(conversion: Conversion, entry: Entry, folder: Path, writes: _Wr
                 copy(part, entry.transform.to_flax(tensor)[within])
                 if not finite(part):
                     bad.add(stored[layer])
+            # The buffer need not be copied: there is one more of them than writes on their way, so it rests until its
+            # write is done.
             write = array[region].write(buffer, can_reference_source_data_indefinitely=True)
         writes.add(entry.target, write, bad if region is regions[-1] else None)
         bar.update(buffer.nbytes)
@@ -236,6 +239,7 @@ def _is_whole(path: Path, leaf: Any) -> bool:
     except (OSError, ValueError, KeyError):
         return False
     count = math.prod(-(-size // chunk) for size, chunk in zip(leaf.shape, chunks, strict=True))
+    # Chunks are not compressed, so each whole one has the same number of bytes, at the edges too.
     sizes = [file.stat().st_size for file in path.iterdir() if file.name != ".zarray"]
     return sizes == [math.prod(chunks) * leaf.dtype.itemsize] * count
 
@@ -251,6 +255,7 @@ def _create(path: Path, leaf: Any, chunks: Sequence[int]) -> ts.TensorStore:
             "compressor": None,
             "fill_value": None,
         },
+        # Chunks of zeros are written too: an array is whole when all of its files are there.
         "store_data_equal_to_fill_value": True,
     }
     context = ts.Context({"file_io_sync": False})  # everything is synced once, before the checkpoint gets its name
@@ -271,10 +276,12 @@ def _write_metadata(folder: Path, leaves: Mapping[str, Any]) -> None:
     for target in leaves:
         keys = tuple(target.split("/"))
         tree[str(keys)] = {
+            # 2 is Orbax's number for a key of a dictionary.
             "key_metadata": [{"key": key, "key_type": 2} for key in keys],
             "value_metadata": {"value_type": "np.ndarray", "skip_deserialize": False},
         }
     layout = {"use_ocdbt": False, "use_zarr3": False, "store_array_data_equal_to_fill_value": True}
+    # Orbax finds the program that reads the files by this name.
     handler = "orbax.checkpoint._src.handlers.pytree_checkpoint_handler.PyTreeCheckpointHandler"
     checkpoint = {"item_handlers": handler, "metrics": {}, "performance_metrics": {}, "custom_metadata": {}}
     for name, values in (
@@ -308,6 +315,7 @@ def finite(array: np.ndarray) -> bool:
         return True
     unsigned, exponent = _EXPONENT[array.dtype]
     bits = array.reshape(-1).view(unsigned)
+    # Without the sign bit, floats are ordered as their bits are: every finite one is below infinity's.
     magnitude = np.iinfo(unsigned).max >> 1
     step = 1 << 16
     return all((bits[at : at + step] & unsigned(magnitude)).max() < exponent for at in range(0, bits.size, step))

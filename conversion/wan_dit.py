@@ -64,6 +64,7 @@ def table(config: WanDiTConfig, names: str = "wan") -> Table:
 
     entries = [*linear(_PATCH, "patch_embed", patch)]
     entries += [e for row in _LINEARS for e in linear(row[column], row[2])]
+    # These are RMS norms, which have no bias, over the full width and not per head.
     entries += [Entry(f"{row[column]}.weight", f"{row[2]}/scale", COPY) for row in _QK_NORMS]
     entries += norm(_CROSS_NORM[column], _CROSS_NORM[2])
     entries += [Entry(row[column], row[2], _FIRST_AXIS) for row in _MODULATIONS]

@@ -62,6 +62,7 @@ def _encoder(config: WanVAEConfig) -> Iterator[Module]:
     yield from _ends_and_middle("encoder")
     index, width = 0, 1
     for stage, multiplier in enumerate(config.multipliers):
+        # A shortcut is stored only where the number of channels changes.
         parts = [(f"res_{i}", _res(i == 0 and multiplier != width)) for i in range(config.res_blocks)]
         if stage < len(config.temporal):
             parts.append(("down", _resample(config.temporal[stage])))
@@ -76,6 +77,8 @@ def _decoder(config: WanVAEConfig) -> Iterator[Module]:
     yield from _ends_and_middle("decoder")
     index, width = 0, config.multipliers[-1] * config.base_size
     for stage, multiplier in enumerate(config.multipliers[::-1]):
+        # Wan numbers the parts of its decoder in one list, diffusers within each stage; so both numbers are counted
+        # here.
         block = f"decoder.up_blocks.{stage}"
         parts = [
             (f"{block}.resnets.{i}", f"res_{i}", _res(i == 0 and multiplier * config.base_size != width))
@@ -86,6 +89,7 @@ def _decoder(config: WanVAEConfig) -> Iterator[Module]:
         for diffusers, part, modules in parts:
             yield from _below((f"decoder.upsamples.{index}", diffusers, f"decoder/stage_{stage}_{part}"), modules)
             index += 1
+        # The convolution of an upsampler halves the channels, so the next stage begins with half of them.
         width = multiplier * config.base_size // 2
 
 
