@@ -44,7 +44,7 @@ TABLE = Table(
 
 
 def config_from_tensors(tensors: Tensors, num_heads: int = NUM_HEADS) -> CLaTrConfig:
-    """The config of a CLaTr from the shapes of its tensors, which do not show the number of heads.
+    """Returns the config of a CLaTr from the shapes of its tensors, which do not show the number of heads.
 
     Raises:
         ValueError: The tensors are not a CLaTr's.

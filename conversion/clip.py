@@ -25,7 +25,10 @@ def _layers(source: str, target: str) -> tuple[Entry, ...]:
 
 
 def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
-    """Entries of a text tower. `source` and `target` begin all names, for example "text_model." and "text/tower/"."""
+    """Returns the entries of a text tower.
+
+    `source` and `target` begin all names, for example "text_model." and "text/tower/".
+    """
     return (
         Entry(f"{source}embeddings.token_embedding.weight", f"{target}embedding"),
         Entry(f"{source}embeddings.position_embedding.weight", f"{target}positions"),
@@ -35,7 +38,7 @@ def text_entries(source: str, target: str = "") -> tuple[Entry, ...]:
 
 
 def vision_entries(source: str, target: str = "") -> tuple[Entry, ...]:
-    """Entries of a vision tower, as `text_entries`. "pre_layrnorm" is transformers' own spelling."""
+    """Returns the entries of a vision tower, as `text_entries`. "pre_layrnorm" is transformers' own spelling."""
     return (
         Entry(f"{source}embeddings.class_embedding", f"{target}embedding", ROW),
         Entry(f"{source}embeddings.patch_embedding.weight", f"{target}patch_embed/kernel", PATCHES),
@@ -57,7 +60,7 @@ TEXT_TABLE = Table(
 
 
 def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
-    """The config of a text tower from a transformers config.json, of a whole CLIP or of the tower alone.
+    """Returns the config of a text tower from a transformers config.json, of a whole CLIP or of the tower alone.
 
     Values that are missing there are the defaults of transformers.
     """
@@ -76,7 +79,7 @@ def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
 
 
 def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPTextConfig:
-    """The config of a text tower with the exact GELU from the shapes of its tensors, which do not show the heads.
+    """Returns the config of a text tower with the exact GELU from its tensors' shapes; they do not show the heads.
 
     tensors: anything with shape, by the names of `text_entries("")`.
     """
@@ -92,7 +95,7 @@ def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_hea
 
 
 def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPVisionConfig:
-    """The config of a vision tower, as `text_config_from_shapes`."""
+    """Returns the config of a vision tower, as `text_config_from_shapes`."""
     hidden_size, _, patch_size, _ = tensors["embeddings.patch_embedding.weight"].shape
     # One position is the class token's; the others are a square of patches.
     side = round((len_of(tensors, "embeddings.position_embedding.weight") - 1) ** 0.5)
@@ -107,5 +110,5 @@ def vision_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_h
 
 
 def len_of(tensors: Mapping[str, Any], name: str) -> int:
-    """The size of the first axis of a tensor."""
+    """Returns the size of the first axis of a tensor."""
     return tensors[name].shape[0]

@@ -240,7 +240,7 @@ def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tup
 
 
 def inspect(path: str | Path) -> Iterator[str]:
-    """Lines that describe a checkpoint or one of our folders: its network, spelling and sizes, and its tensors."""
+    """Describes a checkpoint or one of our folders in lines: its network, spelling and sizes, and its tensors."""
     path = Path(path)
     ours = [p for p in ([path, *sorted(path.iterdir())] if path.is_dir() else []) if is_arrays(p)]
     for weights in ours:

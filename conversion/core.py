@@ -44,11 +44,11 @@ class Entry:
 
     @property
     def stacked(self) -> bool:
-        """Whether it stands for one tensor per layer."""
+        """True when it stands for one tensor per layer."""
         return "{i}" in self.source
 
     def name(self, i: int) -> str:
-        """The stored name of layer `i`."""
+        """Returns the stored name of layer `i`."""
         return self.source.replace("{i}", str(i))
 
 
@@ -72,17 +72,17 @@ class Table:
 
 
 def linear(source: str, target: str, transform: Transform = TRANSPOSE) -> tuple[Entry, Entry]:
-    """The weight and bias of a torch Linear, or with another `transform` of a convolution, and our module."""
+    """Returns the two entries of a torch Linear and our module; with another `transform`, of a convolution."""
     return Entry(f"{source}.weight", f"{target}/kernel", transform), Entry(f"{source}.bias", f"{target}/bias")
 
 
 def norm(source: str, target: str) -> tuple[Entry, Entry]:
-    """The weight and bias of a torch LayerNorm and our module."""
+    """Returns the two entries of a torch LayerNorm and our module."""
     return Entry(f"{source}.weight", f"{target}/scale"), Entry(f"{source}.bias", f"{target}/bias")
 
 
 def canonical_names(table: Table, names: Any) -> dict[str, str]:
-    """{name in the entries: stored name} of all stored names that are not ignored.
+    """Returns {name in the entries: stored name} of all stored names that are not ignored.
 
     Raises:
         ValueError: Two stored names become the same one.
@@ -102,7 +102,7 @@ def canonical_names(table: Table, names: Any) -> dict[str, str]:
 
 
 def match(table: Table, stored: Mapping[str, Any], abstract: Mapping[str, Any], cast: bool = False) -> dict[str, list]:
-    """{name of our parameter: [stored names, in layer order]} for every parameter of the network.
+    """Returns {name of our parameter: [stored names, in layer order]} for every parameter of the network.
 
     Every stored name is used once or ignored, every parameter is set once, and shapes and dtypes agree.
 
@@ -159,7 +159,7 @@ def _check_leaf(problems, name, tensor, entry, leaf, cast):
 
 
 def to_flax(table: Table, tensors: Tensors, abstract: Mapping[str, Any], cast: bool = False) -> dict[str, Any]:
-    """Our parameters from stored tensors, as NumPy arrays with the shapes and dtypes of `abstract`.
+    """Returns our parameters from stored tensors, as NumPy arrays with the shapes and dtypes of `abstract`.
 
     With `cast`, floats are rounded to the dtype of `abstract`. Raises ValueError as `match`.
     """
@@ -194,7 +194,7 @@ def check_ties(table: Table, tensors: Tensors) -> None:
 
 
 def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The stored tensors of a parameter tree, under the names in the entries.
+    """Returns the stored tensors of a parameter tree, under the names in the entries.
 
     Raises:
         ValueError: A parameter that the table lacks, or the reverse.
@@ -215,7 +215,10 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def torch_shapes(table: Table, leaves: Mapping[str, Any]) -> dict[str, jax.ShapeDtypeStruct]:
-    """The stored tensors as shapes, under the names in the entries. leaves: {"a/b/kernel": shape and dtype}."""
+    """Returns the stored tensors as shapes, under the names in the entries.
+
+    leaves: {"a/b/kernel": shape and dtype}.
+    """
     shapes = {}
     for entry in table.entries:
         leaf = leaves[entry.target]

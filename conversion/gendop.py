@@ -45,14 +45,14 @@ RGBD_TABLE = Table(
 
 
 def table(config: GenDoPConfig) -> Table:
-    """The table of a network that reads text alone, or that sees pictures too."""
+    """Returns the table of a network that reads text alone, or that sees pictures too."""
     return TEXT_TABLE if config.vision is None else RGBD_TABLE
 
 
 def config_from_tensors(
     tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = gendop_opt.NUM_HEADS
 ) -> GenDoPConfig:
-    """The config of a GenDoP from the shapes of its tensors, which do not show the numbers of heads.
+    """Returns the config of a GenDoP from the shapes of its tensors, which do not show the numbers of heads.
 
     vision: Whether the network sees an image and its depth.
 

@@ -59,7 +59,7 @@ HF_TABLE = Table(tuple(_hf_entry(entry) for entry in TABLE.entries))  # transfor
 
 
 def config_from_tensors(tensors: Tensors, num_heads: int) -> OPTConfig:
-    """The config of a decoder from the shapes of its tensors, which do not show the number of heads.
+    """Returns the config of a decoder from the shapes of its tensors, which do not show the number of heads.
 
     Raises:
         ValueError: The tensors are not a GenDoP decoder's.
@@ -83,7 +83,7 @@ def config_from_tensors(tensors: Tensors, num_heads: int) -> OPTConfig:
 
 
 def config_to_hf(config: OPTConfig) -> dict[str, Any]:
-    """Arguments of transformers' `OPTConfig` for the same network: post-LN, no final norm, untied head."""
+    """Returns arguments of transformers' `OPTConfig` for the same network: post-LN, no final norm, untied head."""
     return {
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,

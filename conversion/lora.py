@@ -92,7 +92,7 @@ class Changes:
 
 
 def add_deltas(params: Mapping[str, Any], deltas: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The parameters with the deltas added. Sums are in float32 and rounded to the dtype of the parameter."""
+    """Returns the parameters with the deltas added. Sums are in float32 and rounded to the dtype of the parameter."""
     leaves = flatten_dict(params, sep="/")
     for target, delta in deltas.items():
         leaves[target] = (leaves[target].astype(np.float32) + delta).astype(leaves[target].dtype)
@@ -134,7 +134,7 @@ def _peft_config(path: Path) -> dict[str, Any] | None:
 
 
 def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None) -> Changes:
-    """The changes that the tensors of an adapter file make.
+    """Returns the changes that the tensors of an adapter file make.
 
     The scale of a linear is alpha / rank where the file has an alpha, else the one of `peft`, else 1 (the rule of
     DiffSynth and ComfyUI). The layers of one stack get the largest of their ranks, filled up with zeros. Where their
@@ -292,7 +292,7 @@ def _abstract(config: Config) -> dict[str, Any]:
 
 
 def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str, np.ndarray]:
-    """The tensors of an adapter file, float32. The scale goes where the format keeps it (`peft_config`)."""
+    """Returns the tensors of an adapter file, float32. The scale goes where the format keeps it (`peft_config`)."""
     form, tensors = _format(fmt, config), {}
     for entry, leaf in _entries(adapter, config, form):
         a, b = np.asarray(leaf.a, np.float32), np.asarray(leaf.b, np.float32)
@@ -312,7 +312,7 @@ def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str
 
 
 def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """The values of PEFT's adapter_config.json for an adapter in the format "peft"."""
+    """Returns the values of PEFT's adapter_config.json for an adapter in the format "peft"."""
     sizes = {}
     for entry, leaf in _entries(adapter, config, FORMATS["peft"]):
         module = entry.source.removesuffix(".weight").split("{i}.")[-1]
@@ -384,7 +384,7 @@ def write_camera(camera: Mapping[str, Any], config: WanDiTConfig, path: str | Pa
 
 
 def read_camera(path: str | Path, config: WanDiTConfig) -> dict[str, np.ndarray]:
-    """Camera encoders as `params["blocks"]["camera"]`, float32. Raises ValueError for a file that does not fit."""
+    """Reads camera encoders as `params["blocks"]["camera"]`, float32; ValueError for a file that does not fit."""
     camera = _abstract(replace(config, camera=True))["blocks"]["camera"]
     tensors = to_flax(_camera_table(config), read_safetensors(path), {"blocks": {"camera": camera}}, cast=True)
     return tensors["blocks"]["camera"]

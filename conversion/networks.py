@@ -43,7 +43,7 @@ class Network:
 
     @property
     def is_expert(self) -> bool:
-        """Whether it is one of the experts of a controller."""
+        """True for one of the experts of a controller."""
         return self.windows is not None
 
     @property
@@ -58,22 +58,22 @@ class Network:
 
     @property
     def example_config(self) -> Any:
-        """A config to know its names by."""
+        """A config whose tables are used to recognise its names."""
         return self.default or KINDS[self.kind].config()
 
     def table(self, config: Any, style: str | None = None) -> Table:
-        """The table of a config; by default the one that reads. Raises ValueError for an unknown spelling."""
+        """Returns the table of a config; by default the one that reads. Raises ValueError for an unknown spelling."""
         style = style or next(iter(self.styles))
         if style not in self.styles:
             raise ValueError(f"{self.title} has no names {style!r}; it has {', '.join(self.styles)}")
         return self.styles[style](config)
 
     def abstract(self, config: Any, dtype: str = "float32") -> dict[str, Any]:
-        """Its parameters as shapes."""
+        """Returns its parameters as shapes."""
         return abstract(self.kind, config, dtype=dtype)
 
     def from_torch(self, tensors: Tensors, config: Any, dtype: str = "float32") -> dict[str, Any]:
-        """Its parameters in `dtype` from the tensors of a checkpoint, in any of the spellings.
+        """Returns its parameters in `dtype` from the tensors of a checkpoint, in any of the spellings.
 
         Raises:
             ValueError: The tensors are not exactly those of the network; all problems are listed.
@@ -81,7 +81,7 @@ class Network:
         return core.to_flax(self.table(config), tensors, self.abstract(config, dtype), cast=True)
 
     def to_torch(self, params: Mapping[str, Any], config: Any, style: str | None = None) -> dict[str, np.ndarray]:
-        """The tensors of a checkpoint from its parameters (or their gradients), in one of the spellings."""
+        """Returns the tensors of a checkpoint from its parameters (or their gradients), in one of the spellings."""
         return core.to_torch(self.table(config, style), params)
 
 
@@ -190,14 +190,14 @@ NETWORKS = {
 
 
 def network(name: str) -> Network:
-    """The network of a name. Raises ValueError for a name that is unknown."""
+    """Returns the network of a name. Raises ValueError for a name that is unknown."""
     if name not in NETWORKS:
         raise ValueError(f"there is no network {name!r}; known: {', '.join(NETWORKS)}")
     return NETWORKS[name]
 
 
 def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
-    """Which networks a checkpoint may be, from the names of its tensors.
+    """Recognises a checkpoint by the names of its tensors.
 
     Returns (network, spelling, share of the names that the network has) for every network that has any, best first. The
     spelling is the one that has most of the names without an alias.

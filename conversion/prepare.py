@@ -50,7 +50,7 @@ class Conversion:
 
 
 def prepare(source: Source, name: str, dtype: str | None = None, mesh: Mapping[str, int] | None = None) -> Conversion:
-    """The conversion of a checkpoint to the network `name`.
+    """Returns the conversion of a checkpoint to the network `name`.
 
     Args:
         source: The checkpoint.
@@ -95,7 +95,7 @@ def _stored_dtype(source: Source) -> str:
 
 
 def describe(conversion: Conversion) -> Iterator[str]:
-    """The lines of a table of the conversion: stored name, parameter, shape, dtype and size.
+    """Yields the lines of a table of the conversion: stored name, parameter, shape, dtype and size.
 
     Raises:
         ValueError: What is missing or does not fit, after the lines.
@@ -111,7 +111,7 @@ def describe(conversion: Conversion) -> Iterator[str]:
 
 
 def readable_size(count: int) -> str:
-    """A number of bytes for people, for example "3.5 GB"."""
+    """Returns a number of bytes for people, for example "3.5 GB"."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"

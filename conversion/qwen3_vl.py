@@ -116,7 +116,7 @@ def _to_fields(names: Mapping[str, str], config: Any) -> dict[str, Any]:
 
 
 def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
-    """The config of the text decoder from a config.json or its text_config, in either spelling of the rope.
+    """Returns the config of the text decoder from a config.json or its text_config, in either spelling of the rope.
 
     Raises:
         ValueError: A missing key, or something that our network does not have: an untied head, an attention bias,
@@ -148,7 +148,7 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
 
 
 def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
-    """The config of both towers from a checkpoint's config.json.
+    """Returns the config of both towers from a checkpoint's config.json.
 
     Raises:
         ValueError: As `config_from_hf`; or a vision tower that our network does not have, or towers that do not fit
@@ -179,7 +179,7 @@ def full_config_from_hf(config: Mapping[str, Any]) -> Qwen3VLConfig:
 
 
 def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
-    """Arguments of transformers' `Qwen3VLTextConfig`, or of `Qwen3VLConfig` for both towers, for the same network.
+    """Returns arguments of transformers' `Qwen3VLTextConfig`, or of `Qwen3VLConfig` for both towers.
 
     `config_from_hf` and `full_config_from_hf` read them back from a config.json. `layer_norm_eps` of the vision tower
     has no name there; it is always 1e-6.

@@ -79,7 +79,7 @@ _ENDINGS = (".safetensors.index.json", ".safetensors", ".index.json", *TORCH_SUF
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """All tensors of a checkpoint, read into memory. bfloat16 is the dtype of ml_dtypes.
+    """Reads all tensors of a checkpoint into memory. bfloat16 is the dtype of ml_dtypes.
 
     Raises:
         ValueError: As `open_checkpoint`.
@@ -128,7 +128,7 @@ class _TorchFile:
             self.shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), array.dtype)
 
     def read(self, name: str, index: Any) -> np.ndarray:
-        """A part of a tensor."""
+        """Returns a part of a tensor."""
         if self._handed_out > REMAP:
             self._tensors, self._handed_out = self._load(), 0
         self._handed_out += nbytes(self.shapes[name])
@@ -187,7 +187,7 @@ def _state_dict(held: Any, path: Path) -> dict[str, Any]:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """{file, bytes, sha256, sha256_of}. The hash is of the whole file, or of 64 blocks of a larger file."""
+    """Returns {file, bytes, sha256, sha256_of}. The hash is of the whole file, or of 64 blocks of a larger file."""
     size, digest = path.stat().st_size, hashlib.sha256()
     whole = size <= BLOCK * BLOCKS
     with path.open("rb") as file:

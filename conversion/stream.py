@@ -47,7 +47,7 @@ Mesh = Mapping[str, int]
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """ "fsdp=8,tensor=2" → {"fsdp": 8, "tensor": 2}; ValueError for other axes and sizes."""
+    """Reads the sizes of mesh axes, "fsdp=8,tensor=2"; ValueError for other axes and sizes."""
     mesh = {}
     for part in text.split(","):
         name, _, size = part.partition("=")
@@ -58,7 +58,7 @@ def parse_mesh(text: str) -> dict[str, int]:
 
 
 def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
-    """The shape of the part that one device of a mesh holds by `parallel/rules.py`.
+    """Returns the shape of the part that one device of a mesh holds by `parallel/rules.py`.
 
     It is the whole array without a mesh, and where a layer has less than `WHOLE` bytes: reading parts of so little
     would be no faster. Other shardings can be read too, only not chunk by chunk. Raises ValueError as
@@ -71,7 +71,7 @@ def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, item
 
 
 def chunk_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:
-    """The shape of the chunks of an array: a device's part, split from the first axis on until it has `CHUNK` bytes."""
+    """Returns the shape of an array's chunks: a device's part, split from the first axis on to `CHUNK` bytes."""
     sizes = list(shard_shape(path, shape, stacked, mesh, itemsize))
     for axis in range(len(sizes)):
         rest = math.prod(sizes[axis + 1 :]) * itemsize
@@ -159,7 +159,7 @@ class _Writes:
         self._buffers = itertools.cycle([np.empty(CHUNK, np.uint8) for _ in range(IN_FLIGHT + 1)])
 
     def buffer(self, shape: Sequence[int], dtype: np.dtype) -> np.ndarray:
-        """Where to gather the next chunk."""
+        """Returns an array of a shape and dtype in which the next chunk is gathered."""
         return next(self._buffers)[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
     def add(self, target: str, write: ts.Future, bad: set[str] | None = None) -> None:
@@ -229,7 +229,7 @@ def _write_array(conversion: Conversion, entry: Entry, folder: Path, writes: _Wr
 
 
 def array_name(target: str) -> str:
-    """The name that Orbax gives to the folder of an array."""
+    """Returns the name that Orbax gives to the folder of an array."""
     return target.replace("/", ".")
 
 
@@ -310,7 +310,7 @@ def copy(out: np.ndarray, view: np.ndarray) -> None:
 
 
 def finite(array: np.ndarray) -> bool:
-    """Whether a contiguous array has no NaN and no infinity. Only float32 and bfloat16 are looked at."""
+    """Returns True when a contiguous array has no NaN and no infinity. Other dtypes than float32 and bfloat16 pass."""
     if array.dtype not in _EXPONENT:
         return True
     unsigned, exponent = _EXPONENT[array.dtype]

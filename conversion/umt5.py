@@ -46,7 +46,7 @@ HF_TABLE = Table(
 
 
 def config_from_tensors(tensors: Tensors, max_distance: int = UMT5Config.max_distance) -> UMT5Config:
-    """The config of an encoder from the shapes of its tensors.
+    """Returns the config of an encoder from the shapes of its tensors.
 
     They do not show `max_distance`, where the last bucket of relative positions begins.
 

@@ -78,7 +78,7 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether all outputs are within the tolerance."""
+        """True when all outputs are within the tolerance."""
         return all(output.ok for output in self.outputs)
 
 

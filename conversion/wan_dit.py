@@ -55,7 +55,7 @@ _PATCH, _CAMERA = "patch_embedding", f"{_BLOCK}cam_encoder"  # both spellings ha
 
 
 def table(config: WanDiTConfig, names: str = "wan") -> Table:
-    """The table of an expert. It reads both spellings and writes `names`, "wan" or "diffusers"."""
+    """Returns the table of an expert. It reads both spellings and writes `names`, "wan" or "diffusers"."""
     column = {"wan": 0, "diffusers": 1}[names]
     patch = Transform(
         lambda w: w.reshape(w.shape[0], -1).T,  # a convolution whose stride is its kernel [D, C, 1, 2, 2]
@@ -80,7 +80,7 @@ def _alias(known: str, name: str) -> tuple[str, str]:
 
 
 def config_from_tensors(tensors: Mapping[str, Any], **fields: Any) -> WanDiTConfig:
-    """The config of an expert from the shapes of its tensors in either spelling.
+    """Returns the config of an expert from the shapes of its tensors in either spelling.
 
     fields: Values that the tensors do not show: num_heads (by default heads are 128 wide, as in all of Wan's
     releases), rope, self_attention, rounding and eps (by default those of WanDiTConfig).
@@ -111,7 +111,7 @@ def config_from_tensors(tensors: Mapping[str, Any], **fields: Any) -> WanDiTConf
 
 
 def config_to_diffusers(config: WanDiTConfig) -> dict[str, Any]:
-    """Arguments of diffusers' `WanTransformer3DModel` of these sizes, which has Wan's 3D RoPE and no cameras."""
+    """Returns arguments of diffusers' `WanTransformer3DModel`, which has Wan's 3D RoPE and no cameras."""
     return {
         "patch_size": config.patch,
         "num_attention_heads": config.num_heads,

@@ -105,7 +105,7 @@ def _tensors(config: WanVAEConfig) -> Iterator[tuple[str, str, str, Transform]]:
 
 
 def table(config: WanVAEConfig, names: Literal["wan", "diffusers"] = "wan") -> Table:
-    """The table of a config. It reads both spellings, also below DiffSynth's "model.", and writes `names`."""
+    """Returns the table of a config. It reads both spellings, also below DiffSynth's "model.", and writes `names`."""
     check_config(config)
     rows = [(a, b, *rest) if names == "wan" else (b, a, *rest) for a, b, *rest in _tensors(config)]
     return Table(
@@ -115,7 +115,7 @@ def table(config: WanVAEConfig, names: Literal["wan", "diffusers"] = "wan") -> T
 
 
 def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]) -> WanVAEConfig:
-    """The config of a checkpoint in either spelling, from the names and shapes of its encoder.
+    """Returns the config of a checkpoint in either spelling, from the names and shapes of its encoder.
 
     latents: latent_mean and latent_std, which the tensors do not show. Only Wan2.1's own VAE may go without them.
 
