@@ -203,6 +203,7 @@ def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -
             continue
         prefixes.setdefault(match["prefix"], key)
         if match["low"]:
+            # One program writes A and B or down and up; both in one file mean that files were mixed.
             styles.setdefault(match["low"] in "AB", key)
         if tensor.size != 1 if match["whole"] == "alpha" else tensor.ndim == 0:
             problems.add("wrong shape", f"{key} {tensor.shape}")

@@ -36,7 +36,9 @@ TABLE = Table(
         (r"(model\.language_model\.|language_model\.(model\.)?|model\.)?(?=(embed_tokens|layers|norm)\.)", _ROOT),
         (r"(model\.|language_model\.)?lm_head\.", "lm_head."),
     ),
+    # A network of text alone leaves the vision tower of the same checkpoint out.
     ignore=(r"(model\.)?visual\.",),
+    # The head is the embedding, and some files hold it twice.
     ties=(("lm_head.weight", f"{_ROOT}embed_tokens.weight"),),
 )
 

@@ -19,6 +19,7 @@ _NAMES = (
         (f"{_LAYER}attn.{x}.weight", f"{_HF_ATTN}SelfAttention.{x}.weight", f"layers/attn/{x}_proj/kernel", TRANSPOSE)
         for x in "qkvo"
     ),
+    # Every layer of UMT5 has its own table of relative positions; T5 has one, in its first layer.
     (_BIAS, f"{_HF_ATTN}SelfAttention.relative_attention_bias.weight", "layers/attn/relative_bias", COPY),
     (f"{_LAYER}norm2.weight", f"{_HF_MLP}layer_norm.weight", "layers/mlp_norm/scale", COPY),
     *(

@@ -130,6 +130,7 @@ def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]
     first = shapes.get("encoder.conv1.weight", shapes.get("encoder.conv_in.weight"))
     if quant is None or first is None or "0.conv1.weight" not in shapes:
         raise ValueError("not a Wan VAE: its first convolutions are missing; give Wan2.1's VAE or a diffusers one")
+    # Both spellings number the encoder's parts in one list, so walking along it shows where each stage ends.
     stages, temporal, index = [[]], [], 0
     while True:
         if (res := shapes.get(f"{index}.conv1.weight")) is not None:

@@ -248,6 +248,7 @@ def arrange(
             out.positions_3BT[:, b, where] = start + place
             out.feature_BT[b, where] = frame * per_frame + np.arange(count)
             start, frame = start + max(h, w), frame + 1
+        # A picture takes fewer positions than tokens, so the count of tokens alone does not give the next position.
         out.delta_B.append(start - len(real))
     if frame < len(sides):
         raise ValueError(f"the texts have {frame} runs of image tokens for {len(sides)} frames; write one run for each")

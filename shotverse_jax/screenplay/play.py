@@ -17,6 +17,7 @@ LATENT_STRIDE = 4
 MAX_SHOTS = 16
 MAX_CAPTION_WORDS = 1_000
 MAX_CAPTION_CHARACTERS = 10_000
+# Five minutes at 16 frames per second, and one frame to make it 4t+1.
 MAX_FRAMES = 16 * 60 * 5 + 1
 MIN_SHOT_FRAMES = 4
 # Wan's usual clip has 81 frames, about 5 s; a scene of ShotVerse-Bench has 249 (ShotVerse §4.1).

@@ -154,6 +154,8 @@ def encoder(path: str | Path, size: tuple[int, int], fps: float) -> Iterator[IO[
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the name of the film")
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.12g}", "-i", "-"]
+    # Players and browsers show yuv420p everywhere; faststart puts the index first, so a film plays before it has all
+    # come.
     film = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
     with replacing(path) as scratch, tempfile.TemporaryFile() as words:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, str(scratch)]

@@ -37,6 +37,7 @@ def read(
 def write(trajectory: Trajectory, path: Path, *, relative: bool = True) -> None:
     """Writes the film as one camera file, relative to its first camera by default."""
     poses = (trajectory.from_first_camera() if relative else trajectory).pose_T34
+    # Adding 0 turns the negative zeros of the inverse into plain ones.
     rows = (se3.inverse(poses).reshape(-1, 12) + 0.0).tolist()
     path.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n", encoding="utf-8")
 

@@ -50,6 +50,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
             camera.GetPrim().SetCustomDataByKey("caption", trajectory.captions[k])
         camera.GetPrim().SetCustomDataByKey("frames", f"{common.FIRST_FRAME + start}-{common.FIRST_FRAME + end - 1}")
         camera.CreateProjectionAttr(UsdGeom.Tokens.perspective)
+        # USD's default range begins at 1 unit, here a metre, and would hide a subject that is close.
         camera.CreateClippingRangeAttr(Gf.Vec2f(0.01, 10000.0))
         transform = camera.AddTransformOp()
         for t in range(start, end):

@@ -97,6 +97,7 @@ def pose_places(trajectory: Trajectory, info: VideoInfo, whole: bool) -> Places:
     if count == info.frames:
         return lambda frame_F: np.array(frame_F, np.float64)
     if whole:
+        # DataDoP's poses were resampled to 120, so their number says nothing about time.
         return lambda frame_F: np.asarray(frame_F) * (count - 1) / max(info.frames - 1, 1)
     seconds_T = np.arange(count) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
     seconds_T = seconds_T - seconds_T[0]

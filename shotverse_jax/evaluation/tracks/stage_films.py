@@ -146,5 +146,6 @@ def _with_cameras_of(own: Trajectory, other: Trajectory) -> Trajectory:
     for index, (start, end) in enumerate(own.spans):
         shot = other.shot(index % other.num_shots).retimed([(0, end - start)], own.fps)
         poses.append(known_poses(shot))
+    # Called for its ValueError: a film without a stage has no place for the other's cameras.
     known_poses(own)
     return dataclasses.replace(own, pose_T34=se3.compose(own.stage_34, np.concatenate(poses)))
