@@ -24,7 +24,7 @@ BATCH = 8
 @dataclasses.dataclass(frozen=True)
 class ToyConfig(TrainConfig):
     """width: of the network. stop_at: host `stop_host` gets `stop_signal` when it reads this step. poison: the first
-    step whose samples are NaN. noise: share of dropped inputs. stage: as a controller has it."""
+    step whose samples are NaN. noise: share of dropped inputs. expert: as a controller has it."""
 
     task: str = "toy"
     data: str = ""
@@ -34,7 +34,7 @@ class ToyConfig(TrainConfig):
     stop_signal: str = "SIGTERM"
     poison: int = -1
     noise: float = 0.2
-    stage: str = ""
+    expert: str = ""
 
 
 def get_config() -> ConfigDict:
