@@ -1,6 +1,6 @@
 """Training: `build` a task from a config, `train` it in a folder, `export` what it learned.
 
-config = read_config({"task": "planner", "steps": 100})
+config = read_config(small.get_config(steps=100).to_dict())  # of configs/planner/small.py
 task = build(config, "runs/first")
 state = train(task, "runs/first")
 export(task, state, "runs/first/export")
