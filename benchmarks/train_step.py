@@ -150,7 +150,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--remat", nargs="+", choices=("none", "full", "save_attention"))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--small", action="store_true", help="other sizes unless told: for a laptop")
+    parser.add_argument("--small", action="store_true", help="other default sizes: for a laptop")
     parser.set_defaults(remat=["full", "save_attention"])
     # The words are parsed twice, so that sizes given beside --small win over those of --small.
     if parser.parse_args(words).small:
