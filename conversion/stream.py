@@ -27,6 +27,7 @@ import tensorstore as ts
 from tqdm import tqdm
 
 from shotverse_jax.files import nbytes
+from shotverse_jax.parallel.mesh import parse_sizes
 from shotverse_jax.parallel.rules import spec
 
 from .core import Entry
@@ -47,14 +48,8 @@ Mesh = Mapping[str, int]
 
 
 def parse_mesh(text: str) -> dict[str, int]:
-    """Reads the sizes of mesh axes, "fsdp=8,tensor=2"; ValueError for other axes and sizes."""
-    mesh = {}
-    for part in text.split(","):
-        name, _, size = part.partition("=")
-        if name not in AXES or not size.isdigit() or int(size) < 1:
-            raise ValueError(f"a mesh is written fsdp=8 or fsdp=8,tensor=2, got {text!r}")
-        mesh[name] = int(size)
-    return mesh
+    """Reads the sizes of the mesh axes that split parameters, "fsdp=8,tensor=2"; ValueError for other axes, sizes."""
+    return parse_sizes(text, AXES)
 
 
 def shard_shape(path: str, shape: Sequence[int], stacked: bool, mesh: Mesh, itemsize: int) -> tuple[int, ...]:

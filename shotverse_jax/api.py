@@ -6,41 +6,34 @@
     film = shotverse_jax.film("examples/red_coat.txt")
     film.write("out/red_coat")
 
-The command line calls these functions. Whoever plans many screenplays loads the planner once and calls
-`infer.plan.plan` with all of them.
+Whoever has many screenplays loads a model once. `load("planner_small").plan(screenplays, seeds)` and
+`load("controller_small").film(takes, seeds)` yield results as they finish. The command line calls the same functions.
 """
 
-from collections.abc import Callable
+import importlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.evaluation.features.stage_camera import StageCamera
-from shotverse_jax.infer import film as filming
-from shotverse_jax.infer import gendop
-from shotverse_jax.infer import plan as planning
-from shotverse_jax.infer.outputs import Film
 from shotverse_jax.screenplay import Screenplay, read_screenplay
 from shotverse_jax.views.preview import Progress
 from shotverse_jax.weights.folder import CONFIG, find, kind_of
 
+if TYPE_CHECKING:
+    from shotverse_jax.infer.film import Film
+
 PLANNER, CONTROLLER = "planner_small", "controller_small"
 """The models that ship and are used unless others are named."""
 
-READY: dict[str, Callable[..., Any]] = {
-    "planner": planning.Director.load,
-    "controller": filming.Cinematographer.load,
-    "gendop": gendop.GenDoPPlanner.load,
-    "pose_net": StageCamera.load,
+READY = {
+    "planner": "infer.plan.Director",
+    "controller": "infer.cinematographer.Cinematographer",
+    "gendop": "infer.gendop.GenDoPPlanner",
+    "pose_net": "evaluation.features.stage_camera.StageCamera",
 }
-"""What is loaded for each kind of the catalogue that does something by itself; the other kinds are parts of these."""
-
-PLAN = {
-    planning.Director: (planning.plan, "nucleus"),
-    gendop.GenDoPPlanner: (gendop.plan, "top_k"),
-}
-"""How a planner plans, and the way to pick tokens that it was published with."""
+"""What is loaded for each kind of the catalogue that does something by itself; the other kinds are parts of these.
+A class is imported when it is loaded."""
 
 
 def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> Any:
@@ -52,7 +45,7 @@ def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> A
     Args:
         name_or_folder: for example "planner_small".
         kind: the kind that it must be; None (default) takes the kind that the folder's config.json names.
-        place: what the class takes beside its name: mesh, and dtype of a controller.
+        place: what the class takes beside its name: mesh, dtype and attention; offload of a controller.
 
     Raises:
         ValueError: it is not there, is a part of a model (a text encoder, a VAE) or of another kind than asked for, or
@@ -65,7 +58,8 @@ def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> A
             raise ValueError(f"{folder / CONFIG} does not name its kind; give one of {', '.join(READY)}")
     if kind not in READY:
         raise ValueError(f"no model of the kind {kind!r} is used by itself; the kinds are {', '.join(READY)}")
-    return READY[kind](name_or_folder, **place)
+    module, _, name = READY[kind].rpartition(".")
+    return getattr(importlib.import_module(f"shotverse_jax.{module}"), name).load(name_or_folder, **place)
 
 
 def plan(
@@ -89,15 +83,16 @@ def plan(
         ValueError: a file that cannot be read, a model that is not there or no planner, or captions and shots beyond
             what it takes.
     """
+    from shotverse_jax.infer.decode import SAMPLERS
+
     screenplay = _screenplay(screenplay)
-    planner = _planner(model) if isinstance(model, str | Path) else model
-    if type(planner) not in PLAN:
+    planner = load_planner(model) if isinstance(model, str | Path) else model
+    if not hasattr(planner, "plan"):
         raise ValueError(f"a {type(planner).__name__} does not plan; give a planner")
-    run, own = PLAN[type(planner)]
-    if sampling is not None and sampling not in planning.SAMPLERS:
-        raise ValueError(f"tokens are picked by {', '.join(planning.SAMPLERS)}, got {sampling!r}")
-    picking = planning.SAMPLERS[sampling or own]
-    [trajectories] = run(planner, [screenplay], seed=seed, samples=samples, sampling=picking)
+    if sampling is not None and sampling not in SAMPLERS:
+        raise ValueError(f"tokens are picked by {', '.join(SAMPLERS)}, got {sampling!r}")
+    picking = {} if sampling is None else {"sampling": SAMPLERS[sampling]}
+    [(_, trajectories)] = planner.plan([screenplay], seed, samples, **picking)
     return trajectories
 
 
@@ -111,7 +106,7 @@ def film(
     size: tuple[int, int] | None = None,
     progress: Progress | None = None,
     **sampling: Any,
-) -> Film:
+) -> "Film":
     """Returns the film of a screenplay, made but not decoded: `film.frames_THWC` and `film.write(folder)` do that.
 
     Args:
@@ -122,34 +117,38 @@ def film(
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
         progress: called with a message and two zeros before each part of the work, for example
-            progress("planning 2 shots …", 0, 0).
-        sampling: seed, steps, guidance and solver, as `infer.film.generate` takes them.
+            progress("planning 2 shots …", 0, 0), and with ("denoise", steps done, steps).
+        sampling: seed, steps, guidance and solver, as `infer.denoise.begin` takes them; negative, the prompt that
+            guidance steers away from.
 
     Raises:
         ValueError: files that cannot be read, models that are not there, or a film that cannot be made.
     """
+    from shotverse_jax.infer.take import prepare
+
     say = (lambda text: None) if progress is None else (lambda text: progress(text, 0, 0))
-    screenplay = _screenplay(screenplay)
+    screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
     cinematographer = load(model, "controller") if isinstance(model, str | Path) else model
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
-        [trajectory] = plan(screenplay, planner, seed=sampling.get("seed", 0))
-    take, notes = filming.prepare(cinematographer, screenplay, trajectory, frames=frames, size=size)
-    for note in notes:
+        [trajectory] = plan(screenplay, planner, seed=seed)
+    options = {"frames": frames, "size": size, "negative": sampling.pop("negative", None)}
+    take = prepare(cinematographer, screenplay, trajectory, **options)
+    for note in take.notes:
         say(note)
     shape = f"{len(take.trajectory)} frames of {take.trajectory.height}x{take.trajectory.width}"
     say(f"filming {shape} in {sampling.get('steps') or cinematographer.config.steps} steps …")
-    latents_BTHWC = filming.generate(cinematographer, [take], **sampling)
-    return Film(trajectory, take, tuple(notes), latents_BTHWC, cinematographer)
+    [made] = cinematographer.film([take], seed, progress, **sampling)
+    return made
+
+
+def load_planner(name_or_folder: str | Path, **place: Any) -> Any:
+    """Returns a planner of either kind, as `load`; a folder that names no kind is read as one of ShotVerse's."""
+    is_gendop = Path(name_or_folder).is_dir() and kind_of(Path(name_or_folder)) == "gendop"
+    return load(name_or_folder, "gendop" if is_gendop else "planner", **place)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:
     return screenplay if isinstance(screenplay, Screenplay) else read_screenplay(screenplay)
-
-
-def _planner(name_or_folder: str | Path) -> Any:
-    """A planner of either kind; a folder that says nothing, or is not there, is looked for among ShotVerse's."""
-    is_gendop = Path(name_or_folder).is_dir() and kind_of(Path(name_or_folder)) == "gendop"
-    return load(name_or_folder, "gendop" if is_gendop else "planner")

@@ -17,7 +17,8 @@ from shotverse_jax.config import CLIPTextConfig, GenDoPConfig, OPTConfig, planne
 from shotverse_jax.evaluation.features.stage_camera import StageCamera
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import plan as planning
-from shotverse_jax.infer.film import Cinematographer, generate
+from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.denoise import generate
 from shotverse_jax.infer.gendop import GenDoPPlanner
 from shotverse_jax.infer.outputs import write_plans
 from shotverse_jax.infer.plan import Director
@@ -120,8 +121,9 @@ def test_a_film_is_made_written_and_told_about(nano, scene, controller_folder, t
     crew, events = Cinematographer.load(controller_folder), []
     made = shotverse_jax.film(path, trajectory, crew, seed=1, steps=2, progress=lambda *event: events.append(event))
     np.testing.assert_array_equal(made.latents_BTHWC, generate(crew, [made.take], seed=1, steps=2))
-    assert [event[1:] for event in events] == [(0, 0)] * 2 and "frames become 17" in events[0][0]
-    assert events[0][0] == made.notes[0] and events[1][0] == "filming 17 frames of 32x48 in 2 steps …"
+    assert [event[1:] for event in events[:2]] == [(0, 0)] * 2 and "frames become 17" in events[0][0]
+    assert events[0][0] == made.take.notes[0] and events[1][0] == "filming 17 frames of 32x48 in 2 steps …"
+    assert events[2:] == [("denoise", n, 2) for n in range(3)]
     assert made.frames_THWC.shape == (17, 32, 48, 3) and made.trajectory.spans == list(made.take.layout.spans)
     del events[:]
     made.write(tmp_path / "out", progress=lambda *event: events.append(event))
@@ -148,7 +150,7 @@ def test_a_film_without_cameras_plans_them(nano, scene, controller_folder):
     )
     assert events[0] == "planning 2 shots …"
     [planned] = shotverse_jax.plan(play, nano, seed=4)
-    np.testing.assert_array_equal(made.plan.pose_T34, planned.pose_T34)
+    np.testing.assert_array_equal(made.take.plan.pose_T34, planned.pose_T34)
 
 
 def test_plans_are_published_as_a_whole(scene, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from shotverse_jax.evaluation.metrics.camera_error import camera_errors
 from shotverse_jax.evaluation.tracks.stage_films import film_held_out
 from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.infer.film import Cinematographer
+from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.plan import Director, plan
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED

@@ -26,9 +26,12 @@ from shotverse_jax.config import (
     vae_small,
 )
 from shotverse_jax.configs.planner import qwen3vl_2b
-from shotverse_jax.infer import film
-from shotverse_jax.infer.decode import Draw, Grammar
-from shotverse_jax.infer.plan import SAMPLERS, Director, decode, plan
+from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.decode import SAMPLERS, Draw, Grammar
+from shotverse_jax.infer.denoise import decode as frames_of
+from shotverse_jax.infer.denoise import generate
+from shotverse_jax.infer.plan import Director, decode, plan
+from shotverse_jax.infer.take import Take, prepare
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
@@ -248,27 +251,28 @@ def small_film(small: bool) -> Iterator[Row]:
     the norm, of poses or latents.
     """
     start = time.perf_counter()
-    director, cinematographer = Director.load(), film.Cinematographer.load()
+    director, cinematographer = Director.load(), Cinematographer.load()
     yield {"what": "load planner_small and controller_small", "ms": 1e3 * (time.perf_counter() - start)}
     steps = 2 if small else cinematographer.config.steps
     for name in ("first time", "again"):
         yield _make(director, cinematographer, steps, name)
-    yield from attempt("beside the CPU", _beside_cpu, director, cinematographer)
+    exact = Director.load(dtype="float32"), Cinematographer.load(dtype="float32")
+    yield from attempt("beside the CPU", _beside_cpu, *exact)
 
 
-def _take(director, cinematographer, sampling=SAMPLERS["nucleus"]) -> film.Take:
+def _take(director, cinematographer, sampling=SAMPLERS["nucleus"]) -> Take:
     screenplay = read_screenplay(SCREENPLAY)
     [[path]] = plan(director, [screenplay], sampling=sampling)
-    return film.prepare(cinematographer, screenplay, path)[0]
+    return prepare(cinematographer, screenplay, path)
 
 
 def _make(director, cinematographer, steps, name) -> Row:
     start = time.perf_counter()
     take = _take(director, cinematographer)
     planned = time.perf_counter()
-    latents_BTHWC = jax.block_until_ready(film.generate(cinematographer, [take], steps=steps))
+    latents_BTHWC = jax.block_until_ready(generate(cinematographer, [take], steps=steps))
     filmed = time.perf_counter()
-    frames = sum(chunk.shape[1] for chunk in film.decode(cinematographer, latents_BTHWC))
+    frames = sum(chunk.shape[1] for chunk in frames_of(cinematographer, latents_BTHWC))
     end = time.perf_counter()
     return {
         "what": f"{frames} frames of {take.trajectory.height}x{take.trajectory.width}, {steps} steps, {name}",
@@ -280,16 +284,18 @@ def _make(director, cinematographer, steps, name) -> Row:
 
 
 def _beside_cpu(director, cinematographer) -> Iterator[Row]:
-    def results(take=None):
-        take = take or _take(director, cinematographer, SAMPLERS["greedy"])
-        return take, np.asarray(film.generate(cinematographer, [take], steps=4))
+    """director and cinematographer in float32; the products of a GPU are of less precision unless it is asked for."""
 
-    with jax.default_device(jax.devices("cpu")[0]):
-        cpu_take, cpu_latents = results()
+    def results(director, cinematographer, take=None):
+        take = take or _take(director, cinematographer, SAMPLERS["greedy"])
+        return take, np.asarray(generate(cinematographer, [take], steps=4))
+
+    cpu = jax.devices("cpu")[0]
+    cpu_take, cpu_latents = results(*jax.device_put((director, cinematographer), cpu))
     with jax.default_matmul_precision("highest"):
-        take, _ = results()
-        exact = results(cpu_take)[1]
-    fast = results(cpu_take)[1]
+        take, _ = results(director, cinematographer)
+        exact = results(director, cinematographer, cpu_take)[1]
+    fast = results(director, cinematographer, cpu_take)[1]
     poses = take.trajectory.pose_T34, cpu_take.trajectory.pose_T34
     yield {"what": "plan, likeliest tokens, against the CPU's, exact products", "error": distance(*poses)}
     yield {"what": "latents of 4 steps against the CPU's, exact products", "error": distance(exact, cpu_latents)}

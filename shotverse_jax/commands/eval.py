@@ -51,7 +51,8 @@ def _planner(args: argparse.Namespace) -> dict:
     from shotverse_jax import api
     from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
     from shotverse_jax.grammar.samples import sample_example
-    from shotverse_jax.infer.plan import SAMPLERS, plan
+    from shotverse_jax.infer.decode import SAMPLERS
+    from shotverse_jax.infer.plan import plan
 
     terminal, prompts, scenes = Terminal(args.quiet), read_prompts(args.prompts), args.scenes or 300
     director, sampling = api.load(args.model or api.PLANNER, "planner"), SAMPLERS[args.sampling]

@@ -82,24 +82,38 @@ def run_steps(
     Raises:
         ValueError: as `begin`; or steps that are not 0 <= i <= j <= the number of steps.
     """
-    step = _solver(sigmas, solver).step
     total = len(sigmas) - 1
     first, end = (0, total) if steps is None else steps
     traced = isinstance(first, jax.Array) or isinstance(end, jax.Array)
     if not traced and not 0 <= first <= end <= total:
         raise ValueError(f"a run of {total} steps has no steps from {first} to {end}")
-    levels = jnp.asarray(sigmas, jnp.float32)
     switch = high_noise_steps(sigmas, boundary)
     switch = jnp.clip(switch, first, end) if traced else min(max(switch, first), end)
     # A multi-step solver keeps its history over the switch: only the velocity changes there, not the state.
     for velocity, start, stop in ((experts[0], first, switch), (experts[1], switch, end)):
-
-        def body(i, state, velocity=velocity):
-            return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
-
         if traced or start < stop:
-            state = jax.lax.fori_loop(start, stop, body, state)
+            state = run_expert(velocity, state, sigmas, solver, (start, stop))
     return state
+
+
+def run_expert(
+    velocity: Velocity,
+    state: State,
+    sigmas: np.ndarray,
+    solver: Literal["euler", "unipc"],
+    steps: tuple[int | jax.Array, int | jax.Array],
+) -> State:
+    """Returns the state after the steps i, …, j - 1 of `steps` = (i, j), all along one velocity; else as `run_steps`.
+
+    Raises:
+        ValueError: as `begin`.
+    """
+    step, levels = _solver(sigmas, solver).step, jnp.asarray(sigmas, jnp.float32)
+
+    def body(i, state):
+        return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
+
+    return jax.lax.fori_loop(*steps, body, state)
 
 
 def _solver(sigmas: np.ndarray, name: str) -> Solver:

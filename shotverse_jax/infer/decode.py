@@ -53,6 +53,13 @@ class Sampling:
 
 GREEDY = Sampling(temperature=0.0)
 
+SAMPLERS = {
+    "nucleus": Sampling(),
+    "top_k": Sampling(temperature=1.0, top_k=10, top_p=1.0),
+    "greedy": GREEDY,
+}
+"""Ways to pick tokens by name: ShotVerse's nucleus (temperature 0.9, p 0.95), GenDoP's top-k 10, the likeliest."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Grammar:

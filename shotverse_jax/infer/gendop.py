@@ -5,7 +5,7 @@ A network with vision towers also sees the first frame of the shot and that fram
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,8 +18,10 @@ from shotverse_jax.camera.tokens.gendop import NUM_POSES, GenDoPTokenizer
 from shotverse_jax.camera.tokens.shotverse import EOS
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, GenDoPConfig
-from shotverse_jax.infer.decode import Draw, Drawn, Grammar, Sampling, decode_opt
-from shotverse_jax.infer.plan import SAMPLERS, Sampled, sample_keys
+from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_opt
+from shotverse_jax.infer.execution import choose
+from shotverse_jax.infer.plan import Plan
+from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
 from shotverse_jax.inputs.clip import prepare_depth, prepare_image, tokenize
 from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
@@ -38,21 +40,40 @@ class GenDoPPlanner:
         params: its 'params' collection.
         tokenizer: CLIP's.
         execution: how the network runs.
+        mesh: the devices that weights are split over; None for one device.
     """
 
     config: GenDoPConfig
     params: dict
     tokenizer: Tokenizer
     execution: Execution = Execution()
+    mesh: Mesh | None = None
 
     @classmethod
-    def load(cls, folder: str, mesh: Mesh | None = None) -> "GenDoPPlanner":
-        """Reads a folder that `shotverse convert --as gendop-…` wrote; splits it over `mesh` if it is given.
+    def load(
+        cls, folder: str, mesh: Mesh | None = None, dtype: str | None = None, attention: str | None = None
+    ) -> "GenDoPPlanner":
+        """Reads a folder that `shotverse convert --as gendop-…` wrote.
+
+        mesh, dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
 
         Raises:
-            ValueError: it is not there or does not fit.
+            ValueError: it is not there or does not fit, or there is no such kernel here.
         """
-        return cls(*load("gendop", folder, mesh=mesh))
+        execution, place = choose(mesh, dtype, attention)
+        execution = dataclasses.replace(execution, unroll=False)
+        config, params, tokenizer = load("gendop", folder, mesh=place, dtype=execution.dtype)
+        return cls(config, params, tokenizer, execution, mesh)
+
+    def plan(
+        self,
+        screenplays: Sequence[Screenplay],
+        seeds: int | Sequence[int] = 0,
+        samples: int = 1,
+        sampling: Sampling = SAMPLERS["top_k"],
+    ) -> Iterator[Plan]:
+        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
+        return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
 
     @functools.cached_property
     def decoder(self) -> dict:
@@ -81,22 +102,33 @@ def plan(
     screenplays: Sequence[Screenplay],
     pictures: Sequence[Picture] | None = None,
     *,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["top_k"],
 ) -> list[list[Trajectory]]:
-    """Plans every screenplay, of a single shot, `samples` times: result[i][j] is sample j of screenplay i.
+    """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i; otherwise as `plans`."""
+    done = dict(plans(planner, screenplays, pictures, seed=seed, samples=samples, sampling=sampling))
+    return [done[i] for i in range(len(screenplays))]
+
+
+def plans(
+    planner: GenDoPPlanner,
+    screenplays: Sequence[Screenplay],
+    pictures: Sequence[Picture] | None = None,
+    *,
+    seed: int | Sequence[int] = 0,
+    samples: int = 1,
+    sampling: Sampling = SAMPLERS["top_k"],
+) -> Iterator[Plan]:
+    """Yields the plans of every screenplay, each of a single shot, as soon as they are drawn.
 
     The path is spread over the shot's frames; focal lengths are the network's own, and so is the unit of length.
 
     Raises:
         ValueError: a screenplay of several shots, or pictures where there are no towers and the reverse.
     """
-    drawn = sample_ids(planner, screenplays, pictures, seed=seed, samples=samples, sampling=sampling)
-    return [
-        [read_plan(screenplay, ids_N) for ids_N in sampled.ids_JN]
-        for screenplay, sampled in zip(screenplays, drawn, strict=True)
-    ]
+    for index, sampled in _sample(planner, screenplays, pictures, seed, samples, sampling):
+        yield Plan(index, [read_plan(screenplays[index], ids_N) for ids_N in sampled.ids_JN])
 
 
 def sample_ids(
@@ -104,20 +136,27 @@ def sample_ids(
     screenplays: Sequence[Screenplay],
     pictures: Sequence[Picture] | None = None,
     *,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["top_k"],
 ) -> list[Sampled]:
-    """Draws the pose tokens of every screenplay `samples` times, as one batch, with their log-probabilities.
+    """Draws the pose tokens of every screenplay `samples` times, with their log-probabilities.
 
-    A sample depends on its screenplay, the seed and its number, not on the others. Raises ValueError as `plan`.
+    A sample depends on its screenplay, its seed and its number alone, to the last bit. Raises ValueError as `plans`.
     """
+    drawn = dict(_sample(planner, screenplays, pictures, seed, samples, sampling))
+    return [drawn[i] for i in range(len(screenplays))]
+
+
+def _sample(planner, screenplays, pictures, seed, samples, sampling) -> Iterator[tuple[int, Sampled]]:
     inputs = read(planner, screenplays, pictures)
-    # Every screenplay gets the same keys, one for each sample, so that its samples do not depend on its place.
-    rows = jax.tree.map(lambda x_B: np.repeat(x_B, samples, axis=0), inputs)
-    drawn = decode(planner, rows, jnp.tile(sample_keys(seed, samples), len(screenplays)), sampling)
-    parts = (np.asarray(x_BN).reshape(len(screenplays), samples, -1) for x_BN in drawn)
-    return [Sampled(*arrays) for arrays in zip(*parts, strict=True)]
+
+    def run(_, chosen, keys_B):
+        rows = jax.tree.map(lambda x_B: x_B[np.asarray(chosen)], inputs)
+        return decode(planner, rows, keys_B, sampling)
+
+    # Texts, pictures and paths are all of one length, so there is one bucket.
+    return draw_samples([0] * len(screenplays), seed, samples, block_rows(), run)
 
 
 def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Sequence[Picture] | None) -> Inputs:

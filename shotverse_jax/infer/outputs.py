@@ -6,19 +6,16 @@ film.mp4, film.png, cameras.json (the cameras of the film's own frames), one sho
 compare.mp4. The shots of a film are there as soon as their last frame is decoded.
 """
 
-import dataclasses
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.motion_tags import tag_lines
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
-from shotverse_jax.infer.film import Cinematographer, Take, decode
+from shotverse_jax.infer.film import Film
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.preview import preview_frames
 from shotverse_jax.views.contact_sheet import plot_film
@@ -52,54 +49,22 @@ def write_plans(
                 render_preview(trajectory, None, folder / "preview.mp4", tags=tags, progress=progress)
 
 
-@dataclasses.dataclass(frozen=True)
-class Film:
-    """A film that is made but not decoded yet.
+def write_film(film: Film, out: str | Path, *, compare: bool = False, progress: Progress | None = None) -> None:
+    """Writes a film, and the plan that its take was made of, to the folder `out`.
 
-    Attributes:
-        plan: the cameras that were asked for.
-        take: the screenplay and the cameras of the film's own frames.
-        notes: one sentence for everything that was changed to make them fit.
-        latents_BTHWC: the film, with B = 1.
-        cinematographer: who decodes it.
+    Args:
+        film: the film; it is decoded here.
+        out: the folder; it is made if it is not there, and other files in it stay.
+        compare: whether compare.mp4, and a row of film.png, show the stage through the same cameras.
+        progress: called with ("decode", frames done, frames), then as in `render_preview`.
+
+    Raises:
+        ValueError: the folder cannot be written.
     """
-
-    plan: Trajectory
-    take: Take
-    notes: tuple[str, ...]
-    latents_BTHWC: jax.Array
-    cinematographer: Cinematographer
-
-    @property
-    def trajectory(self) -> Trajectory:
-        """The camera of every frame of the film."""
-        return self.take.trajectory
-
-    @functools.cached_property
-    def frames_THWC(self) -> np.ndarray:
-        """All frames, uint8 RGB; decoded on first use and kept."""
-        return np.concatenate(list(self.chunks()))
-
-    def chunks(self) -> Iterator[np.ndarray]:
-        """Yields frames [n, H, W, 3] uint8 as they are decoded: 1, then 4 per latent frame."""
-        for chunk_BTHWC in decode(self.cinematographer, self.latents_BTHWC):
-            yield chunk_BTHWC[0]
-
-    def write(self, out: str | Path, *, compare: bool = False, progress: Progress | None = None) -> None:
-        """Writes the film and its plan to the folder `out`.
-
-        Args:
-            out: the folder; it is made if it is not there, and other files in it stay.
-            compare: whether compare.mp4, and a row of film.png, show the stage through the same cameras.
-            progress: called with ("decode", frames done, frames), then as in `render_preview`.
-
-        Raises:
-            ValueError: the folder cannot be written.
-        """
-        out = Path(out)
-        frames_THWC = _write_shots(self, out, progress)
-        _write_film(self.trajectory, frames_THWC, out, compare)
-        write_plans([self.plan], out, progress=progress)
+    out = Path(out)
+    frames_THWC = _write_shots(film, out, progress)
+    _write_film(film.trajectory, frames_THWC, out, compare)
+    write_plans([film.take.plan], out, progress=progress)
 
 
 def _write_shots(film: Film, out: Path, progress: Progress | None) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
@@ -14,23 +14,19 @@ from tokenizers import Tokenizer
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PlannerConfig
-from shotverse_jax.infer.decode import GREEDY, Draw, Drawn, Grammar, Sampling, decode_native, decode_opt
-from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
+from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_native, decode_opt
+from shotverse_jax.infer.execution import choose
+from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
+from shotverse_jax.inputs.planner_text import PlannerExample, bucket, collate, encode_text
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
+from shotverse_jax.parallel.mesh import BATCH, batch_sharding
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.stage.scene import LENS_MM
 from shotverse_jax.weights import load
 
-TEXT_BUCKET = 64
-"""Text lengths are padded to multiples of this, so that few shapes are compiled."""
-
-SAMPLERS = {
-    "nucleus": Sampling(),
-    "top_k": Sampling(temperature=1.0, top_k=10, top_p=1.0),
-    "greedy": GREEDY,
-}
-"""Ways to pick tokens by name: ShotVerse's nucleus (temperature 0.9, p 0.95), GenDoP's top-k 10, the likeliest."""
+TEXT_BUCKET, TOKEN_BUCKET = 64, 64
+"""Lengths of text, and rooms for pose tokens, are multiples of these, so that few shapes are compiled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +38,7 @@ class Director:
         params: its 'params' collection, adapters folded in.
         tokenizer: of captions.
         execution: how the network runs.
+        mesh: the devices that weights and rows are split over; None for one device.
     """
 
     config: PlannerConfig
@@ -49,15 +46,41 @@ class Director:
     tokenizer: Tokenizer
     # Layers are unrolled, because a scan over them is slower for a forward pass on a CPU.
     execution: Execution = Execution(unroll=True)
+    mesh: Mesh | None = None
 
     @classmethod
-    def load(cls, name_or_folder: str = "planner_small", mesh: Mesh | None = None) -> "Director":
-        """Reads a shipped planner by its name, or a folder, whose weights may be arrays; splits it over `mesh`.
+    def load(
+        cls,
+        name_or_folder: str = "planner_small",
+        mesh: Mesh | None = None,
+        dtype: str | None = None,
+        attention: str | None = None,
+    ) -> "Director":
+        """Reads a shipped planner by its name, or a folder, whose weights may be arrays.
+
+        mesh, dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
 
         Raises:
-            ValueError: it is not there or does not fit.
+            ValueError: it is not there or does not fit, or there is no such kernel here.
         """
-        return cls(*load("planner", name_or_folder, mesh=mesh))
+        execution, place = choose(mesh, dtype, attention)
+        config, params, tokenizer = load("planner", name_or_folder, mesh=place, dtype=execution.dtype)
+        return cls(config, params, tokenizer, execution, mesh)
+
+    def plan(
+        self,
+        screenplays: Sequence[Screenplay],
+        seeds: int | Sequence[int] = 0,
+        samples: int = 1,
+        sampling: Sampling = SAMPLERS["nucleus"],
+    ) -> Iterator["Plan"]:
+        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
+        return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
+
+    @property
+    def parts(self) -> int:
+        """How many parts of the mesh the rows of a batch are split over."""
+        return 1 if self.mesh is None else math.prod(self.mesh.shape[axis] for axis in BATCH)
 
     @functools.cached_property
     def decoder(self) -> dict:
@@ -65,75 +88,114 @@ class Director:
         return opt.decode_weights(self.params["decoder"], self.config.decoder, self.execution.dtype)
 
 
-class Sampled(NamedTuple):
-    """Pose tokens of one screenplay, a row per sample; places as in `infer.decode.Drawn`.
+class Plan(NamedTuple):
+    """The plans of one screenplay among several.
 
     Attributes:
-        ids_JN: int32, BOS … EOS and then PAD.
-        log_probs_JN: float32, log p(token | screenplay, tokens before it) under the network, whatever the sampling.
+        index: the place of the screenplay among those that were given.
+        trajectories: one per sample.
     """
 
-    ids_JN: np.ndarray
-    log_probs_JN: np.ndarray
+    index: int
+    trajectories: list[Trajectory]
 
 
 def plan(
     director: Director,
     screenplays: Sequence[Screenplay],
     *,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["nucleus"],
 ) -> list[list[Trajectory]]:
-    """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i.
+    """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i; otherwise as `plans`."""
+    done = dict(plans(director, screenplays, seed=seed, samples=samples, sampling=sampling))
+    return [done[i] for i in range(len(screenplays))]
+
+
+def plans(
+    director: Director,
+    screenplays: Sequence[Screenplay],
+    *,
+    seed: int | Sequence[int] = 0,
+    samples: int = 1,
+    sampling: Sampling = SAMPLERS["nucleus"],
+) -> Iterator[Plan]:
+    """Yields the plans of every screenplay as soon as they are drawn.
 
     Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. The world is the first camera, and
     lengths are metres. Otherwise as `sample_ids`.
     """
-    drawn = sample_ids(director, screenplays, seed=seed, samples=samples, sampling=sampling)
-    return [
-        [read_plan(director.config, screenplay, ids_N) for ids_N in sampled.ids_JN]
-        for screenplay, sampled in zip(screenplays, drawn, strict=True)
-    ]
+    for index, sampled in _sample(director, screenplays, seed, samples, sampling):
+        yield Plan(index, [read_plan(director.config, screenplays[index], ids_N) for ids_N in sampled.ids_JN])
 
 
 def sample_ids(
     director: Director,
     screenplays: Sequence[Screenplay],
     *,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["nucleus"],
 ) -> list[Sampled]:
     """Draws the pose tokens of every screenplay `samples` times, with the log-probability of each token.
 
-    Screenplays with the same number of shots are decoded as one batch. A sample depends on its screenplay, the seed and
-    its number, not on the others.
+    A sample depends on its screenplay, its seed and its number alone, to the last bit, not on what is drawn beside it.
+
+    Args:
+        director: the planner.
+        screenplays: screenplays; those of one bucket (shots, length of text, number of tokens) are decoded together.
+        seed: one for all, or one for each screenplay.
+        samples: of each screenplay.
+        sampling: how tokens are picked.
 
     Raises:
-        ValueError: captions or shots beyond what the planner takes.
+        ValueError: captions or shots beyond what the planner takes, before anything is drawn.
     """
+    drawn = dict(_sample(director, screenplays, seed, samples, sampling))
+    return [drawn[i] for i in range(len(screenplays))]
+
+
+def _sample(director, screenplays, seed, samples, sampling) -> Iterator[tuple[int, Sampled]]:
     examples = [encode(director, screenplay) for screenplay in screenplays]
-    results: dict[int, Sampled] = {}
-    keys_J = sample_keys(seed, samples)
-    # The number of shots is a constant of the compiled program, so each batch has one number.
-    for num_shots in sorted({len(screenplay.shots) for screenplay in screenplays}):
-        chosen = [i for i, screenplay in enumerate(screenplays) if len(screenplay.shots) == num_shots]
-        counts_BK = np.array([pose_counts(director.config, screenplays[i]) for i in chosen], np.int32)
-        longest = max(sequence_length(director.config.tokens, counts_K) for counts_K in counts_BK)
-        draw = Draw.of(
-            Grammar.of_planner(director.config, num_shots),
-            jnp.tile(keys_J, len(chosen)),
-            samples * len(chosen),
-            sampling,
-            np.repeat(counts_BK, samples, axis=0),
-            # The limit counts the tokens after BOS.
-            longest - 1,
-        )
-        batch = collate([examples[i] for i in chosen for _ in range(samples)], TEXT_BUCKET)
-        drawn = (np.asarray(x_BN).reshape(len(chosen), samples, -1) for x_BN in decode(director, batch, draw))
-        results |= {i: Sampled(*rows) for i, *rows in zip(chosen, *drawn, strict=True)}
-    return [results[i] for i in range(len(screenplays))]
+    counts = [pose_counts(director.config, screenplay) for screenplay in screenplays]
+    buckets = [bucket_of(director.config, *pair) for pair in zip(examples, counts, strict=True)]
+    rows = block_rows(director.parts)
+
+    def run(bucket, chosen, keys_B):
+        grammar = Grammar.of_planner(director.config, bucket.shots)
+        draw = Draw.of(grammar, keys_B, rows, sampling, [counts[i] for i in chosen], bucket.tokens)
+        return decode(director, collate([examples[i] for i in chosen], [bucket.text]), draw)
+
+    for index, sampled in draw_samples(buckets, seed, samples, rows, run):
+        length = sequence_length(director.config.tokens, counts[index])  # the rest is padding of the bucket
+        yield index, Sampled(*(array_JN[:, :length] for array_JN in sampled))
+
+
+class Bucket(NamedTuple):
+    """What decides the shapes of the program that plans a screenplay.
+
+    Attributes:
+        shots: number of shots.
+        text: length of the planner's text, a multiple of TEXT_BUCKET.
+        tokens: the most pose tokens after BOS.
+    """
+
+    shots: int
+    text: int
+    tokens: int
+
+
+def bucket_of(config: PlannerConfig, example: PlannerExample, counts: Sequence[int]) -> Bucket:
+    """Returns the bucket of a screenplay of `encode` whose shots have so many poses."""
+    shots, text = len(counts), bucket(len(example.text_ids_S), TEXT_BUCKET)
+    needed = sequence_length(config.tokens, list(counts)) - 1
+    tokens = bucket(needed, TOKEN_BUCKET)
+    if config.decoder_kind == "opt":
+        prefix = shots * (config.num_queries + 1) - 1 if config.encoder == "queries" else text
+        # The last bucket ends with the decoder's positions; a sequence beyond them is refused when it is decoded.
+        tokens = max(needed, min(tokens, config.decoder.max_positions - prefix))
+    return Bucket(shots, text, tokens)
 
 
 def decode(director: Director, batch: Mapping[str, Any], draw: Draw) -> Drawn:
@@ -143,7 +205,9 @@ def decode(director: Director, batch: Mapping[str, Any], draw: Draw) -> Drawn:
         ValueError: more tokens than the decoder has positions.
     """
     config, execution = director.config, director.execution
-    batch = {name: jnp.asarray(batch[name]) for name in ("text_ids_BS", "slot_BS", "real_BS")}
+    batch = {name: batch[name] for name in ("text_ids_BS", "slot_BS", "real_BS")}
+    if director.mesh is not None:
+        batch = jax.device_put(batch, batch_sharding(director.mesh, len(batch["real_BS"])))
     if config.decoder_kind == "native":
         return decode_native(director.params, config, execution, batch, draw)
     prefix_BPD = _read_screenplays(director.params, config, execution, batch, draw.grammar.num_shots)
@@ -175,11 +239,6 @@ def encode(director: Director, screenplay: Screenplay) -> PlannerExample:
 def pose_counts(config: PlannerConfig, screenplay: Screenplay) -> list[int]:
     """Returns how many poses the planner writes for each shot of a screenplay."""
     return PoseTokenizer(config.tokens).pose_counts(list(screenplay.layout().spans))
-
-
-def sample_keys(seed: int, samples: int) -> jax.Array:
-    """Returns the random keys [samples] of a seed; the first ones do not depend on how many follow."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))
 
 
 def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:

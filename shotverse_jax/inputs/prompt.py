@@ -132,6 +132,14 @@ def window_mask(
     return window_XS[1:] | window_XS[:1] | (place_S > edges[-1])
 
 
+def text_places(config: ControllerConfig, prompt: PromptWindows) -> int:
+    """Returns the number S of places that a prompt takes: all of `config.text_length` where padding is seen."""
+    if config.see_padding:
+        return config.text_length
+    # Without a look at padding, less of it changes no result and saves its computation.
+    return min(config.text_length, -(-prompt.length // TEXT_BUCKET) * TEXT_BUCKET)
+
+
 def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], rows: int) -> dict[str, np.ndarray]:
     """Builds the text side of the controller's batch.
 
@@ -149,11 +157,7 @@ def collate_prompts(config: ControllerConfig, prompts: Sequence[PromptWindows], 
     Raises:
         ValueError: a prompt has more shots than `rows`.
     """
-    longest = max(prompt.length for prompt in prompts)
-    length = config.text_length
-    if not config.see_padding:
-        # Without a look at padding, less of it changes no result and saves its computation.
-        length = min(length, -(-longest // TEXT_BUCKET) * TEXT_BUCKET)
+    length = max(text_places(config, prompt) for prompt in prompts)
     windows = []
     for prompt in prompts:
         if len(prompt.shot_spans) > rows:

@@ -27,6 +27,7 @@ class Kernel(NamedTuple):
     run: (q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths_B, scale) -> the output [B, T, N, H]; arguments as in
         `attend`, the optional ones may be None.
     platforms: where it runs, by the names of `jax.default_backend()`.
+    dtypes: the types of queries, keys and values that it takes.
     query_masks: whether it takes a mask that differs from query to query. `attend` gives such masks to the default
         kernel otherwise.
     partitioned: whether the compiler splits it over the devices of a mesh. One that it cannot split must run inside
@@ -38,6 +39,7 @@ class Kernel(NamedTuple):
 
     run: Callable[..., jax.Array]
     platforms: tuple[str, ...]
+    dtypes: tuple[str, ...]
     query_masks: bool
     partitioned: bool
     residual: Callable[[str, dict[str, Any]], bool] | None
@@ -88,9 +90,9 @@ def attend(
     return row.run(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale)
 
 
-def kernels_on(platform: str) -> tuple[str, ...]:
-    """Names of the kernels that run on a platform ("cpu", "gpu" or "tpu"), the fastest first."""
-    return tuple(name for name, row in reversed(KERNELS.items()) if platform in row.platforms)
+def kernels_on(platform: str, dtype: str = "bfloat16") -> tuple[str, ...]:
+    """Names of the kernels that run on a platform ("cpu", "gpu" or "tpu") in a dtype, the fastest first."""
+    return tuple(name for name, row in reversed(KERNELS.items()) if platform in row.platforms and dtype in row.dtypes)
 
 
 # ------------------------------------------------------------------------------------------------------------ xla
@@ -109,11 +111,14 @@ def _attend_xla(q_BTNH, k_BSNH, v_BSNH, causal, mask_BTS, kv_lengths, scale):
         mask = _both(mask, jnp.arange(keys) < kv_lengths[:, None, None])
     planes = partial(_planes, scale=scale)
     operands = q_BKGTH, k_BKSH, v_BKSH, mask
-    if batch * heads * queries * keys < attention_chunks.CHUNK_FROM:
+    scores = batch * heads * queries * keys
+    by_chunks = lambda *operands: attention_chunks.attend_by_chunks(*operands, scale)  # noqa: E731
+    if scores < attention_chunks.CHUNK_FROM:
         mixed_BKGTH = planes(*operands)
-    else:  # only a CPU gains by chunks; the table has other kernels for accelerators
-        by_chunks = lambda *operands: attention_chunks.attend_by_chunks(*operands, scale)  # noqa: E731
+    elif scores < attention_chunks.MOST_SCORES:  # only a CPU gains by chunks
         mixed_BKGTH = jax.lax.platform_dependent(*operands, cpu=by_chunks, default=planes)
+    else:  # other kernels are faster on accelerators, but they may not take float32; all scores would not fit
+        mixed_BKGTH = by_chunks(*operands)
     return mixed_BKGTH.reshape(batch, heads, queries, width).swapaxes(1, 2)
 
 
@@ -228,6 +233,7 @@ KERNELS: dict[str, Kernel] = {
     DEFAULT: Kernel(
         _attend_xla,
         platforms=("cpu", "gpu", "tpu"),
+        dtypes=("float32", "bfloat16"),
         query_masks=True,
         partitioned=True,
         residual=None,
@@ -235,6 +241,7 @@ KERNELS: dict[str, Kernel] = {
     "cudnn": Kernel(
         _attend_cudnn,
         platforms=("gpu",),
+        dtypes=("bfloat16",),
         query_masks=True,
         partitioned=False,
         residual=lambda name, params: name.startswith("dot_product_attention_fwd"),
@@ -242,6 +249,7 @@ KERNELS: dict[str, Kernel] = {
     "splash": Kernel(
         _attend_splash,
         platforms=("tpu",),
+        dtypes=("float32", "bfloat16"),
         query_masks=False,
         partitioned=False,
         residual=lambda name, params: name == "name" and params["name"] == SPLASH_RESIDUALS,

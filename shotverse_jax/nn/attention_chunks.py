@@ -16,6 +16,8 @@ import jax.numpy as jnp
 
 # Attention with fewer scores than this is not cut.
 CHUNK_FROM = 1 << 21
+# Attention with more scores than this (1 GiB in float32) is cut on accelerators too.
+MOST_SCORES = 1 << 28
 # A chunk has about so many scores (4 MB in float32), and at least so many queries: matrix products of fewer are slow.
 CHUNK_SCORES = 1 << 20
 CHUNK_QUERIES = 32

@@ -28,6 +28,17 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     return Mesh(grid, AXES, axis_types=kinds)
 
 
+def parse_sizes(text: str, axes: Sequence[str] = AXES) -> dict[str, int]:
+    """Reads sizes of mesh axes, "fsdp=8,tensor=2"; ValueError for other axes and sizes."""
+    sizes = {}
+    for part in text.split(","):
+        name, _, size = part.partition("=")
+        if name not in axes or not size.isdigit() or int(size) < 1:
+            raise ValueError(f"a mesh is written fsdp=8 or fsdp=8,tensor=2, got {text!r}")
+        sizes[name] = int(size)
+    return sizes
+
+
 def axis_sizes(config: MeshConfig, devices: int) -> dict[str, int]:
     """The number of devices along each axis, -1 replaced by the rest. Raises ValueError as `make_mesh`."""
     sizes = {axis: getattr(config, axis) for axis in AXES}

@@ -99,10 +99,16 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def placed(tree: Any, mesh: Mesh, dtype: str) -> Any:
-    """A tree with the shape of every leaf, in `dtype` and with its sharding, as a reader of files wants it."""
-    places = shardings(tree, mesh)
-    return jax.tree.map(lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=place), tree, places)
+def placed(tree: Any, mesh: Mesh, dtype: str, memory: str | None = None) -> Any:
+    """A tree with the shape of every leaf, in `dtype` and with its sharding, as a reader of files wants it.
+
+    memory: the kind of memory, for example "pinned_host"; None takes the devices' own.
+    """
+
+    def place(leaf, sharding):
+        return jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=sharding.with_memory_kind(memory))
+
+    return jax.tree.map(place, tree, shardings(tree, mesh))
 
 
 def create(make: Callable[[], Any], mesh: Mesh) -> Any:

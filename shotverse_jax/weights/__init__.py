@@ -63,6 +63,7 @@ def load(
     expert: Expert | None = None,
     mesh: Mesh | None = None,
     dtype: str = "float32",
+    memory: str | None = None,
 ) -> Loaded:
     """A network by its folder or by the name of a shipped one, for example `load("planner", "planner_small")`.
 
@@ -73,6 +74,7 @@ def load(
         mesh: Devices to place the parameters on. Every device reads its own part of each parameter
             (`parallel/rules.py`). Without a mesh the parameters are NumPy arrays in float32.
         dtype: Type of the parameters on a mesh.
+        memory: Memory of the mesh's devices to load to, for example "pinned_host"; None takes the devices' own.
 
     Raises:
         ValueError: No such folder, a folder of another kind, a file that is missing or broken, or parameters that do
@@ -81,7 +83,8 @@ def load(
     folder = find(kind, name_or_folder, expert=expert)
     config = files.read_config(folder, row(kind).config)
     shapes = abstract(kind, config, expert=expert)
-    params = files.read_params(folder / _weights(expert), shapes if mesh is None else placed(shapes, mesh, dtype))
+    wanted = shapes if mesh is None else placed(shapes, mesh, dtype, memory)
+    params = files.read_params(folder / _weights(expert), wanted)
     read = row(kind).read_tokenizer
     return Loaded(config, params, read(folder / TOKENIZER) if read else None)
 

@@ -5,6 +5,7 @@ wide as the kernels take (64 to 128 channels).
 """
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -29,9 +30,11 @@ from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.fit.report import _step
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.infer import film
+from shotverse_jax.infer import denoise
+from shotverse_jax.infer.cinematographer import Cinematographer, Design
 from shotverse_jax.infer.decode import Draw, Grammar
 from shotverse_jax.infer.plan import Director, decode
+from shotverse_jax.infer.take import prepare
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.nn.attention import kernels_on
@@ -113,22 +116,23 @@ def test_a_films_sampling_loop(platform, monkeypatch):
     vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
     high, low = (abstract("controller", config, expert=name) for name in ("high", "low"))
     tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
-    design = film.Design(config, TEXT, vae, tokenizer, execution(platform))
-    crew = film.Cinematographer(high, low, abstract("text_encoder", TEXT), {}, design)
+    design = Design(config, TEXT, vae, tokenizer, execution(platform))
+    crew = Cinematographer(high, low, abstract("text_encoder", TEXT), {}, design)
     example = sample_example(3, "train", num_shots=2)
-    take, _ = film.prepare(crew, example.screenplay, example.trajectory)
-    programs, calls = {name: getattr(film, name) for name in ("_begin", "_denoise")}, []
+    take = prepare(crew, example.screenplay, example.trajectory)
+    calls = []
 
-    def shapes_of(name):
+    def shapes_of(program):
         def call(*arguments):
-            calls.append((programs[name], arguments))
-            return jax.eval_shape(programs[name], *arguments) if name == "_begin" else [None]
+            calls.append((program, arguments))
+            of_arrays = functools.partial(lambda static, *arrays: program(*arrays, *static), arguments[-3:])
+            return jax.eval_shape(of_arrays, *arguments[:-3])
 
         return call
 
-    for name in programs:
-        monkeypatch.setattr(film, name, shapes_of(name))
-    film.generate(crew, [take])
+    for name in ("_begin", "_denoise"):
+        monkeypatch.setattr(denoise, name, shapes_of(getattr(denoise, name)))
+    denoise.generate(crew, [take])
     text = "".join(lowered(program, platform, *arguments) for program, arguments in calls)
     # On GPUs two experts, with and without the prompt, see the film and the text. On TPUs the text windows, whose rows
     # differ by token, go past the kernel, and the other four calls are one function.

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
-from shotverse_jax.infer.plan import SAMPLERS, Director, encode, plan, read_plan, sample_ids
+from shotverse_jax.infer.decode import SAMPLERS
+from shotverse_jax.infer.plan import Director, encode, plan, read_plan, sample_ids
 from shotverse_jax.inputs.planner_text import collate
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
@@ -49,6 +50,30 @@ def test_a_plan_does_not_depend_on_the_batch_or_on_later_samples(nano):
     assert np.abs(together[1][1].pose_T34 - alone.pose_T34).max() > 0
     [[reseeded]] = plan(nano, [one], seed=4)
     assert np.abs(reseeded.pose_T34 - alone.pose_T34).max() > 0
+
+
+def test_a_plan_is_the_same_bit_for_bit_in_every_company_and_place(nano):
+    """Lengths, texts and shots differ, so do the seeds; log-probabilities would show the last digit of a difference."""
+    plays = [play(*(1 + (i * k) % 3 for k in range(1 + i % 3)), words="tilt up " * (1 + 5 * (i % 2))) for i in range(7)]
+    seeds = [10 + i for i in range(7)]
+    alone = [sample_ids(nano, [one], seed=[seed], samples=2)[0] for one, seed in zip(plays, seeds, strict=True)]
+    for order in ([0, 1, 2, 3, 4, 5, 6], [6, 2, 4, 0, 5, 1, 3]):
+        together = sample_ids(nano, [plays[i] for i in order], seed=[seeds[i] for i in order], samples=3)
+        for i, drawn in zip(order, together, strict=True):
+            np.testing.assert_array_equal(drawn.ids_JN[:2], alone[i].ids_JN)
+            np.testing.assert_array_equal(drawn.log_probs_JN[:2], alone[i].log_probs_JN)
+
+
+def test_plans_come_as_they_finish_and_seeds_are_counted(nano):
+    plays = [play(1, 1), play(2), play(1, 1, words="tilt up")]
+    found = {index: trajectories for index, trajectories in nano.plan(plays, seeds=[1, 2, 3], samples=2)}
+    assert sorted(found) == [0, 1, 2] and list(found) == [0, 2, 1]  # screenplays of one bucket share a block
+    for index, trajectories in found.items():
+        [wanted] = plan(nano, [plays[index]], seed=index + 1, samples=2)
+        for ours, theirs in zip(trajectories, wanted, strict=True):
+            np.testing.assert_array_equal(ours.pose_T34, theirs.pose_T34)
+    with pytest.raises(ValueError, match="3 items and 2 seeds"):
+        list(nano.plan(plays, seeds=[1, 2]))
 
 
 def test_greedy_needs_no_seed(nano):

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from shotverse_jax.config import MeshConfig, planner_nano
-from shotverse_jax.infer.film import Cinematographer
+from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.parallel.mesh import make_mesh

@@ -14,7 +14,9 @@ from shotverse_jax.data.stage_films import film_clip
 from shotverse_jax.evaluation.metrics.camera_error import camera_errors, known_poses
 from shotverse_jax.evaluation.metrics.cuts import cut_f1, find_cuts, shot_cut_accuracy
 from shotverse_jax.evaluation.metrics.stage_color import color_accuracy
-from shotverse_jax.infer.film import Cinematographer, decode, generate, prepare
+from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.denoise import decode, generate
+from shotverse_jax.infer.take import prepare
 from shotverse_jax.stage.scene import Scene
 
 
@@ -92,7 +94,7 @@ def film_held_out(
     config = cinematographer.config
     size = config.frames, config.height, config.width, config.fps
     clips = [film_clip(number, "test", *size) for number in range(scenes)]
-    takes = [prepare(cinematographer, clip.screenplay, clip.trajectory)[0] for clip in clips]
+    takes = [prepare(cinematographer, clip.screenplay, clip.trajectory) for clip in clips]
     videos: list[np.ndarray] = []
     for start in range(0, scenes, batch):
         part = takes[start : start + batch]

@@ -24,8 +24,10 @@ from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import NoiseRange, draw_sigma, training_sigmas
-from shotverse_jax.infer.film import Cinematographer, Design, decode, generate, prepare
+from shotverse_jax.infer.cinematographer import Cinematographer, Design
+from shotverse_jax.infer.denoise import decode, generate
 from shotverse_jax.infer.plan import Director, plan
+from shotverse_jax.infer.take import prepare
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer
 from shotverse_jax.models.camera_encoder import add_camera, split_camera
 from shotverse_jax.models.controller import Batch, Controller, example
@@ -250,7 +252,7 @@ def _make_preview(
     fold = jax.jit(lora.merge, out_shardings=shardings(variables["params"]["dit"], mesh))
     # Cameras are planned once, so that previews differ by the network's progress alone.
     [[trajectory]] = plan(Director.load(PREVIEW_PLANNER), [screenplay])
-    take, _ = prepare(empty, screenplay, trajectory, frames=config.model.frames)
+    take = prepare(empty, screenplay, trajectory, frames=config.model.frames)
 
     def preview(step: int, variables: dict) -> None:
         params = variables["params"]
@@ -288,7 +290,7 @@ def _empty_cinematographer(config: ControllerTrainConfig, trained_text: bool, me
     names = tuple(name if config.expert == name else "base" for name in ("high", "low"))
     # A preview has no backward pass, for which something could be computed again.
     execution = spread(dataclasses.replace(config.execution, remat="none"), mesh)
-    design = Design(model, text_config, vae_config, tokenizer, execution, names)
+    design = Design(model, text_config, vae_config, tokenizer, execution, experts=names)
     return Cinematographer({}, {}, text, vae, design)
 
 

@@ -12,7 +12,7 @@ from shotverse_jax.data.stage_films import film_clip
 from shotverse_jax.evaluation.features.stage_camera import StageCamera
 from shotverse_jax.evaluation.metrics.camera_error import camera_errors
 from shotverse_jax.evaluation.tracks.stage_films import film_held_out, score_films, shuffled
-from shotverse_jax.infer.film import Cinematographer
+from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.stage.preview import stage_poses
 from shotverse_jax.weights import abstract, export

@@ -1,0 +1,169 @@
+"""A controller ready to use: the weights of its networks, where they are, and how they run."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from tokenizers import Tokenizer
+
+from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAEConfig
+from shotverse_jax.infer.execution import choose
+from shotverse_jax.models.wan_vae import space_factor
+from shotverse_jax.parallel.mesh import BATCH
+from shotverse_jax.parallel.rules import placed
+from shotverse_jax.views.preview import Progress
+from shotverse_jax.weights import Expert, abstract, find, load
+from shotverse_jax.weights.folder import read_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Design:
+    """All of a cinematographer but its weights. It is hashable: compiled programs are kept for it.
+
+    Attributes:
+        config: of the controller.
+        text_config: of the text encoder.
+        vae_config: of the video autoencoder.
+        tokenizer: of prompts; no compiled program depends on it, so that it does not count in comparisons.
+        execution: how the networks run.
+        mesh: the devices that weights and films are split over; None for one device.
+        waiting: the names of the weights that wait in the memory of the host between their uses.
+        experts: the architectures of the weights `high` and `low`; either may be "base", the model before its cameras.
+    """
+
+    config: ControllerConfig
+    text_config: UMT5Config
+    vae_config: WanVAEConfig
+    tokenizer: Tokenizer = dataclasses.field(compare=False)
+    execution: Execution = Execution()
+    mesh: Mesh | None = None
+    waiting: tuple[str, ...] = ()
+    experts: tuple[Expert, Expert] = ("high", "low")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cinematographer:
+    """A controller ready to use: the weights of its networks, and its design. A pytree whose leaves are the weights.
+
+    Attributes:
+        high, low: 'params' of the two experts.
+        text: 'params' of the text encoder.
+        vae: 'params' of the video autoencoder.
+        design: the rest, static in compiled programs.
+    """
+
+    high: dict
+    low: dict
+    text: dict
+    vae: dict
+    design: Design = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def load(
+        cls,
+        name_or_folder: str = "controller_small",
+        mesh: Mesh | None = None,
+        dtype: Literal["float32", "bfloat16"] | None = None,
+        attention: str | None = None,
+        offload: Literal["none", "text", "experts"] | None = None,
+    ) -> "Cinematographer":
+        """Reads a shipped controller by its name, or a folder, one that `shotverse convert` wrote too.
+
+        Args:
+            name_or_folder: the name or the folder.
+            mesh: the devices that experts and text encoder are split over; with an axis `sequence`, the film's tokens
+                too. None (default) takes one device.
+            dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
+            offload: what waits in the memory of the host between its uses: nothing; the text encoder, which is used
+                once a batch; or also the expert that is not at work, so that experts are exchanged once a batch. None
+                (default) leaves on the devices what fits their memory.
+
+        Raises:
+            ValueError: it is not there or does not fit, or there is no such kernel here.
+        """
+        execution, place = choose(mesh, dtype, attention)
+        execution = dataclasses.replace(execution, unroll=False)
+        config = read_config(find("controller", name_or_folder), ControllerConfig)
+        waiting = _WAITING[offload] if offload else _too_large(config, place, execution.dtype)
+
+        def read(kind, name, part, mesh=place, **more):
+            memory = "pinned_host" if part in waiting else None
+            loaded = load(kind, name, mesh=mesh, dtype=execution.dtype, memory=memory, **more)
+            return loaded if mesh is not None else loaded._replace(params=jax.device_put(loaded.params))
+
+        high, low = (read("controller", name_or_folder, name, expert=name).params for name in ("high", "low"))
+        text = read("text_encoder", config.text, "text")
+        # Every process decodes its films by itself, on one device: the VAE is small, and so is its share of the work.
+        vae = read("vae", config.vae, "vae", mesh=choose(None, dtype)[1])
+        design = Design(config, text.config, vae.config, text.tokenizer, execution, mesh, waiting)
+        return cls(high, low, text.params, vae.params, design)
+
+    def weights(self, part: Literal["high", "low", "text", "vae"]) -> dict:
+        """The 'params' of a part on its devices; those that wait on the host are copied there."""
+        params = getattr(self, part)
+        if part not in self.design.waiting:
+            return params
+        return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind("device")), params)
+
+    def film(
+        self, takes: Sequence[Any], seeds: int | Sequence[int] = 0, progress: Progress | None = None, **sampling: Any
+    ) -> Iterator[Any]:
+        """Yields a `Film` of every take of `prepare` as it is made; arguments and errors as of `infer.film.films`."""
+        from shotverse_jax.infer.film import films
+
+        return films(self, takes, seed=seeds, progress=progress, **sampling)
+
+    @property
+    def config(self) -> ControllerConfig:
+        """The controller's configuration."""
+        return self.design.config
+
+    @property
+    def vae_execution(self) -> Execution:
+        """How the VAE runs: on one device, whatever the mesh."""
+        return dataclasses.replace(self.design.execution, spread=None)
+
+    @property
+    def block(self) -> int:
+        """Height and width of a film must be multiples of this many pixels."""
+        return space_factor(self.design.vae_config) * max(self.config.dit.patch[1:])
+
+    @property
+    def parts(self) -> int:
+        """How many parts of the mesh the films of a batch are split over."""
+        mesh = self.design.mesh
+        return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH)
+
+
+_WAITING = {"none": (), "text": ("text",), "experts": ("text", "high", "low")}
+
+_ROOM = 0.35
+"""The share of a device's memory that is kept free of weights, for what networks compute."""
+
+
+def _too_large(config: ControllerConfig, mesh: Mesh | None, dtype: str) -> tuple[str, ...]:
+    """The weights that must wait on the host, by the memory of the devices of a mesh."""
+    stats = None if mesh is None else mesh.local_devices[0].memory_stats()
+    if not stats or "bytes_limit" not in stats:
+        return ()  # a CPU: host and device are one
+    room = stats["bytes_limit"] * (1 - _ROOM)
+    text = read_config(find("text_encoder", config.text), UMT5Config)
+    sizes = [held("controller", config, mesh, dtype, expert) for expert in ("high", "low")]
+    everything = sum(sizes) + held("text_encoder", text, mesh, dtype)
+    return _WAITING["none" if everything <= room else "text" if sum(sizes) <= room else "experts"]
+
+
+def held(kind: str, config: Any, mesh: Mesh | None, dtype: str, expert: str | None = None) -> int:
+    """Bytes of a network's weights on one device of a mesh."""
+    shapes = abstract(kind, config, expert=expert, dtype=dtype)
+    if mesh is None:
+        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
+        for x in jax.tree.leaves(placed(shapes, mesh, dtype))
+    )

@@ -1,0 +1,276 @@
+"""Noise to latents, through both experts, and latents to frames: the compiled programs of a film.
+
+`generate` makes latents in one go. `begin` and `advance` make the same latents some steps at a time, for whoever wants
+to look at them, or to change something, on the way.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from shotverse_jax.config import ControllerConfig
+from shotverse_jax.flow import solver as flow
+from shotverse_jax.flow.guidance import guided
+from shotverse_jax.flow.noise import film_noise
+from shotverse_jax.flow.schedule import high_noise_steps, sigmas
+from shotverse_jax.infer.cinematographer import Cinematographer, Design
+from shotverse_jax.infer.samples import keys_of, seeds_of
+from shotverse_jax.infer.take import Take
+from shotverse_jax.inputs.cameras import trajectory_rows
+from shotverse_jax.inputs.planner_text import bucket
+from shotverse_jax.inputs.prompt import collate_prompts
+from shotverse_jax.models.controller import Controller
+from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
+from shotverse_jax.models.wan_vae_stream import decode_chunks, decode_tiled
+from shotverse_jax.parallel.mesh import batch_sharding
+from shotverse_jax.views.preview import Progress
+from shotverse_jax.weights import Expert
+
+SHOT_BUCKET = 4
+"""The windows of a prompt, one per shot, are filled up to a multiple of this."""
+
+LARGEST = 64 * 112
+"""Frames of more latent pixels than this (512x896 pixels of Wan's VAE) are decoded in tiles."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising:
+    """How noise becomes latents; static in compiled programs.
+
+    Attributes:
+        steps: from noise to latents.
+        guidance: scale of classifier-free guidance; 1 is none.
+        solver: "unipc" or "euler".
+        shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
+    """
+
+    steps: int
+    guidance: float
+    solver: Literal["unipc", "euler"]
+    shot_lengths: tuple[int, ...] | None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Shoot:
+    """Films of one batch on their way from noise to latents; `advance` takes them on.
+
+    Attributes:
+        prompt: what the controller reads of every film: text states context_BSD, their masks, shots and cameras.
+        negative: the same for the prompt that guidance steers away from.
+        state: the solver's state, all that the next step needs.
+        done: how many steps were made.
+        denoising: how they are made.
+    """
+
+    prompt: dict[str, jax.Array]
+    negative: dict[str, jax.Array]
+    state: flow.State
+    done: int = dataclasses.field(metadata={"static": True})
+    denoising: Denoising = dataclasses.field(metadata={"static": True})
+
+    @property
+    def latents_BTHWC(self) -> jax.Array:
+        """The films as they are now, float32; noisy until all steps are done."""
+        return self.state[0]
+
+
+def generate(
+    cinematographer: Cinematographer,
+    takes: Sequence[Take],
+    *,
+    seed: int | Sequence[int] = 0,
+    progress: Progress | None = None,
+    **sampling: Any,
+) -> jax.Array:
+    """Returns latents [B, T, H, W, C] of films of one length and size.
+
+    Both experts run one after the other. Where experts wait on the host each comes to the devices once.
+
+    Args:
+        cinematographer, takes, seed: as `begin` takes them.
+        progress: called with ("denoise", steps done, steps) after every step; None (default) for no calls.
+        sampling: steps, guidance and solver, as `begin` takes them.
+
+    Raises:
+        ValueError: as `begin`.
+    """
+    shoot = begin(cinematographer, takes, seed=seed, **sampling)
+    steps = shoot.denoising.steps
+    if progress is None:
+        return advance(cinematographer, shoot, steps).latents_BTHWC
+    switch = _switch(cinematographer.config, shoot.denoising)
+    for part, end in (("high", switch), ("low", steps)):
+        params = cinematographer.weights(part) if shoot.done < end else None
+        while shoot.done < end:
+            before, shoot = shoot, _run(cinematographer.design, part, params, shoot, shoot.done + 1)
+            # A step is waited for while the next one runs already.
+            jax.block_until_ready(before.state)
+            progress("denoise", before.done, steps)
+    jax.block_until_ready(shoot.state)
+    progress("denoise", steps, steps)
+    return shoot.latents_BTHWC
+
+
+def begin(
+    cinematographer: Cinematographer,
+    takes: Sequence[Take],
+    *,
+    seed: int | Sequence[int] = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    solver: Literal["unipc", "euler"] = "unipc",
+) -> Shoot:
+    """Returns films before their first step: their prompts encoded, their noise drawn.
+
+    A film depends on its take and its noise, not on the other takes. The negative branch of guidance sees all of
+    `config.negative` without windows, and the same camera (HoloCine wan_video_holocine.py).
+
+    Args:
+        cinematographer: who films them.
+        takes: of `prepare`, of one length and size.
+        seed: decides the noise. One for each film gives each the noise that it has alone; one for all makes the films
+            samples 0, 1, … of that seed.
+        steps: from noise to film; None takes the controller's own number.
+        guidance: strength of text guidance, 1 is none; None takes the controller's own.
+        solver: how noise is followed to the film.
+
+    Raises:
+        ValueError: takes of different lengths or sizes, or with sparse attention of different shots; another number of
+            seeds than of takes; a number of films that does not divide over the mesh.
+    """
+    design, config = cinematographer.design, cinematographer.config
+    shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
+    if len(shapes) != 1:
+        raise ValueError(f"films of one batch have one length and size, got {sorted(shapes)}")
+    [(frames, height, width)] = shapes
+    time, space = time_factor(design.vae_config), space_factor(design.vae_config)
+    shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
+    denoising = Denoising(
+        steps=steps or config.steps,
+        guidance=float(config.guidance if guidance is None else guidance),
+        solver=solver,
+        # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
+        shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
+    )
+    samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
+    keys_B = keys_of(seeds_of(seed, len(takes)), samples)
+    # Random keys stay on the host like the rest of the inputs: the weights may lie on devices of many hosts.
+    inputs = (*_read(config, takes, time), np.asarray(jax.random.key_data(keys_B)))
+    if design.mesh is not None and len(takes) % cinematographer.parts == 0:
+        inputs = jax.device_put(inputs, batch_sharding(design.mesh))
+    return _begin(cinematographer.weights("text"), *inputs, design, shape, denoising)
+
+
+def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot:
+    """Returns the films `steps` steps further, or at their end; one compiled program of each expert for any steps.
+
+    Steps made in several calls give the latents of `generate`.
+    """
+    end = min(shoot.done + steps, shoot.denoising.steps)
+    switch = _switch(cinematographer.config, shoot.denoising)
+    for part, stop in (("high", min(switch, end)), ("low", end)):
+        if shoot.done < stop:
+            shoot = _run(cinematographer.design, part, cinematographer.weights(part), shoot, stop)
+    return shoot
+
+
+def _switch(config: ControllerConfig, denoising: Denoising) -> int:
+    """How many of the steps the expert of high noise makes."""
+    return high_noise_steps(sigmas(denoising.steps, config.shift), config.boundary)
+
+
+def _run(design: Design, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
+    """The films after step `end` - 1, all along one expert, whose weights are `params`."""
+    expert = design.experts[("high", "low").index(part)]
+    # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
+    steps = np.int32(shoot.done), np.int32(end)
+    films = shoot.prompt, shoot.negative, shoot.state
+    state = _denoise(params, *films, steps, design, expert, shoot.denoising)
+    return dataclasses.replace(shoot, state=state, done=end)
+
+
+def _shot_lengths(takes: Sequence[Take]) -> tuple[int, ...]:
+    layouts = {tuple(int(n) for n in np.bincount(take.layout.latent_index_T)) for take in takes}
+    if len(layouts) > 1:
+        raise ValueError("sparse attention films takes with the same shot lengths together; film these one by one")
+    return next(iter(layouts))
+
+
+def _read(config: ControllerConfig, takes: Sequence[Take], stride: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the networks read of takes, and of their negative prompts with the same shots and cameras; host arrays."""
+    # More windows than shots change nothing; few numbers of windows mean few programs.
+    rows = bucket(max(len(take.screenplay.shots) for take in takes), SHOT_BUCKET)
+    common = {
+        "shot_BT": np.stack([take.layout.latent_index_T for take in takes]),
+        "camera_BTP": np.stack([trajectory_rows(config, take.trajectory, stride) for take in takes]),
+    }
+    return (
+        common | collate_prompts(config, [take.prompt for take in takes], rows),
+        common | collate_prompts(config, [take.negative for take in takes], rows),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("design", "shape", "denoising"))
+def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoot:
+    config = design.config
+
+    def with_states(batch):
+        # Only the text encoder runs here, which all experts share; any name would do.
+        network = _expert(design, "base")
+        variables = {"params": {"text": text}}
+        return batch | {"context_BSD": network.apply(variables, batch["ids_BS"], batch["real_BS"], method="context")}
+
+    # One key a film: it has the same noise in every batch.
+    keys_B = jax.random.wrap_key_data(key_data_B)
+    noise_BTHWC = jax.vmap(lambda key: film_noise(key, shape, config.shared_noise))(keys_B)
+    state = flow.begin(noise_BTHWC, sigmas(denoising.steps, config.shift), denoising.solver)
+    return Shoot(with_states(prompt), with_states(negative), state, 0, denoising)
+
+
+@functools.partial(jax.jit, static_argnames=("design", "expert", "denoising"))
+def _denoise(params, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
+    """The solver's state after the steps (i, j) of one expert."""
+    network = _expert(design, expert)
+
+    def velocity(x_BTHWC, sigma, batch):
+        return network.apply(
+            {"params": {"dit": params}},
+            x_BTHWC,
+            jnp.broadcast_to(sigma, x_BTHWC.shape[:1]),
+            batch["context_BSD"],
+            batch,
+            shot_lengths=denoising.shot_lengths,
+            method="velocity",
+        )
+
+    levels = sigmas(denoising.steps, design.config.shift)
+    return flow.run_expert(
+        guided(velocity, prompt, negative, denoising.guidance), state, levels, denoising.solver, steps
+    )
+
+
+def _expert(design: Design, name: Expert) -> Controller:
+    return Controller(design.config, design.text_config, name, design.execution)
+
+
+def decode(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> Iterator[np.ndarray]:
+    """Yields frames [B, n, H, W, 3] uint8 as they are decoded: 1, then 4 per latent frame.
+
+    Memory does not grow with the length of the film. Frames of more than LARGEST latent pixels are decoded in tiles,
+    as HoloCine does all; then they come at once, and need room for the whole film on the host.
+    """
+    vae = WanVAE(cinematographer.design.vae_config, cinematographer.vae_execution)
+    variables = {"params": cinematographer.vae}
+    if latents_BTHWC.shape[2] * latents_BTHWC.shape[3] > LARGEST:
+        chunks = iter([decode_tiled(vae, variables, latents_BTHWC)])
+    else:
+        chunks = decode_chunks(vae, variables, latents_BTHWC)
+    for chunk in chunks:
+        # Values go to the nearest level; HoloCine cuts them off, which darkens a film by half a level on average.
+        yield np.asarray(jnp.round((chunk + 1) * 127.5).astype(jnp.uint8))

@@ -1,0 +1,54 @@
+"""How networks run for inference: the attention kernel, the dtype and the mesh, each by value or the platform's own."""
+
+import jax
+from jax.sharding import Mesh
+
+from shotverse_jax.config import Execution, MeshConfig
+from shotverse_jax.nn.attention import kernels_on
+from shotverse_jax.parallel.mesh import make_mesh, parse_sizes
+from shotverse_jax.parallel.sequence import spread
+
+DTYPES = ("float32", "bfloat16")
+
+
+def choose(
+    mesh: Mesh | None = None, dtype: str | None = None, attention: str | None = None
+) -> tuple[Execution, Mesh | None]:
+    """(how a network runs, the mesh that its weights are loaded to).
+
+    Args:
+        mesh: the devices to spread over; None runs on one device.
+        dtype: of weights and activations; None takes float32 on a CPU and bfloat16 on accelerators.
+        attention: the kernel, a name in `nn.attention.KERNELS`; None takes the platform's fastest: cuDNN's on NVIDIA
+            GPUs, splash on TPUs, XLA's in chunks on CPUs.
+
+    Returns:
+        The execution, spread over the mesh, and the mesh to load to. On an accelerator that is never None: weights then
+        go to the device as they are read, in their dtype. None: they stay NumPy arrays in float32.
+
+    Raises:
+        ValueError: an unknown dtype, or a kernel that does not run here or not in that dtype.
+    """
+    platform = jax.default_backend()
+    dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
+    if dtype not in DTYPES:
+        raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
+    kernels = kernels_on(platform, dtype)
+    if attention is not None and attention not in kernels:
+        raise ValueError(f"attention {attention!r} does not run on a {platform} in {dtype}; use {' or '.join(kernels)}")
+    # Unrolled layers are faster on a CPU, where programs compile fast; deep stacks on accelerators are scanned.
+    execution = Execution(attention=attention or kernels[0], dtype=dtype, unroll=platform == "cpu")
+    if mesh is not None:
+        return spread(execution, mesh), mesh
+    if platform == "cpu" and dtype == "float32":
+        return execution, None
+    return execution, make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+
+
+def read_mesh(text: str | None) -> Mesh | None:
+    """The mesh of a text such as "data=2,fsdp=4" over all devices; axes that are not named are 1. None for None.
+
+    Raises:
+        ValueError: a text of another form, an unknown axis, or sizes that do not multiply to the number of devices.
+    """
+    return None if text is None else make_mesh(MeshConfig(**{"data": 1, **parse_sizes(text)}))
