@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-UNITS = {"film": "film"}
+UNITS = {"film": "film", "denoise": "step"}
 """What a bar counts, by its name; frames unless it is said here."""
 
 

@@ -79,7 +79,6 @@ def test_a_film_does_not_depend_on_the_others_of_its_batch(crew, example):
     other = sample_example(8, "train", num_shots=3)
     takes = [prepare(crew, e.screenplay, e.trajectory) for e in (example, other)]
     alone, together = generate(crew, takes[:1], seed=[5]), generate(crew, takes[::-1], seed=[4, 5])
-    print(np.abs(alone[0]-together[1]).max(), np.abs(alone).max())
     np.testing.assert_allclose(alone[0], together[1], atol=1e-5)
 
 
