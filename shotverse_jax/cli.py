@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from shotverse_jax.commands import (
+    batch,
     convert,
     eval,
     export,
@@ -20,6 +21,7 @@ from shotverse_jax.commands import (
 COMMANDS = {
     "plan": plan,
     "film": film,
+    "batch": batch,
     "preview": preview,
     "export": export,
     "export-lora": export_lora,

@@ -1,13 +1,11 @@
 """What several commands share: lines and bars in the terminal, types of arguments, folders."""
 
 import argparse
-import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-UNITS = {"film": "film", "denoise": "step"}
+UNITS = {"film": "film", "item": "item", "denoise": "step"}
 """What a bar counts, by its name; frames unless it is said here."""
 
 
@@ -52,16 +50,11 @@ def show(text: str) -> None:
     print(text)  # noqa: T201
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs between runs, in the user's cache folder."""
-    import jax
+def use_compilation_cache(least: float = 0.1) -> None:
+    """Keeps compiled programs between runs; see `infer.execution.use_compilation_cache`."""
+    from shotverse_jax.infer import execution
 
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    # A cache that cannot be written costs time, but is no reason to refuse the command.
-    with contextlib.suppress(OSError):
-        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    execution.use_compilation_cache(least)
 
 
 def positive(text: str) -> int:
@@ -98,6 +91,25 @@ def out_folder(args: argparse.Namespace) -> Path:
     """Returns the folder of --out, by default out/<name of the screenplay>."""
     stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
     return Path(args.out) if args.out else Path("out") / stem
+
+
+def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -> None:
+    """Adds how models run: --mesh, --dtype, --attention, and with films --offload."""
+    parser.add_argument(
+        "--mesh", metavar="AXES", help="devices of the model, e.g. data=2,fsdp=4,sequence=2 (default: one device)"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), help="of weights and activations (default: float32 on a CPU)"
+    )
+    parser.add_argument(
+        "--attention", choices=("xla", "cudnn", "splash"), help="attention kernel (default: the fastest here)"
+    )
+    if offload:
+        parser.add_argument(
+            "--offload",
+            choices=("none", "text", "experts"),
+            help="weights that wait in the memory of the host (default: what does not fit the device)",
+        )
 
 
 def trajectory_arguments(parser: argparse.ArgumentParser) -> None:

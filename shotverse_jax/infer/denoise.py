@@ -85,6 +85,7 @@ def generate(
     takes: Sequence[Take],
     *,
     seed: int | Sequence[int] = 0,
+    samples: Sequence[int] | None = None,
     progress: Progress | None = None,
     **sampling: Any,
 ) -> jax.Array:
@@ -93,14 +94,14 @@ def generate(
     Both experts run one after the other. Where experts wait on the host each comes to the devices once.
 
     Args:
-        cinematographer, takes, seed: as `begin` takes them.
+        cinematographer, takes, seed, samples: as `begin` takes them.
         progress: called with ("denoise", steps done, steps) after every step; None (default) for no calls.
         sampling: steps, guidance and solver, as `begin` takes them.
 
     Raises:
         ValueError: as `begin`.
     """
-    shoot = begin(cinematographer, takes, seed=seed, **sampling)
+    shoot = begin(cinematographer, takes, seed=seed, samples=samples, **sampling)
     steps = shoot.denoising.steps
     if progress is None:
         return advance(cinematographer, shoot, steps).latents_BTHWC
@@ -122,6 +123,7 @@ def begin(
     takes: Sequence[Take],
     *,
     seed: int | Sequence[int] = 0,
+    samples: Sequence[int] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     solver: Literal["unipc", "euler"] = "unipc",
@@ -134,8 +136,9 @@ def begin(
     Args:
         cinematographer: who films them.
         takes: of `prepare`, of one length and size.
-        seed: decides the noise. One for each film gives each the noise that it has alone; one for all makes the films
-            samples 0, 1, … of that seed.
+        seed: decides the noise; one for all films, or one for each.
+        samples: which sample of its seed each film is. None (default) makes them samples 0, 1, … of one seed, or with a
+            seed for each film sample 0 of each.
         steps: from noise to film; None takes the controller's own number.
         guidance: strength of text guidance, 1 is none; None takes the controller's own.
         solver: how noise is followed to the film.
@@ -158,7 +161,8 @@ def begin(
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
     )
-    samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
+    if samples is None:
+        samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
     keys_B = keys_of(seeds_of(seed, len(takes)), samples)
     # Random keys stay on the host like the rest of the inputs: the weights may lie on devices of many hosts.
     inputs = (*_read(config, takes, time), np.asarray(jax.random.key_data(keys_B)))

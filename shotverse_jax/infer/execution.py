@@ -1,5 +1,9 @@
 """How networks run for inference: the attention kernel, the dtype and the mesh, each by value or the platform's own."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import jax
 from jax.sharding import Mesh
 
@@ -43,6 +47,19 @@ def choose(
     if platform == "cpu" and dtype == "float32":
         return execution, None
     return execution, make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+
+
+def use_compilation_cache(least: float = 0.1) -> None:
+    """Keeps compiled programs between runs, in the user's cache folder.
+
+    least: seconds of compiling from which on a program is kept.
+    """
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # A cache that cannot be written costs time, but is no reason to refuse the command.
+    with contextlib.suppress(OSError):
+        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 
 def read_mesh(text: str | None) -> Mesh | None:

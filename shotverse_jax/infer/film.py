@@ -16,6 +16,7 @@ from shotverse_jax.infer.samples import seeds_of
 from shotverse_jax.infer.take import Take
 from shotverse_jax.inputs.planner_text import bucket
 from shotverse_jax.inputs.prompt import text_places
+from shotverse_jax.parallel.mesh import together
 from shotverse_jax.views.preview import Progress
 
 
@@ -62,6 +63,7 @@ def films(
     takes: Sequence[Take],
     *,
     seed: int | Sequence[int] = 0,
+    samples: Sequence[int] | None = None,
     progress: Progress | None = None,
     **sampling: Any,
 ) -> Iterator[Film]:
@@ -74,13 +76,14 @@ def films(
         cinematographer: who films them.
         takes: of `prepare`.
         seed: one for all films, or one for each.
+        samples: which sample of its seed each film is; None (default) for 0.
         progress: called with ("denoise", steps done, steps) in every film.
         sampling: steps, guidance and solver, as `infer.denoise.begin` takes them.
 
     Raises:
         ValueError: another number of seeds than of takes.
     """
-    seeds = seeds_of(seed, len(takes))
+    seeds, numbers = seeds_of(seed, len(takes)), samples or [0] * len(takes)
     buckets: dict[Hashable, list[int]] = {}
     for index, take in enumerate(takes):
         buckets.setdefault(bucket_of(cinematographer, take), []).append(index)
@@ -93,9 +96,12 @@ def films(
                 cinematographer,
                 [takes[i] for i in filled],
                 seed=[seeds[i] for i in filled],
+                samples=[numbers[i] for i in filled],
                 progress=progress,
                 **sampling,
             )
+            if cinematographer.design.mesh is not None:  # a film is decoded on one device of each process
+                latents_BTHWC = np.asarray(together(latents_BTHWC))
             for place, index in enumerate(block):
                 yield Film(index, takes[index], latents_BTHWC[place : place + 1], cinematographer)
 

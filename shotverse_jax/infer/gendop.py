@@ -75,6 +75,16 @@ class GenDoPPlanner:
         """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
         return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
 
+    def bucket(self, screenplay: Screenplay) -> int:
+        """All screenplays share one program. Raises ValueError for one that GenDoP cannot plan."""
+        read(self, [screenplay], None)
+        return 0
+
+    @property
+    def parts(self) -> int:
+        """The rows of a batch are not split over a mesh."""
+        return 1
+
     @functools.cached_property
     def decoder(self) -> dict:
         """The pose decoder's weights as `decode_opt` takes them, prepared on first use and kept."""

@@ -25,13 +25,19 @@ from shotverse_jax.views.video import enlargement, write_video
 
 
 def write_plans(
-    trajectories: Sequence[Trajectory], out: str | Path, *, preview: bool = True, progress: Progress | None = None
+    trajectories: Sequence[Trajectory],
+    out: str | Path,
+    *,
+    plot: bool = True,
+    preview: bool = True,
+    progress: Progress | None = None,
 ) -> None:
     """Writes the samples of a plan to the folder `out`, all or nothing; other files in it stay.
 
     Args:
         trajectories: one sample goes into the folder itself, several into folders of their own.
         out: the folder; it is made if it is not there.
+        plot: whether trajectory.png is made.
         preview: whether preview.mp4 is made, which takes most of the time.
         progress: called as in `render_preview`.
 
@@ -44,18 +50,22 @@ def write_plans(
             folder.mkdir(parents=True, exist_ok=True)
             tags = tag_lines(trajectory)
             write_trajectory(trajectory, folder / "trajectory.json", "shotverse")
-            plot_trajectory(trajectory, folder / "trajectory.png", tags=tags)
+            if plot:
+                plot_trajectory(trajectory, folder / "trajectory.png", tags=tags)
             if preview:
                 render_preview(trajectory, None, folder / "preview.mp4", tags=tags, progress=progress)
 
 
-def write_film(film: Film, out: str | Path, *, compare: bool = False, progress: Progress | None = None) -> None:
+def write_film(
+    film: Film, out: str | Path, *, compare: bool = False, preview: bool = True, progress: Progress | None = None
+) -> None:
     """Writes a film, and the plan that its take was made of, to the folder `out`.
 
     Args:
         film: the film; it is decoded here.
         out: the folder; it is made if it is not there, and other files in it stay.
         compare: whether compare.mp4, and a row of film.png, show the stage through the same cameras.
+        preview: whether preview.mp4, the plan on the stage, is made.
         progress: called with ("decode", frames done, frames), then as in `render_preview`.
 
     Raises:
@@ -64,7 +74,7 @@ def write_film(film: Film, out: str | Path, *, compare: bool = False, progress: 
     out = Path(out)
     frames_THWC = _write_shots(film, out, progress)
     _write_film(film.trajectory, frames_THWC, out, compare)
-    write_plans([film.take.plan], out, progress=progress)
+    write_plans([film.take.plan], out, preview=preview, progress=progress)
 
 
 def _write_shots(film: Film, out: Path, progress: Progress | None) -> np.ndarray:

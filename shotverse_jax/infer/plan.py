@@ -77,6 +77,10 @@ class Director:
         """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
         return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
 
+    def bucket(self, screenplay: Screenplay) -> "Bucket":
+        """What decides the shapes of the program that plans a screenplay. Raises ValueError as `check`."""
+        return bucket_of(self.config, encode(self, screenplay), pose_counts(self.config, screenplay))
+
     @property
     def parts(self) -> int:
         """How many parts of the mesh the rows of a batch are split over."""

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-from jax.experimental import mesh_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from shotverse_jax.config import MeshConfig
@@ -86,3 +87,9 @@ def batch_share(mesh: Mesh) -> tuple[int, int]:
             "of several equal parts; make data x fsdp a multiple or a divisor of the number of processes"
         )
     return own[0] // len(own), len(rows) // len(own)
+
+
+def together(tree: Any) -> Any:
+    """A tree that this process can read whole: with several processes, it gathers the shards of the others."""
+    # tiled: what the processes have are parts of one array, not an array each.
+    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
 from shotverse_jax.files import replacing
+from shotverse_jax.parallel.mesh import together
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.train.checkpoint import Checkpoints
 from shotverse_jax.train.metrics import MetricsWriter
-from shotverse_jax.train.placement import Placement, together
+from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import TrainState, init_state, make_optimizer, merge
 from shotverse_jax.train.step import Steps, make_steps
 from shotverse_jax.train.task import Preview, Task

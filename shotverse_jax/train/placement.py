@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shotverse_jax.config import TrainConfig
@@ -64,9 +63,3 @@ class Placement:
         """Global arrays of a batch, of which this process has its part (`parallel.mesh.batch_share`)."""
         # Each process gives the samples of its own devices; no host ever holds the whole batch.
         return {name: jax.make_array_from_process_local_data(self.batch, value) for name, value in batch.items()}
-
-
-def together(tree: dict) -> dict:
-    """A tree that this process can read whole: with several processes, it gathers the shards of the others."""
-    # tiled: what the processes have are parts of one array, not an array each.
-    return tree if jax.process_count() == 1 else multihost_utils.process_allgather(tree, tiled=True)

@@ -32,13 +32,12 @@ from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer
 from shotverse_jax.models.camera_encoder import add_camera, split_camera
 from shotverse_jax.models.controller import Batch, Controller, example
 from shotverse_jax.models.wan_vae import space_factor, time_factor
-from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.mesh import batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create, shardings
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.train import flops
 from shotverse_jax.train.accelerators import ideal_step_seconds
-from shotverse_jax.train.placement import together
 from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
 from shotverse_jax.views.contact_sheet import plot_film

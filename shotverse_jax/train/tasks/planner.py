@@ -23,13 +23,12 @@ from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.plan import Director, check, plan
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer, stage_captions, train_text_tokenizer
 from shotverse_jax.models.planner import Planner
-from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.mesh import batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.train import flops, path_probe
 from shotverse_jax.train.accelerators import ideal_step_seconds
-from shotverse_jax.train.placement import together
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
 from shotverse_jax.views.plot import plot_trajectory

@@ -1,0 +1,75 @@
+"""`shotverse batch`: plans or films of a list of screenplays."""
+
+import argparse
+import signal
+import threading
+
+from shotverse_jax.commands.common import Terminal, placement_arguments, positive, show, use_compilation_cache
+
+HELP = "Plan or film a list of screenplays; goes on where it was stopped."
+EXAMPLES = ("shotverse batch examples/ --task plan --out out/batch",)
+FAILED, STOPPED = 3, 143
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's arguments to its parser."""
+    parser.add_argument("list", metavar="LIST", help=".jsonl or .csv file, or a folder of screenplays (docs/batch.md)")
+    parser.add_argument("--task", choices=("plan", "film"), required=True, help="what is made of every screenplay")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of results, one folder an item")
+    parser.add_argument("--model", help="name or folder of the controller of films (default: the shipped one)")
+    parser.add_argument("--planner", help="name or folder of the planner (default: the shipped one)")
+    parser.add_argument(
+        "--sampling", choices=("nucleus", "top_k", "greedy"), help="how to pick tokens (default: the planner's way)"
+    )
+    parser.add_argument("--steps", type=positive, help="denoising steps of films (default: the model's)")
+    parser.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
+    parser.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to films")
+    parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
+    parser.add_argument("--workers", type=positive, help="workers of a Ray cluster (default: this process alone)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
+    placement_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes the results; returns 0, or 3 if an item failed, or 143 if it was stopped by SIGTERM."""
+    from shotverse_jax.inputs.items import read_items
+
+    # A list that cannot be read is found before JAX is imported and a model is loaded.
+    items, terminal, stop = read_items(args.list), Terminal(args.quiet), threading.Event()
+    use_compilation_cache(least=0.0)
+    from shotverse_jax.infer.batch import run_batch
+    from shotverse_jax.infer.job import Job
+
+    job = Job(
+        task=args.task,
+        model=args.model,
+        planner=args.planner,
+        sampling=args.sampling,
+        steps=args.steps,
+        guidance=args.cfg,
+        solver=args.solver,
+        preview=args.preview,
+        mesh=args.mesh,
+        dtype=args.dtype,
+        attention=args.attention,
+        offload=args.offload,
+    )
+    workers = None
+    if args.workers or args.ray:
+        from shotverse_jax.infer.ray_workers import RayWorkers
+
+        workers = RayWorkers(job, args.out, args.workers or 1, args.ray, stop)
+    # After Ray's start, which has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
+    return report(summary, args.out, stop.is_set())
+
+
+def report(summary, out: str, stopped: bool) -> int:
+    """Shows how a batch went; returns the exit code."""
+    words = [f"{summary.made} made in {summary.seconds:.0f} s"]
+    words += [f"{summary.skipped} were there"] * bool(summary.skipped)
+    words += [f"{summary.failed} failed, as {out}/results.jsonl says"] * bool(summary.failed)
+    words += [f"{summary.left} left; start again to go on"] * bool(summary.left)
+    show(f"{out}: {', '.join(words)}")
+    return STOPPED if stopped and summary.left else FAILED if summary.failed else 0

@@ -1,0 +1,310 @@
+"""Lists of screenplays become folders of results: grouped by program, in any order, on any number of workers.
+
+The results of an item follow from the item and the settings alone, so that a list may be cut, reordered, stopped and
+gone on with. A folder appears when all of it is written. `record` in it (result.json) tells of what it was made;
+results.jsonl beside the folders has the records of all items, and the reasons of those that failed.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from shotverse_jax.files import replacing
+from shotverse_jax.inputs.items import Item, Refused
+from shotverse_jax.screenplay import to_text
+
+RECORD, RESULTS = "result.json", "results.jsonl"
+WRITERS = 2
+"""Threads that decode and write results while the next ones are made."""
+
+GROUPS_IN_HAND = 2
+"""Groups that a worker has at a time: one is made while the results of the other are written."""
+
+FAULTS = (ValueError, OSError, RuntimeError)
+"""What an item may fail for without stopping the others; JAX's errors, such as too little memory, are RuntimeErrors."""
+
+
+class Made(NamedTuple):
+    """The result of an item, on its way to the disk.
+
+    Attributes:
+        index: the place of the item in its group.
+        write: (folder) -> the result's part of the record; writes everything else of the folder.
+    """
+
+    index: int
+    write: Callable[[Path], dict[str, Any]]
+
+
+class Work(Protocol):
+    """What is done with items; `infer/work.py` has plans and films.
+
+    Attributes:
+        settings: everything beside the item that decides its result, JSON values.
+        group: the number of items that are made together at most.
+    """
+
+    settings: dict[str, Any]
+    group: int
+
+    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+        """Of each item what decides its programs, or why it cannot be made."""
+
+    def make(self, items: Sequence[Item]) -> Iterator[Made]:
+        """Yields the results of items of one bucket as they are made. Raises one of FAULTS where an item fails."""
+
+
+class Progress(Protocol):
+    """Called with ("item", items done, items in all) after every item, and with (message, 0, 0)."""
+
+    def __call__(self, what: str, done: int, total: int) -> None: ...
+
+
+@dataclasses.dataclass
+class Summary:
+    """How a batch went.
+
+    Attributes:
+        made, skipped, failed: items made now, made before, and not made for a reason.
+        left: items that were not begun because the batch was stopped.
+        seconds: of the whole batch.
+        busy: the share of that time in which results were being made.
+    """
+
+    made: int = 0
+    skipped: int = 0
+    failed: int = 0
+    left: int = 0
+    seconds: float = 0.0
+    busy: float = 0.0
+
+
+class Worker:
+    """Makes groups of items and writes their folders. Several threads may call `run`; one group is made at a time.
+
+    stop: set, it ends `run` after the item in hand.
+    """
+
+    def __init__(self, work: Work, out: Path, stop: threading.Event | None = None):
+        self._work, self._out, self._stop = work, out, stop or threading.Event()
+        self._making, self._writers = threading.Lock(), ThreadPoolExecutor(WRITERS)
+        self.busy = 0.0
+
+    def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+        """The records of items of one bucket, those that failed too; fewer where it was stopped."""
+        with self._making:
+            begun = time.monotonic()
+            written, error = self._make(items)
+            self.busy += time.monotonic() - begun
+        reached = {index for index, _ in written}
+        records = [job.result() for _, job in written]
+        rest = [item for index, item in enumerate(items) if index not in reached]
+        if error is None:
+            return records
+        if len(items) == 1:
+            return [failure(items[0], error)]
+        # Which of them it was is not known: each is tried by itself.
+        return records + [record for item in rest for record in self.run([item])]
+
+    def _make(self, items) -> tuple[list[tuple[int, Future]], Exception | None]:
+        """(the writing of what was made, by its index; why the making ended early)."""
+        written: list[tuple[int, Future]] = []
+        last = time.monotonic()
+        try:
+            for made in () if self._stop.is_set() else self._work.make(items):
+                seconds = time.monotonic() - last
+                written.append((made.index, self._writers.submit(self._write, items[made.index], made, seconds)))
+                if self._stop.is_set():
+                    break
+                last = time.monotonic()
+        except FAULTS as error:
+            return written, error
+        return written, None
+
+    def _write(self, item: Item, made: Made, seconds: float) -> dict[str, Any]:
+        begun, folder = time.monotonic(), self._out / item.id
+        try:
+            with replacing(folder) as place:
+                place.mkdir()
+                values = made.write(place)
+                spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
+                record = {**head(item), **values, "error": None, "seconds": spent}
+                record["made_of"] = made_of(item, self._work.settings)
+                _write_json(place / RECORD, record)
+                if folder.is_dir():  # of other settings; `replacing` would keep files that are not made any more
+                    shutil.rmtree(folder)
+        except FAULTS as error:
+            return failure(item, error)
+        return record
+
+
+def head(item: Item | Refused) -> dict[str, Any]:
+    """The beginning of an item's record."""
+    return {"id": item.id} if isinstance(item, Refused) else {"id": item.id, "seed": item.seed, "samples": item.samples}
+
+
+def failure(item: Item | Refused, error: Exception | str) -> dict[str, Any]:
+    """The record of an item that was not made; the reason is one sentence."""
+    return {**head(item), "error": " ".join(str(error).split()) or type(error).__name__}
+
+
+def made_of(item: Item, settings: dict[str, Any]) -> str:
+    """A digest of everything that decides the result of an item; another one means another result."""
+    values = dataclasses.asdict(item) | {"screenplay": to_text(item.screenplay, "json"), "settings": settings}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def run_batch(
+    items: Sequence[Item | Refused],
+    work: Work,
+    out: str | Path,
+    *,
+    run: Callable[[Iterable[list[Item]]], Iterator[list[dict[str, Any]]]] | None = None,
+    stop: threading.Event | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Makes all items of a list that are not there yet, and writes results.jsonl.
+
+    Args:
+        items: the list, as `inputs.items.read_items` reads it.
+        work: what is done with each item.
+        out: the folder of results, one folder an item.
+        run: makes groups somewhere else and yields their records as they finish (`infer/ray_workers.py`); None
+            (default) makes them in this process.
+        stop: set by another thread or a signal, it ends the batch after the items in hand.
+        progress: called with ("item", items done, items in all).
+
+    Raises:
+        ValueError: the folder cannot be written, or another batch is writing to it.
+    """
+    begun, out, stop = time.monotonic(), Path(out), stop or threading.Event()
+    worker = None
+    if run is None:
+        worker = Worker(work, out, stop)
+        run = lambda groups: in_threads(worker.run, groups)  # noqa: E731
+    with _folder(out) as results:
+        records = _finished(items, work.settings, out)
+        summary, todo = Summary(skipped=len(records)), [i for i in items if i.id not in records]
+        groups, refused = _groups([i for i in todo if isinstance(i, Item)], work)
+        refused += [failure(item, item.error) for item in todo if isinstance(item, Refused)]
+        for done in _with([refused], run(groups)):
+            for record in done:
+                records[record["id"]] = record
+                results.write(json.dumps(record, ensure_ascii=False) + "\n")
+                results.flush()
+            if progress is not None:
+                progress("item", len(records), len(items))
+        summary.failed = sum(record["error"] is not None for record in records.values())
+        summary.made = len(records) - summary.skipped - summary.failed
+        summary.left = len(items) - len(records)
+        _write_all(items, records, out)
+    summary.seconds = time.monotonic() - begun
+    summary.busy = worker.busy / summary.seconds if worker else 0.0
+    return summary
+
+
+def in_threads(
+    run: Callable[[list[Item]], list[dict[str, Any]]], groups: Iterable[list[Item]]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yields run(group) of every group as they finish, a few at a time."""
+    with ThreadPoolExecutor(GROUPS_IN_HAND) as pool:
+        waiting: set[Future] = set()
+        for group in groups:
+            if len(waiting) == GROUPS_IN_HAND:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                yield from (job.result() for job in done)
+            waiting.add(pool.submit(run, group))
+        for job in list(waiting):
+            yield job.result()
+
+
+def _with(first: list, rest: Iterator) -> Iterator:
+    yield from first
+    yield from rest
+
+
+def _groups(items: Sequence[Item], work: Work) -> tuple[list[list[Item]], list[dict[str, Any]]]:
+    """(groups of items of one bucket, in the order of the list; the records of items that cannot be made)."""
+    buckets: dict[Hashable, list[Item]] = {}
+    refused = []
+    for item, bucket in zip(items, work.buckets(items), strict=True):
+        if isinstance(bucket, Exception):
+            refused.append(failure(item, bucket))
+        else:
+            buckets.setdefault(bucket, []).append(item)
+    starts = ((bucket, i) for bucket in buckets.values() for i in range(0, len(bucket), work.group))
+    return [bucket[i : i + work.group] for bucket, i in starts], refused
+
+
+def each(bucket: Callable[[Item], Hashable], items: Sequence[Item]) -> list[Hashable | Exception]:
+    """bucket(item) of every item, or the error that it raised."""
+
+    def one(item):
+        try:
+            return bucket(item)
+        except FAULTS as error:
+            return error
+
+    return [one(item) for item in items]
+
+
+def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
+    """The records of items whose folders are there and were made of the same."""
+    found = {}
+    for item in items:
+        # A folder is moved to its place when all of it is written, its record too.
+        with contextlib.suppress(OSError, json.JSONDecodeError):
+            record = json.loads((out / item.id / RECORD).read_text(encoding="utf-8"))
+            if isinstance(item, Item) and record.get("made_of") == made_of(item, settings):
+                found[item.id] = record
+    return found
+
+
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[Any]:
+    """Opens results.jsonl for appending, for one batch at a time; sweeps what a killed one left half-written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = (out / ".lock").open("w")
+        results = (out / RESULTS).open("a", encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"{out} cannot be written: {error.strerror or error}") from error
+    with lock, results:
+        _lock(lock, out)
+        for left in out.glob(".writing-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield results
+    (out / ".lock").unlink(missing_ok=True)
+
+
+def _lock(file: Any, out: Path) -> None:
+    """Locks a file until it is closed or the process ends; where the system has no such locks it does nothing."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"another batch is writing to {out}; wait for it, or give another folder") from error
+    except OSError:  # a file system without locks
+        return
+
+
+def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:
+    """Writes results.jsonl anew, in the order of the list."""
+    lines = [json.dumps(records[item.id], ensure_ascii=False) + "\n" for item in items if item.id in records]
+    with replacing(out / RESULTS) as place:
+        place.write_text("".join(lines), encoding="utf-8")
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""A batch as plain values, which can be sent to another process: what is to be done, with which models, and how."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from shotverse_jax import api
+from shotverse_jax.infer.batch import Work
+from shotverse_jax.infer.decode import SAMPLERS
+from shotverse_jax.infer.execution import read_mesh
+from shotverse_jax.infer.work import FilmWork, PlanWork
+from shotverse_jax.weights.folder import CONFIG, find
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a batch does with every item.
+
+    Attributes:
+        task: "plan" makes plans, "film" makes films.
+        model: name or folder of the controller of films; None takes the shipped one.
+        planner: name or folder of the planner; None takes the shipped one.
+        sampling: how pose tokens are picked; None takes the planner's own way.
+        steps, guidance: of films; None takes the model's own.
+        solver: of films.
+        preview: whether pictures of the plans are made too, trajectory.png and preview.mp4.
+        mesh: the devices of a model, like "fsdp=4,sequence=2"; None takes one device.
+        dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
+        offload: as `Cinematographer.load` takes it.
+    """
+
+    task: Literal["plan", "film"]
+    model: str | None = None
+    planner: str | None = None
+    sampling: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    solver: Literal["unipc", "euler"] = "unipc"
+    preview: bool = False
+    mesh: str | None = None
+    dtype: str | None = None
+    attention: str | None = None
+    offload: Literal["none", "text", "experts"] | None = None
+
+    def load(self) -> Work:
+        """Loads the models.
+
+        Raises:
+            ValueError: a model that is not there, or a mesh or kernel that this machine cannot have.
+        """
+        mesh = read_mesh(self.mesh)
+        place = {"dtype": self.dtype, "attention": self.attention}
+        planner_name = self.planner or api.PLANNER
+        # Where the mesh is for a film's controller, the planner runs on one device of every process.
+        planner = api.load_planner(planner_name, mesh=mesh if self.task == "plan" else None, **place)
+        settings = {"planner": identity(planner_name), "sampling": self.sampling}
+        if self.task == "plan":
+            sampling = None if self.sampling is None else SAMPLERS[self.sampling]
+            return PlanWork(planner, settings, self.preview, sampling)
+        name = self.model or api.CONTROLLER
+        cinematographer = api.load(name, "controller", mesh=mesh, offload=self.offload, **place)
+        options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver}
+        settings |= {"model": identity(name), **options}
+        return FilmWork(cinematographer, planner, settings, options, self.preview, jax.process_index() == 0)
+
+
+def identity(name_or_folder: str) -> dict[str, Any]:
+    """What tells a model from another of the same name: a digest of its config, and the sizes of its files.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    folder = find(("planner", "gendop", "controller"), name_or_folder, (CONFIG,))
+    digest = hashlib.sha256((folder / CONFIG).read_bytes())
+    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CONFIG):
+        digest.update(f"{file.relative_to(folder)} {file.stat().st_size}".encode())
+    return {"name": Path(name_or_folder).name, "digest": digest.hexdigest()[:16]}

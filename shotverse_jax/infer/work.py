@@ -1,0 +1,168 @@
+"""What a batch makes of an item: the plans of a screenplay, or its films."""
+
+import dataclasses
+import functools
+import platform
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+import shotverse_jax
+from shotverse_jax.camera.formats import read_trajectory
+from shotverse_jax.camera.motion_tags import tag_lines
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.infer.batch import Made, each
+from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.film import Film
+from shotverse_jax.infer.film import bucket_of as film_bucket
+from shotverse_jax.infer.outputs import write_film, write_plans
+from shotverse_jax.infer.samples import block_rows
+from shotverse_jax.infer.take import Take, prepare
+from shotverse_jax.inputs.items import Item
+from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.stage.casting import scene_from_screenplay
+from shotverse_jax.stage.preview import off_screen_rate
+
+
+def versions() -> dict[str, str]:
+    """What made a result: this package, JAX, and the kind of device."""
+    device = jax.devices()[0].device_kind
+    device = device if device != "cpu" else f"cpu {platform.machine()}"
+    return {"shotverse_jax": shotverse_jax.__version__, "jax": jax.__version__, "device": device}
+
+
+def of_trajectories(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """The part of a record that tells of cameras: frames, the motions of every shot, how often subject 1 is not seen.
+
+    The latter is the share of frames, on the stage that the captions describe (`stage.preview.off_screen_rate`).
+    """
+
+    def rate(trajectory):
+        captions = [trajectory.global_caption, *trajectory.captions]
+        scene = scene_from_screenplay(captions, len(trajectory) / trajectory.fps)
+        return round(off_screen_rate(trajectory, scene), 4)
+
+    return {
+        "frames": len(trajectories[0]),
+        "tags": [tag_lines(trajectory) for trajectory in trajectories],
+        "off_screen": [rate(trajectory) for trajectory in trajectories],
+    }
+
+
+class PlanWork:
+    """Plans: an item's folder is that of `infer.outputs.write_plans`.
+
+    Args:
+        planner: a loaded planner, ShotVerse's or GenDoP's.
+        settings: what decides results beside the items, for their records: model and sampling.
+        preview: whether trajectory.png and preview.mp4 are made too, which takes most of the time.
+        sampling: how tokens are picked; None takes the planner's own way.
+    """
+
+    def __init__(self, planner: Any, settings: dict[str, Any], preview: bool = False, sampling: Any = None):
+        self._planner, self._preview = planner, preview
+        self._sampling = {} if sampling is None else {"sampling": sampling}
+        self.settings = {"task": "plan", "preview": preview, **settings}
+        self.group = block_rows(planner.parts)
+
+    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+        """As `batch.Work.buckets`."""
+        return each(lambda item: (self._planner.bucket(_screenplay(item)), item.samples), items)
+
+    def make(self, items: Sequence[Item]) -> Iterator[Made]:
+        """As `batch.Work.make`."""
+        screenplays, seeds = [_screenplay(item) for item in items], [item.seed for item in items]
+        for index, trajectories in self._planner.plan(screenplays, seeds, items[0].samples, **self._sampling):
+            yield Made(index, functools.partial(self._write, trajectories))
+
+    def _write(self, trajectories: list[Trajectory], folder: Path) -> dict[str, Any]:
+        write_plans(trajectories, folder, plot=self._preview, preview=self._preview)
+        return {**self.settings, "versions": versions(), **of_trajectories(trajectories)}
+
+
+class FilmWork:
+    """Films: an item's folder is that of `infer.outputs.write_film`; several samples have folders of their own.
+
+    Args:
+        cinematographer: a loaded controller.
+        planner: a loaded planner, for items without cameras of their own.
+        settings: what decides results beside the items, for their records: models, steps and so on.
+        sampling: steps, guidance and solver, as `infer.denoise.begin` takes them.
+        preview: whether preview.mp4, the plan on the stage, is made too.
+        writes: whether this process writes results; on several hosts with one mesh only the first does.
+    """
+
+    def __init__(
+        self,
+        cinematographer: Cinematographer,
+        planner: Any,
+        settings: dict[str, Any],
+        sampling: dict[str, Any] | None = None,
+        preview: bool = False,
+        writes: bool = True,
+    ):
+        self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
+        self._sampling, self._writes = sampling or {}, writes
+        self.settings = {"task": "film", "preview": preview, **settings}
+        self.group = max(block_rows(planner.parts), cinematographer.parts)
+
+    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+        """As `batch.Work.buckets`; the trajectory of an item is read here, so that a bad one is found early."""
+        return each(self._bucket, items)
+
+    def _bucket(self, item: Item) -> Hashable:
+        planned = self._planner.bucket(item.screenplay) if item.trajectory is None else None
+        take = self._take(item, None if planned else read_trajectory(item.trajectory))
+        return planned, film_bucket(self._cinematographer, take), item.samples, item.lora
+
+    def make(self, items: Sequence[Item]) -> Iterator[Made]:
+        """As `batch.Work.make`."""
+        samples, planned = items[0].samples, {}
+        wanted = [index for index, item in enumerate(items) if item.trajectory is None]
+        if wanted:
+            plays, seeds = [items[index].screenplay for index in wanted], [items[index].seed for index in wanted]
+            plans = self._planner.plan(plays, seeds, samples)
+            planned = {wanted[place]: trajectories for place, trajectories in plans}
+        takes: list[Take] = []
+        for index, item in enumerate(items):
+            given = planned.get(index) or [read_trajectory(item.trajectory)] * samples
+            takes += [self._take(item, trajectory) for trajectory in given]
+        numbers = list(range(samples)) * len(items)
+        seeds = [item.seed for item in items for _ in range(samples)]
+        made: dict[int, list[Film]] = {}
+        for film in self._cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
+            index = film.index // samples
+            made.setdefault(index, []).append(film)
+            if len(made[index]) == samples:
+                yield Made(index, functools.partial(self._write, made.pop(index)))
+
+    def _take(self, item: Item, trajectory: Trajectory | None) -> Take:
+        options = {"frames": item.frames, "size": item.size, "negative": item.negative}
+        return prepare(self._cinematographer, item.screenplay, trajectory or _still(item.screenplay), **options)
+
+    def _write(self, films: Sequence[Film], folder: Path) -> dict[str, Any]:
+        for number, film in enumerate(films):
+            write_film(film, folder / (f"sample_{number}" if len(films) > 1 else ""), preview=self._preview)
+        paths = [film.trajectory for film in films]
+        return {**self.settings, "versions": versions(), "notes": films[0].take.notes, **of_trajectories(paths)}
+
+
+def _screenplay(item: Item) -> Screenplay:
+    """The screenplay that is planned, with as many frames as the item asks for."""
+    return item.screenplay if item.frames is None else dataclasses.replace(item.screenplay, frames=item.frames)
+
+
+def _still(screenplay: Screenplay) -> Trajectory:
+    """A camera that does not move: it stands in for cameras that are not planned yet."""
+    layout = screenplay.layout()
+    return Trajectory(
+        pose_T34=np.tile(np.eye(3, 4), (layout.num_frames, 1, 1)),
+        intrinsics_T4=np.array([screenplay.width, screenplay.width, screenplay.width / 2, screenplay.height / 2]),
+        width=screenplay.width,
+        height=screenplay.height,
+        shot_T=np.repeat(np.arange(len(layout.spans)), [end - start for start, end in layout.spans]),
+        fps=screenplay.fps,
+    )

@@ -1,0 +1,212 @@
+"""Lists of screenplays: what a batch is made of, from JSON lines, a table or a folder.
+
+A row names a screenplay and whatever shall be different for it. An entry that cannot be used becomes a `Refused`, so
+that one bad row of ten thousand stops nothing.
+"""
+
+import csv
+import dataclasses
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
+
+SUFFIXES = (".txt", ".yaml", ".yml", ".json", ".holocine")
+"""Files of a folder that are read as screenplays."""
+
+OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "negative", "lora")
+_INLINE = ("caption", "global_caption", "shots", "fps", "width", "height")
+_NAME = re.compile(r"[\w][\w .()+=,@-]{0,199}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """One screenplay of a list and what is asked for it.
+
+    Attributes:
+        id: its name, unique in the list; the name of its folder of results.
+        screenplay: what happens.
+        seed: decides plan and film; default 0.
+        samples: how many plans or films; default 1.
+        frames: of the film, 4t+1; None takes the screenplay's.
+        size: (height, width) in pixels of the film; None takes the model's.
+        trajectory: a file with the cameras of a film; None has them planned.
+        negative: the prompt that a film is steered away from; None takes the model's.
+        lora: adapters of a film, each as `--lora` takes it; none by default.
+    """
+
+    id: str
+    screenplay: Screenplay
+    seed: int = 0
+    samples: int = 1
+    frames: int | None = None
+    size: tuple[int, int] | None = None
+    trajectory: str | None = None
+    negative: str | None = None
+    lora: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Refused:
+    """An entry of a list that cannot be used.
+
+    Attributes:
+        id: its name, or where it is in the list if it has none.
+        error: one sentence that says why.
+    """
+
+    id: str
+    error: str
+
+
+def read_items(path: str | Path) -> list[Item | Refused]:
+    """Reads a list of screenplays, in its order.
+
+    Args:
+        path: one of
+            - a .jsonl file: an object a line. `screenplay` is the path of a file (beside the list) or an object,
+              `text` is a screenplay as text, or the keys of a screenplay (caption, shots) stand in the row itself.
+              Beside it: id and the options of `Item`; size is "480x832", lora a text or a list of texts.
+            - a .csv file with a header: the columns screenplay or text, and id and options; several lora are
+              separated by ";". An empty cell is no value.
+            - a folder: every screenplay file in it, by name.
+            An entry without an id has that of its file, or item_<number>.
+
+    Raises:
+        ValueError: the list itself cannot be read, has a column of another name, or is empty.
+    """
+    path = Path(path)
+    try:
+        rows = _folder(path) if path.is_dir() else _table(path)
+    except UnicodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; a list is a .jsonl or .csv file, or a folder") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not rows:
+        raise ValueError(f"{path} holds no screenplays")
+    items, seen = [], set()
+    for number, (where, row) in enumerate(rows, 1):
+        item = _item(row, where, number, path if path.is_dir() else path.parent)
+        if item.id in seen:
+            item = Refused(where, f"the id {item.id!r} is taken by an earlier entry; give every entry its own")
+        seen.add(item.id)
+        items.append(item)
+    return items
+
+
+Row = tuple[str, Mapping[str, Any] | ValueError]
+
+
+def _folder(folder: Path) -> list[Row]:
+    files = [file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES and file.is_file()]
+    return [(file.name, {"screenplay": file.name}) for file in files]
+
+
+def _table(path: Path) -> list[Row]:
+    suffix = path.suffix.lower()
+    if suffix not in (".jsonl", ".csv"):
+        raise ValueError(f"{path} is no list: give a .jsonl or .csv file, or a folder of screenplays")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(_lines(file) if suffix == ".jsonl" else _cells(file, path))
+
+
+def _lines(file) -> Iterator[Row]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            row = ValueError(f"it is not JSON: {error}")
+        if not isinstance(row, dict | ValueError):
+            row = ValueError('a line is an object, like {"screenplay": "scene.txt", "seed": 1}')
+        yield f"line {number}", row
+
+
+def _cells(file, path: Path) -> Iterator[Row]:
+    table = csv.DictReader(file)
+    known = ("id", "screenplay", "text", *OPTIONS)
+    if unknown := [str(name) for name in table.fieldnames or () if name not in known]:
+        raise ValueError(f"{path} has the column {unknown[0]!r}; columns are {', '.join(known)}")
+    try:
+        for row in table:
+            # DictReader keeps what is beyond the header under None.
+            more = row.pop(None, None)
+            values = {name: cell for name, cell in row.items() if cell not in (None, "")}
+            yield f"line {table.line_num}", ValueError("it has more cells than the header") if more else values
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {table.line_num}: {error}") from error
+
+
+def _item(row: Mapping[str, Any] | ValueError, where: str, number: int, beside: Path) -> Item | Refused:
+    name = where
+    try:
+        if isinstance(row, ValueError):
+            raise row
+        name = _id(row, number)
+        if unknown := [key for key in row if key not in ("id", "screenplay", "text", *OPTIONS, *_INLINE)]:
+            raise ValueError(f"it has no key {unknown[0]!r}; the keys are id, screenplay, text, {', '.join(OPTIONS)}")
+        return Item(name, _screenplay(row, beside), **_options(row, beside))
+    except ValueError as error:
+        return Refused(name, " ".join(str(error).split()))
+
+
+def _id(row: Mapping[str, Any], number: int) -> str:
+    screenplay = row.get("screenplay")
+    name = row.get("id", Path(screenplay).stem if isinstance(screenplay, str) else f"item_{number:06d}")
+    name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+    # The name becomes a folder: it must be one on every system, and no way out of the results.
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith((".", " ")):
+        raise ValueError(f"an id is a name of letters, digits and _-. that begins with a letter, got {name!r}")
+    return name
+
+
+def _screenplay(row: Mapping[str, Any], beside: Path) -> Screenplay:
+    inline = {key: row[key] for key in _INLINE if key in row}
+    given = [name for name in ("screenplay", "text") if name in row] + ["caption and shots"] * bool(inline)
+    if len(given) != 1:
+        raise ValueError(
+            f"it needs one of screenplay, text, or caption and shots; it has {' and '.join(given) or 'none'}"
+        )
+    value = row.get(given[0], inline)
+    if isinstance(value, dict):
+        return parse_text(json.dumps(value), "json")
+    if not isinstance(value, str):
+        raise ValueError(f"{given[0]} must be text{' or an object' * (given[0] == 'screenplay')}")
+    return parse_text(value) if given[0] == "text" else read_screenplay(beside / value)
+
+
+def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, least in (("seed", 0), ("samples", 1), ("frames", 1)):
+        if row.get(name) is not None:
+            options[name] = _whole(row[name], name, least)
+    for name in ("negative", "trajectory"):
+        if row.get(name) is not None:
+            if not isinstance(row[name], str):
+                raise ValueError(f"{name} must be text")
+            options[name] = row[name] if name == "negative" else str(beside / row[name])
+    if row.get("size") is not None:
+        match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(row["size"]).strip().lower())
+        if not match:
+            raise ValueError(f"size is HEIGHTxWIDTH like 480x832, got {row['size']!r}")
+        options["size"] = int(match[1]), int(match[2])
+    if row.get("lora") is not None:
+        parts = row["lora"].split(";") if isinstance(row["lora"], str) else row["lora"]
+        if not isinstance(parts, list) or not all(isinstance(part, str) and part.strip() for part in parts):
+            raise ValueError("lora is FILE[@SCALE][:high|low], or a list of such texts")
+        options["lora"] = tuple(part.strip() for part in parts)
+    return options
+
+
+def _whole(value: Any, name: str, least: int) -> int:
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
+        value = int(value)  # cells of a table are text
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 63:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return value
