@@ -136,8 +136,8 @@ class Worker:
                 place.mkdir()
                 values = made.write(place)
                 spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
-                record = {**head(item), **values, "error": None, "seconds": spent}
-                record["made_of"] = made_of(item, self._work.settings)
+                digest = made_of(item, self._work.settings)
+                record = {**head(item), **values, "error": None, "made_of": digest, "seconds": spent}
                 _write_json(place / RECORD, record)
                 if folder.is_dir():  # of other settings; `replacing` would keep files that are not made any more
                     shutil.rmtree(folder)
@@ -200,7 +200,7 @@ def run_batch(
                 records[record["id"]] = record
                 results.write(json.dumps(record, ensure_ascii=False) + "\n")
                 results.flush()
-            if progress is not None:
+            if progress is not None and done:
                 progress("item", len(records), len(items))
         summary.failed = sum(record["error"] is not None for record in records.values())
         summary.made = len(records) - summary.skipped - summary.failed

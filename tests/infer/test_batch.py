@@ -1,0 +1,357 @@
+"""Batches: every item by itself, whatever is beside it, whoever makes it, and whenever it is killed."""
+
+import dataclasses
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from shotverse_jax.api import film
+from shotverse_jax.cli import main
+from shotverse_jax.config import planner_nano
+from shotverse_jax.files import replacing
+from shotverse_jax.infer import batch
+from shotverse_jax.infer.batch import Made, each, run_batch
+from shotverse_jax.infer.job import Job
+from shotverse_jax.inputs.items import Item, Refused, read_items
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
+from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.weights import abstract, export
+
+
+@pytest.fixture(scope="module")
+def planner_folder(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("planner")
+    config = dataclasses.replace(planner_nano(), max_shots=3)
+    train_text_tokenizer(["the camera pans left and pushes in on a woman"], 300).save(str(folder / "text.json"))
+    params = drawn(abstract("planner", config), 0)
+    export("planner", params, config, folder / "nano", tokenizer_file=folder / "text.json")
+    return str(folder / "nano")
+
+
+@pytest.fixture(scope="module")
+def job(planner_folder):
+    return Job("plan", planner=planner_folder)
+
+
+@pytest.fixture(scope="module")
+def work(job):
+    return job.load()
+
+
+def rows(count):
+    """Screenplays of one to three shots, of several lengths, with seeds of their own."""
+    shot = {"caption": "The camera pans left.", "duration": 1}
+    return [
+        {
+            "id": f"play_{i}",
+            "seed": 10 + i,
+            "samples": 1 + (i % 4 == 3),
+            "caption": "A woman waits. " * (1 + 3 * (i % 2)),
+            "shots": [shot] * (1 + i % 3),
+        }
+        for i in range(count)
+    ]
+
+
+def listed(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def contents(folder):
+    """Every file of a folder of results; of records everything but the seconds."""
+
+    def record(text):
+        return {name: value for name, value in json.loads(text).items() if name != "seconds"}
+
+    found = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name, data = str(file.relative_to(folder)), file.read_bytes()
+        if name.endswith("result.json"):
+            data = record(data)
+        elif name == "results.jsonl":
+            data = [record(line) for line in data.splitlines()]
+        found[name] = data
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------------ lists
+
+
+def test_a_list_of_lines(tmp_path):
+    (tmp_path / "scene.txt").write_text("A room.\n\nThe camera pans left.")
+    items = read_items(
+        listed(
+            tmp_path / "list.jsonl",
+            [
+                {"screenplay": "scene.txt", "seed": 3, "size": "48x64", "trajectory": "path.json", "frames": 17},
+                {"id": "two", "text": "A room.\n\nPan left.\n\nPan right.", "samples": 2, "negative": "blur"},
+                {"id": 3, "screenplay": {"caption": "x", "shots": ["y"]}, "lora": ["a.safetensors@0.5"]},
+                {"caption": "A room", "shots": [{"caption": "Tilt up", "duration": 2}]},
+            ],
+        )
+    )
+    assert [item.id for item in items] == ["scene", "two", "3", "item_000004"]
+    first = items[0]
+    assert (first.seed, first.samples, first.size, first.frames) == (3, 1, (48, 64), 17)
+    assert first.trajectory == str(tmp_path / "path.json") and first.screenplay.caption == "A room."
+    assert (items[1].samples, items[1].negative, len(items[1].screenplay.shots)) == (2, "blur", 2)
+    assert items[2].lora == ("a.safetensors@0.5",)
+
+
+def test_a_table_and_a_folder(tmp_path):
+    (tmp_path / "b.txt").write_text("A room.\n\nPan left.")
+    (tmp_path / "a.yaml").write_text("caption: A hall\nshots: [Tilt up]\n")
+    (tmp_path / "notes.pdf").write_text("no screenplay")
+    (tmp_path / "list.csv").write_text("id,screenplay,seed,size,lora\none,b.txt,4,,x@1;y\n,a.yaml,,32x48,\n")
+    one, two = read_items(tmp_path / "list.csv")
+    assert (one.id, one.seed, one.size, one.lora) == ("one", 4, None, ("x@1", "y"))
+    assert (two.id, two.seed, two.size) == ("a", 0, (32, 48))
+    assert [item.id for item in read_items(tmp_path)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"id": "x"}, "it needs one of screenplay, text, or caption and shots; it has none"),
+        ({"id": "x", "text": "a\n\nb", "screenplay": "y.txt"}, "it has screenplay and text"),
+        ({"id": "x", "text": ""}, "the screenplay is empty"),
+        ({"id": "x", "text": 7}, "text must be text"),
+        ({"id": "x", "text": "a\n\nb", "seed": 1.5}, "seed must be a whole number of at least 0, got 1.5"),
+        ({"id": "x", "text": "a\n\nb", "samples": 0}, "samples must be a whole number of at least 1"),
+        ({"id": "x", "text": "a\n\nb", "seed": True}, "seed must be a whole number"),
+        ({"id": "x", "text": "a\n\nb", "size": "480"}, "size is HEIGHTxWIDTH like 480x832, got '480'"),
+        ({"id": "x", "text": "a\n\nb", "lora": [""]}, "lora is FILE"),
+        ({"id": "x", "text": "a\n\nb", "sead": 1}, "it has no key 'sead'"),
+        ({"id": "x", "screenplay": "nothing.txt"}, "there is no file"),
+        ({"id": "../x", "text": "a\n\nb"}, "an id is a name"),
+        ({"id": "x.", "text": "a\n\nb"}, "an id is a name"),
+        ({"id": "x", "caption": "a", "shots": []}, "no shots"),
+        ([1], "a line is an object"),
+    ],
+)
+def test_bad_entries_are_refused_alone(tmp_path, row, words):
+    good = {"id": "good", "text": "a\n\nb"}
+    bad, fine = read_items(listed(tmp_path / "list.jsonl", [row, good]))
+    assert isinstance(bad, Refused) and words in bad.error
+    assert isinstance(fine, Item) and fine.id == "good"
+
+
+def test_double_ids_and_broken_lists(tmp_path):
+    first, second = read_items(listed(tmp_path / "l.jsonl", [{"id": "x", "text": "a\n\nb"}] * 2))
+    assert isinstance(first, Item) and second == Refused(
+        "line 2", "the id 'x' is taken by an earlier entry; give every entry its own"
+    )
+    (tmp_path / "l.csv").write_text("id,scene\n1,2\n")
+    (tmp_path / "empty.jsonl").write_text("\n")
+    (tmp_path / "broken.jsonl").write_bytes(b"\xff\xfe\x00")
+    for name, words in (
+        ("l.csv", "has the column 'scene'"),
+        ("empty.jsonl", "holds no screenplays"),
+        ("broken.jsonl", "is not UTF-8"),
+        ("none.jsonl", "cannot be read"),
+        ("list.xlsx", "is no list"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_items(tmp_path / name)
+
+
+# ------------------------------------------------------------------------------------------------------------ plans
+
+
+def test_results_are_those_of_each_item_alone(tmp_path, work, capsys, planner_folder):
+    items = read_items(listed(tmp_path / "list.jsonl", rows(7)))
+    summary = run_batch(items, work, tmp_path / "all")
+    assert (summary.made, summary.skipped, summary.failed, summary.left) == (7, 0, 0, 0)
+    assert 0 < summary.busy <= 1
+    run_batch(items[::-1], work, tmp_path / "reverse")
+    whole = contents(tmp_path / "all")
+    assert sorted(p.name for p in (tmp_path / "all" / "play_3").iterdir()) == ["result.json", "sample_0", "sample_1"]
+    for item in items[::3]:
+        run_batch([item], work, tmp_path / "alone")
+    for other in ("reverse", "alone"):
+        files = contents(tmp_path / other)
+        assert {name: data for name, data in files.items() if "/" in name} == {
+            name: whole[name] for name in files if "/" in name
+        }
+    record = whole["results.jsonl"][3]
+    assert (record["id"], record["seed"], record["error"], len(record["tags"])) == ("play_3", 13, None, 2)
+    assert record["versions"]["jax"] == jax.__version__ and 0 <= record["off_screen"][0] <= 1
+    assert record["planner"]["name"] == "nano"
+
+
+def test_the_command(tmp_path, planner_folder, capsys):
+    bad = [{"id": "many", "text": "a\n\n" + "\n\n".join("bcdef")}, {"id": "none"}]
+    path, out = listed(tmp_path / "list.jsonl", [*rows(2), *bad]), tmp_path / "out"
+    command = ["batch", str(path), "--task", "plan", "--planner", planner_folder, "--out", str(out)]
+    assert main([*command, "--quiet"]) == 3
+    assert "2 made" in capsys.readouterr().out
+    records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert [record["id"] for record in records] == ["play_0", "play_1", "many", "none"]
+    assert "up to 3 shots" in records[2]["error"] and "it has none" in records[3]["error"]
+    assert sorted(p.name for p in (out / "play_0").iterdir()) == ["result.json", "trajectory.json"]
+    before = {p: p.stat().st_mtime_ns for p in out.glob("play_*/*")}
+    listed(path, rows(3))
+    assert main([*command, "--quiet"]) == 0
+    assert "1 made" in (said := capsys.readouterr().out) and "2 were there" in said
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+    # Another seed is another result; pictures are wanted now.
+    listed(path, [rows(3)[0] | {"seed": 99}])
+    assert main([*command, "--preview"]) == 0
+    assert json.loads((out / "play_0" / "result.json").read_text())["seed"] == 99
+    assert {p.name for p in (out / "play_0").iterdir()} == {
+        "result.json", "trajectory.json", "trajectory.png", "preview.mp4"
+    }  # fmt: skip
+
+
+def test_nothing_is_compiled_after_the_first_of_each_bucket(tmp_path, work):
+    items = read_items(listed(tmp_path / "list.jsonl", rows(12)))
+    run_batch(items, work, tmp_path / "first")
+    compiled = []
+    listener = lambda name, *_, **__: compiled.append(name) if "backend_compile" in name else None  # noqa: E731
+    jax.monitoring.register_event_duration_secs_listener(listener)
+    try:
+        again = [dataclasses.replace(item, seed=item.seed + 100) for item in items]
+        run_batch(again, work, tmp_path / "again")
+        assert not compiled
+        jax.jit(lambda x: x * 3 + len(compiled))(np.ones(7))  # the listener hears
+        assert compiled
+    finally:
+        jax.monitoring.clear_event_listeners()
+
+
+def test_a_stopped_batch_goes_on(tmp_path, work):
+    items, stop = read_items(listed(tmp_path / "list.jsonl", rows(9))), threading.Event()
+    summary = run_batch(items, work, tmp_path / "out", stop=stop, progress=lambda *_: stop.set())
+    assert summary.left > 0 and summary.made + summary.left == 9 and not summary.failed
+    (tmp_path / "out" / ".writing-left").mkdir()
+    summary = run_batch(items, work, tmp_path / "out")
+    assert summary.skipped + summary.made == 9 and summary.skipped > 0
+    run_batch(items, work, tmp_path / "whole")
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_one_batch_at_a_time(tmp_path, work):
+    items = read_items(listed(tmp_path / "list.jsonl", rows(1)))
+
+    def other(*_):
+        with pytest.raises(ValueError, match="another batch is writing"):
+            run_batch(items, work, tmp_path / "out")
+
+    assert run_batch(items, work, tmp_path / "out", progress=other).made == 1
+
+
+def test_killed_at_random_moments_the_folder_is_that_of_an_uninterrupted_run(tmp_path, planner_folder):
+    path = listed(tmp_path / "list.jsonl", rows(10))
+    command = [sys.executable, "-m", "shotverse_jax.cli", "batch", str(path), "--task", "plan", "--quiet"]
+    command += ["--planner", planner_folder, "--out"]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    start = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], env=environment, check=True, capture_output=True)
+    seconds, draw = time.monotonic() - start, random.Random(0)
+    programs = sorted((tmp_path / "cache").rglob("*-cache"))
+    assert programs
+    for _ in range(2):
+        process = subprocess.Popen([*command, str(tmp_path / "out")], env=environment)
+        time.sleep(draw.uniform(0.3, 0.8) * seconds)
+        process.kill()
+        process.wait()
+    process = subprocess.Popen([*command, str(tmp_path / "out")], env=environment, stdout=subprocess.PIPE)
+    time.sleep(0.5 * seconds)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) in (0, 143, -signal.SIGTERM)
+    subprocess.run([*command, str(tmp_path / "out")], env=environment, check=True, capture_output=True)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    # None of these processes compiled what the first one had kept.
+    assert sorted((tmp_path / "cache").rglob("*-cache")) == programs
+
+
+def test_on_ray_the_same_files_come_out(tmp_path, job, work):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'shotverse_jax[ray]'")
+    from shotverse_jax.infer.ray_workers import RayWorkers
+
+    entries = [*rows(6), {"id": "many", "text": "a\n\n" + "\n\n".join("bcdef")}, {"id": "none"}]
+    items = read_items(listed(tmp_path / "list.jsonl", entries))
+    run_batch(items, work, tmp_path / "here")
+    workers = RayWorkers(job, tmp_path / "there", 2)
+    summary = run_batch(items, workers, tmp_path / "there", run=workers)
+    assert (summary.made, summary.failed) == (6, 2)
+    assert contents(tmp_path / "there") == contents(tmp_path / "here")
+
+
+# ------------------------------------------------------------------------------------------------------------ faults
+
+
+class Fragile:
+    """Work that fails for some seeds; every item of a group is made in turn."""
+
+    settings, group = {}, 4
+
+    def buckets(self, items):
+        return each(lambda item: 0, items)
+
+    def make(self, items):
+        for index, item in enumerate(items):
+            if item.seed == 13:
+                raise RuntimeError("RESOURCE_EXHAUSTED: out\nof memory")
+            yield Made(index, lambda folder, item=item: self.write(folder, item))
+
+    def write(self, folder, item):
+        (folder / "half").write_text("x")
+        if item.seed == 17:
+            raise OSError(28, "No space left on device")
+        return {"value": item.seed}
+
+
+def test_a_fault_fails_one_item_and_leaves_nothing_half_written(tmp_path):
+    items = [Item(f"i{seed}", Screenplay("", (Shot("x"),)), seed=seed) for seed in (11, 12, 13, 14, 15, 17, 18)]
+    summary = run_batch(items, Fragile(), tmp_path)
+    assert (summary.made, summary.failed) == (5, 2)
+    records = {r["id"]: r for r in map(json.loads, (tmp_path / batch.RESULTS).read_text().splitlines())}
+    assert records["i13"]["error"] == "RESOURCE_EXHAUSTED: out of memory"
+    assert "No space left" in records["i17"]["error"] and records["i14"]["value"] == 14
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_dir()) == ["i11", "i12", "i14", "i15", "i18"]
+
+
+def test_an_older_folder_is_replaced_whole(tmp_path):
+    [item] = [Item("i", Screenplay("", (Shot("x"),)), seed=1)]
+    with replacing(tmp_path / "i") as place:
+        place.mkdir()
+        (place / "old").write_text("x")
+    run_batch([item], Fragile(), tmp_path)
+    assert sorted(p.name for p in (tmp_path / "i").iterdir()) == ["half", "result.json"]
+
+
+# ------------------------------------------------------------------------------------------------------------ films
+
+
+def test_films(tmp_path, planner_folder, controller_folder):
+    """A film of the list is the one that is made alone, its cameras planned or given; samples differ."""
+    shots = [{"caption": "The camera pans left.", "duration": 1}] * 2
+    plays = [
+        {"id": "planned", "seed": 4, "caption": "A room.", "shots": shots},
+        {"id": "twice", "seed": 5, "samples": 2, "caption": "A hall.", "shots": shots[:1], "negative": "blur"},
+    ]
+    job = Job("film", model=str(controller_folder), planner=planner_folder, steps=2)
+    work, items = job.load(), read_items(listed(tmp_path / "list.jsonl", plays))
+    assert run_batch(items, work, tmp_path / "out").made == 2
+    alone = film(items[0].screenplay, model=str(controller_folder), planner=planner_folder, seed=4, steps=2)
+    alone.write(tmp_path / "alone")
+    given = plays[0] | {"id": "given", "trajectory": str(tmp_path / "alone" / "trajectory.json"), "size": "32x48"}
+    missing = plays[0] | {"id": "missing", "trajectory": "none.json"}
+    summary = run_batch(read_items(listed(tmp_path / "l.jsonl", [given, missing])), work, tmp_path / "out")
+    assert (summary.made, summary.failed) == (1, 1)
+    films = [tmp_path / "alone", *(tmp_path / "out" / name for name in ("planned", "given"))]
+    assert len({(folder / "film.mp4").read_bytes() for folder in films}) == 1
+    first, second = ((tmp_path / "out" / "twice" / f"sample_{i}" / "film.mp4").read_bytes() for i in range(2))
+    assert first != second
+    assert "notes" in json.loads((tmp_path / "out" / "planned" / "result.json").read_text())
