@@ -37,13 +37,13 @@ A class is imported when it is loaded."""
 
 
 def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> Any:
-    """Returns a model ready to use, by the name of a shipped one or by its folder.
+    """Returns a model ready to use, by its folder or by its name, if it ships or `shotverse get` fetched it.
 
     A planner becomes a `Director`, a controller a `Cinematographer`, GenDoP a `GenDoPPlanner`, a pose net a
     `StageCamera`.
 
     Args:
-        name_or_folder: for example "planner_small".
+        name_or_folder: for example "planner_small" or "holocine-full".
         kind: the kind that it must be; None (default) takes the kind that the folder's config.json names.
         place: what the class takes beside its name: mesh, dtype and attention; offload of a controller.
 
@@ -146,8 +146,8 @@ def film(
 
 def load_planner(name_or_folder: str | Path, **place: Any) -> Any:
     """Returns a planner of either kind, as `load`; a folder that names no kind is read as one of ShotVerse's."""
-    is_gendop = Path(name_or_folder).is_dir() and kind_of(Path(name_or_folder)) == "gendop"
-    return load(name_or_folder, "gendop" if is_gendop else "planner", **place)
+    kind = kind_of(find(("planner", "gendop"), name_or_folder, ()))
+    return load(name_or_folder, kind or "planner", **place)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:

@@ -116,7 +116,7 @@ def test_binary_and_missing_files(tmp_path, capsys):
 
 def test_unknown_planner_is_named(play, tmp_path, capsys):
     assert cli.main(["plan", str(play), "--model", "nobody", "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "no planner called nobody" in capsys.readouterr().err
+    assert "no planner or GenDoP called nobody" in capsys.readouterr().err
 
 
 def test_a_failure_while_writing_leaves_nothing(nano, play, tmp_path, monkeypatch, capsys):

@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from shotverse_jax.files import cache_folder
 
 UNITS = {"film": "film", "denoise": "step"}
 """What a bar counts, by its name; frames unless it is said here."""
@@ -56,11 +57,11 @@ def use_compilation_cache() -> None:
     """Keeps compiled programs between runs, in the user's cache folder."""
     import jax
 
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache_folder()
     # A cache that cannot be written costs time, but is no reason to refuse the command.
     with contextlib.suppress(OSError):
-        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
