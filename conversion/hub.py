@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.utils import WeakFileLock, disable_progress_bars
+from huggingface_hub.utils import WeakFileLock, disable_progress_bars, logging
 
 from shotverse_jax.files import replacing
 from shotverse_jax.weights import KINDS
@@ -133,6 +133,12 @@ def summary(offers: list[Offer], out: Path) -> Iterator[str]:
     yield f"{left} of {size} are to be downloaded to {constants.HF_HUB_CACHE} and converted into {out}"
 
 
+def be_quiet() -> None:
+    """Makes huggingface_hub say nothing but errors, in this process."""
+    disable_progress_bars()
+    logging.set_verbosity_error()
+
+
 def place(out: str | Path | None) -> Path:
     """Returns the folder of models: the one given, or that of the user's cache, where they are found by name."""
     return fetched_models() if out is None else Path(out)
@@ -233,7 +239,7 @@ def fetch(
         offer: What `look` found. The parts that the model needs are fetched by themselves.
         out: The folder of models; None for the user's cache.
         options: How it is converted.
-        progress: Whether progress bars are shown.
+        progress: Whether a progress bar of the conversion is shown; huggingface_hub has its own (`be_quiet`).
 
     Returns:
         Notes for the user.
@@ -243,8 +249,6 @@ def fetch(
             does not fit, or the disk is full.
     """
     out, options, row = place(out), options or Options(), offer.row
-    if not progress:
-        disable_progress_bars()
     record = _record(offer, options)
     with _explained(row.repository, offer.revision):
         out.mkdir(parents=True, exist_ok=True)
@@ -377,6 +381,8 @@ def _explained(repository: str, revision: str) -> Iterator[None]:
 
 def _reason(error: Exception, repository: str, revision: str) -> str:
     hub, login = constants.ENDPOINT, "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__  # it is not in the hub's cache, and this is why it was not downloaded
     if isinstance(error, errors.GatedRepoError):
         return f"{repository} is given to those who accept its terms: accept them on {hub}/{repository}, then {login}"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -390,8 +396,7 @@ def _reason(error: Exception, repository: str, revision: str) -> str:
         more = f"; {login}" if status in (401, 403) else ", start again later"
         return f"{hub} answers {status} for {repository}{more}"
     if isinstance(error, errors.HTTPError | errors.LocalEntryNotFoundError):
-        cause = error.__cause__ or error
-        return f"no connection to {hub} for {repository} ({cause}); start again and it goes on"
+        return f"no connection to {hub} for {repository} ({error}); start again and it goes on"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"the disk is full ({error.strerror}); make room and start again, and it goes on"
     return f"{repository} could not be fetched: {error}"

@@ -32,6 +32,8 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.conversion import hub
     from shotverse_jax.conversion.stream import parse_mesh
 
+    if args.quiet:
+        hub.be_quiet()
     out = hub.place(args.out)
     if args.list:
         for line in hub.listing(out):
