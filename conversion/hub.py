@@ -21,6 +21,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.utils import WeakFileLock, disable_progress_bars, logging
+from tqdm import tqdm
 
 from shotverse_jax.files import replacing
 from shotverse_jax.weights import KINDS
@@ -29,7 +30,7 @@ from shotverse_jax.weights.folder import CONFIG, fetched_models, has, read_confi
 from .commands import convert
 from .prepare import prepare, readable_size
 from .published import PUBLISHED, Published, Weights, published
-from .sources import TORCH_SUFFIXES, open_checkpoint
+from .sources import BLOCK, TORCH_SUFFIXES, open_checkpoint
 
 RECORD = "hub.json"
 
@@ -50,13 +51,17 @@ class File:
     algorithm: str
     digest: str
 
-    def is_whole(self, path: Path) -> bool:
-        """Whether a file on disk has this size and this hash."""
+    def is_whole(self, path: Path, progress: bool = False) -> bool:
+        """Whether a file on disk has this size and this hash; `progress` shows a bar."""
         if path.stat().st_size != self.size:
             return False
         digest = hashlib.sha256() if self.algorithm == "sha256" else hashlib.sha1(f"blob {self.size}\0".encode())
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: digest).hexdigest() == self.digest
+        bar = tqdm(total=self.size, desc="checking", unit="B", unit_scale=True, leave=False, disable=not progress)
+        with path.open("rb") as file, bar:
+            while block := file.read(BLOCK):
+                digest.update(block)
+                bar.update(len(block))
+        return digest.hexdigest() == self.digest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,7 +265,7 @@ def fetch(
             folder = _begin(scratch, offer.name, record)
             for weights, files in offer.parts:
                 if not has(folder, f"{weights.expert or 'model'}.safetensors"):
-                    _convert(offer, weights, _download(offer, files), folder, options, progress)
+                    _convert(offer, weights, _download(offer, files, progress), folder, options, progress)
             _set_values(offer, out, folder)
             os.replace(folder, out / offer.name)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -305,7 +310,7 @@ def _begin(scratch: Path, name: str, record: dict[str, Any]) -> Path:
     return folder
 
 
-def _download(offer: Offer, files: tuple[File, ...]) -> dict[str, Path]:
+def _download(offer: Offer, files: tuple[File, ...], progress: bool) -> dict[str, Path]:
     """Brings files into the hub's cache and compares their hashes; returns where they are, by name."""
     paths = {}
     for file in files:
@@ -313,7 +318,7 @@ def _download(offer: Offer, files: tuple[File, ...]) -> dict[str, Path]:
             path = Path(hf_hub_download(offer.row.repository, file.name, revision=offer.commit))
         except RuntimeError as error:  # of Xet, the protocol in which the hub stores large files
             raise OSError(str(error)) from error
-        if not file.is_whole(path):
+        if not file.is_whole(path, progress):
             # It would be taken for whole next time, so both the file and the name that points to it go.
             for stored in (path.resolve(), path):
                 stored.unlink(missing_ok=True)

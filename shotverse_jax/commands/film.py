@@ -25,9 +25,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
     parser.add_argument(
-        "--model", default="controller_small", help="name of a shipped controller, or the folder of one"
+        "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
     )
-    parser.add_argument("--planner", default="planner_small", help="name of a shipped planner, or the folder of one")
+    parser.add_argument("--planner", default="planner_small", help="name of a planner, or the folder of one")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,7 +28,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Shows what is to be downloaded, asks, and fetches it; --list shows the table. Returns 0, or 1 after a no."""
+    """Shows what is to be downloaded, asks, and fetches it; --list shows the table.
+
+    Returns the exit code: 0, 1 after a no, 130 after Ctrl-C.
+    """
+    try:
+        return _run(args)
+    except KeyboardInterrupt:
+        Terminal(args.quiet).say("\nstopped; the same command goes on")
+        return 130
+
+
+def _run(args: argparse.Namespace) -> int:
     from shotverse_jax.conversion import hub
     from shotverse_jax.conversion.stream import parse_mesh
 

@@ -14,7 +14,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
-    parser.add_argument("--model", default="planner_small", help="name of a shipped planner, or the folder of one")
+    parser.add_argument(
+        "--model", default="planner_small", help="name of a shipped or fetched planner, or the folder of one"
+    )
     parser.add_argument(
         "--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens"
     )
