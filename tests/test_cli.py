@@ -193,7 +193,20 @@ def test_files_and_tags_do_without_jax(film):
         assert done.returncode == 0, done.stderr
 
 
-COMMANDS = ["plan", "film", "preview", "export", "export-lora", "tags", "verify", "convert", "inspect", "fit", "eval"]
+COMMANDS = [
+    "plan",
+    "film",
+    "preview",
+    "export",
+    "export-lora",
+    "tags",
+    "verify",
+    "get",
+    "convert",
+    "inspect",
+    "fit",
+    "eval",
+]
 
 
 def examples() -> list[list[str]]:
@@ -233,7 +246,7 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
         read, written = files(words)
         missing = [name for name in read if name not in made and not (ROOT / name).exists()]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        assert read or words[1] == "eval", f"{shlex.join(words)} reads nothing"
+        assert read or words[1] in ("eval", "get"), f"{shlex.join(words)} reads nothing"
         made |= set(written)
 
 
