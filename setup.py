@@ -33,6 +33,7 @@ setup(
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12.8",
         "transformers>=5.23.0",
+        "huggingface_hub>=2.4.0",
         "grain>=0.2.18",
         "array_record>=0.8.3",
         "einops>=0.8.2",

@@ -10,56 +10,19 @@ Whoever has many screenplays loads a model once. `load("planner_small").plan(scr
 `load("controller_small").film(takes, seeds)` yield results as they finish. The command line calls the same functions.
 """
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
 from shotverse_jax.screenplay import Screenplay, read_screenplay
 from shotverse_jax.views.preview import Progress
-from shotverse_jax.weights.folder import CONFIG, find, kind_of
+
+__all__ = ["CONTROLLER", "PLANNER", "film", "load", "load_planner", "plan"]
 
 if TYPE_CHECKING:
     from shotverse_jax.infer.film import Film
-
-PLANNER, CONTROLLER = "planner_small", "controller_small"
-"""The models that ship and are used unless others are named."""
-
-READY = {
-    "planner": "infer.plan.Director",
-    "controller": "infer.cinematographer.Cinematographer",
-    "gendop": "infer.gendop.GenDoPPlanner",
-    "pose_net": "evaluation.features.stage_camera.StageCamera",
-}
-"""What is loaded for each kind of the catalogue that does something by itself; the other kinds are parts of these.
-A class is imported when it is loaded."""
-
-
-def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> Any:
-    """Returns a model ready to use, by the name of a shipped one or by its folder.
-
-    A planner becomes a `Director`, a controller a `Cinematographer`, GenDoP a `GenDoPPlanner`, a pose net a
-    `StageCamera`.
-
-    Args:
-        name_or_folder: for example "planner_small".
-        kind: the kind that it must be; None (default) takes the kind that the folder's config.json names.
-        place: what the class takes beside its name: mesh, dtype and attention; offload of a controller.
-
-    Raises:
-        ValueError: it is not there, is a part of a model (a text encoder, a VAE) or of another kind than asked for, or
-            its config.json, of an earlier version, does not name its kind.
-    """
-    if kind is None:
-        folder = find(tuple(READY), name_or_folder, (CONFIG,))
-        kind = kind_of(folder)
-        if kind is None:
-            raise ValueError(f"{folder / CONFIG} does not name its kind; give one of {', '.join(READY)}")
-    if kind not in READY:
-        raise ValueError(f"no model of the kind {kind!r} is used by itself; the kinds are {', '.join(READY)}")
-    module, _, name = READY[kind].rpartition(".")
-    return getattr(importlib.import_module(f"shotverse_jax.{module}"), name).load(name_or_folder, **place)
 
 
 def plan(
@@ -142,12 +105,6 @@ def film(
     say(f"filming {shape} in {sampling.get('steps') or cinematographer.config.steps} steps …")
     [made] = cinematographer.film([take], seed, progress, **sampling)
     return made
-
-
-def load_planner(name_or_folder: str | Path, **place: Any) -> Any:
-    """Returns a planner of either kind, as `load`; a folder that names no kind is read as one of ShotVerse's."""
-    is_gendop = Path(name_or_folder).is_dir() and kind_of(Path(name_or_folder)) == "gendop"
-    return load(name_or_folder, "gendop" if is_gendop else "planner", **place)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:

@@ -29,6 +29,16 @@ DTYPES = {  # safetensors' names of the types
 }
 
 
+def cache_folder() -> Path:
+    """Returns the user's folder for what can be made or fetched again: compiled programs and published models.
+
+    It is the one that the environment variable SHOTVERSE_CACHE names, by default ~/.cache/shotverse_jax.
+    """
+    if own := os.environ.get("SHOTVERSE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shotverse_jax"
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path for writing a file or folder, which becomes `path` if the block ends without an error.

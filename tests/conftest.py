@@ -99,7 +99,7 @@ def controller_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("controller")
     text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
     dit = WanDiTConfig(
-        hidden_size=48, num_layers=2, num_heads=2, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
+        hidden_size=64, num_layers=2, num_heads=4, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
     )
     small = {"frames": 17, "height": 32, "width": 48, "steps": 4, "guidance": 2.0}
     parts = {"dit": dit, "text": str(folder / "text"), "vae": str(folder / "vae")}

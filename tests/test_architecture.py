@@ -33,14 +33,14 @@ ALLOWED = {
     "data": "camera config files grammar inputs models screenplay stage views weights",
     "infer": "camera config files flow inputs models nn parallel screenplay stage views weights",
     "api": "camera infer screenplay views weights",
-    "commands": "api camera conversion evaluation fit grammar infer screenplay views",
+    "commands": "api camera conversion evaluation files fit grammar infer inputs screenplay views",
     "evaluation": "camera config data infer inputs models screenplay stage weights",
     "train": "camera config conversion data files flow grammar infer inputs lora models parallel screenplay views"
     " weights",
     "fit": "config nn parallel train",
     "cli": "commands",
     "configs": "config",
-    "launch": "cli config data train",
+    "launch": "cli commands config data infer inputs train",
 }
 
 TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")

@@ -116,7 +116,7 @@ def test_binary_and_missing_files(tmp_path, capsys):
 
 def test_unknown_planner_is_named(play, tmp_path, capsys):
     assert cli.main(["plan", str(play), "--model", "nobody", "--out", str(tmp_path / "out"), "--quiet"]) == 2
-    assert "no planner called nobody" in capsys.readouterr().err
+    assert "no planner or GenDoP called nobody" in capsys.readouterr().err
 
 
 def test_a_failure_while_writing_leaves_nothing(nano, play, tmp_path, monkeypatch, capsys):
@@ -193,7 +193,21 @@ def test_files_and_tags_do_without_jax(film):
         assert done.returncode == 0, done.stderr
 
 
-COMMANDS = ["plan", "film", "preview", "export", "export-lora", "tags", "verify", "convert", "inspect", "fit", "eval"]
+COMMANDS = [
+    "plan",
+    "film",
+    "batch",
+    "preview",
+    "export",
+    "export-lora",
+    "tags",
+    "verify",
+    "get",
+    "convert",
+    "inspect",
+    "fit",
+    "eval",
+]
 
 
 def examples() -> list[list[str]]:
@@ -233,7 +247,7 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
         read, written = files(words)
         missing = [name for name in read if name not in made and not (ROOT / name).exists()]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        assert read or words[1] == "eval", f"{shlex.join(words)} reads nothing"
+        assert read or words[1] in ("eval", "get"), f"{shlex.join(words)} reads nothing"
         made |= set(written)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotverse_jax.files import replacing, write_safetensors
+from shotverse_jax.files import cache_folder, replacing, write_safetensors
 
 
 def tree(folder):
@@ -89,3 +89,20 @@ def test_what_cannot_be_written_is_said_in_one_sentence(tmp_path):
             place.mkdir() if folder else place.write_text("new")
     assert tree(tmp_path) == {"file": "mine", "folder/kept": "mine"}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"SHOTVERSE_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"XDG_CACHE_HOME": "/b"}, "/b/shotverse_jax"),
+        ({"XDG_CACHE_HOME": ""}, "/h/.cache/shotverse_jax"),
+    ],
+)
+def test_the_cache_is_where_the_user_says(monkeypatch, variables, expected):
+    for name in ("SHOTVERSE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/h")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert str(cache_folder()) == expected

@@ -112,6 +112,14 @@ def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -
         )
 
 
+def placement_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of `placement_arguments` give to `api.load`."""
+    from shotverse_jax.infer.execution import read_mesh
+
+    place = {"mesh": read_mesh(args.mesh), "dtype": args.dtype, "attention": args.attention}
+    return place | ({"offload": args.offload} if hasattr(args, "offload") else {})
+
+
 def trajectory_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `read_trajectory`."""
     parser.add_argument("trajectory", help="trajectory file in any format that can be read")

@@ -12,7 +12,7 @@ EXAMPLES = ("shotverse eval planner --scenes 300",)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
-    parser.add_argument("--model", help="name of a shipped planner or controller, or the folder of one")
+    parser.add_argument("--model", help="name of a planner or controller, or the folder of one")
     parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
     parser.add_argument("--steps", type=positive, help="of films: denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=float, help="of films: strength of text guidance (default: the model's)")

@@ -2,7 +2,15 @@
 
 import argparse
 
-from shotverse_jax.commands.common import Terminal, out_folder, positive, size, use_compilation_cache
+from shotverse_jax.commands.common import (
+    Terminal,
+    out_folder,
+    placement_arguments,
+    placement_of,
+    positive,
+    size,
+    use_compilation_cache,
+)
 
 HELP = "Make the film of a screenplay."
 EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
@@ -25,9 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
     parser.add_argument(
-        "--model", default="controller_small", help="name of a shipped controller, or the folder of one"
+        "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
     )
-    parser.add_argument("--planner", default="planner_small", help="name of a shipped planner, or the folder of one")
+    parser.add_argument("--planner", default="planner_small", help="name of a planner, or the folder of one")
+    parser.add_argument("--negative", help="prompt that the film is steered away from (default: the model's)")
+    placement_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     film = api.film(
         screenplay,
         trajectory,
-        args.model,
+        api.load(args.model, "controller", **placement_of(args)),
         planner=args.planner,
         frames=args.frames,
         size=args.size,
@@ -54,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         guidance=args.cfg,
         solver=args.solver,
+        negative=args.negative,
     )
     film.write(out, compare=args.compare, progress=terminal)
     terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")

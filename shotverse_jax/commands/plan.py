@@ -2,7 +2,14 @@
 
 import argparse
 
-from shotverse_jax.commands.common import Terminal, out_folder, positive, use_compilation_cache
+from shotverse_jax.commands.common import (
+    Terminal,
+    out_folder,
+    placement_arguments,
+    placement_of,
+    positive,
+    use_compilation_cache,
+)
 
 HELP = "Plan the cameras of a screenplay."
 EXAMPLES = ("shotverse plan examples/last_train.yaml",)
@@ -14,10 +21,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
-    parser.add_argument("--model", default="planner_small", help="name of a shipped planner, or the folder of one")
+    parser.add_argument(
+        "--model", default="planner_small", help="name of a shipped or fetched planner, or the folder of one"
+    )
     parser.add_argument(
         "--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens"
     )
+    placement_arguments(parser, offload=False)
     parser.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
 
 
@@ -38,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.infer.outputs import write_plans
 
     options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
-    trajectories = api.plan(screenplay, args.model, **options)
+    planner = api.load_planner(args.model, **placement_of(args))
+    trajectories = api.plan(screenplay, planner, **options)
     write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
     for trajectory in trajectories:
         for number, ((start, end), tags) in enumerate(zip(trajectory.spans, tag_lines(trajectory), strict=True), 1):

@@ -72,7 +72,7 @@ class Cinematographer:
         attention: str | None = None,
         offload: Literal["none", "text", "experts"] | None = None,
     ) -> "Cinematographer":
-        """Reads a shipped controller by its name, or a folder, one that `shotverse convert` wrote too.
+        """Reads a controller by its name, shipped or fetched, or by its folder.
 
         Args:
             name_or_folder: the name or the folder.

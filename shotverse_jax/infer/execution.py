@@ -1,13 +1,12 @@
 """How networks run for inference: the attention kernel, the dtype and the mesh, each by value or the platform's own."""
 
 import contextlib
-import os
-from pathlib import Path
 
 import jax
 from jax.sharding import Mesh
 
 from shotverse_jax.config import Execution, MeshConfig
+from shotverse_jax.files import cache_folder
 from shotverse_jax.nn.attention import kernels_on
 from shotverse_jax.parallel.mesh import make_mesh, parse_sizes
 from shotverse_jax.parallel.sequence import spread
@@ -54,11 +53,11 @@ def use_compilation_cache(least: float = 0.1) -> None:
 
     least: seconds of compiling from which on a program is kept.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = cache_folder()
     # A cache that cannot be written costs time, but is no reason to refuse the command.
     with contextlib.suppress(OSError):
-        (home / "shotverse_jax").mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", str(home / "shotverse_jax"))
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
 
 

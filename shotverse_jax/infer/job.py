@@ -5,12 +5,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
-
-from shotverse_jax import api
 from shotverse_jax.infer.batch import Work
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
+from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.weights.folder import CONFIG, find
 
@@ -53,18 +51,18 @@ class Job:
         """
         mesh = read_mesh(self.mesh)
         place = {"dtype": self.dtype, "attention": self.attention}
-        planner_name = self.planner or api.PLANNER
+        planner_name = self.planner or PLANNER
         # Where the mesh is for a film's controller, the planner runs on one device of every process.
-        planner = api.load_planner(planner_name, mesh=mesh if self.task == "plan" else None, **place)
+        planner = load_planner(planner_name, mesh=mesh if self.task == "plan" else None, **place)
         settings = {"planner": identity(planner_name), "sampling": self.sampling}
         if self.task == "plan":
             sampling = None if self.sampling is None else SAMPLERS[self.sampling]
             return PlanWork(planner, settings, self.preview, sampling)
-        name = self.model or api.CONTROLLER
-        cinematographer = api.load(name, "controller", mesh=mesh, offload=self.offload, **place)
+        name = self.model or CONTROLLER
+        cinematographer = load(name, "controller", mesh=mesh, offload=self.offload, **place)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver}
         settings |= {"model": identity(name), **options}
-        return FilmWork(cinematographer, planner, settings, options, self.preview, jax.process_index() == 0)
+        return FilmWork(cinematographer, planner, settings, options, self.preview)
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Director:
         dtype: str | None = None,
         attention: str | None = None,
     ) -> "Director":
-        """Reads a shipped planner by its name, or a folder, whose weights may be arrays.
+        """Reads a planner by its name, shipped or fetched, or by its folder; weights may be arrays.
 
         mesh, dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
 

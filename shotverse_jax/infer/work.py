@@ -92,7 +92,6 @@ class FilmWork:
         settings: what decides results beside the items, for their records: models, steps and so on.
         sampling: steps, guidance and solver, as `infer.denoise.begin` takes them.
         preview: whether preview.mp4, the plan on the stage, is made too.
-        writes: whether this process writes results; on several hosts with one mesh only the first does.
     """
 
     def __init__(
@@ -102,10 +101,9 @@ class FilmWork:
         settings: dict[str, Any],
         sampling: dict[str, Any] | None = None,
         preview: bool = False,
-        writes: bool = True,
     ):
         self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
-        self._sampling, self._writes = sampling or {}, writes
+        self._sampling = sampling or {}
         self.settings = {"task": "film", "preview": preview, **settings}
         self.group = max(block_rows(planner.parts), cinematographer.parts)
 

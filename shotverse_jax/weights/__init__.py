@@ -1,4 +1,4 @@
-"""Weights on disk: what ships in `pretrained/`, what training runs export and what `shotverse convert` writes.
+"""Weights on disk: what ships, what training runs export and what `shotverse convert` and `shotverse get` write.
 
 A network is a folder with config.json (its kind and every field of its config), its weights, and tokenizer.json where
 it reads text (`folder.py`). Weights are bfloat16 there. A controller has one weights file per expert. A run that
@@ -65,11 +65,11 @@ def load(
     dtype: str = "float32",
     memory: str | None = None,
 ) -> Loaded:
-    """A network by its folder or by the name of a shipped one, for example `load("planner", "planner_small")`.
+    """A network by its folder or by its name, for example `load("planner", "planner_small")`.
 
     Args:
         kind: A name in the catalogue.
-        name_or_folder: The folder, or the name of a shipped network.
+        name_or_folder: The folder, or the name of a shipped network or of one that `shotverse get` fetched.
         expert: Which network of a controller.
         mesh: Devices to place the parameters on. Every device reads its own part of each parameter
             (`parallel/rules.py`). Without a mesh the parameters are NumPy arrays in float32.
@@ -116,12 +116,13 @@ def export(
 
 
 def find(kind: str, name_or_folder: str | Path, *, expert: Expert | None = None) -> Path:
-    """The folder of a network, by its path or by the name of a shipped one; it has all files of its kind.
+    """The folder of a network, by its path or by its name, shipped or fetched; it has all files of its kind.
 
     Without an expert, the folder of a controller only needs its config.json.
 
     Raises:
-        ValueError: No such folder (the message names those that ship), a folder of another kind, or a missing file.
+        ValueError: No such folder (the message names those that are there), a folder of another kind, or a missing
+            file.
     """
     needed = [CONFIG] + [TOKENIZER] * (row(kind).read_tokenizer is not None)
     if expert or not row(kind).experts:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import write_safetensors
+from shotverse_jax.files import cache_folder, write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors
 from shotverse_jax.weights.trees import check_same, flatten, nest
@@ -24,25 +24,35 @@ SHIPPED = Path(__file__).parents[1] / "pretrained"
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 
 
+def fetched_models() -> Path:
+    """The folder of the models that `shotverse get` fetched."""
+    return cache_folder() / "models"
+
+
 def find(kinds: str | Sequence[str], folder_or_name: str | Path, files: Iterable[str]) -> Path:
-    """A folder that has all `files`, by its path or as the shipped one of that name.
+    """A folder that has all `files`, by its path, or by the name of a shipped network or of a fetched one.
 
     Args:
         kinds: The kinds that it may be, names in the catalogue or "adapter". A folder that does not say its kind, as
             those of earlier versions, may be any.
-        folder_or_name: The path of the folder, or the name of a shipped one.
+        folder_or_name: The path of the folder, or the name of a shipped or fetched network. A path comes before a
+            shipped network, and this before a fetched one.
         files: Names of the files that it must have.
 
     Raises:
-        ValueError: No such folder (with the names of what ships), a folder of another kind, or a file is missing.
+        ValueError: No such folder (with the names of what ships and what was fetched), a folder of another kind, or a
+            file is missing.
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     title = " or ".join(map(_title, kinds))
-    folder = next((f for f in (Path(folder_or_name), SHIPPED / folder_or_name) if f.is_dir()), None)
+    places = (Path(folder_or_name), SHIPPED / folder_or_name, fetched_models() / folder_or_name)
+    folder = next((place for place in places if place.is_dir()), None)
     if folder is None:
-        found = sorted(path.parent.name for path in SHIPPED.glob(f"*/{CONFIG}") if kind_of(path.parent) in kinds)
-        shipped = ", ".join(found) or "none"
-        raise ValueError(f"no {title} called {folder_or_name}: give a folder or the name of a shipped one ({shipped})")
+        shipped, fetched = (", ".join(_names(place, kinds)) or "none" for place in (SHIPPED, fetched_models()))
+        raise ValueError(
+            f"no {title} called {folder_or_name}: give a folder or the name of a shipped one ({shipped}) or of one "
+            f"that `shotverse get` fetched ({fetched})"
+        )
     kind = kind_of(folder)
     if kind is not None and kind not in kinds:
         raise ValueError(f"{folder} is {_article(_title(kind))}, not {_article(title)}")
@@ -50,6 +60,11 @@ def find(kinds: str | Sequence[str], folder_or_name: str | Path, files: Iterable
     if missing:
         raise ValueError(f"{folder} is not {_article(title)}: it has no {' and no '.join(missing)}")
     return folder
+
+
+def _names(place: Path, kinds: Sequence[str]) -> list[str]:
+    """The names of the networks of some kinds in a folder of networks."""
+    return sorted(path.parent.name for path in place.glob(f"[!.]*/{CONFIG}") if kind_of(path.parent) in kinds)
 
 
 def kind_of(folder: Path) -> str | None:

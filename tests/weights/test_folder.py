@@ -144,3 +144,20 @@ def test_nan_is_not_exported(tmp_path):
     with pytest.raises(ValueError, match="parameter quant/bias holds NaN"):
         weights.export("vae", params, VAE, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_names_are_looked_for_as_paths_then_shipped_then_fetched(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHOTVERSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    fetched, own = tmp_path / "cache" / "models", tmp_path / "vae_mine"
+    for folder in (fetched / "vae_mine", fetched / "vae_small", fetched / ".vae_half.getting"):
+        weights.export("vae", params_of("vae", VAE), VAE, folder)
+    assert weights.find("vae", "vae_mine") == fetched / "vae_mine"
+    assert weights.find("vae", "vae_small") == weights.folder.SHIPPED / "vae_small"
+    weights.export("vae", params_of("vae", VAE), VAE, own)
+    assert weights.find("vae", "vae_mine").absolute() == own
+    words = r"no VAE called x: give a folder or the name of a shipped one \(vae_small\) or of one that "
+    with pytest.raises(ValueError, match=words + r"`shotverse get` fetched \(vae_mine, vae_small\)"):
+        weights.find("vae", "x")
+    with pytest.raises(ValueError, match=r"no controller called x: .* fetched \(none\)"):
+        weights.find("controller", "x")

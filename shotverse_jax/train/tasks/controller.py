@@ -42,7 +42,7 @@ from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
 from shotverse_jax.views.contact_sheet import plot_film
 from shotverse_jax.views.video import enlargement, write_video
-from shotverse_jax.weights.folder import CONFIG, has, read_config
+from shotverse_jax.weights.folder import CONFIG, find, has, read_config
 
 NOISE_BINS = 4
 """Number of parts of the noise levels that have a metric each."""
@@ -374,9 +374,13 @@ def _text_config(name: str) -> UMT5Config:
     """The config of a text encoder, by name or folder, without its weights."""
     if name in TEXT_ENCODERS:
         return TEXT_ENCODERS[name]()
-    if (Path(name) / CONFIG).is_file():
-        return read_config(Path(name), UMT5Config)
-    raise ValueError(f"model.text is {name}: give the folder of a text encoder, or one of {', '.join(TEXT_ENCODERS)}")
+    try:
+        return read_config(find("text_encoder", name, (CONFIG,)), UMT5Config)
+    except ValueError as error:
+        known = ", ".join(TEXT_ENCODERS)
+        raise ValueError(
+            f"model.text is {name}: give the folder of a text encoder, or one of {known}; {error}"
+        ) from error
 
 
 def _source(
