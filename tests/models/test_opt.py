@@ -1,8 +1,7 @@
 """The OPT decoder: recorded outputs of the original program, causality, initialisation, cached decoding."""
 
-import json
-
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
