@@ -21,7 +21,7 @@ def make(execution=Execution(), config=CONFIG):  # noqa: B008
     prefix_BPD = jax.random.normal(jax.random.key(1), (2, 5, config.hidden_size))
     ids_BT = jax.random.randint(jax.random.key(2), (2, 9), 3, config.vocab_size)
     decoder = OPTDecoder(config, execution)
-    return decoder, decoder.init(jax.random.key(0), prefix_BPD, ids_BT), prefix_BPD, ids_BT
+    return decoder, jax.jit(decoder.init)(jax.random.key(0), prefix_BPD, ids_BT), prefix_BPD, ids_BT
 
 
 def test_logits_equal_the_recorded_gendop_decoder(reference):
