@@ -33,8 +33,15 @@ def quick_options() -> dict:
     return options
 
 
+@pytest.fixture(scope="session")
+def quick_environment(quick_options) -> dict:
+    """Variables with which a process compiles quickly."""
+    flags = [f"--{name}={str(value).lower()}" for name, value in quick_options.items()]
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": " ".join([os.environ.get("XLA_FLAGS", ""), *flags])}
+
+
 @pytest.fixture(scope="module", autouse=True)
-def quickly_compiled(request, quick_options):
+def quickly_compiled(request, quick_options, quick_environment):
     """Compiles quickly in the folders above, and in the processes that their tests start."""
     if request.path.parent.name not in QUICKLY_COMPILED or "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:
         yield
@@ -44,14 +51,19 @@ def quickly_compiled(request, quick_options):
     def options(*args, env_options_overrides=None, **kwargs):
         return make(*args, env_options_overrides=quick_options | (env_options_overrides or {}), **kwargs)
 
-    flags = [f"--{name}={str(value).lower()}" for name, value in quick_options.items()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        patch.setenv("XLA_FLAGS", " ".join([os.environ.get("XLA_FLAGS", ""), *flags]))
+        for name, value in quick_environment.items():
+            patch.setenv(name, value)
         patch.setattr(compiler, "get_compile_options", options)
         jax.config.update("jax_disable_most_optimizations", True)
         yield
         jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that parallel workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

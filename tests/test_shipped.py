@@ -20,7 +20,7 @@ from shotverse_jax.infer.plan import Director, plan
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED
 
-pytestmark = pytest.mark.shipped
+pytestmark = [pytest.mark.slow, pytest.mark.shipped]
 EXAMPLES = sorted(path for path in (Path(__file__).parents[1] / "examples").iterdir() if path.suffix != ".npz")
 
 

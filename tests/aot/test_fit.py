@@ -15,6 +15,7 @@ from pathlib import Path
 import jaxlib
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "fit.json"
 TINY = (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 PLANNER_MESHES = [{"data": 2, "fsdp": 4}, {"data": 4, "fsdp": 2}, {"data": 2, "tensor": 4}]
 SEQUENCE_MESHES = [{"data": 2, "sequence": 4}, {"fsdp": 2, "sequence": 2, "tensor": 2}]
 TOKENS = 56  # of the transformer: a number that nothing else here is

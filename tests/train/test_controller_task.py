@@ -100,6 +100,7 @@ def moved(before, after):
     return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
+@pytest.mark.slow
 def test_base_then_high_then_low(values, tmp_path):
     task, state, before, losses = run(values("base"), tmp_path)
     assert np.isfinite(losses).all()

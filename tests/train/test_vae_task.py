@@ -146,6 +146,7 @@ def test_the_first_channels_can_be_asked_to_be_the_colour(variables):
     np.testing.assert_allclose(loss, plain + 3 * metrics["color"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     values = nano.get_config().to_dict()
     values.update(data=colors, test_data=colors, log_every=1000, steps=90)
