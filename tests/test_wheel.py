@@ -95,9 +95,8 @@ def test_plan(run):
     assert (run.folder / "plan" / "trajectory.json").stat().st_size > 1000
 
 
-def test_film(run, quick_environment):
-    size = ["--steps", "1", "--size", "32x48", "--frames", "17"]
-    run("shotverse", "film", "play.txt", "--out", "film", *size, **quick_environment)
+def test_film(run):
+    run("shotverse", "film", "play.txt", "--out", "film", "--steps", "1", "--size", "32x48", "--frames", "17")
     assert (run.folder / "film" / "film.mp4").stat().st_size > 1000
 
 
