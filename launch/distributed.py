@@ -8,9 +8,15 @@ from absl import flags
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", None, "this is one of several processes (default: decided by the environment)"
 )
+HEARTBEAT = flags.DEFINE_integer(
+    "heartbeat_seconds",
+    None,
+    "a process that is silent for so long counts as dead (default: JAX's, 100)",
+    lower_bound=1,
+)
 
 
-def join(wanted: bool | None = None) -> None:
+def join(wanted: bool | None = None, heartbeat_seconds: int | None = None) -> None:
     """Connects this process with the others of its job, if there are any. Call it before anything runs on a device.
 
     The environment shows the tasks of a SLURM step, the pods of a GKE TPU slice, and every job that sets
@@ -19,6 +25,8 @@ def join(wanted: bool | None = None) -> None:
     Args:
         wanted: True on TPU VMs, whose environment shows nothing; False runs this process alone; None lets the
             environment decide.
+        heartbeat_seconds: how long the others wait for a silent process until they count it as dead and end; None
+            waits as long as JAX does, 100 seconds.
 
     Raises:
         ValueError: a coordinator without the number of processes or of this one, or `wanted` where JAX finds no job.
@@ -38,5 +46,7 @@ def join(wanted: bool | None = None) -> None:
     else:
         # The variable lists the hosts of the slice; a single one has no comma.
         found, options = "," in environment.get("TPU_WORKER_HOSTNAMES", ""), {}
+    if heartbeat_seconds is not None:
+        options["heartbeat_timeout_seconds"] = heartbeat_seconds
     if found if wanted is None else wanted:
         jax.distributed.initialize(**options)

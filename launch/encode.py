@@ -71,7 +71,7 @@ def _place() -> tuple[int, int]:
     """(process, processes) from the flags, or else as JAX counts them."""
     if PROCESS.value is not None and PROCESSES.value is not None:
         return PROCESS.value, PROCESSES.value
-    distributed.join(distributed.DISTRIBUTED.value)
+    distributed.join(distributed.DISTRIBUTED.value, distributed.HEARTBEAT.value)
     process, processes = jax.process_index(), jax.process_count()
     jax.distributed.shutdown()  # they share nothing from here on: none ends because another does
     return (

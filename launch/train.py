@@ -24,7 +24,7 @@ STOPPED = 75  # "temporary failure": start it again
 @program.refusing
 def main(_):
     """Trains or exports; returns the exit code."""
-    distributed.join(distributed.DISTRIBUTED.value)
+    distributed.join(distributed.DISTRIBUTED.value, distributed.HEARTBEAT.value)
     folder = Path(WORKDIR.value)
     task = train.build(train.read_config(CONFIG.value.to_dict()), folder)
     state = train.restore(task, folder) if EXPORT_ONLY.value else train.train(task, folder)

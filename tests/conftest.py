@@ -14,24 +14,56 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 import jax
 import numpy as np
 import pytest
+from jax._src import compiler
 
-# Folders whose networks have a few channels. Compiled without optimisations their tests take about 0.6 of the time and
-# mean the same. In the other folders (parity, conversion, shipped, …) everything is compiled as people compile it.
-QUICKLY_COMPILED = ("infer", "launch", "models", "nn", "parallel", "train", "weights")
+# Folders whose networks have a few channels. Compiled without most optimisations, and by the older emitters of loops
+# where XLA still has them, their programs take a fifth of the time to compile, and mean the same. In the other folders
+# (parity, conversion, shipped, …) everything is compiled as people compile it.
+QUICKLY_COMPILED = ("aot", "infer", "launch", "models", "nn", "parallel", "train", "weights")
+
+
+@pytest.fixture(scope="session")
+def quick_options() -> dict:
+    """The options of XLA that compile quickly, of those that this version knows."""
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda: 0, compiler_options=options)()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return options
+
+
+@pytest.fixture(scope="session")
+def quick_environment(quick_options) -> dict:
+    """Variables with which a process compiles quickly."""
+    flags = [f"--{name}={str(value).lower()}" for name, value in quick_options.items()]
+    return {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "XLA_FLAGS": " ".join([os.environ.get("XLA_FLAGS", ""), *flags])}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quickly_compiled(request):
-    """Compiles without most optimisations in the folders above, and in the processes that their tests start."""
-    name = "JAX_DISABLE_MOST_OPTIMIZATIONS"
-    if request.path.parent.name not in QUICKLY_COMPILED or name in os.environ:
+def quickly_compiled(request, quick_options, quick_environment):
+    """Compiles quickly in the folders above, and in the processes that their tests start."""
+    if request.path.parent.name not in QUICKLY_COMPILED or "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:
         yield
         return
-    os.environ[name] = "1"
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    del os.environ[name]
+    make = compiler.get_compile_options
+
+    def options(*args, env_options_overrides=None, **kwargs):
+        return make(*args, env_options_overrides=quick_options | (env_options_overrides or {}), **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in quick_environment.items():
+            patch.setenv(name, value)
+        patch.setattr(compiler, "get_compile_options", options)
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests come first, so that parallel workers end at about the same time."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

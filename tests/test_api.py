@@ -65,7 +65,7 @@ def test_load_gendop(tmp_path):
     tokenizer = train_text_tokenizer(["pan left"], 300)
     tokenizer.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    params = init("gendop", config, jax.random.key(0))
+    params = jax.jit(lambda: init("gendop", config, jax.random.key(0)))()
     export("gendop", params, config, tmp_path / "gendop", tokenizer_file=tmp_path / "tokenizer.json")
     assert isinstance(shotverse_jax.load(tmp_path / "gendop"), GenDoPPlanner)
     play = sample_example(1, num_shots=1).screenplay

@@ -20,7 +20,7 @@ from shotverse_jax.infer.plan import Director, plan
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED
 
-pytestmark = pytest.mark.shipped
+pytestmark = [pytest.mark.slow, pytest.mark.shipped]
 EXAMPLES = sorted(path for path in (Path(__file__).parents[1] / "examples").iterdir() if path.suffix != ".npz")
 
 
@@ -67,7 +67,7 @@ def test_hand_written_prompts(director):
 
 def test_films_of_held_out_scenes():
     """Fewer scenes and steps than the card's."""
-    scores = film_held_out(Cinematographer.load("controller_small"), StageCamera.load("pose_small"), 16, steps=12)
+    scores = film_held_out(Cinematographer.load("controller_small"), StageCamera.load("pose_small"), 8, steps=12)
     assert scores["rot_ratio"] < card("rot_ratio", "controller_small") + 0.15
     assert scores["cut_f1"] > card("cut_f1", "controller_small") - 0.15
     assert scores["render_rot_deg_median"] < 3

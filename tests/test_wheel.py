@@ -31,7 +31,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(wheel, tmp_path_factory):
-    """run(program, *arguments) in the new environment and outside the checkout; → what it printed.
+    """run(program, *arguments, **variables) in the new environment and outside the checkout; → what it printed.
 
     The environment sees the packages that the project needs through a .pth file. Nothing that the .pth files of those
     packages do happens there, so the checkout that is installed beside them for tests cannot be found.
@@ -46,10 +46,9 @@ def run(wheel, tmp_path_factory):
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     surroundings["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "shotverse_jax_tests")
 
-    def run(program, *arguments):
-        done = subprocess.run(
-            [str(python.with_name(program)), *arguments], cwd=folder, env=surroundings, capture_output=True, text=True
-        )
+    def run(program, *arguments, **variables):
+        command, told = [str(python.with_name(program)), *arguments], surroundings | variables
+        done = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
@@ -115,10 +114,18 @@ def test_convert(run):
     assert (run.folder / "text.safetensors").stat().st_size > 1e6
 
 
-def test_train(run):
+def test_train(run, quick_environment):
     config = run.packages / "shotverse_jax" / "configs" / "planner" / "nano.py"
     values = {"steps": 1, "bpe_examples": 20, "shot_weights": "(1.0,)", "text_lengths": "(112,)", "eval_batches": 1}
     changes = [f"--config.{name}={value}" for name, value in values.items()]
-    said = run("python", "-m", "shotverse_jax.launch.train", f"--config={config}", "--workdir=run", *changes)
+    said = run(
+        "python",
+        "-m",
+        "shotverse_jax.launch.train",
+        f"--config={config}",
+        "--workdir=run",
+        *changes,
+        **quick_environment,
+    )
     assert "exported step 1" in said
     load("planner", run.folder / "run" / "export")

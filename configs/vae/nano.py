@@ -6,7 +6,7 @@ from shotverse_jax.configs.vae import small
 
 get_config = partial(
     small.get_config,
-    model={"base_size": 8, "multipliers": (1, 2), "temporal": (True,)},
+    model={"base_size": 8, "multipliers": (1, 2), "res_blocks": 1, "temporal": (True,)},
     steps=150,
     batch=12,
     lr=5e-3,

@@ -224,7 +224,7 @@ class WanVAE(nn.Module):
         channels = self.config.latent_channels
         self.encoder = Encoder(self.config, self.execution)
         self.decoder = Decoder(self.config, self.execution)
-        quiet = lambda _, shape: jnp.where(jnp.arange(shape[0]) < channels, 0.0, QUIET)  # noqa: E731
+        quiet = lambda _, shape: jnp.where(jnp.arange(shape[0]) < channels, jnp.zeros(shape), QUIET)  # noqa: E731
         self.quant = Linear(2 * channels, use_bias=True, kernel_init=KERNEL_INIT, bias_init=quiet)
         self.post_quant = Linear(channels, use_bias=True, kernel_init=KERNEL_INIT)
 

@@ -29,7 +29,7 @@ HOT = Sampling(temperature=3.0, top_p=1.0)
 
 @functools.cache
 def random_params(config=NANO):
-    return init("planner", config, jax.random.key(0))
+    return jax.jit(lambda: init("planner", config, jax.random.key(0)))()
 
 
 @functools.cache
@@ -193,7 +193,7 @@ def test_the_growing_cache_changes_nothing(monkeypatch):
     config = OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=64)
     decoder = opt.OPTDecoder(config, Execution())
     prefix_BPD = jax.random.normal(jax.random.key(1), (2, 5, 16))
-    params = decoder.init(jax.random.key(0), prefix_BPD, jnp.zeros((2, 1), jnp.int32))["params"]
+    params = jax.jit(decoder.init)(jax.random.key(0), prefix_BPD, jnp.zeros((2, 1), jnp.int32))["params"]
     draw = Draw.of(Grammar.of_gendop(3), jax.random.key(3), 2, HOT)
     arguments = opt.decode_weights(params, config), config, prefix_BPD, draw
     whole = decode_opt(*arguments)

@@ -19,7 +19,7 @@ from shotverse_jax.weights import init
 def director(**changes):
     config = dataclasses.replace(planner_nano(), **changes)
     tokenizer = train_text_tokenizer(["the camera pans left and pushes in"], config.text.vocab_size)
-    params = init("planner", config, jax.random.key(0))
+    params = jax.jit(lambda: init("planner", config, jax.random.key(0)))()
     return Director(config, params, tokenizer)
 
 

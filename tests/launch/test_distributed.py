@@ -25,14 +25,14 @@ JOBSET = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "12", "JAX_PROC
 def join(monkeypatch):
     """What jax.distributed.initialize is called with, None where it is not."""
 
-    def run(environment, wanted=None):
+    def run(environment, wanted=None, heartbeat_seconds=None):
         calls = []
         monkeypatch.setattr(jax.distributed, "initialize", lambda **options: calls.append(options))
         for name in {*SLURM, *SLICE, *JOBSET}:
             monkeypatch.delenv(name, raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        distributed.join(wanted)
+        distributed.join(wanted, heartbeat_seconds)
         return calls[0] if calls else None
 
     return run
@@ -49,6 +49,7 @@ def test_several_processes_join(join):
     assert join(SLURM) == {} and join(SLICE) == {}
     assert join(JOBSET) == {"num_processes": 12, "process_id": 3}
     assert join({}, wanted=True) == {}  # a TPU VM
+    assert join(SLURM, heartbeat_seconds=10) == {"heartbeat_timeout_seconds": 10}
 
 
 def test_a_coordinator_without_numbers_is_refused(join):

@@ -45,7 +45,7 @@ def make_batch(queries=True):
 def make(**changes):
     config = dataclasses.replace(NANO, **changes)
     planner, batch = Planner(config, Execution()), make_batch(config.encoder == "queries")
-    return planner, planner.init(jax.random.key(0), batch, 2), batch
+    return planner, jax.jit(planner.init, static_argnums=2)(jax.random.key(0), batch, 2), batch
 
 
 def changed_word(batch, row, place):

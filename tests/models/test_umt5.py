@@ -16,7 +16,7 @@ CONFIG = UMT5Config(
 @pytest.fixture(scope="module")
 def variables():
     ids_BS = jnp.zeros((1, 3), jnp.int32)
-    return UMT5Encoder(CONFIG).init(jax.random.key(0), ids_BS, jnp.ones((1, 3), bool))
+    return jax.jit(UMT5Encoder(CONFIG).init)(jax.random.key(0), ids_BS, jnp.ones((1, 3), bool))
 
 
 def encode(variables, ids_BS, real_BS, execution=Execution()):  # noqa: B008
@@ -74,7 +74,7 @@ def test_execution_does_not_change_the_result(variables, execution):
 def test_initial_scales_are_t5s():
     config = UMT5Config(vocab_size=300, hidden_size=64, num_layers=4, num_heads=8, head_dim=16, mlp_size=256)
     ids_BS = jnp.zeros((1, 2), jnp.int32)
-    params = UMT5Encoder(config).init(jax.random.key(0), ids_BS, jnp.ones((1, 2), bool))["params"]
+    params = jax.jit(UMT5Encoder(config).init)(jax.random.key(0), ids_BS, jnp.ones((1, 2), bool))["params"]
     layers = params["layers"]
     scales = {
         "q_proj": (64 * 16) ** -0.5,

@@ -245,7 +245,7 @@ def test_a_new_camera_encoder_changes_nothing(params):
     assert jax.tree.map(jnp.shape, with_camera) == jax.tree.map(jnp.shape, initial)
     made = jax.jit(WanDiT(config).init)(jax.random.key(0), **inputs)["params"]["blocks"]["camera"]
     assert not any(leaf.any() for leaf in jax.tree.leaves(made))
-    np.testing.assert_array_equal(run(config, with_camera, inputs), run(CONFIG, params, PLAIN))
+    np.testing.assert_allclose(run(config, with_camera, inputs), run(CONFIG, params, PLAIN), atol=5e-6)
 
 
 def test_a_camera_reaches_the_output_and_its_encoder_learns(params):
@@ -266,7 +266,7 @@ def test_adapters(params):
     attention = {f"{part}_attn/{name}_proj" for part in ("self", "cross") for name in "qkvo"}
     assert adapted == {*attention, "ffn_in/adapter", "ffn_out/adapter"}
     plain = run(CONFIG, params, PLAIN)
-    np.testing.assert_array_equal(run(CONFIG, params, PLAIN, adapter=adapter), plain)
+    np.testing.assert_allclose(run(CONFIG, params, PLAIN, adapter=adapter), plain, atol=5e-6)
     rng = np.random.default_rng(4)
     adapter = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * 0.05, jnp.float32), adapter)
     beside = run(CONFIG, params, PLAIN, adapter=adapter)

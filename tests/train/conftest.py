@@ -29,7 +29,7 @@ class Toy:
     def start(self, folder, process=0, environment=None, **config):
         """One process. config: values of `toy_run.ToyConfig`; a dot in a name is written as two underscores."""
         values = {"data": str(self.data)} | config
-        command = [sys.executable, str(TOY), f"--config={TOY}", f"--workdir={folder}"]
+        command = [sys.executable, str(TOY), f"--config={TOY}", f"--workdir={folder}", "--heartbeat_seconds=10"]
         command += [f"--config.{name.replace('__', '.')}={value}" for name, value in values.items()]
         told = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"} | (environment or {})
         said = open(folder.parent / f"{folder.name}-{process}.log", "ab")  # noqa: SIM115

@@ -55,8 +55,8 @@ def test_an_unknown_value_is_refused():
 def test_a_value_that_is_no_choice_is_refused_before_the_run_is_recorded(toy, tmp_path):
     with pytest.raises(ValueError, match="rope of WanDiTConfig is 'wan3d' or 'shotverse4d', got '4d'"):
         from_dict(ControllerConfig, {"dit": {"rope": "4d"}})
-    codes, [said] = toy.run(tmp_path / "run", optimizer="muom")
-    assert codes == [2] and "optimizer of ToyConfig is 'adamw' or 'muon', got 'muom'" in said.splitlines()[-1]
+    with pytest.raises(ValueError, match="optimizer of ToyConfig is 'adamw' or 'muon', got 'muom'"):
+        toy.here(tmp_path / "run", optimizer="muom")
     assert not (tmp_path / "run").exists()
 
 
@@ -92,9 +92,7 @@ def test_with_adapters_only_the_trainable_tree_moves():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"mesh__data": 7}, "a mesh of data=7, fsdp=1, sequence=1, tensor=1 does not use all devices"),
         ({"data": "nowhere"}, "nowhere is no data set"),
-        ({"accumulate": 3}, "a batch of 8 does not divide into accumulate=3 parts"),
         ({"bath": 3}, 'Did you mean "batch" instead of "bath"?'),
         ({"batch": "many"}, "flag --config.batch=many: invalid literal"),
     ],
@@ -104,6 +102,21 @@ def test_input_errors_end_in_one_sentence(toy, tmp_path, values, message):
     codes, [said] = toy.run(tmp_path / "run", **values)
     assert codes == [2]
     assert message in said.splitlines()[-1] and "Traceback" not in said
+    assert not (tmp_path / "run" / "checkpoints" / "1").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"mesh": {"data": 7}}, "a mesh of data=7, fsdp=1, sequence=1, tensor=1 does not use all devices"),
+        ({"accumulate": 3}, "a batch of 8 does not divide into accumulate=3 parts"),
+    ],
+    ids=["mesh", "accumulate"],
+)
+def test_values_that_do_not_fit_are_refused_before_a_step(toy, tmp_path, values, message):
+    """As ValueErrors, which the program ends in one sentence."""
+    with pytest.raises(ValueError, match=message):
+        toy.here(tmp_path / "run", **values)
     assert not (tmp_path / "run" / "checkpoints" / "1").exists()
 
 

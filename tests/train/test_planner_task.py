@@ -66,7 +66,7 @@ def test_a_run_refuses_another_tokenizer(start, tmp_path):
 def test_a_planner_to_go_on_from(tmp_path):
     config = planner_nano()
     run = PlannerTrainConfig(model=config, base_weights=str(tmp_path / "base"), path_weight=1.0)
-    params = init("planner", config, jax.random.key(3))
+    params = jax.jit(lambda: init("planner", config, jax.random.key(3)))()
     export("planner", params, config, tmp_path / "base", tokenizer_file=find_tokenizer("planner_small"))
     config = dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, path="step"))
     mesh = make_mesh(run.mesh)

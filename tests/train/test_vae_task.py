@@ -1,6 +1,7 @@
 """Training a video VAE: its crops, its loss, that it learns, and that what it exports has normalised latents."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,11 @@ from shotverse_jax.configs.vae import nano, small
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.train import build, read_config
+from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
 from shotverse_jax.train.tasks import vae as task
-from shotverse_jax.weights import load
+from shotverse_jax.weights import abstract, load
 
 TINY = WanVAEConfig(4, 4, (1, 2), 0, (True,), (0.0,) * 4, (1.0,) * 4)
 RUN = VAETrainConfig(batch=4, frames=3, height=4, width=6)
@@ -91,15 +93,29 @@ def test_without_a_folder_clips_of_the_stage():
     assert (ours["video_BTHWC"] != held_out["video_BTHWC"]).any()
 
 
-def test_loss_and_metrics():
-    vae = WanVAE(TINY)
-    variables = vae.init(jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))
+@pytest.fixture(scope="module")
+def variables(drawn):
+    """Of a VAE of TINY."""
+    return {"params": drawn(abstract("vae", TINY), 0)}
+
+
+@functools.partial(jax.jit, static_argnames="color_weight")
+def loss_of(variables, video, color_weight, key):
+    return task.vae_loss(WanVAE(TINY), variables, video, 0.1, color_weight, key)
+
+
+@jax.jit
+def moments_and_video(variables, pixels):
+    mean, logvar = WanVAE(TINY).apply(variables, pixels, method="moments")
+    return mean, logvar, WanVAE(TINY).apply(variables, mean, clip=False, method="decode")
+
+
+def test_loss_and_metrics(variables):
     video = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3)).astype(np.uint8)
-    loss, metrics = task.vae_loss(vae, variables, jnp.asarray(video), 0.1, 0.0, None)
+    loss, metrics = loss_of(variables, video, 0.0, None)
 
     pixels = video / 127.5 - 1
-    mean, logvar = (np.asarray(x, np.float64) for x in vae.apply(variables, pixels, method="moments"))
-    rebuilt = np.asarray(vae.apply(variables, mean, clip=False, method="decode"))
+    mean, logvar, rebuilt = (np.asarray(x, np.float64) for x in moments_and_video(variables, pixels))
     kl = np.mean([0.5 * (m**2 + np.exp(s) - 1 - s) for m, s in zip(mean.ravel(), logvar.ravel(), strict=True)])
     psnr = np.mean(
         [10 * np.log10(2**2 / np.mean((np.clip(r, -1, 1) - p) ** 2)) for r, p in zip(rebuilt, pixels, strict=True)]
@@ -110,41 +126,42 @@ def test_loss_and_metrics():
     np.testing.assert_allclose(loss, metrics["l1"] + 0.1 * kl, rtol=1e-5)
     assert "color" not in metrics
 
-    drawn = [float(task.vae_loss(vae, variables, video, 0.1, 0.0, jax.random.key(i))[0]) for i in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2] and abs(drawn[0] - loss) > 1e-6
+    sampled = [float(loss_of(variables, video, 0.0, jax.random.key(i))[0]) for i in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2] and abs(sampled[0] - loss) > 1e-6
 
 
-def test_the_first_channels_can_be_asked_to_be_the_colour():
-    vae = WanVAE(TINY)
-    variables = vae.init(jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))
+def test_the_first_channels_can_be_asked_to_be_the_colour(variables):
     video = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4, 3)).astype(np.uint8)
-    mean, _ = vae.apply(variables, video / 127.5 - 1, method="moments")
+    mean, _, rebuilt = moments_and_video(variables, video / 127.5 - 1)
     colors = np.asarray(task.latent_colors(jnp.asarray(video / 127.5 - 1), 2, 2))
     red, green, blue = np.moveaxis(np.stack([video[:, 0, 2:, :2], video[:, 1:, 2:, :2].mean(1)], 1).mean((2, 3)), -1, 0)
     expected = [0.299 * red + 0.587 * green + 0.114 * blue - 127.5]  # Y; Cb and Cr are scaled differences from it
     expected += [(blue - 127.5 - expected[0]) / 1.772, (red - 127.5 - expected[0]) / 1.402]
     np.testing.assert_allclose(colors[:, :, 1, 0], np.stack(expected, -1) / 127.5, atol=1e-3)
-    plain, _ = task.vae_loss(vae, variables, video, 0.1, 0.0, None)
-    loss, metrics = task.vae_loss(vae, variables, video, 0.1, 3.0, None)
-    rebuilt = task.latent_colors(vae.apply(variables, mean, clip=False, method="decode"), 2, 2)
+    plain, _ = loss_of(variables, video, 0.0, None)
+    loss, metrics = loss_of(variables, video, 3.0, None)
+    rebuilt = task.latent_colors(rebuilt, 2, 2)
     wrong = np.mean((np.asarray(mean)[..., :3] - colors) ** 2) + np.mean((np.asarray(rebuilt) - colors) ** 2)
     np.testing.assert_allclose(metrics["color"], wrong, rtol=1e-5)
     np.testing.assert_allclose(loss, plain + 3 * metrics["color"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     values = nano.get_config().to_dict()
-    values.update(data=colors, test_data=colors, log_every=1000)
+    values.update(data=colors, test_data=colors, log_every=1000, steps=90)
     built = build(read_config(values), tmp_path)
     run = built.config
     optimizer, schedule = make_optimizer(run)
     state = init_state(built.trainable, optimizer, ema=True)
-    step, evaluate = make_train_step(built.loss, optimizer, schedule, run.ema), make_eval_step(built.loss)
+    place = Placement.of(run, state, built.frozen)  # as in a run: else the second step compiles again
+    state, frozen = place.put(state, built.frozen)
+    step, evaluate = make_train_step(built.loss, optimizer, schedule, run.ema, place), make_eval_step(built.loss)
     _, held_out = built.source("test", 1)[0]
     assert held_out["video_BTHWC"].shape == (12, 5, 8, 8, 3)
     before = evaluate(state.averaged, built.frozen, held_out, bucket=None)
     for bucket, batch in iter(built.source("train", run.steps)):
-        state, metrics = step(state, built.frozen, batch, jax.random.key(0), bucket=bucket)
+        state, metrics = step(state, frozen, batch, jax.random.key(0), bucket)
     after = evaluate(state.averaged, built.frozen, held_out, bucket=None)
     assert after["psnr"] > before["psnr"] + 3 and after["loss"] < 0.7 * before["loss"], (before, after)
     assert not metrics["bad_steps"]
@@ -156,7 +173,8 @@ def test_it_learns_and_its_latents_are_normalised(colors, tmp_path):
     )
     whole = dataclasses.replace(built.source("train", 1), crop=None)  # each film once
     videos = np.concatenate([batch["video_BTHWC"] for _, batch in iter(whole)]) / np.float32(127.5) - 1
-    latents_BTHWC = np.asarray(WanVAE(config).apply({"params": params}, videos, method="encode"))
+    encode = jax.jit(lambda params, videos: WanVAE(config).apply({"params": params}, videos, method="encode"))
+    latents_BTHWC = np.asarray(encode(params, videos))
     np.testing.assert_allclose(latents_BTHWC.mean(axis=(0, 1, 2, 3)), 0, atol=0.1)
     np.testing.assert_allclose(latents_BTHWC.std(axis=(0, 1, 2, 3)), 1, atol=0.1)
 

@@ -95,13 +95,17 @@ def film_held_out(
     size = config.frames, config.height, config.width, config.fps
     clips = [film_clip(number, "test", *size) for number in range(scenes)]
     takes = [prepare(cinematographer, clip.screenplay, clip.trajectory) for clip in clips]
+    encode = jax.jit(functools.partial(encode_video, cinematographer.design.vae_config))
     videos: list[np.ndarray] = []
+    coded: list[np.ndarray] = []
     for start in range(0, scenes, batch):
-        part = takes[start : start + batch]
-        part += [part[-1]] * (batch - len(part))  # one compiled program for all batches
+        # One compiled program for all batches.
+        part = [min(number, scenes - 1) for number in range(start, start + batch)]
         # Each batch has a seed of its own, else all batches would start from the same noise.
-        latents = generate(cinematographer, part, seed=seed + start, **sampling)
+        latents = generate(cinematographer, [takes[i] for i in part], seed=seed + start, **sampling)
         videos.extend(_decoded(cinematographer, latents)[: scenes - start])
+        latents = encode(cinematographer.vae, np.stack([clips[i].video_THWC for i in part]))
+        coded.extend(_decoded(cinematographer, latents)[: scenes - start])
         if progress is not None:
             progress("film", len(videos), scenes)
     trajectories, staged = [take.trajectory for take in takes], [clip.scene for clip in clips]
@@ -110,9 +114,6 @@ def film_held_out(
     control = camera_errors([estimator(video) for video in videos], shuffled(trajectories))
     # The estimator's own error on true renders is the floor under the error of a generated film.
     render = camera_errors([estimator(clip.video_THWC) for clip in clips], trajectories)
-    encode = jax.jit(functools.partial(encode_video, cinematographer.design.vae_config))
-    latents = (encode(cinematographer.vae, clip.video_THWC[None]) for clip in clips)
-    coded = [_decoded(cinematographer, latents_BTHWC)[0] for latents_BTHWC in latents]
     most = color_accuracy(coded, trajectories, staged) | _cut_scores(coded, trajectories)
     return {
         **scores,

@@ -40,7 +40,6 @@ from shotverse_jax.train import flops
 from shotverse_jax.train.accelerators import ideal_step_seconds
 from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
-from shotverse_jax.views.contact_sheet import plot_film
 from shotverse_jax.views.video import enlargement, write_video
 from shotverse_jax.weights.folder import CONFIG, find, has, read_config
 
@@ -252,6 +251,9 @@ def _make_preview(
     # Cameras are planned once, so that previews differ by the network's progress alone.
     [[trajectory]] = plan(Director.load(PREVIEW_PLANNER), [screenplay])
     take = prepare(empty, screenplay, trajectory, frames=config.model.frames)
+
+    # Here, as matplotlib takes half a second to import and most runs make no previews.
+    from shotverse_jax.views.contact_sheet import plot_film
 
     def preview(step: int, variables: dict) -> None:
         params = variables["params"]

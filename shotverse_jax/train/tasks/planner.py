@@ -31,7 +31,6 @@ from shotverse_jax.train import flops, path_probe
 from shotverse_jax.train.accelerators import ideal_step_seconds
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
-from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.weights.folder import CONFIG, TOKENIZER, find, is_arrays, read_values
 
 FILM = 249
@@ -77,6 +76,9 @@ def _export(config: PlannerConfig, tokenizer_file: Path, variables: dict, folder
 
 def _make_preview(config: PlannerConfig, tokenizer_file: Path, screenplay: Screenplay, folder: Path) -> Preview:
     """preview(step, variables), which writes the planned cameras to <step>.json and a plot of them to <step>.png."""
+    # Here, as matplotlib takes half a second to import and most runs make no previews.
+    from shotverse_jax.views.plot import plot_trajectory
+
     config, tokenizer = dataclasses.replace(config, lora=None), load_text_tokenizer(tokenizer_file)
     check(Director(config, {}, tokenizer), screenplay)  # a screenplay that is too long is refused before the first step
 

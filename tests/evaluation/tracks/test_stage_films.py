@@ -101,6 +101,7 @@ def test_the_estimator_reads_frames_one_by_one(tmp_path):
         camera(video[:, :8])
 
 
+@pytest.mark.slow
 def test_held_out_films_are_made_and_scored(controller_folder):
     seen = []
 
