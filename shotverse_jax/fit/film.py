@@ -7,7 +7,7 @@ from typing import Any
 
 from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
-from shotverse_jax.fit.shares import Shares, shares
+from shotverse_jax.fit.shares import HOST, Shares, shares
 from shotverse_jax.infer import need
 from shotverse_jax.infer.need import GIB, Need, Networks, Offload, Place, Request
 from shotverse_jax.parallel.mesh import parse_sizes
@@ -53,10 +53,15 @@ class FilmReport:
 
     @property
     def phases(self) -> dict[str, float]:
-        """Predicted seconds of each phase, for the films that the mesh makes at the same time."""
+        """Predicted seconds of each phase, for the films that the mesh makes at the same time.
+
+        The exchange of tokens and weights between devices is not counted.
+        """
         peak = self.accelerator.peak * 1e12
         split = self.place.along("sequence", "tensor")
         return {
+            # What waits on the host comes once for the films of a batch.
+            "copies": sum(self.need.weights[part] for part in self.need.waiting) / (HOST * 1e9),
             "text": self.work["text"] / (peak * self.shares.film),
             "denoise": self.work["denoise"] / (peak * self.shares.film * split),
             # The films of a process are decoded on one device, one after the other.
@@ -157,7 +162,7 @@ def lines(report: FilmReport, capacity: Capacity | None = None) -> Iterator[str]
         yield f"  all in {phase:<13}{bytes_shown(size):>12}"
     yield "a film: " + ", ".join(f"{phase} {flop_shown(count)}" for phase, count in report.work.items())
     made = "a film" if place.films == 1 else f"{place.films} films"
-    phases = ", ".join(f"{phase} {time_shown(seconds)}" for phase, seconds in report.phases.items())
+    phases = ", ".join(f"{phase} {time_shown(seconds)}" for phase, seconds in report.phases.items() if seconds)
     yield f"{time_shown(report.seconds)} for {made}: {phases}"
     yield (
         f"at {report.shares.film:.0%} of {report.accelerator.peak:g} TFLOP/s a device, "

@@ -30,6 +30,9 @@ MEASURED = {
     "h200": Shares(*_HOPPER, "measured on an H200, docs/gpu.md"),
     "h100": Shares(*_HOPPER, "measured on an H200, whose peak is that of an H100, docs/gpu.md"),
 }
+HOST = 25.0
+"""GB a second from the memory of the host to a device: an assumption, half of what PCIe 5 promises."""
+
 ASSUMED = Shares(0.4, 0.2, 0.2, 0.3, "assumed: nothing was measured on this device; --mfu gives another")
 
 

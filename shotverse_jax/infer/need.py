@@ -234,7 +234,7 @@ def need(networks: Networks, request: Request, place: Place) -> Need:
     temporaries = {
         "text": _text_bytes(networks.text, networks.config.text_length, place),
         "denoise": _denoise_bytes(networks, request, place),
-        "decode": _decode_bytes(networks.vae, request, place.dtype),
+        "decode": _decode_bytes(networks.vae, request, place),
     }
     return Need(weights(networks, place), WAITING[place.offload], temporaries)
 
@@ -294,17 +294,26 @@ def _denoise_bytes(networks: Networks, request: Request, place: Place) -> int:
     of the block, gathered from all devices or cut out of the stack; masks and rotary tables; and the solver's arrays.
     One film at a time, since guidance runs its two passes one after the other.
 
-    On an H200 it was 8.1 GiB for 249 frames of 480x832 in bfloat16 (11.2 GiB less the weights of four blocks,
-    benchmarks/records/nvidia_h200.json, section forward); this function says 8.3.
+    GPU: with four blocks an H200 had 11.2 GiB at 249 frames of 480x832 in bfloat16, their weights included
+    (benchmarks/records/nvidia_h200.json, section forward); weights and this function say 11.7.
+    TPU: the compiler of v5p needs 17.5 GiB for the same film and the paper's network, and 8.7 for 81 frames; it copies
+    a stack of matrices into another layout. This function says 17.6 and 9.8.
     """
     config, size = networks.config, jnp.dtype(place.dtype).itemsize
     dit, tensor = config.dit, place.along("tensor")
     tokens = request.tokens(networks) // place.along("sequence")
     mlp, mixing = 2 * dit.mlp_size // tensor, 6 * dit.hidden_size // tensor
-    block = _block_bytes(networks, place)
+    states = tokens * (2 * dit.hidden_size + max(mlp, mixing)) * size
+    if place.tpu:
+        stack = dit.num_layers * dit.hidden_size * dit.mlp_size * size
+        states = int(TPU_STATES * states) + stack // place.along("fsdp", "tensor")
     tables = tokens * (2 * 4 * dit.head_dim // 2 + config.text_length * (1 + size))
     solver = 10 * 4 * math.prod(request.latents(networks)) * dit.latent_channels
-    return tokens * (2 * dit.hidden_size + max(mlp, mixing)) * size + block + tables + solver
+    return states + _block_bytes(networks, place) + tables + solver
+
+
+TPU_STATES = 1.5
+"""What a TPU's programs hold of the tokens' states, over what a GPU's do (`_denoise_bytes`)."""
 
 
 def _block_bytes(networks: Networks, place: Place) -> int:
@@ -315,11 +324,13 @@ def _block_bytes(networks: Networks, place: Place) -> int:
     )
 
 
-def _decode_bytes(config: WanVAEConfig, request: Request, dtype: str) -> int:
+def _decode_bytes(config: WanVAEConfig, request: Request, place: Place) -> int:
     """Of the decoder for one latent frame, or one tile of it."""
     height, width, _ = _tiles(config, request)
     pixels = time_factor(config) * height * width
-    return VAE_ARRAYS[dtype] * pixels * config.base_size * jnp.dtype(dtype).itemsize
+    # What XLA tries out in float32 is a GPU's.
+    arrays = VAE_ARRAYS["bfloat16" if place.tpu else place.dtype]
+    return arrays * pixels * config.base_size * jnp.dtype(place.dtype).itemsize
 
 
 def _tiles(config: WanVAEConfig, request: Request) -> tuple[int, int, int]:
@@ -379,7 +390,9 @@ def problem(networks: Networks, request: Request, place: Place, memory: float) -
     film = f"a film of {request.frames} frames of {request.height}x{request.width}"
     needs = f"{film} in {place.dtype} needs {total / GIB:.1f} GiB of each device, which has {memory / GIB:.1f}"
     ways = _remedies(networks, request, place, memory)
-    return f"{needs}; {' or '.join(ways)} would fit" if ways else f"{needs}; no mesh of up to {MOST} devices would do"
+    if not ways:
+        return f"{needs}; it fits no mesh of up to {MOST} devices"
+    return f"{needs}; it would fit with {' or '.join(ways)}"
 
 
 MOST = 64
