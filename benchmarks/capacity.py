@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from shotverse_jax.fit.capacity import time_shown
 from shotverse_jax.fit.film import FilmReport, fit_film, result_bytes
-from shotverse_jax.infer.need import GIB, Networks, Request, smallest_mesh
+from shotverse_jax.infer.fits import smallest_mesh
+from shotverse_jax.infer.need import GIB, Networks, Request
 
 DEVICES = ("h100", "h200", "v5p", "v6e")
 FRAMES = (81, 249)

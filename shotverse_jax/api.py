@@ -125,7 +125,7 @@ def film(
         ValueError: files that cannot be read, models that are not there, a film that cannot be made, or, before its
             model is loaded, one that will not fit the memory of the devices.
     """
-    from shotverse_jax.infer.need import check_fits
+    from shotverse_jax.infer.fits import check_fits
     from shotverse_jax.infer.take import prepare
 
     say = (lambda text: None) if progress is None else (lambda text: progress(text, 0, 0))

@@ -8,8 +8,9 @@ from typing import Any
 from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
 from shotverse_jax.fit.shares import HOST, Shares, shares
-from shotverse_jax.infer import need
-from shotverse_jax.infer.need import GIB, Need, Networks, Offload, Place, Request
+from shotverse_jax.infer.execution import check_dtype
+from shotverse_jax.infer.fits import offload_for, problem
+from shotverse_jax.infer.need import GIB, Need, Networks, Offload, Place, Request, need, weights, work
 from shotverse_jax.parallel.mesh import parse_sizes
 from shotverse_jax.views.video import enlargement
 
@@ -115,13 +116,14 @@ def fit_film(
     """
     if device not in ACCELERATORS:
         raise ValueError(f"the device is one of {', '.join(ACCELERATORS)}; got {device}")
+    check_dtype(dtype)
     kind, networks = ACCELERATORS[device], Networks.of(model)
     if sparse is not None:
         networks = networks.sparse()
     request = Request.of(networks, shots=sparse, **asked)
     place = Place(parse_sizes(mesh) if mesh else {}, dtype, tpu=kind.tpu)
-    parts = need.weights(networks, place)
-    place = dataclasses.replace(place, offload=offload or need.offload_for(parts, kind.memory * GIB))
+    memory = kind.memory * GIB
+    place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
     return FilmReport(
         model=model,
         device=device,
@@ -129,11 +131,11 @@ def fit_film(
         request=request,
         tokens=request.tokens(networks),
         place=place,
-        need=need.need(networks, request, place),
-        work=need.work(networks, request),
+        need=need(networks, request, place),
+        work=work(networks, request),
         shares=shares(device, mfu),
         storage=result_bytes(networks, request, latents),
-        problem=need.problem(networks, request, place, kind.memory * GIB),
+        problem=problem(networks, request, place, memory),
     )
 
 

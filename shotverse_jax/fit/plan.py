@@ -2,17 +2,19 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
-from shotverse_jax.config import PLANNERS, PlannerConfig, planner_qwen3vl_2b
+from shotverse_jax.config import PLANNERS, OPTConfig, PlannerConfig, planner_qwen3vl_2b
 from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
 from shotverse_jax.fit.shares import Shares, shares
+from shotverse_jax.infer.execution import check_dtype
 from shotverse_jax.infer.need import GIB, held
 from shotverse_jax.infer.samples import ACCELERATOR_BLOCK
 from shotverse_jax.weights import find
@@ -99,31 +101,19 @@ def fit_plan(
     """
     if device not in ACCELERATORS:
         raise ValueError(f"the device is one of {', '.join(ACCELERATORS)}; got {device}")
+    check_dtype(dtype)
     config, kind = _config(model), ACCELERATORS[device]
-    if config.decoder_kind != "opt" or config.encoder != "queries":
-        raise ValueError("plans are sized for planners with query tokens and a pose decoder, which the paper has")
-    if not 0 < shots <= config.max_shots or frames < 4 * shots + 1:
-        raise ValueError(
-            f"this planner takes up to {config.max_shots} shots of 4 frames or more; got {shots}, {frames}"
-        )
-    places = text or config.max_text_tokens
-    cuts = [round(frames * shot / shots) for shot in range(shots + 1)]
-    counts = PoseTokenizer(config.tokens).pose_counts(list(zip(cuts, cuts[1:], strict=False)))
-    tokens, size, decoder = sequence_length(config.tokens, counts) - 1, jnp.dtype(dtype).itemsize, config.decoder
-    prefix = shots * config.num_queries + shots - 1
-    if prefix + tokens > decoder.max_positions:
-        raise ValueError(f"{frames} frames are {tokens} pose tokens, more than the decoder's {decoder.max_positions}")
-    # A multiply-add of the decoder reads one weight, so its operations say how many numbers a token reads.
-    read = size * (decoder.num_layers * (4 + 2 * decoder.mlp_size / decoder.hidden_size) * decoder.hidden_size**2)
-    read += size * decoder.hidden_size * decoder.vocab_size
-    place = 2 * size * decoder.num_layers * decoder.hidden_size  # of keys and values
-    wide = config.text
+    places, size = text or config.max_text_tokens, jnp.dtype(dtype).itemsize
+    prefix, tokens = _lengths(config, frames, shots)
+    read = size * _decoder_numbers(config.decoder)
+    cache = 2 * size * config.decoder.num_layers * config.decoder.hidden_size  # keys and values of a place
     memory = {
-        "weights": held("planner", config, {}, dtype) + int(read),
-        "keys and values": rows * (prefix + tokens) * place,
-        "text": rows * places * (2 * wide.hidden_size + 2 * wide.mlp_size) * size,
+        "weights": held("planner", config, {}, dtype) + read,
+        "keys and values": rows * (prefix + tokens) * cache,
+        "text": rows * places * (2 * config.text.hidden_size + 2 * config.text.mlp_size) * size,
     }
     total = sum(memory.values())
+    needs = f"{rows} plans at a time need {total / GIB:.1f} GiB of the device, which has {kind.memory:g}"
     return PlanReport(
         model=model,
         device=device,
@@ -132,15 +122,34 @@ def fit_plan(
         places=places,
         tokens=tokens,
         memory=memory,
-        text=rows * flops.qwen3_vl(wide, places).forward,
-        step=read + rows * (prefix + tokens / 2) * place,
+        text=rows * flops.qwen3_vl(config.text, places).forward,
+        step=read + rows * (prefix + tokens / 2) * cache,
         shares=shares(device),
-        problem=(
-            f"{rows} plans at a time need {total / GIB:.1f} GiB of the device, which has {kind.memory:g}"
-            if total > kind.memory * GIB
-            else ""
-        ),
+        problem=needs if total > kind.memory * GIB else "",
     )
+
+
+def _lengths(config: PlannerConfig, frames: int, shots: int) -> tuple[int, int]:
+    """(places of the decoder's prefix, pose tokens after BOS) of a screenplay. Raises ValueError as `fit_plan`."""
+    if config.decoder_kind != "opt" or config.encoder != "queries":
+        raise ValueError("plans are sized for planners with query tokens and a pose decoder, as the paper's")
+    if not 0 < shots <= config.max_shots or frames < 4 * shots + 1:
+        raise ValueError(
+            f"this planner takes up to {config.max_shots} shots of 4 frames or more; got {shots} shots, {frames} frames"
+        )
+    cuts = [round(frames * shot / shots) for shot in range(shots + 1)]
+    counts = PoseTokenizer(config.tokens).pose_counts(list(pairwise(cuts)))
+    prefix, tokens = shots * config.num_queries + shots - 1, sequence_length(config.tokens, counts) - 1
+    most = config.decoder.max_positions
+    if prefix + tokens > most:
+        raise ValueError(f"{frames} frames are {tokens} pose tokens, which with {prefix} camera codes exceed {most}")
+    return prefix, tokens
+
+
+def _decoder_numbers(config: OPTConfig) -> int:
+    """Weights that a token of the pose decoder reads: the matrices of its blocks, and its head."""
+    wide = config.hidden_size
+    return config.num_layers * (4 * wide**2 + 2 * wide * config.mlp_size) + wide * config.vocab_size
 
 
 def _config(model: str) -> PlannerConfig:

@@ -40,6 +40,11 @@ def shares(device: str, film: float | None = None) -> Shares:
     """The shares for a device by its name in `cost.accelerators`.
 
     film: takes the place of the share that films are predicted with; None keeps it.
+
+    Raises:
+        ValueError: a share outside 0 to 1.
     """
+    if film is not None and not 0 < film <= 1:
+        raise ValueError(f"a share of the peak is above 0 and at most 1, got {film:g}")
     found = MEASURED.get(device, ASSUMED)
     return found if film is None else dataclasses.replace(found, film=film, text=film, source="given by --mfu")

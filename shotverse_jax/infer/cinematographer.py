@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAEConfig
 from shotverse_jax.infer.execution import choose
-from shotverse_jax.infer.need import WAITING, Networks, Offload, Place, device_memory, offload_for
+from shotverse_jax.infer.fits import device_memory, offload_for
+from shotverse_jax.infer.need import WAITING, Networks, Offload, Place
 from shotverse_jax.infer.need import weights as weights_of
 from shotverse_jax.models.wan_vae import space_factor
 from shotverse_jax.parallel.mesh import BATCH

@@ -31,8 +31,7 @@ def choose(
     """
     platform = jax.default_backend()
     dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
-    if dtype not in DTYPES:
-        raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
+    check_dtype(dtype)
     kernels = kernels_on(platform, dtype)
     if attention is not None and attention not in kernels:
         raise ValueError(f"attention {attention!r} does not run on a {platform} in {dtype}; use {' or '.join(kernels)}")
@@ -43,6 +42,12 @@ def choose(
     if platform == "cpu" and dtype == "float32":
         return execution, None
     return execution, make_mesh(MeshConfig(data=1), jax.local_devices()[:1])
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError for a dtype that networks do not run in."""
+    if dtype not in DTYPES:
+        raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
 
 
 def read_mesh(text: str | None) -> Mesh | None:

@@ -1,6 +1,6 @@
 """What a film needs of its devices, memory and operations, by arithmetic alone: nothing is loaded or compiled.
 
-`shotverse fit film` shows it, and a film that will not fit is refused with it before its weights are read.
+`infer/fits.py` compares it with the memory that devices have.
 """
 
 import dataclasses
@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from shotverse_jax.config import (
     CONTROLLERS,
@@ -25,11 +23,9 @@ from shotverse_jax.config import (
 )
 from shotverse_jax.cost import flops
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
-from shotverse_jax.infer.execution import DTYPES, choose
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import LARGEST, TILE, TILE_STRIDE, tile_starts
 from shotverse_jax.parallel.rules import spec
-from shotverse_jax.screenplay import snap
 from shotverse_jax.weights import Expert, abstract, find
 from shotverse_jax.weights.folder import read_config
 from shotverse_jax.weights.trees import flatten
@@ -41,12 +37,10 @@ Offload = Literal["none", "text", "experts"]
 WAITING: dict[str, tuple[str, ...]] = {"none": (), "text": ("text",), "experts": ("text", "high", "low")}
 """The weights that wait in the memory of the host between their uses, for each value of `offload`."""
 
-ROOM = 0.35
-"""The share of a device's memory that is kept free of weights, where `offload` is not given."""
-
-VAE_ARRAYS = {"bfloat16": 20, "float32": 72}
-"""The decoder's memory, in arrays of the finest resolution. Measured on an H200: 5.75 and 41 GiB at 480x832, with what
-XLA's search for the fastest convolutions takes (benchmarks/records/nvidia_h200.json, section vae)."""
+VAE_ARRAYS, VAE_ARRAYS_FLOAT32 = 20, 72
+"""The VAE decoder's memory, in arrays of the finest resolution; the second on GPUs in float32, where XLA's search for
+the fastest convolutions takes more. An H200 had 5.75 and 41 GiB at 480x832 (benchmarks/records/nvidia_h200.json,
+section vae)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +206,7 @@ class Need:
 
     @property
     def phases(self) -> dict[str, int]:
-        """All that lies on the device in each phase."""
+        """Bytes that are on the device in each phase, weights included."""
         always = sum(size for part, size in self.weights.items() if part not in self.waiting)
         comes = {part: self.weights[part] if part in self.waiting else 0 for part in ("high", "low", "text")}
         comes = {"text": comes["text"], "denoise": max(comes["high"], comes["low"]), "decode": 0}
@@ -220,7 +214,7 @@ class Need:
 
     @property
     def total(self) -> int:
-        """The most that lies on the device at any time."""
+        """Bytes of the phase that needs most."""
         return max(self.phases.values())
 
 
@@ -289,10 +283,10 @@ def _text_bytes(config: UMT5Config, text: int, place: Place) -> int:
 def _denoise_bytes(networks: Networks, request: Request, place: Place) -> int:
     """Of a denoising step with an attention kernel that stores no scores, of one film on the devices of its tokens.
 
-    The most lies there in a block's MLP: the tokens before and after the norm, and the hidden layer before and after
-    its activation; or in attention: tokens, their norm, q, k, v, rotated q and k, and the result. With it the weights
-    of the block, gathered from all devices or cut out of the stack; masks and rotary tables; and the solver's arrays.
-    One film at a time, since guidance runs its two passes one after the other.
+    A step needs most in a block, either in its MLP (tokens before and after the norm, the hidden layer before and after
+    its activation) or in its attention (tokens, their norm, q, k, v, q and k rotated, the result). To that come the
+    weights of the block, gathered from all devices or cut out of the stack; masks and rotary tables; the solver's
+    arrays. Guidance adds nothing, because its two passes run one after the other.
 
     GPU: with four blocks an H200 had 11.2 GiB at 249 frames of 480x832 in bfloat16, their weights included
     (benchmarks/records/nvidia_h200.json, section forward); weights and this function say 11.7.
@@ -328,8 +322,7 @@ def _decode_bytes(config: WanVAEConfig, request: Request, place: Place) -> int:
     """Of the decoder for one latent frame, or one tile of it."""
     height, width, _ = _tiles(config, request)
     pixels = time_factor(config) * height * width
-    # What XLA tries out in float32 is a GPU's.
-    arrays = VAE_ARRAYS["bfloat16" if place.tpu else place.dtype]
+    arrays = VAE_ARRAYS_FLOAT32 if place.dtype == "float32" and not place.tpu else VAE_ARRAYS
     return arrays * pixels * config.base_size * jnp.dtype(place.dtype).itemsize
 
 
@@ -366,112 +359,3 @@ def work(networks: Networks, request: Request) -> dict[str, float]:
         "denoise": passes * (high * each[0] + (request.steps - high) * each[1]),
         "decode": tiles * flops.vae(networks.vae, request.frames, height, width)[1].forward,
     }
-
-
-# ---------------------------------------------------------------------------------------------------- does it fit
-
-
-def offload_for(parts: Mapping[str, int], memory: float) -> Offload:
-    """The least that must wait on the host, so that a share of the memory stays free.
-
-    Args:
-        parts: bytes of the weights of every part on one device.
-        memory: bytes of the device.
-    """
-    room, experts = memory * (1 - ROOM), parts["high"] + parts["low"]
-    return "none" if experts + parts["text"] <= room else "text" if experts <= room else "experts"
-
-
-def problem(networks: Networks, request: Request, place: Place, memory: float) -> str:
-    """Why a film does not fit devices of so many bytes, and what would, in one sentence; "" if it fits."""
-    total = need(networks, request, place).total
-    if total <= memory:
-        return ""
-    film = f"a film of {request.frames} frames of {request.height}x{request.width}"
-    needs = f"{film} in {place.dtype} needs {total / GIB:.1f} GiB of each device, which has {memory / GIB:.1f}"
-    ways = _remedies(networks, request, place, memory)
-    if not ways:
-        return f"{needs}; it fits no mesh of up to {MOST} devices"
-    return f"{needs}; it would fit with {' or '.join(ways)}"
-
-
-MOST = 64
-"""Devices of the largest mesh that is proposed."""
-
-
-def _remedies(networks: Networks, request: Request, place: Place, memory: float) -> list[str]:
-    """What would make a film fit, the least change of the film or of its place first."""
-
-    def fits(request=request, **changes):
-        try:
-            return need(networks, request, dataclasses.replace(place, **changes)).total <= memory
-        except ValueError:  # it does not divide
-            return False
-
-    size = jnp.dtype(place.dtype).itemsize
-    ways = [f"dtype {name}" for name in DTYPES if jnp.dtype(name).itemsize < size and fits(dtype=name)]
-    more = list(WAITING)[list(WAITING).index(place.offload) + 1 :]
-    ways += [f"offload {name}" for name in more if fits(offload=name)][:1]
-    stride = time_factor(networks.vae)
-    shorter = range(request.frames - stride, 0, -stride)
-    ways += [f"{n} frames" for n in shorter if fits(dataclasses.replace(request, frames=n, shots=1))][:1]
-    mesh = smallest_mesh(networks, request, place, memory)
-    return ways + ([f"mesh {mesh}"] if mesh else [])
-
-
-def smallest_mesh(networks: Networks, request: Request, place: Place, memory: float) -> str:
-    """The mesh of the fewest devices, powers of two, that a film fits, such as "fsdp=4"; "" for none up to MOST.
-
-    Of one number of devices the mesh that splits the film least comes first: it exchanges least.
-    """
-    for devices in (2**i for i in range(1, MOST.bit_length())):
-        for sequence in (2**i for i in range(devices.bit_length())):
-            sizes = {"fsdp": devices // sequence, "sequence": sequence}
-            try:
-                total = need(networks, request, dataclasses.replace(place, sizes=sizes)).total
-            except ValueError:  # it does not divide
-                continue
-            if total <= memory:
-                return ",".join(f"{axis}={size}" for axis, size in sizes.items() if size > 1)
-    return ""
-
-
-def check_fits(
-    name_or_folder: str | Path,
-    frames: int | None = None,
-    size: tuple[int, int] | None = None,
-    *,
-    whole: int | None = None,
-    mesh: Mesh | None = None,
-    dtype: str | None = None,
-    offload: Offload | None = None,
-) -> None:
-    """Refuses a film that will not fit the memory of the devices of this machine; nothing is loaded.
-
-    On a CPU, and on devices that do not say how much memory they have, every film passes.
-
-    Args:
-        name_or_folder: the controller, as `Networks.of` takes it.
-        frames, size: of the film; None takes what `infer.take.prepare` does.
-        whole: frames of the screenplay; None for a film of the controller's own length where `frames` is None.
-        mesh, dtype, offload: as `Cinematographer.load` takes them.
-
-    Raises:
-        ValueError: the film does not fit; the message says what would.
-    """
-    memory = device_memory(mesh)
-    if memory is None:
-        return
-    networks = Networks.of(name_or_folder)
-    request = Request.of(networks, snap(frames or min(whole or networks.config.frames, networks.config.frames)), size)
-    sizes, tpu = {} if mesh is None else dict(mesh.shape), jax.default_backend() == "tpu"
-    place = Place(sizes, dtype or choose(mesh)[0].dtype, tpu=tpu)
-    place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
-    if found := problem(networks, request, place, memory):
-        raise ValueError(found)
-
-
-def device_memory(mesh: Mesh | None) -> int | None:
-    """Bytes that a program can use of a device of this process; None where it does not say, as a CPU."""
-    device = jax.local_devices()[0] if mesh is None else mesh.local_devices[0]
-    return (device.memory_stats() or {}).get("bytes_limit")

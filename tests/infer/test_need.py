@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 
-from shotverse_jax import api
 from shotverse_jax.cost import flops
 from shotverse_jax.infer import need
 from shotverse_jax.infer.need import GIB, Networks, Place, Request
@@ -117,42 +116,6 @@ def test_operations_of_a_film_are_those_of_its_steps():
 
 
 @pytest.mark.parametrize(
-    ("frames", "size", "memory", "place"),
-    [
-        (249, (480, 832), 31.25, Place()),
-        (249, (480, 832), 60, Place(dtype="float32")),
-        (249, (480, 832), 70, Place()),
-        (993, (720, 1280), 73.2, Place(offload="experts")),
-        (249, (480, 832), 15.75, Place({"fsdp": 4, "sequence": 2}, tpu=True)),
-    ],
-)
-def test_what_is_proposed_fits(frames, size, memory, place):
-    request, limit = Request.of(PAPER, frames, size), memory * GIB
-    said = need.problem(PAPER, request, place, limit)
-    assert said.startswith(f"a film of {frames} frames of {size[0]}x{size[1]} in {place.dtype} needs ")
-    ways = said.partition("; it would fit with ")[2].split(" or ")
-    for way in ways:
-        if way.endswith("frames"):
-            shorter = dataclasses.replace(request, frames=int(way.split()[0]))
-            longer = dataclasses.replace(shorter, frames=shorter.frames + 4)
-            assert not need.problem(PAPER, shorter, place, limit) and need.problem(PAPER, longer, place, limit)
-            continue
-        name, _, value = way.partition(" ")
-        if name == "mesh":
-            sizes = {axis: int(n) for axis, _, n in (part.partition("=") for part in value.split(","))}
-            assert math.prod(sizes.values()) <= need.MOST
-            change = {"sizes": sizes}
-        else:
-            change = {name: value}
-        assert not need.problem(PAPER, request, dataclasses.replace(place, **change), limit), way
-
-
-def test_a_film_that_fits_nothing_says_so_and_one_that_fits_has_no_problem():
-    assert need.problem(PAPER, Request.of(PAPER), Place(), 80 * GIB) == ""
-    assert need.problem(PAPER, Request.of(PAPER), Place(), GIB / 4).endswith("it fits no mesh of up to 64 devices")
-
-
-@pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"frames": 250}, r"a film has 4t\+1 frames, got 250"),
@@ -171,27 +134,6 @@ def test_meshes_that_do_not_divide_are_refused():
         need.need(PAPER, request, Place({"sequence": 16}))
     with pytest.raises(ValueError, match=r"40 heads do not divide over sequence x tensor = 3"):
         need.need(PAPER, request, Place({"sequence": 3}))
-
-
-def test_offloading_follows_the_memory():
-    parts = {"high": 10, "low": 10, "text": 5, "vae": 1}
-    found = [need.offload_for(parts, room / (1 - need.ROOM)) for room in (25.1, 24.9, 20.1, 19.9)]
-    assert found == ["none", "text", "text", "experts"]
-
-
-def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypatch):
-    """As on a device with a little memory; a CPU does not say how much it has, and every film passes."""
-    monkeypatch.setattr(api, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    monkeypatch.setattr(need, "device_memory", lambda mesh: 1 << 16)
-    with pytest.raises(ValueError, match="a film of 17 frames of 32x48 in float32 needs .* GiB of each device"):
-        api.film("examples/red_coat.txt", model=controller_folder)
-    with pytest.raises(ValueError, match="a film of 9 frames of 32x64 in "):
-        need.check_fits(controller_folder, 9, (32, 64))
-    monkeypatch.setattr(need, "device_memory", lambda mesh: 1 << 40)
-    need.check_fits(controller_folder, 9)
-    monkeypatch.undo()
-    assert need.device_memory(None) is None
-    need.check_fits("paper")
 
 
 def test_a_controllers_folder_is_sized_by_its_own_configs(controller_folder):
