@@ -5,7 +5,7 @@
 
 First the network forward and forward with the gradients of all weights, in float32 on CPU and bfloat16 on a GPU; the
 outputs are compared too. Then HoloCine's sparse inter-shot attention against full attention on films of more and more
-shots: medians, and the ratio of their operations as `shotverse_jax/train/flops.py` counts them.
+shots: medians, and the ratio of their operations as `shotverse_jax/cost/flops.py` counts them.
 """
 
 import argparse
@@ -23,8 +23,8 @@ import numpy as np
 from shotverse_jax.config import Execution, WanDiTConfig
 from shotverse_jax.conversion import wan_dit
 from shotverse_jax.conversion.networks import NETWORKS
+from shotverse_jax.cost import flops
 from shotverse_jax.models.wan_dit import WanDiT
-from shotverse_jax.train import flops
 
 Programs = dict[str, Callable[[], object]]
 

@@ -5,7 +5,7 @@
 
 It is the step of `configs/controller/pod.py`, expert "high": frozen base in the dtype of activations, LoRA and camera
 encoders learn by AdamW, recorded text states, random weights and films. MFU counts what the mathematics of a step needs
-(`shotverse_jax/train/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the
+(`shotverse_jax/cost/flops.py`), nothing that is computed again. Peak memory is that of the process so far, as the
 device says; hence `full`, which needs less, comes first.
 """
 
@@ -28,14 +28,14 @@ from shotverse_jax.config import (
     from_dict,
 )
 from shotverse_jax.configs.controller import pod
+from shotverse_jax.cost import flops
+from shotverse_jax.cost.accelerators import peak
 from shotverse_jax.fit.program import Memory
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.train import flops
-from shotverse_jax.train.accelerators import peak
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_train_step

@@ -85,14 +85,18 @@ def film(
             guidance steers away from.
 
     Raises:
-        ValueError: files that cannot be read, models that are not there, or a film that cannot be made.
+        ValueError: files that cannot be read, models that are not there, a film that cannot be made, or, before its
+            model is loaded, one that will not fit the memory of the devices.
     """
+    from shotverse_jax.infer.fits import check_fits
     from shotverse_jax.infer.take import prepare
 
     say = (lambda text: None) if progress is None else (lambda text: progress(text, 0, 0))
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
+    if isinstance(model, str | Path):
+        check_fits(model, frames, size, whole=screenplay.layout().num_frames)
     cinematographer = load(model, "controller") if isinstance(model, str | Path) else model
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")

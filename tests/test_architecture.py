@@ -16,6 +16,7 @@ LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
 # The rooms that each room may import: at once the drawing of the project and its check. Data flow down this table.
 ALLOWED = {
     "config": "",
+    "cost": "config",
     "files": "",
     "screenplay": "",
     "camera": "config files",
@@ -31,13 +32,13 @@ ALLOWED = {
     "weights": "config files inputs lora models parallel",
     "conversion": "camera config files inputs models nn parallel weights",
     "data": "camera config files grammar inputs models screenplay stage views weights",
-    "infer": "camera config files flow inputs models nn parallel screenplay stage views weights",
+    "infer": "camera config cost files flow inputs models nn parallel screenplay stage views weights",
     "api": "camera infer screenplay views weights",
     "commands": "api camera conversion evaluation files fit grammar infer inputs screenplay views",
     "evaluation": "camera config data infer inputs models screenplay stage weights",
-    "train": "camera config conversion data files flow grammar infer inputs lora models parallel screenplay views"
+    "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay views"
     " weights",
-    "fit": "config nn parallel train",
+    "fit": "camera config cost infer nn parallel train views weights",
     "cli": "commands",
     "configs": "config",
     "launch": "cli commands config data infer inputs train",

@@ -26,6 +26,7 @@ from shotverse_jax.config import (
     vae_small,
 )
 from shotverse_jax.configs.planner import qwen3vl_2b
+from shotverse_jax.cost import flops
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.decode import SAMPLERS, Draw, Grammar
 from shotverse_jax.infer.denoise import decode as frames_of
@@ -39,7 +40,6 @@ from shotverse_jax.models.wan_vae_stream import decode_chunks
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.screenplay import read_screenplay
-from shotverse_jax.train import flops
 from shotverse_jax.train.state import init_state, make_optimizer, split_frozen
 from shotverse_jax.train.tasks import outline, read_config
 from shotverse_jax.train.tasks.controller import latents

@@ -1,7 +1,7 @@
 """What the sections of `python -m benchmarks.gpu` share; no device is touched, and JAX is imported where it is used.
 
 A row is a plain dict that says `what` was measured; its other keys are numbers with their unit in the name: `ms`,
-`tflops` (TFLOP/s, of the operations that `shotverse_jax/train/flops.py` counts), `compile_s` (seconds to trace and
+`tflops` (TFLOP/s, of the operations that `shotverse_jax/cost/flops.py` counts), `compile_s` (seconds to trace and
 compile), `peak_gib` (the most memory that the process has held so far, as the device says).
 """
 

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from benchmarks.gpu.rows import GIB, Row, attempt
 from shotverse_jax.config import LoraConfig, WanDiTConfig
-from shotverse_jax.train import flops
+from shotverse_jax.cost import flops
 
 TEXT = 512
 LORA = LoraConfig(rank=128, alpha=128.0, targets=("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out"))

@@ -6,7 +6,7 @@ import os
 import jax
 from jax.experimental import topologies
 
-from shotverse_jax.train.accelerators import ACCELERATORS, Accelerator
+from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
 
 
 def accelerator(topology: str, name: str | None) -> Accelerator:

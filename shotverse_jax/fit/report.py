@@ -12,12 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from shotverse_jax.config import MeshConfig
+from shotverse_jax.cost.accelerators import Accelerator
+from shotverse_jax.fit.capacity import bytes_shown, flop_shown
 from shotverse_jax.fit.devices import accelerator, devices
 from shotverse_jax.fit.program import Collective, Memory, collectives
 from shotverse_jax.nn.attention import KERNELS, kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train import outline, read_config
-from shotverse_jax.train.accelerators import Accelerator
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_steps
@@ -37,7 +38,7 @@ class Report:
         held: what stays in memory between steps, by kind.
         memory: of the compiled step; None where the compiler refused it for its memory.
         collectives: data that the devices exchange in a step; None where there is no program or it cannot be read.
-        useful: floating-point operations of a step on all devices that the mathematics needs (`train/flops.py`).
+        useful: floating-point operations of a step on all devices that the mathematics needs (`cost/flops.py`).
         executed: operations of a step on all devices, with those that are computed again for the gradient.
         mfu: the assumed share of the devices' peak that `useful` reaches.
         compile_seconds: time that the compiler took.
@@ -194,22 +195,13 @@ def lines(report: Report) -> Iterator[str]:
     held = dict(report.held)
     if report.memory is not None:
         held |= {"temporaries": report.memory.temporaries, "all of the step": report.memory.total}
-    yield from (f"  {kind:<22}{_shown(size, 1024, 'B', 'KiB', 'MiB', 'GiB'):>12}" for kind, size in held.items())
+    yield from (f"  {kind:<22}{bytes_shown(size):>12}" for kind, size in held.items())
     if report.collectives is not None:
         yield "received by each device in a step"
         for kind, found in report.collectives.items():
-            yield f"  {kind:<22}{_shown(found.size, 1024, 'B', 'KiB', 'MiB', 'GiB'):>12}  in {found.count}"
-    flop = [_shown(count, 1000, "", "K", "M", "G", "T", "P") for count in (report.useful, report.executed)]
-    yield f"{flop[0]}FLOP a step, {flop[1]}FLOP with what is computed again"
+            yield f"  {kind:<22}{bytes_shown(found.size):>12}  in {found.count}"
+    yield f"{flop_shown(report.useful)} a step, {flop_shown(report.executed)} with what is computed again"
     yield f"{report.seconds:.3g} s a step at {report.mfu:.0%} of {report.accelerator.peak:g} TFLOP/s a device"
     yield f"compiled in {report.compile_seconds:.0f} s"
     yield from (f"note: {note}" for note in report.notes)
     yield f"does not fit: {report.problem}" if report.problem else "fits"
-
-
-def _shown(value: float, base: int, *units: str) -> str:
-    """A number with the largest unit that keeps it at least 1; each unit is `base` times the one before."""
-    place = 0
-    while value >= base and place < len(units) - 1:
-        value, place = value / base, place + 1
-    return f"{value:.4g} {units[place]}"

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAEConfig
 from shotverse_jax.infer.execution import choose
+from shotverse_jax.infer.fits import device_memory, offload_for
+from shotverse_jax.infer.need import WAITING, Networks, Offload, Place
+from shotverse_jax.infer.need import weights as weights_of
 from shotverse_jax.models.wan_vae import space_factor
 from shotverse_jax.parallel.mesh import BATCH
-from shotverse_jax.parallel.rules import placed
 from shotverse_jax.views.preview import Progress
-from shotverse_jax.weights import Expert, abstract, find, load
+from shotverse_jax.weights import Expert, find, load
 from shotverse_jax.weights.folder import read_config
 
 
@@ -70,7 +71,7 @@ class Cinematographer:
         mesh: Mesh | None = None,
         dtype: Literal["float32", "bfloat16"] | None = None,
         attention: str | None = None,
-        offload: Literal["none", "text", "experts"] | None = None,
+        offload: Offload | None = None,
     ) -> "Cinematographer":
         """Reads a controller by its name, shipped or fetched, or by its folder.
 
@@ -89,7 +90,7 @@ class Cinematographer:
         execution, place = choose(mesh, dtype, attention)
         execution = dataclasses.replace(execution, unroll=False)
         config = read_config(find("controller", name_or_folder), ControllerConfig)
-        waiting = _WAITING[offload] if offload else _too_large(config, place, execution.dtype)
+        waiting = WAITING[offload or _offload(config, place, execution.dtype)]
 
         def read(kind, name, part, mesh=place, **more):
             memory = "pinned_host" if part in waiting else None
@@ -140,30 +141,9 @@ class Cinematographer:
         return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH)
 
 
-_WAITING = {"none": (), "text": ("text",), "experts": ("text", "high", "low")}
-
-_ROOM = 0.35
-"""The share of a device's memory that is kept free of weights, for what networks compute."""
-
-
-def _too_large(config: ControllerConfig, mesh: Mesh | None, dtype: str) -> tuple[str, ...]:
-    """The weights that must wait on the host, by the memory of the devices of a mesh."""
-    stats = None if mesh is None else mesh.local_devices[0].memory_stats()
-    if not stats or "bytes_limit" not in stats:
-        return ()  # a CPU: host and device are one
-    room = stats["bytes_limit"] * (1 - _ROOM)
-    text = read_config(find("text_encoder", config.text), UMT5Config)
-    sizes = [held("controller", config, mesh, dtype, expert) for expert in ("high", "low")]
-    everything = sum(sizes) + held("text_encoder", text, mesh, dtype)
-    return _WAITING["none" if everything <= room else "text" if sum(sizes) <= room else "experts"]
-
-
-def held(kind: str, config: Any, mesh: Mesh | None, dtype: str, expert: str | None = None) -> int:
-    """Bytes of a network's weights on one device of a mesh."""
-    shapes = abstract(kind, config, expert=expert, dtype=dtype)
-    if mesh is None:
-        return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
-    return sum(
-        math.prod(x.sharding.shard_shape(x.shape)) * np.dtype(x.dtype).itemsize
-        for x in jax.tree.leaves(placed(shapes, mesh, dtype))
-    )
+def _offload(config: ControllerConfig, mesh: Mesh | None, dtype: str) -> Offload:
+    """What must wait on the host, by the memory of the devices of a mesh; on a CPU host and device are one."""
+    memory = None if mesh is None else device_memory(mesh)
+    if memory is None:
+        return "none"
+    return offload_for(weights_of(Networks.of_config(config), Place(dict(mesh.shape), dtype)), memory)

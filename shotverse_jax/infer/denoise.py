@@ -26,16 +26,13 @@ from shotverse_jax.inputs.planner_text import bucket
 from shotverse_jax.inputs.prompt import collate_prompts
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
-from shotverse_jax.models.wan_vae_stream import decode_chunks, decode_tiled
+from shotverse_jax.models.wan_vae_stream import LARGEST, decode_chunks, decode_tiled
 from shotverse_jax.parallel.mesh import batch_sharding
 from shotverse_jax.views.preview import Progress
 from shotverse_jax.weights import Expert
 
 SHOT_BUCKET = 4
 """The windows of a prompt, one per shot, are filled up to a multiple of this."""
-
-LARGEST = 64 * 112
-"""Frames of more latent pixels than this (512x896 pixels of Wan's VAE) are decoded in tiles."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +103,9 @@ def generate(
     if progress is None:
         return advance(cinematographer, shoot, steps).latents_BTHWC
     switch = _switch(cinematographer.config, shoot.denoising)
+    params = None
     for part, end in (("high", switch), ("low", steps)):
+        del params  # an expert that waits on the host goes before the other one comes
         params = cinematographer.weights(part) if shoot.done < end else None
         while shoot.done < end:
             before, shoot = shoot, _run(cinematographer.design, part, params, shoot, shoot.done + 1)

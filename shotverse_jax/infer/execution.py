@@ -34,8 +34,7 @@ def choose(
     """
     platform = jax.default_backend()
     dtype = dtype or ("float32" if platform == "cpu" else "bfloat16")
-    if dtype not in DTYPES:
-        raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
+    check_dtype(dtype)
     kernels = kernels_on(platform, dtype)
     if attention is not None and attention not in kernels:
         raise ValueError(f"attention {attention!r} does not run on a {platform} in {dtype}; use {' or '.join(kernels)}")
@@ -59,6 +58,12 @@ def use_compilation_cache(least: float = 0.1) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
+
+
+def check_dtype(dtype: str) -> None:
+    """Raises ValueError for a dtype that networks do not run in."""
+    if dtype not in DTYPES:
+        raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
 
 
 def read_mesh(text: str | None) -> Mesh | None:

@@ -112,12 +112,19 @@ def tile_weights(starts: list[int], tile: int, length: int) -> np.ndarray:
     return (weights / np.sum(weights, axis=0)).astype(np.float32)
 
 
+LARGEST = 64 * 112
+"""Frames of more latent pixels than this (512x896 pixels of Wan's VAE) are decoded in tiles."""
+
+TILE, TILE_STRIDE = (30, 52), (15, 26)
+"""Height and width of a tile, and from one tile to the next, in latent pixels; as HoloCine's."""
+
+
 def decode_tiled(
     vae: WanVAE,
     variables: dict,
     latents_BTHWC: jax.Array,
-    tile: tuple[int, int] = (30, 52),
-    stride: tuple[int, int] = (15, 26),
+    tile: tuple[int, int] = TILE,
+    stride: tuple[int, int] = TILE_STRIDE,
 ) -> np.ndarray:
     """Video [B, T, H, W, 3], clipped to [-1, 1], on the host: large frames tile by tile, each in chunks of time.
 
@@ -125,8 +132,8 @@ def decode_tiled(
     borders of its own, and the attention of the middle block sees one tile.
 
     Args:
-        tile, stride: (height, width) of a tile, and from one tile to the next, in latent pixels. Defaults as
-            HoloCine's. Where tiles overlap they blend linearly.
+        tile, stride: (height, width) of a tile, and from one tile to the next, in latent pixels. Where tiles overlap
+            they blend linearly.
 
     Raises:
         ValueError: a stride outside 1..tile.

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from shotverse_jax.config import TrainConfig
+from shotverse_jax.cost.flops import Work
 from shotverse_jax.data.loader import batches
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.train.flops import Work
 
 Loss = Callable[[dict, dict, Hashable, jax.Array | None], tuple[jax.Array, dict]]
 Preview = Callable[[int, dict], None]

@@ -7,6 +7,7 @@ wide as the kernels take (64 to 128 channels).
 import dataclasses
 import functools
 import json
+import math
 import re
 
 import jax
@@ -23,6 +24,7 @@ from shotverse_jax.config import (
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
+    controller_14b,
     controller_small,
     planner_nano,
 )
@@ -110,16 +112,12 @@ def test_the_planners_decoding(platform):
     assert kernels(text, platform) == (1, 0) and "stablehlo.while" in text
 
 
-def test_a_films_sampling_loop(platform, monkeypatch):
-    """With both experts, text encoder and guidance; `generate` prepares the arguments as it does for a film."""
-    config = controller_config()
-    vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
-    high, low = (abstract("controller", config, expert=name) for name in ("high", "low"))
-    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
-    design = Design(config, TEXT, vae, tokenizer, execution(platform))
-    crew = Cinematographer(high, low, abstract("text_encoder", TEXT), {}, design)
-    example = sample_example(3, "train", num_shots=2)
-    take = prepare(crew, example.screenplay, example.trajectory)
+def sampling_programs(design, monkeypatch, num_shots=2):
+    """(program, arguments) of every call with which `generate` makes a film; weights are shapes, nothing runs."""
+    dtype = design.execution.dtype
+    high, low = (abstract("controller", design.config, expert=name, dtype=dtype) for name in ("high", "low"))
+    crew = Cinematographer(high, low, abstract("text_encoder", design.text_config, dtype=dtype), {}, design)
+    example = sample_example(3, "train", num_shots=num_shots)
     calls = []
 
     def shapes_of(program):
@@ -132,11 +130,52 @@ def test_a_films_sampling_loop(platform, monkeypatch):
 
     for name in ("_begin", "_denoise"):
         monkeypatch.setattr(denoise, name, shapes_of(getattr(denoise, name)))
-    denoise.generate(crew, [take])
-    text = "".join(lowered(program, platform, *arguments) for program, arguments in calls)
+    # The frames of the paper's films are more than those of the example.
+    denoise.generate(crew, [prepare(crew, example.screenplay, example.trajectory, frames=design.config.frames)])
+    return calls
+
+
+def test_a_films_sampling_loop(platform, monkeypatch):
+    """With both experts, text encoder and guidance; `generate` prepares the arguments as it does for a film."""
+    vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
+    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
+    design = Design(controller_config(), TEXT, vae, tokenizer, execution(platform))
+    text = "".join(
+        lowered(program, platform, *arguments) for program, arguments in sampling_programs(design, monkeypatch)
+    )
     # On GPUs two experts, with and without the prompt, see the film and the text. On TPUs the text windows, whose rows
     # differ by token, go past the kernel, and the other two calls of an expert are one function.
     assert kernels(text, platform) == ({"cuda": 8, "tpu": 2}[platform], 0) and "stablehlo.while" in text
+
+
+PAPER_TOKENS = 63 * 30 * 52  # of 249 frames of 480x832
+
+
+@pytest.mark.parametrize("attention", ["full", "sparse"])
+def test_no_array_of_the_papers_film_is_as_large_as_its_scores(platform, attention, monkeypatch):
+    """An expert of the paper's size, 249 frames of 480x832 in four shots: the kernel is there, scores are not."""
+    config = controller_14b()
+    config = dataclasses.replace(config, dit=dataclasses.replace(config.dit, self_attention=attention))
+    tokenizer = load_text_tokenizer(find_tokenizer("planner_small"))
+    design = Design(config, TEXT_ENCODERS[config.text](), WanVAEConfig(), tokenizer, execution(platform))
+    # The expert of low noise is the same without cameras.
+    _, (program, arguments), _ = sampling_programs(design, monkeypatch, num_shots=4)
+    text = lowered(program, platform, *arguments)
+    calls, backward = kernels(text, platform)
+    assert calls >= 1 and backward == 0 and "stablehlo.while" in text
+    shapes = {tuple(map(int, shape.split("x")[:-1])) for shape in re.findall(r"tensor<((?:\d+x)+)", text)}
+    assert any(PAPER_TOKENS in shape for shape in shapes)
+    [lengths] = {arguments[-1].shot_lengths}
+    tokens = PAPER_TOKENS if lengths is None else 1560 * min(lengths)
+    assert (lengths is None) == (attention == "full") and tokens > 13824 + 5120
+    # The scores of one head are tokens x tokens of the film, or of a shot; no array has two such axes, however cut.
+    assert not [shape for shape in shapes if sum(axis >= tokens for axis in shape) > 1]
+    assert not [shape for shape in shapes if math.prod(shape) >= PAPER_TOKENS**2]
+    # The largest arrays are weights, of which a stack of all blocks is one array, then the tokens' hidden layer.
+    largest = sorted(shapes, key=math.prod, reverse=True)
+    stacks = [shape for shape in largest if shape[0] == config.dit.num_layers]
+    assert sorted(largest[0]) == [40, 5120, 13824]
+    assert next(shape for shape in largest if shape not in stacks) == (1, PAPER_TOKENS, 13824)
 
 
 def step_text(values, platform):

@@ -19,6 +19,8 @@ from shotverse_jax.config import (
     UMT5Config,
     WanVAEConfig,
 )
+from shotverse_jax.cost import flops
+from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.controller_source import ControllerSource
 from shotverse_jax.data.records import SETTINGS, read_settings
 from shotverse_jax.flow.loss import bell_weight, flow_loss, interpolate
@@ -36,8 +38,6 @@ from shotverse_jax.parallel.mesh import batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create, shardings
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.train import flops
-from shotverse_jax.train.accelerators import ideal_step_seconds
 from shotverse_jax.train.state import merge
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
 from shotverse_jax.views.video import enlargement, write_video

@@ -17,6 +17,8 @@ from shotverse_jax.camera.tokens.shotverse import PAD, sequence_length
 from shotverse_jax.config import PlannerConfig, PlannerTrainConfig
 from shotverse_jax.conversion.core import read_safetensors
 from shotverse_jax.conversion.networks import NETWORKS
+from shotverse_jax.cost import flops
+from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
 from shotverse_jax.files import replacing
 from shotverse_jax.grammar.samples import sample_example
@@ -27,8 +29,7 @@ from shotverse_jax.parallel.mesh import batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.train import flops, path_probe
-from shotverse_jax.train.accelerators import ideal_step_seconds
+from shotverse_jax.train import path_probe
 from shotverse_jax.train.state import split_frozen
 from shotverse_jax.train.task import Loss, Outline, Preview, Task, batch_shapes, cast
 from shotverse_jax.weights.folder import CONFIG, TOKENIZER, find, is_arrays, read_values

@@ -21,11 +21,11 @@ from shotverse_jax.config import (
     WanVAEConfig,
     planner_nano,
 )
+from shotverse_jax.cost import flops
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.train import flops
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import abstract
 

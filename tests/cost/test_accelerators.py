@@ -7,9 +7,10 @@ import jax
 import pytest
 
 from shotverse_jax.config import MeshConfig
+from shotverse_jax.cost import accelerators, flops
 from shotverse_jax.fit.config_file import read
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.train import accelerators, flops, outline, read_config
+from shotverse_jax.train import outline, read_config
 from shotverse_jax.train.tasks import planner
 
 KINDS = {

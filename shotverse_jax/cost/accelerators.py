@@ -1,4 +1,4 @@
-"""Accelerators by name, and the shortest time that they could take for a training step: what MFU is measured by."""
+"""Accelerators by name: memory, peak and bandwidth, and the shortest time that they could take for a training step."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 
 from jax.sharding import Mesh
 
-from shotverse_jax.train.flops import Work
+from shotverse_jax.cost.flops import Work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,25 +16,27 @@ class Accelerator:
     Attributes:
         memory: GiB that a program can use.
         peak: 10^12 dense bfloat16 operations a second, without sparsity.
+        bandwidth: GB (10^9 bytes) a second that it reads from its memory.
         tpu: whether it is a TPU.
     """
 
     memory: float
     peak: float
+    bandwidth: float
     tpu: bool = False
 
 
 # Memory of a GPU: 0.92 of what nvidia-smi shows, as the files in launch/ set XLA_PYTHON_CLIENT_MEM_FRACTION; of a TPU
-# chip: the limit of its compiler. Peaks are those of the vendors' data sheets.
+# chip: the limit of its compiler. Peaks and bandwidths are those of the vendors' data sheets, of GPUs the SXM form.
 ACCELERATORS = {
-    "a100": Accelerator(73.6, 312),
-    "h100": Accelerator(73.2, 989),
-    "h200": Accelerator(129.1, 989),
-    "h20": Accelerator(87.9, 148),
-    "b200": Accelerator(164.7, 2250),
-    "v5e": Accelerator(15.75, 197, tpu=True),
-    "v5p": Accelerator(95.74, 459, tpu=True),
-    "v6e": Accelerator(31.25, 918, tpu=True),
+    "a100": Accelerator(73.6, 312, 2039),
+    "h100": Accelerator(73.2, 989, 3350),
+    "h200": Accelerator(129.1, 989, 4800),
+    "h20": Accelerator(87.9, 148, 4000),
+    "b200": Accelerator(164.7, 2250, 8000),
+    "v5e": Accelerator(15.75, 197, 819, tpu=True),
+    "v5p": Accelerator(95.74, 459, 2765, tpu=True),
+    "v6e": Accelerator(31.25, 918, 1638, tpu=True),
 }
 
 

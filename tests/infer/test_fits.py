@@ -1,0 +1,69 @@
+"""Whether a film fits its devices: what is proposed where it does not, and the refusal before anything is loaded."""
+
+import dataclasses
+import math
+
+import pytest
+
+from shotverse_jax import api
+from shotverse_jax.infer import fits
+from shotverse_jax.infer.need import GIB, Networks, Place, Request
+
+PAPER = Networks.of("paper")
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "memory", "place"),
+    [
+        (249, (480, 832), 31.25, Place()),
+        (249, (480, 832), 60, Place(dtype="float32")),
+        (249, (480, 832), 70, Place()),
+        (993, (720, 1280), 73.2, Place(offload="experts")),
+        (249, (480, 832), 15.75, Place({"fsdp": 4, "sequence": 2}, tpu=True)),
+    ],
+)
+def test_what_is_proposed_fits(frames, size, memory, place):
+    request, limit = Request.of(PAPER, frames, size), memory * GIB
+    said = fits.problem(PAPER, request, place, limit)
+    assert said.startswith(f"a film of {frames} frames of {size[0]}x{size[1]} in {place.dtype} needs ")
+    ways = said.partition("; it would fit with ")[2].split(" or ")
+    for way in ways:
+        if way.endswith("frames"):
+            shorter = dataclasses.replace(request, frames=int(way.split()[0]))
+            longer = dataclasses.replace(shorter, frames=shorter.frames + 4)
+            assert not fits.problem(PAPER, shorter, place, limit) and fits.problem(PAPER, longer, place, limit)
+            continue
+        name, _, value = way.partition(" ")
+        if name == "mesh":
+            sizes = {axis: int(n) for axis, _, n in (part.partition("=") for part in value.split(","))}
+            assert math.prod(sizes.values()) <= fits.MOST
+            change = {"sizes": sizes}
+        else:
+            change = {name: value}
+        assert not fits.problem(PAPER, request, dataclasses.replace(place, **change), limit), way
+
+
+def test_a_film_that_fits_nothing_says_so_and_one_that_fits_has_no_problem():
+    assert fits.problem(PAPER, Request.of(PAPER), Place(), 80 * GIB) == ""
+    assert fits.problem(PAPER, Request.of(PAPER), Place(), GIB / 4).endswith("it fits no mesh of up to 64 devices")
+
+
+def test_offloading_follows_the_memory():
+    parts = {"high": 10, "low": 10, "text": 5, "vae": 1}
+    found = [fits.offload_for(parts, room / (1 - fits.ROOM)) for room in (25.1, 24.9, 20.1, 19.9)]
+    assert found == ["none", "text", "text", "experts"]
+
+
+def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypatch):
+    """As on a device with a little memory; a CPU does not say how much it has, and every film passes."""
+    monkeypatch.setattr(api, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 16)
+    with pytest.raises(ValueError, match="a film of 17 frames of 32x48 in float32 needs .* GiB of each device"):
+        api.film("examples/red_coat.txt", model=controller_folder)
+    with pytest.raises(ValueError, match="a film of 9 frames of 32x64 in "):
+        fits.check_fits(controller_folder, 9, (32, 64))
+    monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 40)
+    fits.check_fits(controller_folder, 9)
+    monkeypatch.undo()
+    assert fits.device_memory(None) is None
+    fits.check_fits("paper")
