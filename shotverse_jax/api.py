@@ -11,6 +11,7 @@ Whoever has many screenplays loads a model once. `load("planner_small").plan(scr
 """
 
 import importlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from shotverse_jax.weights.folder import CONFIG, find, kind_of
 
 if TYPE_CHECKING:
     from shotverse_jax.infer.film import Film
+    from shotverse_jax.lora import Lora
 
 PLANNER, CONTROLLER = "planner_small", "controller_small"
 """The models that ship and are used unless others are named."""
@@ -104,6 +106,7 @@ def film(
     planner: Any = PLANNER,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
+    loras: Sequence["str | Lora"] = (),
     progress: Progress | None = None,
     **sampling: Any,
 ) -> "Film":
@@ -116,6 +119,8 @@ def film(
         planner: what plans the cameras, as `plan` takes it.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
+        loras: adapters that are folded into the model for this film, each a text FILE[@SCALE][:high|low] or what
+            `conversion.adapters.read_loras` made of one.
         progress: called with a message and two zeros before each part of the work, for example
             progress("planning 2 shots …", 0, 0), and with ("denoise", steps done, steps).
         sampling: seed, steps, guidance and solver, as `infer.denoise.begin` takes them; negative, the prompt that
@@ -130,7 +135,11 @@ def film(
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
-    cinematographer = load(model, "controller") if isinstance(model, str | Path) else model
+    named = isinstance(model, str | Path)
+    cinematographer = load(model, "controller") if named else model
+    if loras:
+        # Whoever gave a loaded model keeps it as it was; one that was loaded here need not be there twice.
+        cinematographer = _with_loras(cinematographer, loras, say, donate=named)
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
         [trajectory] = plan(screenplay, planner, seed=seed)
@@ -148,6 +157,16 @@ def load_planner(name_or_folder: str | Path, **place: Any) -> Any:
     """Returns a planner of either kind, as `load`; a folder that names no kind is read as one of ShotVerse's."""
     is_gendop = Path(name_or_folder).is_dir() and kind_of(Path(name_or_folder)) == "gendop"
     return load(name_or_folder, "gendop" if is_gendop else "planner", **place)
+
+
+def _with_loras(cinematographer: Any, loras: Sequence["str | Lora"], say: Callable[[str], None], donate: bool) -> Any:
+    from shotverse_jax.conversion.adapters import read_loras
+
+    read = read_loras(loras, cinematographer.config)
+    for lora in read:
+        for note in lora.notes:
+            say(note)
+    return cinematographer.with_loras(read, donate=donate)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:

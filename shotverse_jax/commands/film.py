@@ -25,6 +25,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
     parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[@SCALE][:high|low]",
+        help="an adapter in any format that can be read, for both experts or one; may be given several times",
+    )
+    parser.add_argument(
         "--model", default="controller_small", help="name of a shipped controller, or the folder of one"
     )
     parser.add_argument("--planner", default="planner_small", help="name of a shipped planner, or the folder of one")
@@ -49,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         planner=args.planner,
         frames=args.frames,
         size=args.size,
+        loras=args.lora,
         progress=terminal,
         seed=args.seed,
         steps=args.steps,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.flow import solver as flow
 from shotverse_jax.flow.guidance import guided
@@ -108,7 +109,7 @@ def generate(
     for part, end in (("high", switch), ("low", steps)):
         params = cinematographer.weights(part) if shoot.done < end else None
         while shoot.done < end:
-            before, shoot = shoot, _run(cinematographer.design, part, params, shoot, shoot.done + 1)
+            before, shoot = shoot, _run(cinematographer, part, params, shoot, shoot.done + 1)
             # A step is waited for while the next one runs already.
             jax.block_until_ready(before.state)
             progress("denoise", before.done, steps)
@@ -176,7 +177,7 @@ def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot
     switch = _switch(cinematographer.config, shoot.denoising)
     for part, stop in (("high", min(switch, end)), ("low", end)):
         if shoot.done < stop:
-            shoot = _run(cinematographer.design, part, cinematographer.weights(part), shoot, stop)
+            shoot = _run(cinematographer, part, cinematographer.weights(part), shoot, stop)
     return shoot
 
 
@@ -185,13 +186,15 @@ def _switch(config: ControllerConfig, denoising: Denoising) -> int:
     return high_noise_steps(sigmas(denoising.steps, config.shift), config.boundary)
 
 
-def _run(design: Design, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
-    """The films after step `end` - 1, all along one expert, whose weights are `params`."""
+def _run(crew: Cinematographer, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
+    """The films after step `end` - 1, all along one expert of `crew`, whose weights are `params`."""
+    design = crew.design
+    adapters = None if crew.adapters is None else (getattr(crew.adapters, part), crew.adapters.weights_N)
     expert = design.experts[("high", "low").index(part)]
     # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
     steps = np.int32(shoot.done), np.int32(end)
     films = shoot.prompt, shoot.negative, shoot.state
-    state = _denoise(params, *films, steps, design, expert, shoot.denoising)
+    state = _denoise(params, adapters, *films, steps, design, expert, shoot.denoising)
     return dataclasses.replace(shoot, state=state, done=end)
 
 
@@ -234,13 +237,15 @@ def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoo
 
 
 @functools.partial(jax.jit, static_argnames=("design", "expert", "denoising"))
-def _denoise(params, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
-    """The solver's state after the steps (i, j) of one expert."""
+def _denoise(params, adapters, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
+    """The solver's state after the steps (i, j) of one expert. adapters: None, or (`lora.Stacked`, weights_N)."""
     network = _expert(design, expert)
+    collections = {"params": params} if adapters is None else lora.weighted(params, *adapters)
+    variables = {name: {"dit": tree} for name, tree in collections.items()}
 
     def velocity(x_BTHWC, sigma, batch):
         return network.apply(
-            {"params": {"dit": params}},
+            variables,
             x_BTHWC,
             jnp.broadcast_to(sigma, x_BTHWC.shape[:1]),
             batch["context_BSD"],
