@@ -6,6 +6,7 @@ to look at them, or to change something, on the way.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -48,12 +49,19 @@ class Denoising:
         guidance: scale of classifier-free guidance; 1 is none.
         solver: "unipc" or "euler".
         shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
+        guided_steps: the steps i, …, j - 1 that are guided, as (i, j).
     """
 
     steps: int
     guidance: float
     solver: Literal["unipc", "euler"]
     shot_lengths: tuple[int, ...] | None
+    guided_steps: tuple[int, int]
+
+    def guidance_levels(self, levels: np.ndarray) -> tuple[float, float] | None:
+        """The first and the last of the schedule's noise levels at which guidance acts; None where it acts at all."""
+        first, end = self.guided_steps
+        return None if (first, end) == (0, self.steps) else (levels[first], levels[end - 1])
 
 
 @jax.tree_util.register_dataclass
@@ -126,6 +134,7 @@ def begin(
     steps: int | None = None,
     guidance: float | None = None,
     solver: Literal["unipc", "euler"] = "unipc",
+    guidance_range: tuple[float, float] = (0.0, 1.0),
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -140,10 +149,13 @@ def begin(
         steps: from noise to film; None takes the controller's own number.
         guidance: strength of text guidance, 1 is none; None takes the controller's own.
         solver: how noise is followed to the film.
+        guidance_range: the part of the steps that is guided, from the first share of them to the last. The rest has
+            one forward pass in place of two. Default: all.
 
     Raises:
-        ValueError: takes of different lengths or sizes, or with sparse attention of different shots; another number of
-            seeds than of takes; a number of films that does not divide over the mesh.
+        ValueError: a range that is not 0 <= first < last <= 1; takes of different lengths or sizes, or with sparse
+            attention of different shots; another number of seeds than of takes; a number of films that does not divide
+            over the mesh.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
@@ -152,12 +164,14 @@ def begin(
     [(frames, height, width)] = shapes
     time, space = time_factor(design.vae_config), space_factor(design.vae_config)
     shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
+    steps = steps or config.steps
     denoising = Denoising(
-        steps=steps or config.steps,
+        steps=steps,
         guidance=float(config.guidance if guidance is None else guidance),
         solver=solver,
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
+        guided_steps=_guided_steps(steps, *guidance_range),
     )
     samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
     keys_B = keys_of(seeds_of(seed, len(takes)), samples)
@@ -166,6 +180,15 @@ def begin(
     if design.mesh is not None and len(takes) % cinematographer.parts == 0:
         inputs = jax.device_put(inputs, batch_sharding(design.mesh))
     return _begin(cinematographer.weights("text"), *inputs, design, shape, denoising)
+
+
+def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
+    """(i, j) of the steps i, …, j - 1 that begin in a part of the run; at least one."""
+    if not 0 <= first < last <= 1:
+        raise ValueError(f"guidance acts from one share of the steps to a larger one, 0 to 1; got {first} to {last}")
+    begin, end = (math.ceil(round(share * steps, 6)) for share in (first, last))
+    begin = min(begin, steps - 1)
+    return begin, max(end, begin + 1)
 
 
 def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot:
@@ -255,9 +278,9 @@ def _denoise(params, adapters, prompt, negative, state, steps, design, expert, d
         )
 
     levels = sigmas(denoising.steps, design.config.shift)
-    return flow.run_expert(
-        guided(velocity, prompt, negative, denoising.guidance), state, levels, denoising.solver, steps
-    )
+    between = denoising.guidance_levels(levels)
+    along = guided(velocity, prompt, negative, denoising.guidance, between)
+    return flow.run_expert(along, state, levels, denoising.solver, steps)
 
 
 def _expert(design: Design, name: Expert) -> Controller:
