@@ -17,7 +17,7 @@ import numpy as np
 from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.flow import solver as flow
-from shotverse_jax.flow.guidance import guided
+from shotverse_jax.flow.guidance import guided, join
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
 from shotverse_jax.infer.cinematographer import Cinematographer, Design
@@ -50,6 +50,7 @@ class Denoising:
         solver: "unipc" or "euler".
         shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
         guided_steps: the steps i, …, j - 1 that are guided, as (i, j).
+        one_pass: whether prompt and negative prompt go through the network as one batch.
     """
 
     steps: int
@@ -57,9 +58,10 @@ class Denoising:
     solver: Literal["unipc", "euler"]
     shot_lengths: tuple[int, ...] | None
     guided_steps: tuple[int, int]
+    one_pass: bool
 
     def guidance_levels(self, levels: np.ndarray) -> tuple[float, float] | None:
-        """The first and the last of the schedule's noise levels at which guidance acts; None where it acts at all."""
+        """The first and the last of the schedule's noise levels at which guidance acts; None for all of them."""
         first, end = self.guided_steps
         return None if (first, end) == (0, self.steps) else (levels[first], levels[end - 1])
 
@@ -135,6 +137,7 @@ def begin(
     guidance: float | None = None,
     solver: Literal["unipc", "euler"] = "unipc",
     guidance_range: tuple[float, float] = (0.0, 1.0),
+    one_pass: bool = False,
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -172,6 +175,7 @@ def begin(
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
         guided_steps=_guided_steps(steps, *guidance_range),
+        one_pass=one_pass,
     )
     samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
     keys_B = keys_of(seeds_of(seed, len(takes)), samples)
@@ -279,8 +283,26 @@ def _denoise(params, adapters, prompt, negative, state, steps, design, expert, d
 
     levels = sigmas(denoising.steps, design.config.shift)
     between = denoising.guidance_levels(levels)
-    along = guided(velocity, prompt, negative, denoising.guidance, between)
+    joined = _joined(prompt, negative) if denoising.one_pass else None
+    along = guided(velocity, prompt, negative, denoising.guidance, between, joined)
     return flow.run_expert(along, state, levels, denoising.solver, steps)
+
+
+def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What the network reads of prompts and their negatives as one batch; texts are filled up to one length."""
+    length = max(batch["context_BSD"].shape[1] for batch in (prompt, negative))
+
+    def filled(batch):
+        more = length - batch["context_BSD"].shape[1]
+        # No window has a place that was filled up, so that it changes nothing.
+        return {
+            "shot_BT": batch["shot_BT"],
+            "camera_BTP": batch["camera_BTP"],
+            "context_BSD": jnp.pad(batch["context_BSD"], ((0, 0), (0, more), (0, 0))),
+            "window_BKS": jnp.pad(batch["window_BKS"], ((0, 0), (0, 0), (0, more))),
+        }
+
+    return join(filled(prompt), filled(negative))
 
 
 def _expert(design: Design, name: Expert) -> Controller:
