@@ -20,6 +20,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
 from shotverse_jax.files import replacing, write_safetensors
+from shotverse_jax.lora import Changes
 from shotverse_jax.nn.linear import Adapter
 from shotverse_jax.weights import abstract, adapted_experts, find_adapter, load_adapter
 from shotverse_jax.weights.safetensors import read_metadata
@@ -68,6 +69,7 @@ _KEY = re.compile(
     r"(?P<prefix>base_model\.model\.|transformer\.|diffusion_model\.|pipe\.dit\.|lora_unet_)?(?P<name>.+?)\."
     r"(?:lora_(?P<low>A|B|down|up)(?:\.(?!weight$|bias$)[^.]+)?\.(?P<kind>weight|bias)|(?P<whole>alpha|diff|diff_b|diff_m))"
 )
+_LACKING = "for a parameter that the network lacks"
 _PARTS = {"A": "a", "down": "a", "B": "b", "up": "b", "alpha": "alpha"}  # the rest are deltas
 _TENSORS = {"diff": ".weight", "diff_b": ".bias", "diff_m": ".modulation"}  # the last is lightx2v's, of a block
 # With these values of PEFT's LoraConfig an adapter is more than A and B, or its base is not the model itself.
@@ -76,27 +78,6 @@ _BEYOND_LORA = (
     *("alora_invocation_tokens", "arrow_config", "kasa_config"),
 )
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The changes that an adapter file makes to a network.
-
-    Attributes:
-        adapter: The `lora` collection, float32 NumPy.
-        deltas: {"blocks/cross_norm/scale": array}: arrays that are added to whole parameters; {} for a plain LoRA.
-    """
-
-    adapter: dict[str, Any]
-    deltas: dict[str, np.ndarray]
-
-
-def add_deltas(params: Mapping[str, Any], deltas: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Returns the parameters with the deltas added. Sums are in float32 and rounded to the dtype of the parameter."""
-    leaves = flatten_dict(params, sep="/")
-    for target, delta in deltas.items():
-        leaves[target] = (leaves[target].astype(np.float32) + delta).astype(leaves[target].dtype)
-    return unflatten_dict(leaves, sep="/")
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -108,18 +89,27 @@ def read_changes(path: str | Path, config: Config) -> Changes:
     Raises:
         ValueError: There is no such file, or it does not fit the network; every key that is not used is listed.
     """
-    path = Path(path)
-    if path.is_dir():
-        path = next((path / f.file for f in FORMATS.values() if (path / f.file).is_file()), path)
+    path = adapter_file(path)
     tensors = read_safetensors(path)
     try:
-        return from_tensors(tensors, config, _peft_config(path))
+        return from_tensors(tensors, config, peft_values(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _peft_config(path: Path) -> dict[str, Any] | None:
-    """PEFT's LoraConfig from adapter_config.json beside the file, or from its header, where diffusers writes it."""
+def adapter_file(path: str | Path) -> Path:
+    """The adapter file at a path, which may be the folder that a program wrote it to."""
+    path = Path(path)
+    if path.is_dir():
+        return next((path / f.file for f in FORMATS.values() if (path / f.file).is_file()), path)
+    return path
+
+
+def peft_values(path: Path, module: str = "transformer") -> dict[str, Any] | None:
+    """PEFT's LoraConfig from adapter_config.json beside the file, or from its header, where diffusers writes it.
+
+    module: the network that the values of a header are for, in diffusers' words.
+    """
     folder = path if path.is_dir() else path.parent
     try:
         if (folder / PEFT_FILE).is_file():
@@ -130,10 +120,12 @@ def _peft_config(path: Path) -> dict[str, Any] | None:
         config = json.loads(header)
     except json.JSONDecodeError as error:
         raise ValueError(f"the LoRA config of {path} is not JSON: {error}") from error
-    return config and {name.removeprefix("transformer."): value for name, value in config.items()}
+    return config and {name.removeprefix(f"{module}."): value for name, value in config.items()}
 
 
-def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None) -> Changes:
+def from_tensors(
+    tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None, *, strict: bool = True
+) -> Changes:
     """Returns the changes that the tensors of an adapter file make.
 
     The scale of a linear is alpha / rank where the file has an alpha, else the one of `peft`, else 1 (the rule of
@@ -144,6 +136,7 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         tensors: The tensors of the file.
         config: The config of the network.
         peft: The LoraConfig that came with the file.
+        strict: Whether keys for parameters that the network lacks are an error. False lists them in `unused`.
 
     Raises:
         ValueError: Keys of several formats, keys of something that is not a LoRA or not for this network, half of a
@@ -156,7 +149,7 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
         for entry in table.entries
         for i in (range(leaves[entry.target].shape[0]) if entry.stacked else [...])
     }
-    problems, deltas, pairs = Problems(), {}, {}
+    problems, deltas, pairs, unused = Problems(), {}, {}, ()
     for tensor, (name, keys) in _group(tensors, table, slots, problems).items():
         entry, i = slots[tensor]
         values = {part: np.asarray(tensors[key], np.float32) for part, key in keys.items()}
@@ -183,9 +176,11 @@ def from_tensors(tensors: Tensors, config: Config, peft: Mapping[str, Any] | Non
             target = entry.target.removesuffix("kernel") + "bias"
             # The bias belongs to B, so the scale of the pair is also its own.
             _add_delta(deltas, leaves, target, i, scale * values["bias"], keys["bias"], problems)
+    if not strict and (pairs or deltas):
+        unused = tuple(sorted(problems.kinds.pop(_LACKING, ())))
     problems.raise_any("the adapter")
     adapters = {target.replace("/kernel", "/adapter"): _stack(pairs[target], leaves[target]) for target in pairs}
-    return Changes(unflatten_dict(adapters, sep="/"), deltas)
+    return Changes(unflatten_dict(adapters, sep="/"), deltas, unused)
 
 
 def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -> dict[str, tuple[str, dict]]:
@@ -221,7 +216,7 @@ def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -
     found: dict[str, tuple[str, dict]] = {}
     for key, (name, tensor, part) in keys.items():
         if tensor not in ours:
-            problems.add("for a parameter that the network lacks", key)
+            problems.add(_LACKING, key)
             continue
         _, parts = found.setdefault(ours[tensor], (name, {}))
         if part in parts:

@@ -29,6 +29,7 @@ SAMPLING = flags.DEFINE_enum("sampling", None, ["nucleus", "top_k", "greedy"], "
 STEPS = flags.DEFINE_integer("steps", None, "denoising steps of films")
 CFG = flags.DEFINE_float("cfg", None, "strength of text guidance, 1 is none")
 SOLVER = flags.DEFINE_enum("solver", "unipc", ["unipc", "euler"], "how noise is followed to films")
+LORA = flags.DEFINE_multi_string("lora", [], "an adapter of all films, FILE[@SCALE][:high|low]; may be given again")
 PREVIEW = flags.DEFINE_bool("preview", False, "also make trajectory.png and preview.mp4 of every plan")
 MESH = flags.DEFINE_string("mesh", None, "devices of the model, e.g. fsdp=4,sequence=2")
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of weights and activations")
@@ -39,7 +40,7 @@ OFFLOAD = flags.DEFINE_enum("offload", None, ["none", "text", "experts"], "weigh
 @program.refusing
 def main(_):
     """Makes the results; returns the exit code."""
-    distributed.join(distributed.DISTRIBUTED.value)
+    distributed.join(distributed.DISTRIBUTED.value, distributed.HEARTBEAT.value)
     use_compilation_cache(0.0)
     job = Job(
         task=TASK.value,
@@ -49,6 +50,7 @@ def main(_):
         steps=STEPS.value,
         guidance=CFG.value,
         solver=SOLVER.value,
+        lora=tuple(LORA.value),
         preview=PREVIEW.value,
         mesh=MESH.value,
         dtype=DTYPE.value,

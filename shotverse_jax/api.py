@@ -10,6 +10,7 @@ Whoever has many screenplays loads a model once. `load("planner_small").plan(scr
 `load("controller_small").film(takes, seeds)` yield results as they finish. The command line calls the same functions.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ __all__ = ["CONTROLLER", "PLANNER", "film", "load", "load_planner", "plan"]
 
 if TYPE_CHECKING:
     from shotverse_jax.infer.film import Film
+    from shotverse_jax.lora import Lora
 
 
 def plan(
@@ -67,7 +69,9 @@ def film(
     planner: Any = PLANNER,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
+    loras: Sequence["str | Lora"] = (),
     progress: Progress | None = None,
+    place: Mapping[str, Any] | None = None,
     **sampling: Any,
 ) -> "Film":
     """Returns the film of a screenplay, made but not decoded: `film.frames_THWC` and `film.write(folder)` do that.
@@ -79,8 +83,12 @@ def film(
         planner: what plans the cameras, as `plan` takes it.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
+        loras: adapters that are folded into the model for this film, each a text FILE[@SCALE][:high|low] or what
+            `conversion.adapters.read_loras` made of one.
         progress: called with a message and two zeros before each part of the work, for example
             progress("planning 2 shots …", 0, 0), and with ("denoise", steps done, steps).
+        place: how a controller that is given by name is loaded: mesh, dtype, attention and offload, as
+            `Cinematographer.load` takes them.
         sampling: seed, steps, guidance and solver, as `infer.denoise.begin` takes them; negative, the prompt that
             guidance steers away from.
 
@@ -95,9 +103,15 @@ def film(
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
-    if isinstance(model, str | Path):
-        check_fits(model, frames, size, whole=screenplay.layout().num_frames)
-    cinematographer = load(model, "controller") if isinstance(model, str | Path) else model
+    named = isinstance(model, str | Path)
+    place = dict(place or {})
+    if named:
+        where = {name: place.get(name) for name in ("mesh", "dtype", "offload")}
+        check_fits(model, frames, size, whole=screenplay.layout().num_frames, **where)
+    cinematographer = load(model, "controller", **place) if named else model
+    if loras:
+        # Whoever gave a loaded model keeps it as it was; one that was loaded here need not be there twice.
+        cinematographer = _with_loras(cinematographer, loras, say, donate=named)
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
         [trajectory] = plan(screenplay, planner, seed=seed)
@@ -109,6 +123,16 @@ def film(
     say(f"filming {shape} in {sampling.get('steps') or cinematographer.config.steps} steps …")
     [made] = cinematographer.film([take], seed, progress, **sampling)
     return made
+
+
+def _with_loras(cinematographer: Any, loras: Sequence["str | Lora"], say: Callable[[str], None], donate: bool) -> Any:
+    from shotverse_jax.conversion.adapters import read_loras
+
+    read = read_loras(loras, cinematographer.config)
+    for lora in read:
+        for note in lora.notes:
+            say(note)
+    return cinematographer.with_loras(read, donate=donate)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:

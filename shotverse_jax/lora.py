@@ -1,22 +1,68 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) as a variable collection of their own: made for a tree, or folded into it.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) as a variable collection of their own: made, folded in, or kept beside.
 
 A network with an adapter is called as `model.apply({"params": params, "lora": adapter}, ...)`, without one as
 `model.apply({"params": params}, ...)`. Only this file and `nn/linear.py`, with the side path, know an
 adapter's form.
+
+Adapters that are used and no longer trained are `Changes`. `fold` adds them to the parameters once, `stack` keeps
+several beside the parameters, with weights that change without another program.
 """
 
+import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding, Sharding
 
 from shotverse_jax.config import LoraConfig
 from shotverse_jax.nn.linear import Adapter
 
 Tree = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Changes:
+    """What an adapter changes of one network.
+
+    Attributes:
+        adapter: the `lora` collection, float32 NumPy.
+        deltas: {"blocks/cross_norm/scale": array}: arrays that are added to whole parameters; {} for a plain LoRA.
+        unused: keys of its file for parameters that the network lacks.
+    """
+
+    adapter: Tree
+    deltas: Mapping[str, np.ndarray]
+    unused: tuple[str, ...] = ()
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it changes nothing: of every A and B one is zero, and so are the deltas."""
+        pairs = flatten_dict(self.adapter).values()
+        return not any(np.any(pair.a) and np.any(pair.b) for pair in pairs) and not any(
+            map(np.any, self.deltas.values())
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lora:
+    """An adapter of a controller, as it is used.
+
+    Attributes:
+        name: what people call it: the file that it was read from.
+        weight: factor of all its changes.
+        experts: {"high": its changes of that expert, "low": …}; an expert that it leaves alone is missing.
+        notes: one sentence for everything about it that its user should know.
+    """
+
+    name: str
+    weight: float
+    experts: Mapping[str, Changes]
+    notes: tuple[str, ...] = ()
 
 
 def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:
@@ -73,3 +119,171 @@ def merge(params: Tree, adapter: Tree) -> dict[str, Any]:
         )
         merged[kernels[path]] = (kernel.astype(jnp.float32) + delta).astype(kernel.dtype)
     return unflatten_dict(merged)
+
+
+# ---------------------------------------------------------------------------------------------------- folded
+
+
+def fold(params: Tree, changes: Sequence[tuple[Changes, float]], *, donate: bool = False) -> dict[str, Any]:
+    """The parameters with several adapters added, each times its weight: W + sum of weight scale A B, and the deltas.
+
+    The sum is in float32 and is rounded once to the dtype of W. Parameters are changed one at a time, and those of a
+    stack layer by layer, so that beside them there is never more than one parameter and the float32 sum of one layer.
+    Each stays where it is: as a NumPy array, on its devices with its sharding, or in the memory of the host.
+
+    Args:
+        params: of the network.
+        changes: the adapters with their weights.
+        donate: whether the changed arrays of `params` are given up, so that there are never two of them.
+
+    Raises:
+        ValueError: an adapter of another network.
+    """
+    leaves = flatten_dict(params, sep="/")
+    _check(leaves, [change for change, _ in changes])
+    for target, (a, b, delta) in _sums(changes).items():
+        leaves[target] = _add_to(leaves[target], a, b, delta, donate)
+    return unflatten_dict(leaves, sep="/")
+
+
+def _sums(changes: Sequence[tuple[Changes, float]]) -> dict[str, tuple[Any, Any, Any]]:
+    """{parameter: (A, B, delta)} of all adapters together: ranks side by side, weights and scales in B; or None."""
+    pairs: dict[str, list] = {}
+    deltas: dict[str, np.ndarray] = {}
+    for change, weight in changes:
+        for path, pair in flatten_dict(change.adapter).items():
+            pairs.setdefault("/".join((*path[:-1], "kernel")), []).append(
+                (np.asarray(pair.a, np.float32), np.asarray(pair.b, np.float32) * np.float32(weight * pair.scale))
+            )
+        for target, delta in change.deltas.items():
+            deltas[target] = deltas.get(target, 0) + np.float32(weight) * np.asarray(delta, np.float32)
+    return {
+        target: (*_side_by_side(pairs[target]), deltas.get(target)) if target in pairs else (None, None, deltas[target])
+        for target in sorted({*pairs, *deltas})
+    }
+
+
+def _side_by_side(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate([a for a, _ in pairs], axis=-1), np.concatenate([b for _, b in pairs], axis=-2)
+
+
+def _check(leaves: Mapping[str, Any], changes: Iterable[Changes]) -> None:
+    """Raises ValueError for changes of parameters that are not there or have another shape."""
+    shapes = set()
+    for change in changes:
+        for path, pair in flatten_dict(change.adapter).items():
+            shapes.add(("/".join((*path[:-1], "kernel")), (*pair.a.shape[:-1], pair.b.shape[-1])))
+        shapes |= {(target, delta.shape) for target, delta in change.deltas.items()}
+    wrong = [f"{target} {list(shape)}" for target, shape in sorted(shapes) if np.shape(leaves.get(target)) != shape]
+    if wrong:
+        raise ValueError(f"the adapter is of another network, which has {', '.join(wrong)}; load the one it is for")
+
+
+def _add_to(leaf: Any, a: Any, b: Any, delta: Any, donate: bool) -> Any:
+    """`_add` for a parameter wherever it is."""
+    if isinstance(leaf, np.ndarray):
+        return np.asarray(_add(leaf, a, b, delta, None))
+    home = leaf.sharding
+    place = home.with_memory_kind("device") if home.memory_kind == "pinned_host" else home
+    if place is home:
+        return (_add_donated if donate else _add)(leaf, a, b, delta, home)
+    there = jax.device_put(_add_donated(jax.device_put(leaf, place), a, b, delta, place), home)
+    if donate:
+        leaf.delete()
+    return there
+
+
+def _add(leaf, a, b, delta, place: Sharding | None):
+    def one(leaf, a, b, delta):
+        exact = leaf.astype(jnp.float32)
+        if a is not None:
+            # HIGHEST: as in `merge`.
+            exact += jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+        return (exact if delta is None else exact + delta).astype(leaf.dtype)
+
+    if leaf.ndim > 2:
+        # One layer at a time, in place: the float32 sum of a whole stack would be twice a bfloat16 stack.
+        changes = a, b, delta
+
+        def layer(i, leaf):
+            return leaf.at[i].set(one(leaf[i], *jax.tree.map(lambda x: x[i], changes)))
+
+        leaf = jax.lax.fori_loop(0, len(leaf), layer, jnp.asarray(leaf))
+    else:
+        leaf = one(leaf, a, b, delta)
+    return jax.lax.with_sharding_constraint(leaf, place) if isinstance(place, NamedSharding) else leaf
+
+
+_add_donated = jax.jit(_add, static_argnames="place", donate_argnums=0)
+_add = jax.jit(_add, static_argnames="place")
+
+
+# ---------------------------------------------------------------------------------------------------- kept beside
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SideBySide:
+    """Several adapters of one linear, whose ranks lie side by side: y += (x A * weights) B.
+
+    a: [in, sum of ranks], with leading axes where layers are stacked.
+    b: [sum of ranks, out], likewise; every adapter's own scale is in it.
+    ranks: of every adapter, 0 for one that leaves this linear alone; a constant of the tree.
+    """
+
+    a: jax.Array
+    b: jax.Array
+    ranks: tuple[int, ...] = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+    """Several adapters of one network, kept beside its parameters.
+
+    Attributes:
+        adapters: the form of a `lora` collection, with a `SideBySide` for every linear that one of them changes.
+        deltas: {parameter: [adapters, ...]}, what they add to whole parameters.
+    """
+
+    adapters: dict[str, Any]
+    deltas: dict[str, jax.Array]
+
+
+def stack(params: Tree, changes: Sequence[Changes | None]) -> Stacked:
+    """Several adapters side by side, in the dtypes of the parameters, NumPy. None leaves this network alone.
+
+    Raises:
+        ValueError: an adapter of another network.
+    """
+    leaves = flatten_dict(params, sep="/")
+    _check(leaves, [change for change in changes if change is not None])
+    trees = [{} if change is None else flatten_dict(change.adapter) for change in changes]
+    adapters, deltas = {}, {}
+    for path in sorted(set().union(*trees)):
+        pairs = [(tree[path].a, tree[path].b * np.float32(tree[path].scale)) for tree in trees if path in tree]
+        dtype = leaves["/".join((*path[:-1], "kernel"))].dtype
+        a, b = (np.asarray(x).astype(dtype) for x in _side_by_side(pairs))
+        adapters[path] = SideBySide(a, b, tuple(tree[path].a.shape[-1] if path in tree else 0 for tree in trees))
+    for number, change in enumerate(changes):
+        for target, delta in ({} if change is None else change.deltas).items():
+            whole = deltas.setdefault(target, np.zeros((len(changes), *delta.shape), leaves[target].dtype))
+            whole[number] = delta
+    return Stacked(unflatten_dict(adapters), deltas)
+
+
+def weighted(params: Tree, stacked: Stacked, weights_N: jax.Array) -> dict[str, dict[str, Any]]:
+    """The variables {"params", "lora"} of a network with stacked adapters; weights_N, one of each, may be traced."""
+
+    def adapter(side: SideBySide) -> Adapter:
+        rank = side.a.shape[-1]
+        weight = jnp.repeat(weights_N, np.array(side.ranks), total_repeat_length=rank)
+        # Scanned layers take the layer's part of every leaf, so that each layer has a weight.
+        return Adapter(side.a, side.b, 1.0, weight=jnp.broadcast_to(weight, (*side.a.shape[:-2], rank)))
+
+    leaves = flatten_dict(params, sep="/")
+    for target, delta in stacked.deltas.items():
+        change = jnp.tensordot(weights_N, delta.astype(jnp.float32), 1)
+        leaves[target] = (leaves[target].astype(jnp.float32) + change).astype(leaves[target].dtype)
+    adapters = jax.tree.map(adapter, stacked.adapters, is_leaf=lambda node: isinstance(node, SideBySide))
+    return {"params": unflatten_dict(leaves, sep="/"), "lora": adapters}

@@ -30,10 +30,10 @@ ALLOWED = {
     "models": "camera config nn",
     "inputs": "camera config files screenplay stage",
     "weights": "config files inputs lora models parallel",
-    "conversion": "camera config files inputs models nn parallel weights",
+    "conversion": "camera config files inputs lora models nn parallel weights",
     "data": "camera config files grammar inputs models screenplay stage views weights",
-    "infer": "camera config cost files flow inputs models nn parallel screenplay stage views weights",
-    "api": "camera infer screenplay views weights",
+    "infer": "camera config conversion cost files flow inputs lora models nn parallel screenplay stage views weights",
+    "api": "camera conversion infer lora screenplay views weights",
     "commands": "api camera conversion evaluation files fit grammar infer inputs screenplay views",
     "evaluation": "camera config data infer inputs models screenplay stage weights",
     "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay views"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
@@ -53,9 +54,30 @@ def test_a_film_of_a_given_trajectory(scene, controller_folder, tmp_path, capsys
     np.testing.assert_allclose(whole.pose_T34, read_trajectory(path).pose_T34, atol=1e-6)
 
 
+def test_a_film_with_adapters(scene, controller_folder, tmp_path, capsys):
+    """It is another film than without, the one of the folded weights; what is not used of a file is said."""
+    play, path = scene
+    files = tmp_path / "style.safetensors", tmp_path / "low.safetensors"
+    rng = np.random.default_rng(0)
+    for file, name in zip(files, ("self_attn.q", "ffn.0"), strict=True):
+        pair = {"A": rng.normal(size=(2, 48)), "B": rng.normal(size=({"self_attn.q": 48, "ffn.0": 64}[name], 2))}
+        stem = f"diffusion_model.blocks.1.{name}.lora_"
+        save_file({f"{stem}{key}.weight": value.astype(np.float32) for key, value in pair.items()}, file)
+    options = [[], ["--lora", f"{files[0]}@2"], ["--lora", f"{files[0]}@2:high", "--lora", str(files[1])]]
+    frames = []
+    for number, loras in enumerate(options):
+        command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder), *loras]
+        assert cli.main([*command, "--out", str(tmp_path / str(number)), "--steps", "2"]) == 0
+        frames.append(np.asarray(Image.open(tmp_path / str(number) / "film.png"), int))
+    assert all(np.abs(a - b).max() > 0 for a, b in ((frames[0], frames[1]), (frames[1], frames[2])))
+    assert f"{files[1]} is used for both experts" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (["--lora", "nowhere.safetensors@2"], "there is no adapter nowhere.safetensors"),
+        (["--lora", "style@much"], "the scale is a number; got 'much'"),
         (["--size", "33x48"], "multiples of 16, got 33x48"),
         (["--frames", "5"], "2 shots need at least 9 frames, got 5"),
         (["--model", "nowhere"], "no controller called nowhere"),

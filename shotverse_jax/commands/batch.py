@@ -4,7 +4,14 @@ import argparse
 import signal
 import threading
 
-from shotverse_jax.commands.common import Terminal, placement_arguments, positive, show, use_compilation_cache
+from shotverse_jax.commands.common import (
+    Terminal,
+    lora_argument,
+    placement_arguments,
+    positive,
+    show,
+    use_compilation_cache,
+)
 
 HELP = "Plan or film a list of screenplays; goes on where it was stopped."
 EXAMPLES = ("shotverse batch examples/ --task plan --out out/batch",)
@@ -27,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
     parser.add_argument("--workers", type=positive, help="workers of a Ray cluster (default: this process alone)")
     parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
+    lora_argument(parser)
     placement_arguments(parser)
 
 
@@ -48,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         steps=args.steps,
         guidance=args.cfg,
         solver=args.solver,
+        lora=tuple(args.lora),
         preview=args.preview,
         mesh=args.mesh,
         dtype=args.dtype,

@@ -112,6 +112,17 @@ def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -
         )
 
 
+def lora_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --lora, adapters of films."""
+    parser.add_argument(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[@SCALE][:high|low]",
+        help="an adapter in any format that can be read, for both experts or one; may be given several times",
+    )
+
+
 def placement_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the arguments of `placement_arguments` give to `api.load`."""
     from shotverse_jax.infer.execution import read_mesh

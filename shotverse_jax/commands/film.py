@@ -4,6 +4,7 @@ import argparse
 
 from shotverse_jax.commands.common import (
     Terminal,
+    lora_argument,
     out_folder,
     placement_arguments,
     placement_of,
@@ -32,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
+    lora_argument(parser)
     parser.add_argument(
         "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
     )
@@ -55,16 +57,18 @@ def run(args: argparse.Namespace) -> int:
     film = api.film(
         screenplay,
         trajectory,
-        api.load(args.model, "controller", **placement_of(args)),
+        args.model,
         planner=args.planner,
         frames=args.frames,
         size=args.size,
+        loras=args.lora,
         progress=terminal,
         seed=args.seed,
         steps=args.steps,
         guidance=args.cfg,
         solver=args.solver,
         negative=args.negative,
+        place=placement_of(args),
     )
     film.write(out, compare=args.compare, progress=terminal)
     terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
@@ -14,6 +15,7 @@ from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.fits import device_memory, offload_for
 from shotverse_jax.infer.need import WAITING, Networks, Offload, Place
 from shotverse_jax.infer.need import weights as weights_of
+from shotverse_jax.lora import Lora, Stacked
 from shotverse_jax.models.wan_vae import space_factor
 from shotverse_jax.parallel.mesh import BATCH
 from shotverse_jax.views.preview import Progress
@@ -48,6 +50,23 @@ class Design:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Adapters:
+    """LoRAs beside the experts, with weights that change without another program.
+
+    Attributes:
+        high, low: the matrices of all LoRAs for an expert.
+        weights_N: one of each LoRA, float32.
+        names: of the LoRAs.
+    """
+
+    high: Stacked
+    low: Stacked
+    weights_N: jax.Array | np.ndarray
+    names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cinematographer:
     """A controller ready to use: the weights of its networks, and its design. A pytree whose leaves are the weights.
 
@@ -56,6 +75,7 @@ class Cinematographer:
         text: 'params' of the text encoder.
         vae: 'params' of the video autoencoder.
         design: the rest, static in compiled programs.
+        adapters: LoRAs that are kept beside the experts; None has none, or they are folded into the experts.
     """
 
     high: dict
@@ -63,6 +83,7 @@ class Cinematographer:
     text: dict
     vae: dict
     design: Design = dataclasses.field(metadata={"static": True})
+    adapters: "Adapters | None" = None
 
     @classmethod
     def load(
@@ -118,6 +139,35 @@ class Cinematographer:
         from shotverse_jax.infer.film import films
 
         return films(self, takes, seed=seeds, progress=progress, **sampling)
+
+    def with_loras(self, loras: Sequence[Lora], *, fold: bool = True, donate: bool = False) -> "Cinematographer":
+        """A cinematographer who films with adapters; `conversion.adapters.read_loras` reads them.
+
+        Args:
+            loras: the adapters, each with its weight.
+            fold: True (default) adds them to the weights of the experts, which costs no time in a film. False keeps
+                them beside the weights, so that `weighing` changes how much each counts and nothing is compiled anew.
+            donate: with fold, give up the experts of this cinematographer, who cannot film after that. Then no weight
+                is ever there twice.
+
+        Raises:
+            ValueError: an adapter of another network; or one to be folded where others are kept beside.
+        """
+        from shotverse_jax.infer import adapters
+
+        return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras)
+
+    def weighing(self, *weights: float) -> "Cinematographer":
+        """The same with other weights of the LoRAs that are kept beside, in their order; compiles nothing.
+
+        Raises:
+            ValueError: another number of weights than of LoRAs.
+        """
+        names = () if self.adapters is None else self.adapters.names
+        if not names or len(weights) != len(names):
+            raise ValueError(f"{len(names)} LoRAs are kept beside the weights ({', '.join(names)}), got {weights}")
+        adapters = dataclasses.replace(self.adapters, weights_N=np.asarray(weights, np.float32))
+        return dataclasses.replace(self, adapters=adapters)
 
     @property
     def config(self) -> ControllerConfig:

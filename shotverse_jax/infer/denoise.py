@@ -6,6 +6,7 @@ to look at them, or to change something, on the way.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -13,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.flow import solver as flow
-from shotverse_jax.flow.guidance import guided
+from shotverse_jax.flow.guidance import guided, join
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
 from shotverse_jax.infer.cinematographer import Cinematographer, Design
@@ -44,12 +46,21 @@ class Denoising:
         guidance: scale of classifier-free guidance; 1 is none.
         solver: "unipc" or "euler".
         shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
+        guided_steps: the steps i, …, j - 1 that are guided, as (i, j).
+        one_pass: whether prompt and negative prompt go through the network as one batch.
     """
 
     steps: int
     guidance: float
     solver: Literal["unipc", "euler"]
     shot_lengths: tuple[int, ...] | None
+    guided_steps: tuple[int, int]
+    one_pass: bool
+
+    def guidance_levels(self, levels: np.ndarray) -> tuple[float, float] | None:
+        """The first and the last of the schedule's noise levels at which guidance acts; None for all of them."""
+        first, end = self.guided_steps
+        return None if (first, end) == (0, self.steps) else (levels[first], levels[end - 1])
 
 
 @jax.tree_util.register_dataclass
@@ -108,7 +119,7 @@ def generate(
         del params  # an expert that waits on the host goes before the other one comes
         params = cinematographer.weights(part) if shoot.done < end else None
         while shoot.done < end:
-            before, shoot = shoot, _run(cinematographer.design, part, params, shoot, shoot.done + 1)
+            before, shoot = shoot, _run(cinematographer, part, params, shoot, shoot.done + 1)
             # A step is waited for while the next one runs already.
             jax.block_until_ready(before.state)
             progress("denoise", before.done, steps)
@@ -126,6 +137,8 @@ def begin(
     steps: int | None = None,
     guidance: float | None = None,
     solver: Literal["unipc", "euler"] = "unipc",
+    guidance_range: tuple[float, float] = (0.0, 1.0),
+    one_pass: bool = False,
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -141,10 +154,13 @@ def begin(
         steps: from noise to film; None takes the controller's own number.
         guidance: strength of text guidance, 1 is none; None takes the controller's own.
         solver: how noise is followed to the film.
+        guidance_range: the part of the steps that is guided, from the first share of them to the last. The rest has
+            one forward pass in place of two. Default: all.
 
     Raises:
-        ValueError: takes of different lengths or sizes, or with sparse attention of different shots; another number of
-            seeds than of takes; a number of films that does not divide over the mesh.
+        ValueError: a range that is not 0 <= first < last <= 1; takes of different lengths or sizes, or with sparse
+            attention of different shots; another number of seeds than of takes; a number of films that does not divide
+            over the mesh.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
@@ -153,12 +169,15 @@ def begin(
     [(frames, height, width)] = shapes
     time, space = time_factor(design.vae_config), space_factor(design.vae_config)
     shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
+    steps = steps or config.steps
     denoising = Denoising(
-        steps=steps or config.steps,
+        steps=steps,
         guidance=float(config.guidance if guidance is None else guidance),
         solver=solver,
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
+        guided_steps=_guided_steps(steps, *guidance_range),
+        one_pass=one_pass,
     )
     if samples is None:
         samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
@@ -170,6 +189,15 @@ def begin(
     return _begin(cinematographer.weights("text"), *inputs, design, shape, denoising)
 
 
+def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
+    """(i, j) of the steps i, …, j - 1 that begin in a part of the run; at least one."""
+    if not 0 <= first < last <= 1:
+        raise ValueError(f"guidance acts from one share of the steps to a larger one, 0 to 1; got {first} to {last}")
+    begin, end = (math.ceil(round(share * steps, 6)) for share in (first, last))
+    begin = min(begin, steps - 1)
+    return begin, max(end, begin + 1)
+
+
 def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot:
     """Returns the films `steps` steps further, or at their end; one compiled program of each expert for any steps.
 
@@ -179,7 +207,7 @@ def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot
     switch = _switch(cinematographer.config, shoot.denoising)
     for part, stop in (("high", min(switch, end)), ("low", end)):
         if shoot.done < stop:
-            shoot = _run(cinematographer.design, part, cinematographer.weights(part), shoot, stop)
+            shoot = _run(cinematographer, part, cinematographer.weights(part), shoot, stop)
     return shoot
 
 
@@ -188,13 +216,15 @@ def _switch(config: ControllerConfig, denoising: Denoising) -> int:
     return high_noise_steps(sigmas(denoising.steps, config.shift), config.boundary)
 
 
-def _run(design: Design, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
-    """The films after step `end` - 1, all along one expert, whose weights are `params`."""
+def _run(crew: Cinematographer, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
+    """The films after step `end` - 1, all along one expert of `crew`, whose weights are `params`."""
+    design = crew.design
+    adapters = None if crew.adapters is None else (getattr(crew.adapters, part), crew.adapters.weights_N)
     expert = design.experts[("high", "low").index(part)]
     # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
     steps = np.int32(shoot.done), np.int32(end)
     films = shoot.prompt, shoot.negative, shoot.state
-    state = _denoise(params, *films, steps, design, expert, shoot.denoising)
+    state = _denoise(params, adapters, *films, steps, design, expert, shoot.denoising)
     return dataclasses.replace(shoot, state=state, done=end)
 
 
@@ -237,13 +267,15 @@ def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoo
 
 
 @functools.partial(jax.jit, static_argnames=("design", "expert", "denoising"))
-def _denoise(params, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
-    """The solver's state after the steps (i, j) of one expert."""
+def _denoise(params, adapters, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
+    """The solver's state after the steps (i, j) of one expert. adapters: None, or (`lora.Stacked`, weights_N)."""
     network = _expert(design, expert)
+    collections = {"params": params} if adapters is None else lora.weighted(params, *adapters)
+    variables = {name: {"dit": tree} for name, tree in collections.items()}
 
     def velocity(x_BTHWC, sigma, batch):
         return network.apply(
-            {"params": {"dit": params}},
+            variables,
             x_BTHWC,
             jnp.broadcast_to(sigma, x_BTHWC.shape[:1]),
             batch["context_BSD"],
@@ -253,9 +285,27 @@ def _denoise(params, prompt, negative, state, steps, design, expert, denoising) 
         )
 
     levels = sigmas(denoising.steps, design.config.shift)
-    return flow.run_expert(
-        guided(velocity, prompt, negative, denoising.guidance), state, levels, denoising.solver, steps
-    )
+    between = denoising.guidance_levels(levels)
+    joined = _joined(prompt, negative) if denoising.one_pass else None
+    along = guided(velocity, prompt, negative, denoising.guidance, between, joined)
+    return flow.run_expert(along, state, levels, denoising.solver, steps)
+
+
+def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What the network reads of prompts and their negatives as one batch; texts are filled up to one length."""
+    length = max(batch["context_BSD"].shape[1] for batch in (prompt, negative))
+
+    def filled(batch):
+        more = length - batch["context_BSD"].shape[1]
+        # No window has a place that was filled up, so that it changes nothing.
+        return {
+            "shot_BT": batch["shot_BT"],
+            "camera_BTP": batch["camera_BTP"],
+            "context_BSD": jnp.pad(batch["context_BSD"], ((0, 0), (0, more), (0, 0))),
+            "window_BKS": jnp.pad(batch["window_BKS"], ((0, 0), (0, 0), (0, more))),
+        }
+
+    return join(filled(prompt), filled(negative))
 
 
 def _expert(design: Design, name: Expert) -> Controller:

@@ -1,10 +1,12 @@
 """A batch as plain values, which can be sent to another process: what is to be done, with which models, and how."""
 
 import dataclasses
+import functools
 import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
+from shotverse_jax.conversion.adapters import read_loras
 from shotverse_jax.infer.batch import Work
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
@@ -24,6 +26,7 @@ class Job:
         sampling: how pose tokens are picked; None takes the planner's own way.
         steps, guidance: of films; None takes the model's own.
         solver: of films.
+        lora: adapters of all films, each as `shotverse film --lora` takes it.
         preview: whether pictures of the plans are made too, trajectory.png and preview.mp4.
         mesh: the devices of a model, like "fsdp=4,sequence=2"; None takes one device.
         dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
@@ -37,6 +40,7 @@ class Job:
     steps: int | None = None
     guidance: float | None = None
     solver: Literal["unipc", "euler"] = "unipc"
+    lora: tuple[str, ...] = ()
     preview: bool = False
     mesh: str | None = None
     dtype: str | None = None
@@ -60,9 +64,12 @@ class Job:
             return PlanWork(planner, settings, self.preview, sampling)
         name = self.model or CONTROLLER
         cinematographer = load(name, "controller", mesh=mesh, offload=self.offload, **place)
+        read = functools.partial(read_loras, config=cinematographer.config)
+        if self.lora:
+            cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver}
-        settings |= {"model": identity(name), **options}
-        return FilmWork(cinematographer, planner, settings, options, self.preview)
+        settings |= {"model": identity(name), "lora": self.lora, **options}
+        return FilmWork(cinematographer, planner, settings, options, self.preview, read)
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import platform
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from shotverse_jax.infer.outputs import write_film, write_plans
 from shotverse_jax.infer.samples import block_rows
 from shotverse_jax.infer.take import Take, prepare
 from shotverse_jax.inputs.items import Item
+from shotverse_jax.lora import Lora
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.preview import off_screen_rate
@@ -92,6 +93,8 @@ class FilmWork:
         settings: what decides results beside the items, for their records: models, steps and so on.
         sampling: steps, guidance and solver, as `infer.denoise.begin` takes them.
         preview: whether preview.mp4, the plan on the stage, is made too.
+        read_loras: reads the adapters that an item names. They are kept beside the weights, those of one list at a
+            time.
     """
 
     def __init__(
@@ -101,9 +104,11 @@ class FilmWork:
         settings: dict[str, Any],
         sampling: dict[str, Any] | None = None,
         preview: bool = False,
+        read_loras: Callable[[Sequence[str]], Sequence[Lora]] = lambda specs: (),
     ):
         self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
-        self._sampling = sampling or {}
+        self._sampling, self._read_loras = sampling or {}, read_loras
+        self._adapted: tuple[tuple[str, ...], Cinematographer] = (), cinematographer
         self.settings = {"task": "film", "preview": preview, **settings}
         self.group = max(block_rows(planner.parts), cinematographer.parts)
 
@@ -114,6 +119,7 @@ class FilmWork:
     def _bucket(self, item: Item) -> Hashable:
         planned = self._planner.bucket(item.screenplay) if item.trajectory is None else None
         take = self._take(item, None if planned else read_trajectory(item.trajectory))
+        self._read_loras(item.lora)
         return planned, film_bucket(self._cinematographer, take), item.samples, item.lora
 
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
@@ -131,11 +137,19 @@ class FilmWork:
         numbers = list(range(samples)) * len(items)
         seeds = [item.seed for item in items for _ in range(samples)]
         made: dict[int, list[Film]] = {}
-        for film in self._cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
+        cinematographer = self._with_loras(items[0].lora)
+        for film in cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
             index = film.index // samples
             made.setdefault(index, []).append(film)
             if len(made[index]) == samples:
                 yield Made(index, functools.partial(self._write, made.pop(index)))
+
+    def _with_loras(self, specs: tuple[str, ...]) -> Cinematographer:
+        if specs != self._adapted[0]:
+            read = self._read_loras(specs)
+            adapted = self._cinematographer.with_loras(read, fold=False) if specs else self._cinematographer
+            self._adapted = specs, adapted
+        return self._adapted[1]
 
     def _take(self, item: Item, trajectory: Trajectory | None) -> Take:
         options = {"frames": item.frames, "size": item.size, "negative": item.negative}

@@ -14,12 +14,15 @@ class Adapter(struct.PyTreeNode):
     b: [rank, out], likewise.
     scale: alpha / rank. Like dropout a constant of the tree and not a leaf, so that an optimiser never sees it.
     dropout: probability that an input channel is set to zero in training; default 0.
+    weight: [rank], with the leading axes of a: a factor of every column of x A, where several adapters lie side by side
+        and each has a weight that changes without another program. None (default) is one adapter with weight 1.
     """
 
     a: jax.Array
     b: jax.Array
     scale: float = struct.field(pytree_node=False)
     dropout: float = struct.field(pytree_node=False, default=0.0)
+    weight: jax.Array | None = None
 
 
 class Linear(nn.Module):
@@ -45,6 +48,8 @@ class Linear(nn.Module):
         if self.has_variable("lora", "adapter"):
             adapter = self.get_variable("lora", "adapter")
             low = nn.Dropout(adapter.dropout)(x, deterministic=deterministic) @ adapter.a.astype(x.dtype)
+            if adapter.weight is not None:
+                low = low * adapter.weight.astype(x.dtype)
             y = y + adapter.scale * (low @ adapter.b.astype(x.dtype))
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)

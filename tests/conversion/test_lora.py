@@ -13,7 +13,6 @@ from shotverse_jax import cli, lora, weights
 from shotverse_jax.config import LoraConfig, WanDiTConfig, controller_small, planner_nano
 from shotverse_jax.conversion.lora import (
     FORMATS,
-    add_deltas,
     export,
     from_tensors,
     read_camera,
@@ -235,7 +234,7 @@ def test_whole_deltas_change_whole_parameters(abstract):
     changes = from_tensors(tensors, CONFIG)
     assert not changes.adapter
     before = NETWORKS["wan-dit"].to_torch(params, CONFIG)
-    after = NETWORKS["wan-dit"].to_torch(add_deltas(params, changes.deltas), CONFIG)
+    after = NETWORKS["wan-dit"].to_torch(lora.fold(params, [(changes, 1.0)]), CONFIG)
     stored = {".diff_b": ".bias", ".diff_m": ".modulation", ".diff": ".weight"}
     changed = {}
     for name in shapes:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shotverse_jax.config import ControllerConfig
 from shotverse_jax.flow.schedule import TIMESTEPS, draw_sigma, high_noise_steps, sigmas, training_sigmas
 
 
@@ -73,3 +74,12 @@ def test_draws_are_uniform_over_the_ids(expert):
     assert np.mean(ids) == pytest.approx((len(owned) - 1) / 2, rel=0.02)
     assert np.std(ids) == pytest.approx(len(owned) / 12**0.5, rel=0.02)
     assert not np.array_equal(drawn[:9], draw(jax.random.key(1), 9, 5.0, 0.875, expert))
+
+
+def test_four_steps_are_those_of_the_distilled_loras():
+    """LightX2V: of its 1000 levels of shift 5 those at 1000, 750, 500 and 250; the first two are of high noise."""
+    warped = [5 * s / (1 + 4 * s) for s in (1.0, 0.75, 0.5, 0.25)]
+    np.testing.assert_allclose(warped, [1.0, 0.9375, 0.83333333, 0.625])
+    levels = sigmas(4, 5.0)
+    np.testing.assert_allclose(levels, [*warped, 0.0], rtol=1e-6)
+    assert high_noise_steps(levels, ControllerConfig().boundary) == 2

@@ -10,6 +10,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.denoise import advance, begin, decode, generate
+from shotverse_jax.infer.film import bucket_of
 from shotverse_jax.infer.take import prepare
 from shotverse_jax.screenplay import Screenplay, Shot
 
@@ -134,3 +135,31 @@ def test_a_cinematographer_is_a_tree_of_its_weights(crew):
     assert doubled.config == crew.config
     other = dataclasses.replace(crew.design, tokenizer=object())
     assert other == crew.design and hash(other) == hash(crew.design)
+
+
+def test_guidance_in_a_part_of_the_steps(crew, example):
+    """Four steps: a film guided in the first half is the guided one there, and the unguided one from there on."""
+    take = prepare(crew, example.screenplay, example.trajectory)
+
+    def shot(guidance, **options):
+        return begin(crew, [take], seed=2, guidance=guidance, solver="euler", **options)
+
+    half = np.asarray(generate(crew, [take], seed=2, guidance=3.0, solver="euler", guidance_range=(0.0, 0.5)))
+    there = advance(crew, shot(3.0), 2)
+    after = advance(crew, dataclasses.replace(there, denoising=shot(1.0).denoising), 2)
+    np.testing.assert_allclose(half, after.latents_BTHWC, atol=1e-5 * np.abs(half).max())
+    assert np.abs(half - np.asarray(generate(crew, [take], seed=2, guidance=3.0, solver="euler"))).max() > 1e-3
+    assert shot(3.0, guidance_range=(0.3, 0.31)).denoising.guided_steps == (2, 3)
+    with pytest.raises(ValueError, match="got 0.5 to 0.5"):
+        shot(3.0, guidance_range=(0.5, 0.5))
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_range": (0.0, 0.5)}])
+def test_prompt_and_negative_as_one_batch_are_the_same_film(crew, example, options):
+    """Two films whose prompts are longer than their negatives, in one batch."""
+    other = sample_example(8, "train", num_shots=3)
+    takes = [prepare(crew, e.screenplay, e.trajectory, negative="grey") for e in (example, other)]
+    assert bucket_of(crew, takes[0])[-2] > bucket_of(crew, takes[0])[-1]
+    usual = np.asarray(generate(crew, takes, seed=[5, 6], **options))
+    together = np.asarray(generate(crew, takes, seed=[5, 6], one_pass=True, **options))
+    np.testing.assert_allclose(together, usual, atol=1e-5 * np.abs(usual).max())

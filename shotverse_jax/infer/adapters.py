@@ -1,0 +1,39 @@
+"""LoRAs in films: folded into the experts once, or kept beside them with weights that change."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from shotverse_jax import lora
+from shotverse_jax.infer.cinematographer import Adapters, Cinematographer
+from shotverse_jax.lora import Lora
+from shotverse_jax.parallel.rules import shardings
+
+EXPERTS = ("high", "low")
+
+
+def folded(cinematographer: Cinematographer, loras: Sequence[Lora], *, donate: bool = False) -> Cinematographer:
+    """A cinematographer with the adapters in the experts' weights; see `Cinematographer.with_loras`."""
+    if cinematographer.adapters is not None:
+        names = ", ".join(cinematographer.adapters.names)
+        raise ValueError(f"{names} are kept beside the weights; fold adapters before others are kept beside")
+    experts = {}
+    for name in EXPERTS:
+        changes = [(part.experts[name], part.weight) for part in loras if name in part.experts]
+        if changes:
+            experts[name] = lora.fold(getattr(cinematographer, name), changes, donate=donate)
+    return dataclasses.replace(cinematographer, **experts)
+
+
+def beside(cinematographer: Cinematographer, loras: Sequence[Lora]) -> Cinematographer:
+    """A cinematographer with the adapters beside the experts' weights, in place of any that were there."""
+    mesh, stacks = cinematographer.design.mesh, {}
+    for name in EXPERTS:
+        stacked = lora.stack(getattr(cinematographer, name), [part.experts.get(name) for part in loras])
+        # They are small and stay on the devices, where the experts may come and go.
+        stacks[name] = jax.device_put(stacked, None if mesh is None else shardings(stacked, mesh))
+    weights_N = np.array([part.weight for part in loras], np.float32)
+    adapters = Adapters(**stacks, weights_N=weights_N, names=tuple(part.name for part in loras))
+    return dataclasses.replace(cinematographer, adapters=adapters)
