@@ -60,7 +60,7 @@ def test_a_film_with_adapters(scene, controller_folder, tmp_path, capsys):
     files = tmp_path / "style.safetensors", tmp_path / "low.safetensors"
     rng = np.random.default_rng(0)
     for file, name in zip(files, ("self_attn.q", "ffn.0"), strict=True):
-        pair = {"A": rng.normal(size=(2, 48)), "B": rng.normal(size=({"self_attn.q": 48, "ffn.0": 64}[name], 2))}
+        pair = {"A": rng.normal(size=(2, 64)), "B": rng.normal(size=(64, 2))}
         stem = f"diffusion_model.blocks.1.{name}.lora_"
         save_file({f"{stem}{key}.weight": value.astype(np.float32) for key, value in pair.items()}, file)
     options = [[], ["--lora", f"{files[0]}@2"], ["--lora", f"{files[0]}@2:high", "--lora", str(files[1])]]

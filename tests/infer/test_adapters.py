@@ -145,5 +145,5 @@ def test_an_adapter_of_another_network_is_refused(crew):
     wide = other.adapter["blocks"]["ffn_in"]["adapter"]
     other.adapter["blocks"]["ffn_in"]["adapter"] = wide.replace(b=wide.b[..., :-1])
     for fold in (True, False):
-        with pytest.raises(ValueError, match=r"another network, which has blocks/ffn_in/kernel \[2, 48, 63\]"):
+        with pytest.raises(ValueError, match=r"another network, which has blocks/ffn_in/kernel \[2, 64, 63\]"):
             crew.with_loras([Lora("x", 1.0, {"low": other})], fold=fold)

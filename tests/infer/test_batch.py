@@ -13,6 +13,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from shotverse_jax.api import film
 from shotverse_jax.cli import main
@@ -346,10 +347,19 @@ def test_films(tmp_path, planner_folder, controller_folder):
     assert run_batch(items, work, tmp_path / "out").made == 2
     alone = film(items[0].screenplay, model=str(controller_folder), planner=planner_folder, seed=4, steps=2)
     alone.write(tmp_path / "alone")
+    pair = {"lora_A": np.ones((2, 64), np.float32), "lora_B": np.ones((64, 2), np.float32)}
+    stem = "diffusion_model.blocks.1.self_attn.q"
+    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, tmp_path / "style.safetensors")
+    styled = plays[0] | {"id": "styled", "lora": f"{tmp_path}/style.safetensors@0.5"}
+    unread = plays[0] | {"id": "unread", "lora": "none.safetensors"}
     given = plays[0] | {"id": "given", "trajectory": str(tmp_path / "alone" / "trajectory.json"), "size": "32x48"}
     missing = plays[0] | {"id": "missing", "trajectory": "none.json"}
-    summary = run_batch(read_items(listed(tmp_path / "l.jsonl", [given, missing])), work, tmp_path / "out")
-    assert (summary.made, summary.failed) == (1, 1)
+    summary = run_batch(
+        read_items(listed(tmp_path / "l.jsonl", [given, missing, styled, unread])), work, tmp_path / "out"
+    )
+    assert (summary.made, summary.failed) == (2, 2)
+    styled, plain = ((tmp_path / "out" / name / "film.mp4").read_bytes() for name in ("styled", "planned"))
+    assert styled != plain
     films = [tmp_path / "alone", *(tmp_path / "out" / name for name in ("planned", "given"))]
     assert len({(folder / "film.mp4").read_bytes() for folder in films}) == 1
     first, second = ((tmp_path / "out" / "twice" / f"sample_{i}" / "film.mp4").read_bytes() for i in range(2))
