@@ -6,13 +6,12 @@ hold the model is run by `shotverse batch --workers N --ray auto` instead (docs/
 another. Flags are those of `shotverse batch`. The exit code is 3 if an item failed.
 """
 
-import signal
 import threading
 
 import jax
 from absl import flags
 
-from shotverse_jax.commands.batch import report
+from shotverse_jax.commands.batch import report, stop_on_signals
 from shotverse_jax.infer.batch import run_batch
 from shotverse_jax.infer.execution import use_compilation_cache
 from shotverse_jax.infer.hosts import Led, follow
@@ -60,7 +59,7 @@ def main(_):
     if jax.process_index() != 0:
         return follow(job.load())
     stop, led = threading.Event(), None
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop_on_signals(stop)
     try:
         # The others wait for the leader as soon as they have their models.
         led = Led(job.load())

@@ -68,10 +68,21 @@ def run(args: argparse.Namespace) -> int:
         from shotverse_jax.infer.ray_workers import RayWorkers
 
         workers = RayWorkers(job, args.out, args.workers or 1, args.ray, stop)
-    # After Ray's start, which has a handler of its own.
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # After Ray's start, which has handlers of its own.
+    stop_on_signals(stop)
     summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
     return report(summary, args.out, stop.is_set())
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """SIGTERM and Ctrl-C finish the items in hand; a second Ctrl-C ends the process at once."""
+
+    def handle(number, _):
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
 
 
 def report(summary, out: str, stopped: bool) -> int:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 import threading
 import time
@@ -45,7 +46,7 @@ class Made(NamedTuple):
 
 
 class Work(Protocol):
-    """What is done with items; `infer/work.py` has plans and films.
+    """Makes the results of items; `infer/work.py` has plans and films.
 
     Attributes:
         settings: everything beside the item that decides its result, JSON values.
@@ -175,7 +176,7 @@ def run_batch(
 
     Args:
         items: the list, as `inputs.items.read_items` reads it.
-        work: what is done with each item.
+        work: makes the results, for example `infer.work.PlanWork`.
         out: the folder of results, one folder an item.
         run: makes groups somewhere else and yields their records as they finish (`infer/ray_workers.py`); None
             (default) makes them in this process.
@@ -263,7 +264,8 @@ def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Pa
         # A folder is moved to its place when all of it is written, its record too.
         with contextlib.suppress(OSError, json.JSONDecodeError):
             record = json.loads((out / item.id / RECORD).read_text(encoding="utf-8"))
-            if isinstance(item, Item) and record.get("made_of") == made_of(item, settings):
+            wanted = isinstance(item, Item) and isinstance(record, dict)
+            if wanted and record.get("made_of") == made_of(item, settings):
                 found[item.id] = record
     return found
 
@@ -273,30 +275,33 @@ def _folder(out: Path) -> Iterator[Any]:
     """Opens results.jsonl for appending, for one batch at a time; sweeps what a killed one left half-written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = (out / ".lock").open("w")
         results = (out / RESULTS).open("a", encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{out} cannot be written: {error.strerror or error}") from error
-    with lock, results:
-        _lock(lock, out)
+    with results, _locked(out):
         for left in out.glob(".writing-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield results
-    (out / ".lock").unlink(missing_ok=True)
 
 
-def _lock(file: Any, out: Path) -> None:
-    """Locks a file until it is closed or the process ends; where the system has no such locks it does nothing."""
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Locks a folder for the block, or until the process ends; where the system has no such locks it does nothing."""
     try:
         import fcntl
     except ImportError:  # Windows
+        yield
         return
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ValueError(f"another batch is writing to {out}; wait for it, or give another folder") from error
-    except OSError:  # a file system without locks
-        return
+        with contextlib.suppress(OSError):  # of a file system without locks
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"another batch is writing to {folder}; wait for it, or give another one") from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:

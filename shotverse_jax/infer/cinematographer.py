@@ -158,7 +158,7 @@ class Cinematographer:
         return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras)
 
     def weighing(self, *weights: float) -> "Cinematographer":
-        """The same with other weights of the LoRAs that are kept beside, in their order; compiles nothing.
+        """A cinematographer with other weights of the LoRAs that are kept beside, in their order; compiles nothing.
 
         Raises:
             ValueError: another number of weights than of LoRAs.

@@ -22,7 +22,7 @@ class RayWorkers:
     """Makes groups of items on the workers of a cluster; the `run` and the `work` of `infer.batch.run_batch`.
 
     Args:
-        job: what is done.
+        job: the task, the models and their settings.
         out: folder of results, the same on all machines.
         workers: how many actors.
         address: of the cluster, "auto" for the one that this machine belongs to; None starts one on this machine.
