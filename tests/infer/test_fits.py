@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from shotverse_jax import api
+from shotverse_jax import api, cli
 from shotverse_jax.infer import fits
 from shotverse_jax.infer.need import GIB, Networks, Place, Request
 
@@ -54,7 +54,7 @@ def test_offloading_follows_the_memory():
     assert found == ["none", "text", "text", "experts"]
 
 
-def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypatch):
+def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypatch, capsys):
     """As on a device with a little memory; a CPU does not say how much it has, and every film passes."""
     monkeypatch.setattr(api, "load", lambda *_, **__: pytest.fail("it was loaded"))
     monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 16)
@@ -62,6 +62,8 @@ def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypa
         api.film("examples/red_coat.txt", model=controller_folder)
     with pytest.raises(ValueError, match="a film of 9 frames of 32x64 in "):
         fits.check_fits(controller_folder, 9, (32, 64))
+    assert cli.main(["film", "examples/red_coat.txt", "--model", str(controller_folder), "--frames", "9"]) == 2
+    assert "shotverse film: a film of 9 frames of 32x48 in float32 needs " in capsys.readouterr().err
     monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 40)
     fits.check_fits(controller_folder, 9)
     monkeypatch.undo()
