@@ -10,6 +10,7 @@ from shotverse_jax.conversion.adapters import read_loras
 from shotverse_jax.infer.batch import Work
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
+from shotverse_jax.infer.fits import check_fits
 from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.weights.folder import CONFIG, find
@@ -69,7 +70,8 @@ class Job:
             cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver}
         settings |= {"model": identity(name), "lora": self.lora, **options}
-        return FilmWork(cinematographer, planner, settings, options, self.preview, read)
+        fits = functools.partial(check_fits, name, mesh=mesh, dtype=self.dtype, offload=self.offload)
+        return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits)
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:

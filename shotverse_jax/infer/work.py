@@ -95,6 +95,7 @@ class FilmWork:
         preview: whether preview.mp4, the plan on the stage, is made too.
         read_loras: reads the adapters that an item names. They are kept beside the weights, those of one list at a
             time.
+        check_fits: refuses a film of (frames, size, whole=frames of the screenplay) that the devices cannot hold.
     """
 
     def __init__(
@@ -105,9 +106,10 @@ class FilmWork:
         sampling: dict[str, Any] | None = None,
         preview: bool = False,
         read_loras: Callable[[Sequence[str]], Sequence[Lora]] = lambda specs: (),
+        check_fits: Callable[..., None] = lambda *film, whole: None,
     ):
         self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
-        self._sampling, self._read_loras = sampling or {}, read_loras
+        self._sampling, self._read_loras, self._check_fits = sampling or {}, read_loras, check_fits
         self._adapted: tuple[tuple[str, ...], Cinematographer] = (), cinematographer
         self.settings = {"task": "film", "preview": preview, **settings}
         self.group = max(block_rows(planner.parts), cinematographer.parts)
@@ -119,6 +121,7 @@ class FilmWork:
     def _bucket(self, item: Item) -> Hashable:
         planned = self._planner.bucket(item.screenplay) if item.trajectory is None else None
         take = self._take(item, None if planned else read_trajectory(item.trajectory))
+        self._check_fits(item.frames, item.size, whole=item.screenplay.layout().num_frames)
         self._read_loras(item.lora)
         return planned, film_bucket(self._cinematographer, take), item.samples, item.lora
 
