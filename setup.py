@@ -58,6 +58,7 @@ setup(
             "scipy>=1.17",
             "ruff>=0.17",
             "tensorboardX>=2.6.5",
+            "ray>=2.40",
         ],
         "tensorboard": ["tensorboardX>=2.6.5"],
         "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "peft>=0.21.2", "evo>=1.38"],
