@@ -6,7 +6,7 @@
 Every line is an option of `Cinematographer.film` (and of `shotverse_jax.film`), off unless it is asked for. `passes`
 counts forward passes of the network, prompt and negative prompt each, as shares of the plain run's. `error` is the RMS
 of the difference of the latents over the RMS of the plain ones, the mean over films. Fewer steps are given too: an
-option must beat them at as many passes. Seconds are the least over films, of denoising alone, after one film to compile.
+option must beat them at as many passes. Seconds are the least over films, of denoising alone, without compiling.
 """
 
 import argparse
