@@ -160,12 +160,15 @@ def begin(
         solver: how noise is followed to the film.
         guidance_range: the part of the steps that is guided, from the first share of them to the last. The rest has
             one forward pass in place of two. Default: all.
+        one_pass: whether prompt and negative prompt go through the network as one batch, which reads the weights once
+            and holds twice the activations. Default: one after the other.
+        skip: the change of the velocity, as a share of its size, that is overlooked: steps with less go on along the
+            last velocity (`flow.skipping`). Default: none.
 
     Raises:
         ValueError: a range that is not 0 <= first < last <= 1; steps to skip by a controller whose `velocity_change`
-            was not measured; takes of different lengths or sizes, or with sparse
-            attention of different shots; another number of seeds than of takes; a number of films that does not divide
-            over the mesh.
+            was not measured; takes of different lengths or sizes, or with sparse attention of different shots; another
+            number of seeds than of takes; a number of films that does not divide over the mesh.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
