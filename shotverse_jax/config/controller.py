@@ -113,6 +113,8 @@ class ControllerConfig:
     frames, height, width, fps: the size of the films that it was trained on, and the default of the films that it
         makes.
     steps, guidance: the default number of denoising steps, and the default strength of text guidance (1 is none).
+    velocity_change: how much the velocity changes at each step of a run of that many steps since the step before, as a
+        share of its size; measured (`infer.denoise.measure_change`), and () where it was not. Steps are skipped by it.
     """
 
     dit: WanDiTConfig = WanDiTConfig()
@@ -136,6 +138,7 @@ class ControllerConfig:
     fps: float = 16.0
     steps: int = 50
     guidance: float = 5.0
+    velocity_change: tuple[float, ...] = ()
 
     def expert(self, name: Literal["high", "low", "base"]) -> WanDiTConfig:
         """The architecture of one expert, or of the model that both start from: HoloCine's, with Wan's 3D RoPE.

@@ -47,15 +47,20 @@ def sample(
     return run_steps((high, low), state, sigmas, boundary, solver)[0]
 
 
-def begin(noise: jax.Array, sigmas: np.ndarray, solver: Literal["euler", "unipc"] = "euler") -> State:
+def begin(
+    noise: jax.Array, sigmas: np.ndarray, solver: Literal["euler", "unipc"] = "euler", skipping: bool = False
+) -> State:
     """Returns the state before the first step.
 
-    sigmas: [steps + 1] concrete numbers, as `schedule.sigmas` makes them.
+    sigmas: [steps + 1] concrete numbers, as `schedule.sigmas` makes them. skipping: whether steps will be skipped;
+    the last entry of the state is then the last velocity.
 
     Raises:
         ValueError: an unknown solver, or sigmas that do not fall.
     """
-    return _solver(sigmas, solver).start(jnp.asarray(noise, jnp.float32))
+    noise = jnp.asarray(noise, jnp.float32)
+    state = _solver(sigmas, solver).start(noise)
+    return (*state, jnp.zeros_like(noise)) if skipping else state
 
 
 def run_steps(
@@ -102,16 +107,26 @@ def run_expert(
     sigmas: np.ndarray,
     solver: Literal["euler", "unipc"],
     steps: tuple[int | jax.Array, int | jax.Array],
+    skipped: tuple[bool, ...] = (),
 ) -> State:
     """Returns the state after the steps i, …, j - 1 of `steps` = (i, j), all along one velocity; else as `run_steps`.
+
+    skipped: for each step, whether it goes on along the last velocity; the state is then of `begin` with `skipping`.
 
     Raises:
         ValueError: as `begin`.
     """
     step, levels = _solver(sigmas, solver).step, jnp.asarray(sigmas, jnp.float32)
 
+    def ahead(i, x):
+        return jnp.asarray(velocity(x, levels[i]), jnp.float32)
+
     def body(i, state):
-        return step(i, state, jnp.asarray(velocity(state[0], levels[i]), jnp.float32))
+        if not skipped:
+            return step(i, state, ahead(i, state[0]))
+        *state, last = state
+        last = jax.lax.cond(jnp.array(skipped)[i], lambda: last, lambda: ahead(i, state[0]))
+        return (*step(i, tuple(state), last), last)
 
     return jax.lax.fori_loop(*steps, body, state)
 

@@ -20,6 +20,7 @@ from shotverse_jax.flow import solver as flow
 from shotverse_jax.flow.guidance import guided, join
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
+from shotverse_jax.flow.skipping import steps_to_skip
 from shotverse_jax.infer.cinematographer import Cinematographer, Design
 from shotverse_jax.infer.samples import keys_of, seeds_of
 from shotverse_jax.infer.take import Take
@@ -48,6 +49,7 @@ class Denoising:
         shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
         guided_steps: the steps i, …, j - 1 that are guided, as (i, j).
         one_pass: whether prompt and negative prompt go through the network as one batch.
+        skipped: for each step, whether it goes on along the last velocity; () skips none.
     """
 
     steps: int
@@ -56,6 +58,7 @@ class Denoising:
     shot_lengths: tuple[int, ...] | None
     guided_steps: tuple[int, int]
     one_pass: bool
+    skipped: tuple[bool, ...]
 
     def guidance_levels(self, levels: np.ndarray) -> tuple[float, float] | None:
         """The first and the last of the schedule's noise levels at which guidance acts; None for all of them."""
@@ -139,6 +142,7 @@ def begin(
     solver: Literal["unipc", "euler"] = "unipc",
     guidance_range: tuple[float, float] = (0.0, 1.0),
     one_pass: bool = False,
+    skip: float = 0.0,
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -156,11 +160,15 @@ def begin(
         solver: how noise is followed to the film.
         guidance_range: the part of the steps that is guided, from the first share of them to the last. The rest has
             one forward pass in place of two. Default: all.
+        one_pass: whether prompt and negative prompt go through the network as one batch, which reads the weights once
+            and holds twice the activations. Default: one after the other.
+        skip: the change of the velocity, as a share of its size, that is overlooked: steps with less go on along the
+            last velocity (`flow.skipping`). Default: none.
 
     Raises:
-        ValueError: a range that is not 0 <= first < last <= 1; takes of different lengths or sizes, or with sparse
-            attention of different shots; another number of seeds than of takes; a number of films that does not divide
-            over the mesh.
+        ValueError: a range that is not 0 <= first < last <= 1; steps to skip by a controller whose `velocity_change`
+            was not measured; takes of different lengths or sizes, or with sparse attention of different shots; another
+            number of seeds than of takes; a number of films that does not divide over the mesh.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
@@ -178,6 +186,7 @@ def begin(
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
         guided_steps=_guided_steps(steps, *guidance_range),
         one_pass=one_pass,
+        skipped=_skipped(config, steps, skip),
     )
     if samples is None:
         samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
@@ -196,6 +205,19 @@ def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
     begin, end = (math.ceil(round(share * steps, 6)) for share in (first, last))
     begin = min(begin, steps - 1)
     return begin, max(end, begin + 1)
+
+
+def _skipped(config: ControllerConfig, steps: int, threshold: float) -> tuple[bool, ...]:
+    if threshold == 0:
+        return ()
+    if not config.velocity_change:
+        raise ValueError(
+            "this controller's config.json has no velocity_change, by which steps are skipped; "
+            "`python -m benchmarks.faster --calibrate --model MODEL` measures it"
+        )
+    switch = high_noise_steps(sigmas(steps, config.shift), config.boundary)
+    skipped = steps_to_skip(config.velocity_change, steps, config.shift, switch, threshold)
+    return skipped if any(skipped) else ()
 
 
 def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot:
@@ -262,7 +284,8 @@ def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoo
     # One key a film: it has the same noise in every batch.
     keys_B = jax.random.wrap_key_data(key_data_B)
     noise_BTHWC = jax.vmap(lambda key: film_noise(key, shape, config.shared_noise))(keys_B)
-    state = flow.begin(noise_BTHWC, sigmas(denoising.steps, config.shift), denoising.solver)
+    levels = sigmas(denoising.steps, config.shift)
+    state = flow.begin(noise_BTHWC, levels, denoising.solver, bool(denoising.skipped))
     return Shoot(with_states(prompt), with_states(negative), state, 0, denoising)
 
 
@@ -288,7 +311,7 @@ def _denoise(params, adapters, prompt, negative, state, steps, design, expert, d
     between = denoising.guidance_levels(levels)
     joined = _joined(prompt, negative) if denoising.one_pass else None
     along = guided(velocity, prompt, negative, denoising.guidance, between, joined)
-    return flow.run_expert(along, state, levels, denoising.solver, steps)
+    return flow.run_expert(along, state, levels, denoising.solver, steps, denoising.skipped)
 
 
 def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dict[str, jax.Array]:
@@ -310,6 +333,26 @@ def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dic
 
 def _expert(design: Design, name: Expert) -> Controller:
     return Controller(design.config, design.text_config, name, design.execution)
+
+
+def measure_change(
+    cinematographer: Cinematographer, takes: Sequence[Take], *, seed: int = 0, **sampling: Any
+) -> np.ndarray:
+    """How much the velocity changes from step to step, as a share of its size, [steps]; the first is 0.
+
+    The mean over films, one batch; it is what `ControllerConfig.velocity_change` holds. Arguments as of `generate`.
+    """
+    shoot = begin(cinematographer, takes, seed=seed, solver="euler", **sampling)
+    levels, before, changes = sigmas(shoot.denoising.steps, cinematographer.config.shift), None, []
+    while shoot.done < shoot.denoising.steps:
+        x_BTHWC, i = np.asarray(shoot.latents_BTHWC), shoot.done
+        shoot = advance(cinematographer, shoot, 1)
+        # An Euler step is the velocity times the distance of the levels.
+        velocity = (np.asarray(shoot.latents_BTHWC) - x_BTHWC) / (levels[i + 1] - levels[i])
+        moved = 0.0 if before is None else np.abs(velocity - before).mean() / np.abs(before).mean()
+        changes.append(moved)
+        before = velocity
+    return np.array(changes)
 
 
 def decode(cinematographer: Cinematographer, latents_BTHWC: jax.Array) -> Iterator[np.ndarray]:

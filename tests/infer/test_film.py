@@ -9,7 +9,7 @@ import pytest
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.cinematographer import Cinematographer
-from shotverse_jax.infer.denoise import advance, begin, decode, generate
+from shotverse_jax.infer.denoise import advance, begin, decode, generate, measure_change
 from shotverse_jax.infer.film import bucket_of
 from shotverse_jax.infer.take import prepare
 from shotverse_jax.screenplay import Screenplay, Shot
@@ -163,3 +163,22 @@ def test_prompt_and_negative_as_one_batch_are_the_same_film(crew, example, optio
     usual = np.asarray(generate(crew, takes, seed=[5, 6], **options))
     together = np.asarray(generate(crew, takes, seed=[5, 6], one_pass=True, **options))
     np.testing.assert_allclose(together, usual, atol=1e-5 * np.abs(usual).max())
+
+
+def test_steps_are_skipped_by_what_was_measured(crew, example):
+    take = prepare(crew, example.screenplay, example.trajectory)
+    with pytest.raises(ValueError, match="has no velocity_change"):
+        generate(crew, [take], skip=0.1)
+    changes = measure_change(crew, [take])
+    assert changes.shape == (4,) and changes[0] == 0 and (changes[1:] > 0).all()
+    config = dataclasses.replace(crew.config, velocity_change=(0.0, 0.1, 0.1, 0.1))
+    measured = dataclasses.replace(crew, design=dataclasses.replace(crew.design, config=config))
+    usual = np.asarray(generate(crew, [take]))
+    np.testing.assert_array_equal(generate(measured, [take]), usual)
+    assert begin(measured, [take], skip=0.15).denoising.skipped == (False, True, False, False)
+    shoot = begin(measured, [take], skip=0.15)
+    at_once = np.asarray(advance(measured, shoot, 4).latents_BTHWC)
+    for _ in range(4):
+        shoot = advance(measured, shoot, 1)
+    np.testing.assert_allclose(shoot.latents_BTHWC, at_once, atol=1e-6 * np.abs(at_once).max())
+    assert 1e-4 < np.abs(at_once - usual).max() < 1.0
