@@ -6,6 +6,8 @@ import threading
 
 from shotverse_jax.commands.common import (
     Terminal,
+    faster_arguments,
+    faster_of,
     lora_argument,
     placement_arguments,
     positive,
@@ -35,6 +37,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=positive, help="workers of a Ray cluster (default: this process alone)")
     parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
     lora_argument(parser)
+    faster_arguments(parser)
     placement_arguments(parser)
 
 
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         guidance=args.cfg,
         solver=args.solver,
         lora=tuple(args.lora),
+        faster=tuple(faster_of(args).items()),
         preview=args.preview,
         mesh=args.mesh,
         dtype=args.dtype,

@@ -123,6 +123,29 @@ def lora_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def faster_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what makes films faster and changes them a little; docs/faster.md has the errors."""
+    parser.add_argument(
+        "--guidance-range", type=_range, metavar="FIRST-LAST", help="part of the steps that have guidance, e.g. 0-0.75"
+    )
+    parser.add_argument("--one-pass", action="store_true", help="prompt and negative prompt in one forward pass")
+    parser.add_argument("--skip", type=float, metavar="X", help="go on without a pass while little changes, e.g. 0.05")
+
+
+def faster_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of films that the arguments of `faster_arguments` give; those that were not given are left out."""
+    values = {"guidance_range": args.guidance_range, "one_pass": args.one_pass or None, "skip": args.skip}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _range(text: str) -> tuple[float, float]:
+    try:
+        first, last = (float(part) for part in text.split("-"))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected FIRST-LAST like 0-0.75, got {text}") from error
+    return first, last
+
+
 def placement_of(args: argparse.Namespace) -> dict[str, Any]:
     """What the arguments of `placement_arguments` give to `api.load`."""
     from shotverse_jax.infer.execution import read_mesh

@@ -4,6 +4,8 @@ import argparse
 
 from shotverse_jax.commands.common import (
     Terminal,
+    faster_arguments,
+    faster_of,
     lora_argument,
     out_folder,
     placement_arguments,
@@ -34,6 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
     lora_argument(parser)
+    faster_arguments(parser)
     parser.add_argument(
         "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
     )
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         solver=args.solver,
         negative=args.negative,
         place=placement_of(args),
+        **faster_of(args),
     )
     film.write(out, compare=args.compare, progress=terminal)
     terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")

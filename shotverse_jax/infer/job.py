@@ -28,6 +28,7 @@ class Job:
         steps, guidance: of films; None takes the model's own.
         solver: of films.
         lora: adapters of all films, each as `shotverse film --lora` takes it.
+        faster: further options of films, as pairs of name and value: guidance_range, one_pass, skip (docs/faster.md).
         preview: whether pictures of the plans are made too, trajectory.png and preview.mp4.
         mesh: the devices of a model, like "fsdp=4,sequence=2"; None takes one device.
         dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
@@ -42,6 +43,7 @@ class Job:
     guidance: float | None = None
     solver: Literal["unipc", "euler"] = "unipc"
     lora: tuple[str, ...] = ()
+    faster: tuple[tuple[str, Any], ...] = ()
     preview: bool = False
     mesh: str | None = None
     dtype: str | None = None
@@ -68,7 +70,7 @@ class Job:
         read = functools.partial(read_loras, config=cinematographer.config)
         if self.lora:
             cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
-        options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver}
+        options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
         settings |= {"model": identity(name), "lora": self.lora, **options}
         fits = functools.partial(check_fits, name, mesh=mesh, dtype=self.dtype, offload=self.offload)
         return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits)
