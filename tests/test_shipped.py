@@ -17,11 +17,12 @@ from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prom
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.plan import Director, plan
+from shotverse_jax.inputs.items import SUFFIXES
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED
 
 pytestmark = [pytest.mark.slow, pytest.mark.shipped]
-EXAMPLES = sorted(path for path in (Path(__file__).parents[1] / "examples").iterdir() if path.suffix != ".npz")
+EXAMPLES = sorted(path for path in (Path(__file__).parents[1] / "examples").iterdir() if path.suffix in SUFFIXES)
 
 
 @pytest.fixture(scope="module")

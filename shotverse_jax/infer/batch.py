@@ -18,11 +18,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from shotverse_jax.conversion.adapters import parse_lora
 from shotverse_jax.files import replacing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
 RECORD, RESULTS = "result.json", "results.jsonl"
+_ENDS = 1 << 20
 WRITERS = 2
 """Threads that decode and write results while the next ones are made."""
 
@@ -158,9 +160,26 @@ def failure(item: Item | Refused, error: Exception | str) -> dict[str, Any]:
 
 
 def made_of(item: Item, settings: dict[str, Any]) -> str:
-    """A digest of everything that decides the result of an item; another one means another result."""
+    """A digest of everything that decides the result of an item, the files it names too."""
     values = dataclasses.asdict(item) | {"screenplay": to_text(item.screenplay, "json"), "settings": settings}
+    files = ([item.trajectory] if item.trajectory else []) + [parse_lora(text).file for text in item.lora]
+    values["files"] = [file_digest(file) for file in files]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def file_digest(path: str | Path) -> str:
+    """A digest of a file's size, beginning and end; of a folder the digests of its files; "" for what is not there."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        try:
+            size = file.stat().st_size
+            with file.open("rb") as stream:
+                digest.update(f"{file.name} {size}".encode() + stream.read(_ENDS))
+                stream.seek(max(0, size - _ENDS))
+                digest.update(stream.read(_ENDS))
+        except OSError:
+            return ""
+    return digest.hexdigest()[:16]
 
 
 def run_batch(

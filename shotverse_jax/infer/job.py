@@ -6,8 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from shotverse_jax.conversion.adapters import read_loras
-from shotverse_jax.infer.batch import Work
+from shotverse_jax.conversion.adapters import parse_lora, read_loras
+from shotverse_jax.infer.batch import Work, file_digest
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
 from shotverse_jax.infer.fits import check_fits
@@ -71,7 +71,11 @@ class Job:
         if self.lora:
             cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
-        settings |= {"model": identity(name), "lora": self.lora, **options}
+        settings |= {
+            "model": identity(name),
+            "lora": [(text, file_digest(parse_lora(text).file)) for text in self.lora],
+        }
+        settings |= options
         fits = functools.partial(check_fits, name, mesh=mesh, dtype=self.dtype, offload=self.offload)
         return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits)
 

@@ -20,7 +20,7 @@ from shotverse_jax.cli import main
 from shotverse_jax.config import planner_nano
 from shotverse_jax.files import replacing
 from shotverse_jax.infer import batch
-from shotverse_jax.infer.batch import Made, each, run_batch
+from shotverse_jax.infer.batch import Made, each, made_of, run_batch
 from shotverse_jax.infer.job import Job
 from shotverse_jax.inputs.items import Item, Refused, read_items
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
@@ -350,16 +350,22 @@ def test_films(tmp_path, planner_folder, controller_folder):
     pair = {"lora_A": np.ones((2, 64), np.float32), "lora_B": np.ones((64, 2), np.float32)}
     stem = "diffusion_model.blocks.1.self_attn.q"
     save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, tmp_path / "style.safetensors")
-    styled = plays[0] | {"id": "styled", "lora": f"{tmp_path}/style.safetensors@0.5"}
+    style = plays[0] | {"id": "styled", "lora": f"{tmp_path}/style.safetensors@0.5"}
     unread = plays[0] | {"id": "unread", "lora": "none.safetensors"}
     given = plays[0] | {"id": "given", "trajectory": str(tmp_path / "alone" / "trajectory.json"), "size": "32x48"}
     missing = plays[0] | {"id": "missing", "trajectory": "none.json"}
     summary = run_batch(
-        read_items(listed(tmp_path / "l.jsonl", [given, missing, styled, unread])), work, tmp_path / "out"
+        read_items(listed(tmp_path / "l.jsonl", [given, missing, style, unread])), work, tmp_path / "out"
     )
     assert (summary.made, summary.failed) == (2, 2)
     styled, plain = ((tmp_path / "out" / name / "film.mp4").read_bytes() for name in ("styled", "planned"))
     assert styled != plain
+    # Another adapter of the same name is another result.
+    [styled] = read_items(listed(tmp_path / "l.jsonl", [style]))
+    before = made_of(styled, work.settings)
+    pair["lora_A"] *= 2
+    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, tmp_path / "style.safetensors")
+    assert made_of(styled, work.settings) != before
     films = [tmp_path / "alone", *(tmp_path / "out" / name for name in ("planned", "given"))]
     assert len({(folder / "film.mp4").read_bytes() for folder in films}) == 1
     first, second = ((tmp_path / "out" / "twice" / f"sample_{i}" / "film.mp4").read_bytes() for i in range(2))
