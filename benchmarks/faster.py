@@ -31,6 +31,8 @@ VARIANTS = {
     "skip 0.05": {"skip": 0.05},
     "skip 0.1": {"skip": 0.1},
     "skip 0.2": {"skip": 0.2},
+    "weights int8": {"quantize": "int8"},
+    "weights float8": {"quantize": "float8"},
 }
 
 
@@ -101,7 +103,8 @@ def main() -> None:
     for name, variant in VARIANTS.items():
         if variant and args.only in name and (crew.config.velocity_change or "skip" not in variant):
             options = options_of(crew, variant)
-            latents, took = films(crew, takes, options)
+            quantize = options.pop("quantize", None)
+            latents, took = films(crew.quantized(quantize) if quantize else crew, takes, options)
             share = passes(crew, takes[0], options) / passes(crew, takes[0], {})
             print(f"{name:28} {took:9.2f} {seconds / took:7.2f} {share:7.2f} {error(latents, plain):8.4f}", flush=True)
 

@@ -35,6 +35,8 @@ DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of weights an
 ATTENTION = flags.DEFINE_enum("attention", None, ["xla", "cudnn", "splash"], "attention kernel")
 OFFLOAD = flags.DEFINE_enum("offload", None, ["none", "text", "experts"], "weights that wait in the host's memory")
 
+QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8", "float8"], "weights of the experts in 8 bits")
+
 
 @program.refusing
 def main(_):
@@ -55,6 +57,7 @@ def main(_):
         dtype=DTYPE.value,
         attention=ATTENTION.value,
         offload=OFFLOAD.value,
+        quantize=QUANTIZE.value,
     )
     if jax.process_index() != 0:
         return follow(job.load())

@@ -88,7 +88,7 @@ def film(
         progress: called with a message and two zeros before each part of the work, for example
             progress("planning 2 shots …", 0, 0), and with ("denoise", steps done, steps).
         place: how a controller that is given by name is loaded: mesh, dtype, attention and offload, as
-            `Cinematographer.load` takes them.
+            `Cinematographer.load` takes them; and quantize, "int8" or "float8", as `Cinematographer.quantized` does.
         sampling: seed, steps, guidance and solver, as `infer.denoise.begin` takes them; negative, the prompt that
             guidance steers away from.
 
@@ -105,6 +105,7 @@ def film(
         trajectory = read_trajectory(trajectory)
     named = isinstance(model, str | Path)
     place = dict(place or {})
+    quantize = place.pop("quantize", None)
     if named:
         where = {name: place.get(name) for name in ("mesh", "dtype", "offload")}
         check_fits(model, frames, size, whole=screenplay.layout().num_frames, **where)
@@ -112,6 +113,7 @@ def film(
     if loras:
         # Whoever gave a loaded model keeps it as it was; one that was loaded here need not be there twice.
         cinematographer = _with_loras(cinematographer, loras, say, donate=named)
+    cinematographer = cinematographer.quantized(quantize) if quantize else cinematographer
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
         [trajectory] = plan(screenplay, planner, seed=seed)

@@ -66,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         attention=args.attention,
         offload=args.offload,
+        quantize=args.quantize,
     )
     workers = None
     if args.workers or args.ray:

@@ -110,6 +110,9 @@ def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -
             choices=("none", "text", "experts"),
             help="weights that wait in the memory of the host (default: what does not fit the device)",
         )
+        parser.add_argument(
+            "--quantize", choices=("int8", "float8"), help="weights of the experts in 8 bits (docs/faster.md)"
+        )
 
 
 def lora_argument(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +154,8 @@ def placement_of(args: argparse.Namespace) -> dict[str, Any]:
     from shotverse_jax.infer.execution import read_mesh
 
     place = {"mesh": read_mesh(args.mesh), "dtype": args.dtype, "attention": args.attention}
-    return place | ({"offload": args.offload} if hasattr(args, "offload") else {})
+    films = ("offload", "quantize")
+    return place | {name: getattr(args, name) for name in films if hasattr(args, name)}
 
 
 def trajectory_arguments(parser: argparse.ArgumentParser) -> None:

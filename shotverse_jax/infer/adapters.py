@@ -9,6 +9,7 @@ import numpy as np
 from shotverse_jax import lora
 from shotverse_jax.infer.cinematographer import Adapters, Cinematographer
 from shotverse_jax.lora import Lora
+from shotverse_jax.nn.quantized import is_quantized
 from shotverse_jax.parallel.rules import shardings
 
 EXPERTS = ("high", "low")
@@ -19,6 +20,10 @@ def folded(cinematographer: Cinematographer, loras: Sequence[Lora], *, donate: b
     if cinematographer.adapters is not None:
         names = ", ".join(cinematographer.adapters.names)
         raise ValueError(f"{names} are kept beside the weights; fold adapters before others are kept beside")
+    if is_quantized(cinematographer.low):
+        raise ValueError(
+            "adapters are folded before weights are quantized; load the controller anew, or keep them beside"
+        )
     experts = {}
     for name in EXPERTS:
         changes = [(part.experts[name], part.weight) for part in loras if name in part.experts]
@@ -29,6 +34,11 @@ def folded(cinematographer: Cinematographer, loras: Sequence[Lora], *, donate: b
 
 def beside(cinematographer: Cinematographer, loras: Sequence[Lora]) -> Cinematographer:
     """A cinematographer with the adapters beside the experts' weights, in place of any that were there."""
+    whole = [path for part in loras for changes in part.experts.values() for path in changes.deltas]
+    if is_quantized(cinematographer.low) and any(path.endswith("/kernel") for path in whole):
+        raise ValueError(
+            "an adapter that changes whole weights cannot be beside quantized ones; load the controller anew"
+        )
     mesh, stacks = cinematographer.design.mesh, {}
     for name in EXPERTS:
         stacked = lora.stack(getattr(cinematographer, name), [part.experts.get(name) for part in loras])

@@ -17,6 +17,7 @@ from shotverse_jax.infer.need import WAITING, Networks, Offload, Place
 from shotverse_jax.infer.need import weights as weights_of
 from shotverse_jax.lora import Lora, Stacked
 from shotverse_jax.models.wan_vae import space_factor
+from shotverse_jax.nn.quantized import quantize
 from shotverse_jax.parallel.mesh import BATCH
 from shotverse_jax.views.preview import Progress
 from shotverse_jax.weights import Expert, find, load
@@ -156,6 +157,24 @@ class Cinematographer:
         from shotverse_jax.infer import adapters
 
         return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras)
+
+    def quantized(self, name: Literal["int8", "float8"]) -> "Cinematographer":
+        """A cinematographer whose experts keep the weights of their blocks in 8 bits, half the memory of bfloat16.
+
+        Every output channel has a scale. Films change a little (docs/faster.md). Adapters are folded before that, or
+        kept beside.
+
+        Raises:
+            ValueError: an unknown type, or weights that are quantized already.
+        """
+        experts = {}
+        for part in ("high", "low"):
+            params, places = quantize(self.weights(part), name), getattr(self, part)
+            if part in self.design.waiting:
+                where = next(iter(jax.tree.leaves(places))).sharding.memory_kind
+                params = jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind(where)), params)  # noqa: B023
+            experts[part] = params
+        return dataclasses.replace(self, **experts)
 
     def weighing(self, *weights: float) -> "Cinematographer":
         """A cinematographer with other weights of the LoRAs that are kept beside, in their order; compiles nothing.

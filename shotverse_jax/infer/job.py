@@ -33,6 +33,7 @@ class Job:
         mesh: the devices of a model, like "fsdp=4,sequence=2"; None takes one device.
         dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
         offload: as `Cinematographer.load` takes it.
+        quantize: the type of the experts' weights, "int8" or "float8"; None leaves them as they are.
     """
 
     task: Literal["plan", "film"]
@@ -49,6 +50,7 @@ class Job:
     dtype: str | None = None
     attention: str | None = None
     offload: Literal["none", "text", "experts"] | None = None
+    quantize: Literal["int8", "float8"] | None = None
 
     def load(self) -> Work:
         """Loads the models.
@@ -70,6 +72,8 @@ class Job:
         read = functools.partial(read_loras, config=cinematographer.config)
         if self.lora:
             cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
+        if self.quantize:
+            cinematographer = cinematographer.quantized(self.quantize)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
         settings |= {
             "model": identity(name),

@@ -28,6 +28,8 @@ class Adapter(struct.PyTreeNode):
 class Linear(nn.Module):
     """x [..., in] -> [..., features] in the dtype of x; parameters `kernel` [in, features] and `bias` [features].
 
+    A leaf `scale` [features] beside a kernel in 8 bits (`nn/quantized.py`) multiplies the product of each channel.
+
     Where the variable collection `lora` holds an `Adapter` for this layer (`lora.py` makes them), its side path is
     added. The adapter's dropout runs when `deterministic` is False, and draws from the rng named "dropout".
 
@@ -45,6 +47,8 @@ class Linear(nn.Module):
     def __call__(self, x: jax.Array, deterministic: bool = True) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         y = x @ kernel.astype(x.dtype)
+        if self.has_variable("params", "scale"):
+            y = y * self.get_variable("params", "scale").astype(x.dtype)
         if self.has_variable("lora", "adapter"):
             adapter = self.get_variable("lora", "adapter")
             low = nn.Dropout(adapter.dropout)(x, deterministic=deterministic) @ adapter.a.astype(x.dtype)
