@@ -1,7 +1,7 @@
 """Weights of a stack of blocks in 8 bits: each output channel of each layer has a scale of its own.
 
 Only weights are rounded; products are taken in the dtype of the activations, after the values are widened. A kernel
-in 8 bits has a leaf `scale` [layers, out] beside it, which `nn.linear.Linear` multiplies its product by. So nothing else
+in 8 bits has a leaf `scale` [layers, out] beside it; `nn.linear.Linear` multiplies its product by that. Nothing else
 of a network changes, and stacks are still scanned.
 """
 
