@@ -289,7 +289,7 @@ PAIRS = {"films": film_pair, "plans": plan_pair, "vae": vae_pair, "text": text_p
 
 
 def compare(pair: Pair, rounds: int) -> str:
-    """Returns the line of a pair: its programs run by turns, in the other order every second round, and the medians count.
+    """Returns the line of a pair: its programs run by turns, in another order every second round; medians count.
 
     PyTorch runs on all cores and on one; the faster counts. Its threads wait for each other at every operation, and
     where other programs hold a core one thread is faster.
