@@ -125,7 +125,7 @@ class Pair:
         name: what they do.
         ours, theirs: each does all `count` items.
         count: items of a call.
-        unit: of the speed that is printed; hour or second.
+        unit: of the speed that is printed; "an hour" or "a second".
         other: the name of the other package.
         agreement: what was found when their results were compared.
     """
@@ -177,7 +177,7 @@ def film_pair(args, plays: list[Screenplay]) -> Pair:
         return (video * 255).round().astype(np.uint8)
 
     name = f"films of {config.frames} frames {config.height}x{config.width}, {steps} steps"
-    return Pair(name, ours, theirs, len(plays), "hour", "diffusers", same_frames(ours(), theirs()))
+    return Pair(name, ours, theirs, len(plays), "an hour", "diffusers", same_frames(ours(), theirs()))
 
 
 def take_of(films: Cinematographer, play: Screenplay) -> Take:
@@ -229,7 +229,7 @@ def plan_pair(args, plays: list[Screenplay]) -> Pair:
     agreement = f"log-probabilities of our tokens {largest:.1e} apart at most"
     ours()
     theirs()
-    return Pair(name, ours, theirs, len(plays), "second", "transformers", agreement)
+    return Pair(name, ours, theirs, len(plays), "a second", "transformers", agreement)
 
 
 def vae_pair(args, plays: list[Screenplay]) -> Pair:
@@ -254,7 +254,7 @@ def vae_pair(args, plays: list[Screenplay]) -> Pair:
             return originals.levels(vae.decode(their_in, return_dict=False)[0])
 
     name = f"VAE decode of {config.frames} frames {config.height}x{config.width}"
-    return Pair(name, ours, theirs, 1, "second", "diffusers", same_frames([ours()], [theirs()]))
+    return Pair(name, ours, theirs, 1, "a second", "diffusers", same_frames([ours()], [theirs()]))
 
 
 def text_pair(args, plays: list[Screenplay]) -> Pair:
@@ -282,7 +282,7 @@ def text_pair(args, plays: list[Screenplay]) -> Pair:
     real = np.stack([p.real_S for p in prompts])
     a, b = (np.stack(run())[real] for run in (ours, theirs))
     agreement = f"states {np.max(np.abs(a - b)) / np.sqrt(np.mean(b**2)):.1e} of their RMS apart at most"
-    return Pair(f"UMT5 of {length} tokens", ours, theirs, len(prompts), "second", "transformers", agreement)
+    return Pair(f"UMT5 of {length} tokens", ours, theirs, len(prompts), "a second", "transformers", agreement)
 
 
 PAIRS = {"films": film_pair, "plans": plan_pair, "vae": vae_pair, "text": text_pair}
@@ -311,9 +311,9 @@ def compare(pair: Pair, rounds: int) -> str:
     ours = median.pop("ours")
     threads = min(median, key=lambda side: median[side][0])
     theirs = median[threads]
-    scale = {"hour": 3600, "second": 1}[pair.unit] * pair.count
+    scale = {"an hour": 3600, "a second": 1}[pair.unit] * pair.count
     return (
-        f"{pair.name}: shotverse_jax {scale / ours[0]:.3g} a {pair.unit}, {pair.other} {scale / theirs[0]:.3g} a "
+        f"{pair.name}: shotverse_jax {scale / ours[0]:.3g} {pair.unit}, {pair.other} {scale / theirs[0]:.3g} "
         f"{pair.unit} on {threads} of {cores} cores, ratio {theirs[0] / ours[0]:.2f} (of processor time "
         f"{theirs[1] / ours[1]:.2f}); {pair.agreement}"
     )
