@@ -57,8 +57,8 @@ def plan(
     if sampling is not None and sampling not in SAMPLERS:
         raise ValueError(f"tokens are picked by {', '.join(SAMPLERS)}, got {sampling!r}")
     picking = {} if sampling is None else {"sampling": SAMPLERS[sampling]}
-    [(_, trajectories)] = planner.plan([screenplay], seed, samples, **picking)
-    return trajectories
+    [planned] = planner.plan([screenplay], seed, samples, **picking)
+    return planned.trajectories
 
 
 def film(

@@ -62,7 +62,10 @@ class Work(Protocol):
         """Of each item what decides its programs, or why it cannot be made."""
 
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
-        """Yields the results of items of one bucket as they are made. Raises one of FAULTS where an item fails."""
+        """Yields the results of items of one bucket as they are made. Raises one of FAULTS where an item fails.
+
+        What needs no device may be done at the call: then it is done while another group is made.
+        """
 
 
 class Progress(Protocol):
@@ -103,10 +106,18 @@ class Worker:
 
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """The records of items of one bucket, those that failed too; fewer where it was stopped."""
-        with self._making:
-            begun = time.monotonic()
-            written, error = self._make(items)
-            self.busy += time.monotonic() - begun
+        written: list[tuple[int, Future]] = []
+        error = None
+        try:
+            results = self._work.make(items)
+            with self._making:
+                begun = time.monotonic()
+                try:
+                    self._make(items, results, written)
+                finally:
+                    self.busy += time.monotonic() - begun
+        except FAULTS as fault:
+            error = fault
         reached = {index for index, _ in written}
         records = [job.result() for _, job in written]
         rest = [item for index, item in enumerate(items) if index not in reached]
@@ -117,20 +128,15 @@ class Worker:
         # Which of them it was is not known: each is tried by itself.
         return records + [record for item in rest for record in self.run([item])]
 
-    def _make(self, items) -> tuple[list[tuple[int, Future]], Exception | None]:
-        """(the writing of what was made, by its index; why the making ended early)."""
-        written: list[tuple[int, Future]] = []
+    def _make(self, items: Sequence[Item], results: Iterator[Made], written: list[tuple[int, Future]]) -> None:
+        """Makes results, has them written, and adds the (index, writing) of each to `written`."""
         last = time.monotonic()
-        try:
-            for made in () if self._stop.is_set() else self._work.make(items):
-                seconds = time.monotonic() - last
-                written.append((made.index, self._writers.submit(self._write, items[made.index], made, seconds)))
-                if self._stop.is_set():
-                    break
-                last = time.monotonic()
-        except FAULTS as error:
-            return written, error
-        return written, None
+        for made in () if self._stop.is_set() else results:
+            seconds = time.monotonic() - last
+            written.append((made.index, self._writers.submit(self._write, items[made.index], made, seconds)))
+            if self._stop.is_set():
+                break
+            last = time.monotonic()
 
     def _write(self, item: Item, made: Made, seconds: float) -> dict[str, Any]:
         begun, folder = time.monotonic(), self._out / item.id

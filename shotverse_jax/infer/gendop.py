@@ -20,7 +20,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, GenDoPConfig
 from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_opt
 from shotverse_jax.infer.execution import choose
-from shotverse_jax.infer.plan import Plan
+from shotverse_jax.infer.plan import Plan, in_order
 from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
 from shotverse_jax.inputs.clip import prepare_depth, prepare_image, tokenize
 from shotverse_jax.models import opt
@@ -117,8 +117,7 @@ def plan(
     sampling: Sampling = SAMPLERS["top_k"],
 ) -> list[list[Trajectory]]:
     """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i; otherwise as `plans`."""
-    done = dict(plans(planner, screenplays, pictures, seed=seed, samples=samples, sampling=sampling))
-    return [done[i] for i in range(len(screenplays))]
+    return in_order(plans(planner, screenplays, pictures, seed=seed, samples=samples, sampling=sampling))
 
 
 def plans(
@@ -137,8 +136,12 @@ def plans(
     Raises:
         ValueError: a screenplay of several shots, or pictures where there are no towers and the reverse.
     """
-    for index, sampled in _sample(planner, screenplays, pictures, seed, samples, sampling):
-        yield Plan(index, [read_plan(screenplays[index], ids_N) for ids_N in sampled.ids_JN])
+    drawn = _sample(planner, screenplays, pictures, seed, samples, sampling)
+
+    def read_all(index, sampled):
+        return [read_plan(screenplays[index], ids_N) for ids_N in sampled.ids_JN]
+
+    return (Plan(index, functools.partial(read_all, index, sampled)) for index, sampled in drawn)
 
 
 def sample_ids(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -92,16 +92,22 @@ class Director:
         return opt.decode_weights(self.params["decoder"], self.config.decoder, self.execution.dtype)
 
 
-class Plan(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Plan:
     """The plans of one screenplay among several.
 
     Attributes:
         index: the place of the screenplay among those that were given.
-        trajectories: one per sample.
+        read: reads the pose tokens that were drawn.
     """
 
     index: int
-    trajectories: list[Trajectory]
+    read: Callable[[], list[Trajectory]]
+
+    @functools.cached_property
+    def trajectories(self) -> list[Trajectory]:
+        """One trajectory per sample, read on first use: the next block of plans need not wait for it."""
+        return self.read()
 
 
 def plan(
@@ -113,8 +119,8 @@ def plan(
     sampling: Sampling = SAMPLERS["nucleus"],
 ) -> list[list[Trajectory]]:
     """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i; otherwise as `plans`."""
-    done = dict(plans(director, screenplays, seed=seed, samples=samples, sampling=sampling))
-    return [done[i] for i in range(len(screenplays))]
+    done = plans(director, screenplays, seed=seed, samples=samples, sampling=sampling)
+    return in_order(done)
 
 
 def plans(
@@ -125,13 +131,22 @@ def plans(
     samples: int = 1,
     sampling: Sampling = SAMPLERS["nucleus"],
 ) -> Iterator[Plan]:
-    """Yields the plans of every screenplay as soon as they are drawn.
+    """Yields the plans of every screenplay as soon as they are drawn; texts are encoded before this returns.
 
     Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. The world is the first camera, and
     lengths are metres. Otherwise as `sample_ids`.
     """
-    for index, sampled in _sample(director, screenplays, seed, samples, sampling):
-        yield Plan(index, [read_plan(director.config, screenplays[index], ids_N) for ids_N in sampled.ids_JN])
+    drawn = _sample(director, screenplays, seed, samples, sampling)
+
+    def read(index, sampled):
+        return [read_plan(director.config, screenplays[index], ids_N) for ids_N in sampled.ids_JN]
+
+    return (Plan(index, functools.partial(read, index, sampled)) for index, sampled in drawn)
+
+
+def in_order(done: Iterable[Plan]) -> list[list[Trajectory]]:
+    """Returns the trajectories of plans that come in any order: result[i][j] is sample j of screenplay i."""
+    return [plan.trajectories for plan in sorted(done, key=lambda plan: plan.index)]
 
 
 def sample_ids(
@@ -171,9 +186,11 @@ def _sample(director, screenplays, seed, samples, sampling) -> Iterator[tuple[in
         draw = Draw.of(grammar, keys_B, rows, sampling, [counts[i] for i in chosen], bucket.tokens)
         return decode(director, collate([examples[i] for i in chosen], [bucket.text]), draw)
 
-    for index, sampled in draw_samples(buckets, seed, samples, rows, run):
+    def cut(index, sampled):
         length = sequence_length(director.config.tokens, counts[index])  # the rest is padding of the bucket
-        yield index, Sampled(*(array_JN[:, :length] for array_JN in sampled))
+        return index, Sampled(*(array_JN[:, :length] for array_JN in sampled))
+
+    return (cut(*drawn) for drawn in draw_samples(buckets, seed, samples, rows, run))
 
 
 class Bucket(NamedTuple):

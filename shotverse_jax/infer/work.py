@@ -19,6 +19,7 @@ from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.film import Film
 from shotverse_jax.infer.film import bucket_of as film_bucket
 from shotverse_jax.infer.outputs import write_film, write_plans
+from shotverse_jax.infer.plan import Plan
 from shotverse_jax.infer.samples import block_rows
 from shotverse_jax.infer.take import Take, prepare
 from shotverse_jax.inputs.items import Item
@@ -76,10 +77,11 @@ class PlanWork:
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
         """As `batch.Work.make`."""
         screenplays, seeds = [_screenplay(item) for item in items], [item.seed for item in items]
-        for index, trajectories in self._planner.plan(screenplays, seeds, items[0].samples, **self._sampling):
-            yield Made(index, functools.partial(self._write, trajectories))
+        plans = self._planner.plan(screenplays, seeds, items[0].samples, **self._sampling)
+        return (Made(plan.index, functools.partial(self._write, plan)) for plan in plans)
 
-    def _write(self, trajectories: list[Trajectory], folder: Path) -> dict[str, Any]:
+    def _write(self, plan: Plan, folder: Path) -> dict[str, Any]:
+        trajectories = plan.trajectories
         write_plans(trajectories, folder, plot=self._preview, preview=self._preview)
         return {**self.settings, "versions": versions(), **of_trajectories(trajectories)}
 
@@ -132,7 +134,7 @@ class FilmWork:
         if wanted:
             plays, seeds = [items[index].screenplay for index in wanted], [items[index].seed for index in wanted]
             plans = self._planner.plan(plays, seeds, samples)
-            planned = {wanted[place]: trajectories for place, trajectories in plans}
+            planned = {wanted[plan.index]: plan.trajectories for plan in plans}
         takes: list[Take] = []
         for index, item in enumerate(items):
             given = planned.get(index) or [read_trajectory(item.trajectory)] * samples

@@ -66,7 +66,7 @@ def test_a_plan_is_the_same_bit_for_bit_in_every_company_and_place(nano):
 
 def test_plans_come_as_they_finish_and_seeds_are_counted(nano):
     plays = [play(1, 1), play(2), play(1, 1, words="tilt up")]
-    found = {index: trajectories for index, trajectories in nano.plan(plays, seeds=[1, 2, 3], samples=2)}
+    found = {plan.index: plan.trajectories for plan in nano.plan(plays, seeds=[1, 2, 3], samples=2)}
     assert sorted(found) == [0, 1, 2] and list(found) == [0, 2, 1]  # screenplays of one bucket share a block
     for index, trajectories in found.items():
         [wanted] = plan(nano, [plays[index]], seed=index + 1, samples=2)

@@ -35,13 +35,16 @@ def test_two_processes_film_one_list(tmp_path, controller_folder):
     results = [finish(process) for process in started]
     assert "made" not in results[1][1]
     assert results[0][0] == 3 and "2 made" in results[0][1] and results[1][0] == 0
+    videos = {}
     for name in ("one", "two"):
+        for folder in ("alone", "together"):
+            file = tmp_path / folder / name / "film.mp4"
+            videos[folder, name] = read_video(file, np.arange(17), 48, 32).astype(int)
         paths = [read_trajectory(tmp_path / folder / name / "trajectory.json") for folder in ("alone", "together")]
         np.testing.assert_array_equal(paths[0].pose_T34, paths[1].pose_T34)
-        ours, theirs = (
-            read_video(tmp_path / folder / name / "film.mp4", np.arange(17), 48, 32) for folder in ("alone", "together")
-        )
-        assert np.abs(ours.astype(int) - theirs.astype(int)).mean() < 0.1
+        # A last digit becomes a few levels where the video is compressed; another film is a hundred times as far.
+        assert np.abs(videos["alone", name] - videos["together", name]).mean() < 0.5
+    assert np.abs(videos["alone", "one"] - videos["together", "two"]).mean() > 10
 
 
 def run(tmp_path, flags, environment=None):
