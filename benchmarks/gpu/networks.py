@@ -291,7 +291,8 @@ def _beside_cpu(director, cinematographer) -> Iterator[Row]:
         return take, np.asarray(generate(cinematographer, [take], steps=4))
 
     cpu = jax.devices("cpu")[0]
-    cpu_take, cpu_latents = results(*jax.device_put((director, cinematographer), cpu))
+    on_cpu = dataclasses.replace(director, params=jax.device_put(director.params, cpu))
+    cpu_take, cpu_latents = results(on_cpu, jax.device_put(cinematographer, cpu))
     with jax.default_matmul_precision("highest"):
         take, _ = results(director, cinematographer)
         exact = results(director, cinematographer, cpu_take)[1]
