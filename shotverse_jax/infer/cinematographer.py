@@ -23,6 +23,9 @@ from shotverse_jax.views.preview import Progress
 from shotverse_jax.weights import Expert, find, load
 from shotverse_jax.weights.folder import read_config
 
+HOST = "pinned_host"
+"""The kind of memory that weights wait in between their uses."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Design:
@@ -115,7 +118,7 @@ class Cinematographer:
         waiting = WAITING[offload or _offload(config, place, execution.dtype)]
 
         def read(kind, name, part, mesh=place, **more):
-            memory = "pinned_host" if part in waiting else None
+            memory = HOST if part in waiting else None
             loaded = load(kind, name, mesh=mesh, dtype=execution.dtype, memory=memory, **more)
             return loaded if mesh is not None else loaded._replace(params=jax.device_put(loaded.params))
 
@@ -131,7 +134,7 @@ class Cinematographer:
         params = getattr(self, part)
         if part not in self.design.waiting:
             return params
-        return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind("device")), params)
+        return _moved(params, "device")
 
     def film(
         self, takes: Sequence[Any], seeds: int | Sequence[int] = 0, progress: Progress | None = None, **sampling: Any
@@ -169,11 +172,8 @@ class Cinematographer:
         """
         experts = {}
         for part in ("high", "low"):
-            params, places = quantize(self.weights(part), name), getattr(self, part)
-            if part in self.design.waiting:
-                where = next(iter(jax.tree.leaves(places))).sharding.memory_kind
-                params = jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind(where)), params)  # noqa: B023
-            experts[part] = params
+            params = quantize(self.weights(part), name)
+            experts[part] = _moved(params, HOST) if part in self.design.waiting else params
         return dataclasses.replace(self, **experts)
 
     def weighing(self, *weights: float) -> "Cinematographer":
@@ -208,6 +208,11 @@ class Cinematographer:
         """How many parts of the mesh the films of a batch are split over."""
         mesh = self.design.mesh
         return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in BATCH)
+
+
+def _moved(params: dict, memory: str) -> dict:
+    """The parameters in a kind of memory of their devices."""
+    return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind(memory)), params)
 
 
 def _offload(config: ControllerConfig, mesh: Mesh | None, dtype: str) -> Offload:

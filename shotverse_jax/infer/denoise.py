@@ -113,22 +113,7 @@ def generate(
         ValueError: as `begin`.
     """
     shoot = begin(cinematographer, takes, seed=seed, samples=samples, **sampling)
-    steps = shoot.denoising.steps
-    if progress is None:
-        return advance(cinematographer, shoot, steps).latents_BTHWC
-    switch = _switch(cinematographer.config, shoot.denoising)
-    params = None
-    for part, end in (("high", switch), ("low", steps)):
-        del params  # an expert that waits on the host goes before the other one comes
-        params = cinematographer.weights(part) if shoot.done < end else None
-        while shoot.done < end:
-            before, shoot = shoot, _run(cinematographer, part, params, shoot, shoot.done + 1)
-            # A step is waited for while the next one runs already.
-            jax.block_until_ready(before.state)
-            progress("denoise", before.done, steps)
-    jax.block_until_ready(shoot.state)
-    progress("denoise", steps, steps)
-    return shoot.latents_BTHWC
+    return _until(cinematographer, shoot, shoot.denoising.steps, progress).latents_BTHWC
 
 
 def begin(
@@ -225,11 +210,25 @@ def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot
 
     Steps made in several calls give the latents of `generate`.
     """
-    end = min(shoot.done + steps, shoot.denoising.steps)
-    switch = _switch(cinematographer.config, shoot.denoising)
+    return _until(cinematographer, shoot, min(shoot.done + steps, shoot.denoising.steps))
+
+
+def _until(crew: Cinematographer, shoot: Shoot, end: int, progress: Progress | None = None) -> Shoot:
+    """The films after step `end` - 1. progress: as `generate`; with it every step is a call of its own."""
+    switch, steps = _switch(crew.config, shoot.denoising), shoot.denoising.steps
+    params = None
     for part, stop in (("high", min(switch, end)), ("low", end)):
-        if shoot.done < stop:
-            shoot = _run(cinematographer, part, cinematographer.weights(part), shoot, stop)
+        del params  # an expert that waits on the host goes before the other one comes
+        params = crew.weights(part) if shoot.done < stop else None
+        while shoot.done < stop:
+            before, shoot = shoot, _run(crew, part, params, shoot, stop if progress is None else shoot.done + 1)
+            if progress is not None:
+                # A step is waited for while the next one runs already.
+                jax.block_until_ready(before.state)
+                progress("denoise", before.done, steps)
+    if progress is not None:
+        jax.block_until_ready(shoot.state)
+        progress("denoise", shoot.done, steps)
     return shoot
 
 
@@ -251,7 +250,7 @@ def _run(crew: Cinematographer, part: Literal["high", "low"], params: dict, shoo
 
 
 def _shot_lengths(takes: Sequence[Take]) -> tuple[int, ...]:
-    layouts = {tuple(int(n) for n in np.bincount(take.layout.latent_index_T)) for take in takes}
+    layouts = {take.shot_lengths for take in takes}
     if len(layouts) > 1:
         raise ValueError("sparse attention films takes with the same shot lengths together; film these one by one")
     return next(iter(layouts))
