@@ -28,7 +28,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config.controller import controller_small, text_small, vae_small
 from shotverse_jax.config.planner import planner_nano, planner_small
 from shotverse_jax.flow.noise import film_noise
@@ -40,7 +39,7 @@ from shotverse_jax.infer.denoise import decode
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.plan import Director, encode, sample_ids
 from shotverse_jax.infer.samples import keys_of
-from shotverse_jax.infer.take import Take, prepare
+from shotverse_jax.infer.take import Take, prepare, still
 from shotverse_jax.infer.work import PlanWork
 from shotverse_jax.inputs.items import Item
 from shotverse_jax.inputs.prompt import tokenize_screenplay
@@ -182,16 +181,7 @@ def film_pair(args, plays: list[Screenplay]) -> Pair:
 
 def take_of(films: Cinematographer, play: Screenplay) -> Take:
     """Returns a take of a screenplay through a camera that stands still, in the controller's own size."""
-    layout = play.layout()
-    still = Trajectory(
-        pose_T34=np.tile(np.eye(3, 4), (layout.num_frames, 1, 1)),
-        intrinsics_T4=np.array([play.width, play.width, play.width / 2, play.height / 2]),
-        width=play.width,
-        height=play.height,
-        shot_T=np.repeat(np.arange(len(layout.spans)), [end - start for start, end in layout.spans]),
-        fps=play.fps,
-    )
-    return prepare(films, play, still, frames=films.config.frames)
+    return prepare(films, play, still(play), frames=films.config.frames)
 
 
 def same_frames(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:

@@ -40,6 +40,13 @@ ACCELERATORS = {
 }
 
 
+def accelerator_of(device: str) -> Accelerator:
+    """The row of a device. Raises ValueError for an unknown one."""
+    if device not in ACCELERATORS:
+        raise ValueError(f"the device is one of {', '.join(ACCELERATORS)}; got {device}")
+    return ACCELERATORS[device]
+
+
 def peak(kind: str) -> float | None:
     """Dense bfloat16 operations a second of a device, by JAX's `device_kind`; None where it is not known."""
     # JAX's names are not the vendors': "TPU v5 lite" is a v5e, "TPU v6 lite" a v6e and "TPU v5" a v5p.

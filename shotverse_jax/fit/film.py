@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
+from shotverse_jax.cost.accelerators import Accelerator, accelerator_of
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
 from shotverse_jax.fit.shares import HOST, Shares, shares
 from shotverse_jax.infer.execution import check_dtype
@@ -114,10 +114,9 @@ def fit_film(
     Raises:
         ValueError: an unknown device or model, or a film that the networks cannot make on that mesh.
     """
-    if device not in ACCELERATORS:
-        raise ValueError(f"the device is one of {', '.join(ACCELERATORS)}; got {device}")
+    kind = accelerator_of(device)
     check_dtype(dtype)
-    kind, networks = ACCELERATORS[device], Networks.of(model)
+    networks = Networks.of(model)
     if sparse is not None:
         networks = networks.sparse()
     request = Request.of(networks, shots=sparse, **asked)

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
 from shotverse_jax.config import PLANNERS, OPTConfig, PlannerConfig, planner_qwen3vl_2b
 from shotverse_jax.cost import flops
-from shotverse_jax.cost.accelerators import ACCELERATORS, Accelerator
+from shotverse_jax.cost.accelerators import Accelerator, accelerator_of
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
 from shotverse_jax.fit.shares import Shares, shares
 from shotverse_jax.infer.execution import check_dtype
 from shotverse_jax.infer.need import GIB, held
+from shotverse_jax.infer.plan import prefix_length
 from shotverse_jax.infer.samples import ACCELERATOR_BLOCK
 from shotverse_jax.weights import find
 from shotverse_jax.weights.folder import read_config
@@ -99,10 +100,9 @@ def fit_plan(
     Raises:
         ValueError: an unknown device or model, or more than the planner takes.
     """
-    if device not in ACCELERATORS:
-        raise ValueError(f"the device is one of {', '.join(ACCELERATORS)}; got {device}")
+    kind = accelerator_of(device)
     check_dtype(dtype)
-    config, kind = _config(model), ACCELERATORS[device]
+    config = _config(model)
     places, size = text or config.max_text_tokens, jnp.dtype(dtype).itemsize
     prefix, tokens = _lengths(config, frames, shots)
     read = size * _decoder_numbers(config.decoder)
@@ -139,7 +139,7 @@ def _lengths(config: PlannerConfig, frames: int, shots: int) -> tuple[int, int]:
         )
     cuts = [round(frames * shot / shots) for shot in range(shots + 1)]
     counts = PoseTokenizer(config.tokens).pose_counts(list(pairwise(cuts)))
-    prefix, tokens = shots * config.num_queries + shots - 1, sequence_length(config.tokens, counts) - 1
+    prefix, tokens = prefix_length(config, shots), sequence_length(config.tokens, counts) - 1
     most = config.decoder.max_positions
     if prefix + tokens > most:
         raise ValueError(f"{frames} frames are {tokens} pose tokens, which with {prefix} camera codes exceed {most}")

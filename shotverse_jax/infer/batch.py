@@ -1,13 +1,14 @@
 """Lists of screenplays become folders of results: grouped by program, in any order, on any number of workers.
 
 The results of an item follow from the item and the settings alone, so that a list may be cut, reordered, stopped and
-gone on with. A folder appears when all of it is written. `record` in it (result.json) tells of what it was made;
+gone on with. A folder appears when all of it is written. result.json in it says of what it was made;
 results.jsonl beside the folders has the records of all items, and the reasons of those that failed.
 """
 
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -221,7 +222,7 @@ def run_batch(
         summary, todo = Summary(skipped=len(records)), [i for i in items if i.id not in records]
         groups, refused = _groups([i for i in todo if isinstance(i, Item)], work)
         refused += [failure(item, item.error) for item in todo if isinstance(item, Refused)]
-        for done in _with([refused], run(groups)):
+        for done in itertools.chain([refused], run(groups)):
             for record in done:
                 records[record["id"]] = record
                 results.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -250,11 +251,6 @@ def in_threads(
             waiting.add(pool.submit(run, group))
         for job in list(waiting):
             yield job.result()
-
-
-def _with(first: list, rest: Iterator) -> Iterator:
-    yield from first
-    yield from rest
 
 
 def _groups(items: Sequence[Item], work: Work) -> tuple[list[list[Item]], list[dict[str, Any]]]:

@@ -111,6 +111,6 @@ def bucket_of(cinematographer: Cinematographer, take: Take) -> Hashable:
     config, path = cinematographer.config, take.trajectory
     shots: Hashable = bucket(len(take.screenplay.shots), SHOT_BUCKET)
     if config.dit.self_attention == "sparse":
-        shots = tuple(int(n) for n in np.bincount(take.layout.latent_index_T))
+        shots = take.shot_lengths
     places = (text_places(config, prompt) for prompt in (take.prompt, take.negative))
     return len(path), path.height, path.width, shots, *places

@@ -207,13 +207,18 @@ class Bucket(NamedTuple):
     tokens: int
 
 
+def prefix_length(config: PlannerConfig, shots: int) -> int:
+    """Returns the places of the decoder's prefix: the queries of every shot, and a separator between shots."""
+    return shots * (config.num_queries + 1) - 1
+
+
 def bucket_of(config: PlannerConfig, example: PlannerExample, counts: Sequence[int]) -> Bucket:
     """Returns the bucket of a screenplay of `encode` whose shots have so many poses."""
     shots, text = len(counts), bucket(len(example.text_ids_S), TEXT_BUCKET)
     needed = sequence_length(config.tokens, list(counts)) - 1
     tokens = bucket(needed, TOKEN_BUCKET)
     if config.decoder_kind == "opt":
-        prefix = shots * (config.num_queries + 1) - 1 if config.encoder == "queries" else text
+        prefix = prefix_length(config, shots) if config.encoder == "queries" else text
         # The last bucket ends with the decoder's positions; a sequence beyond them is refused when it is decoded.
         tokens = max(needed, min(tokens, config.decoder.max_positions - prefix))
     return Bucket(shots, text, tokens)

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.inputs.prompt import PromptWindows, tokenize_prompt, tokenize_screenplay
@@ -29,6 +31,11 @@ class Take:
     notes: tuple[str, ...]
     prompt: PromptWindows
     negative: PromptWindows
+
+    @property
+    def shot_lengths(self) -> tuple[int, ...]:
+        """Latent frames of every shot."""
+        return tuple(int(n) for n in np.bincount(self.layout.latent_index_T))
 
 
 def prepare(
@@ -88,3 +95,16 @@ def prepare(
     prompt = tokenize_screenplay(screenplay, tokenizer, length)
     unwanted = tokenize_prompt(config.negative if negative is None else negative, tokenizer, length)
     return Take(screenplay, trajectory, layout, plan, tuple(notes), prompt, unwanted)
+
+
+def still(screenplay: Screenplay) -> Trajectory:
+    """Returns a camera that does not move over the frames of a screenplay, for where no other is known yet."""
+    layout = screenplay.layout()
+    return Trajectory(
+        pose_T34=np.tile(np.eye(3, 4), (layout.num_frames, 1, 1)),
+        intrinsics_T4=np.array([screenplay.width, screenplay.width, screenplay.width / 2, screenplay.height / 2]),
+        width=screenplay.width,
+        height=screenplay.height,
+        shot_T=np.repeat(np.arange(len(layout.spans)), [end - start for start, end in layout.spans]),
+        fps=screenplay.fps,
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 import shotverse_jax
 from shotverse_jax.camera.formats import read_trajectory
@@ -21,7 +20,7 @@ from shotverse_jax.infer.film import bucket_of as film_bucket
 from shotverse_jax.infer.outputs import write_film, write_plans
 from shotverse_jax.infer.plan import Plan
 from shotverse_jax.infer.samples import block_rows
-from shotverse_jax.infer.take import Take, prepare
+from shotverse_jax.infer.take import Take, prepare, still
 from shotverse_jax.inputs.items import Item
 from shotverse_jax.lora import Lora
 from shotverse_jax.screenplay import Screenplay
@@ -158,7 +157,7 @@ class FilmWork:
 
     def _take(self, item: Item, trajectory: Trajectory | None) -> Take:
         options = {"frames": item.frames, "size": item.size, "negative": item.negative}
-        return prepare(self._cinematographer, item.screenplay, trajectory or _still(item.screenplay), **options)
+        return prepare(self._cinematographer, item.screenplay, trajectory or still(item.screenplay), **options)
 
     def _write(self, films: Sequence[Film], folder: Path) -> dict[str, Any]:
         for number, film in enumerate(films):
@@ -170,16 +169,3 @@ class FilmWork:
 def _screenplay(item: Item) -> Screenplay:
     """The screenplay that is planned, with as many frames as the item asks for."""
     return item.screenplay if item.frames is None else dataclasses.replace(item.screenplay, frames=item.frames)
-
-
-def _still(screenplay: Screenplay) -> Trajectory:
-    """A camera that does not move: it stands in for cameras that are not planned yet."""
-    layout = screenplay.layout()
-    return Trajectory(
-        pose_T34=np.tile(np.eye(3, 4), (layout.num_frames, 1, 1)),
-        intrinsics_T4=np.array([screenplay.width, screenplay.width, screenplay.width / 2, screenplay.height / 2]),
-        width=screenplay.width,
-        height=screenplay.height,
-        shot_T=np.repeat(np.arange(len(layout.spans)), [end - start for start, end in layout.spans]),
-        fps=screenplay.fps,
-    )
