@@ -3,7 +3,8 @@
 For a model that needs the devices of several hosts: all processes of the job (docs/pods.md says how they find each
 other) run the same list over one mesh, and the first of them writes the results. A list for many machines that can each
 hold the model is run by `shotverse batch --workers N --ray auto` instead (docs/batch.md), where no machine waits for
-another. Flags are those of `shotverse batch`. The exit code is 3 if an item failed.
+another. Flags are named as the options of `shotverse batch`; of those in docs/faster.md only --quantize is here. The
+exit code is 3 if an item failed.
 """
 
 import threading
@@ -34,7 +35,6 @@ MESH = flags.DEFINE_string("mesh", None, "devices of the model, e.g. fsdp=4,sequ
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of weights and activations")
 ATTENTION = flags.DEFINE_enum("attention", None, ["xla", "cudnn", "splash"], "attention kernel")
 OFFLOAD = flags.DEFINE_enum("offload", None, ["none", "text", "experts"], "weights that wait in the host's memory")
-
 QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8", "float8"], "weights of the experts in 8 bits")
 
 
