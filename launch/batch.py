@@ -3,8 +3,7 @@
 For a model that needs the devices of several hosts: all processes of the job (docs/pods.md says how they find each
 other) run the same list over one mesh, and the first of them writes the results. A list for many machines that can each
 hold the model is run by `shotverse batch --workers N --ray auto` instead (docs/batch.md), where no machine waits for
-another. Flags are named as the options of `shotverse batch`; of those in docs/faster.md only --quantize is here. The
-exit code is 3 if an item failed.
+another. Flags are named as the options of `shotverse batch`. The exit code is 3 if an item failed.
 """
 
 import threading
@@ -13,8 +12,9 @@ import jax
 from absl import flags
 
 from shotverse_jax.commands.batch import report, stop_on_signals
+from shotverse_jax.commands.common import Terminal
 from shotverse_jax.infer.batch import run_batch
-from shotverse_jax.infer.execution import use_compilation_cache
+from shotverse_jax.infer.execution import read_range, use_compilation_cache
 from shotverse_jax.infer.hosts import Led, follow
 from shotverse_jax.infer.job import Job
 from shotverse_jax.inputs.items import read_items
@@ -35,6 +35,9 @@ MESH = flags.DEFINE_string("mesh", None, "devices of the model, e.g. fsdp=4,sequ
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "of weights and activations")
 ATTENTION = flags.DEFINE_enum("attention", None, ["xla", "cudnn", "splash"], "attention kernel")
 OFFLOAD = flags.DEFINE_enum("offload", None, ["none", "text", "experts"], "weights that wait in the host's memory")
+GUIDANCE_RANGE = flags.DEFINE_string("guidance_range", None, "part of the steps that have guidance, e.g. 0-0.75")
+ONE_PASS = flags.DEFINE_bool("one_pass", None, "prompt and negative prompt in one forward pass")
+SKIP = flags.DEFINE_float("skip", None, "go on without a pass while little changes, e.g. 0.05")
 QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8", "float8"], "weights of the experts in 8 bits")
 
 
@@ -43,6 +46,8 @@ def main(_):
     """Makes the results; returns the exit code."""
     distributed.join(distributed.DISTRIBUTED.value, distributed.HEARTBEAT.value)
     use_compilation_cache(0.0)
+    part = None if GUIDANCE_RANGE.value is None else read_range(GUIDANCE_RANGE.value)
+    faster = {"guidance_range": part, "one_pass": ONE_PASS.value, "skip": SKIP.value}
     job = Job(
         task=TASK.value,
         model=MODEL.value,
@@ -52,6 +57,7 @@ def main(_):
         guidance=CFG.value,
         solver=SOLVER.value,
         lora=tuple(LORA.value),
+        faster=tuple((name, value) for name, value in faster.items() if value is not None),
         preview=PREVIEW.value,
         mesh=MESH.value,
         dtype=DTYPE.value,
@@ -66,7 +72,7 @@ def main(_):
     try:
         # The others wait for the leader as soon as they have their models.
         led = Led(job.load())
-        summary = run_batch(read_items(LIST.value), led, OUT.value, stop=stop)
+        summary = run_batch(read_items(LIST.value), led, OUT.value, stop=stop, progress=Terminal(quiet=False))
     finally:
         if led is not None:
             led.close()

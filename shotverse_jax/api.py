@@ -10,7 +10,7 @@ Whoever has many screenplays loads a model once. `load("planner_small").plan(scr
 `load("controller_small").film(takes, seeds)` yield results as they finish. The command line calls the same functions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,6 +96,7 @@ def film(
         ValueError: files that cannot be read, models that are not there, a film that cannot be made, or, before its
             model is loaded, one that will not fit the memory of the devices.
     """
+    from shotverse_jax.infer.adapters import adapted, load_controller
     from shotverse_jax.infer.fits import check_fits
     from shotverse_jax.infer.take import prepare
 
@@ -108,12 +109,11 @@ def film(
     quantize = place.pop("quantize", None)
     if named:
         where = {name: place.get(name) for name in ("mesh", "dtype", "offload")}
-        check_fits(model, frames, size, whole=screenplay.layout().num_frames, **where)
-    cinematographer = load(model, "controller", **place) if named else model
-    if loras:
-        # Whoever gave a loaded model keeps it as it was; one that was loaded here need not be there twice.
-        cinematographer = _with_loras(cinematographer, loras, say, donate=named)
-    cinematographer = cinematographer.quantized(quantize) if quantize else cinematographer
+        check_fits(model, frames, size, whole=screenplay.layout().num_frames, quantize=quantize, **where)
+        cinematographer = load_controller(model, loras, quantize, say, **place)
+    else:
+        cinematographer = adapted(model, loras, say) if loras else model
+        cinematographer = cinematographer.quantized(quantize) if quantize else cinematographer
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
         [trajectory] = plan(screenplay, planner, seed=seed)
@@ -125,16 +125,6 @@ def film(
     say(f"filming {shape} in {sampling.get('steps') or cinematographer.config.steps} steps …")
     [made] = cinematographer.film([take], seed, progress, **sampling)
     return made
-
-
-def _with_loras(cinematographer: Any, loras: Sequence["str | Lora"], say: Callable[[str], None], donate: bool) -> Any:
-    from shotverse_jax.conversion.adapters import read_loras
-
-    read = read_loras(loras, cinematographer.config)
-    for lora in read:
-        for note in lora.notes:
-            say(note)
-    return cinematographer.with_loras(read, donate=donate)
 
 
 def _screenplay(screenplay: Screenplay | str | Path) -> Screenplay:

@@ -142,11 +142,12 @@ def faster_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _range(text: str) -> tuple[float, float]:
+    from shotverse_jax.infer.execution import read_range
+
     try:
-        first, last = (float(part) for part in text.split("-"))
+        return read_range(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected FIRST-LAST like 0-0.75, got {text}") from error
-    return first, last
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def placement_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -16,7 +16,20 @@ EXAMPLES = (
 OVERRIDES = "--config."
 """Arguments that begin so are values of the config; `cli.main` hands them on as `args.overrides`."""
 
-OF_FILM = ("model", "frames", "size", "mesh", "dtype", "offload", "steps", "cfg", "sparse", "latents", "mfu")
+OF_FILM = (
+    "model",
+    "frames",
+    "size",
+    "mesh",
+    "dtype",
+    "offload",
+    "quantize",
+    "steps",
+    "cfg",
+    "sparse",
+    "latents",
+    "mfu",
+)
 OF_PLAN = ("model", "frames", "shots", "text", "dtype")
 OF_BOTH = ("device", "items", "deadline")
 OF_RUN = ("topology", "device", "mfu")
@@ -50,6 +63,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     film.add_argument(
         "--offload", choices=("none", "text", "experts"), help="what waits on the host (default: by memory)"
     )
+    film.add_argument("--quantize", choices=("int8", "float8"), help="weights of the experts in 8 bits")
     film.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
     film.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
     film.add_argument("--sparse", type=positive, metavar="SHOTS", help="sparse attention between so many shots")

@@ -32,7 +32,7 @@ class FilmReport:
         accelerator: its row of the table.
         request: the film.
         tokens: of the video transformer.
-        place: mesh, dtype and offload.
+        place: mesh, dtype, offload and quantize.
         need: memory of one device.
         work: floating-point operations of one film, by phase.
         shares: of the peak, for the predicted time.
@@ -93,6 +93,7 @@ def fit_film(
     mesh: str | None = None,
     dtype: str = "bfloat16",
     offload: Offload | None = None,
+    quantize: str | None = None,
     mfu: float | None = None,
     sparse: int | None = None,
     latents: bool = False,
@@ -106,6 +107,7 @@ def fit_film(
         mesh: devices that work together, such as "fsdp=2,sequence=4"; None is one.
         dtype: of weights and activations.
         offload: what waits on the host between its uses; None takes what `Cinematographer.load` does.
+        quantize: the type of the experts' weights in 8 bits, as `Cinematographer.quantized` takes it; None has none.
         mfu: the share of the peak for the predicted time; None takes the measured one, or an assumption.
         sparse: shots of one length, between which attention is sparse; None takes the model's own attention.
         latents: whether the results keep the film's latents.
@@ -120,7 +122,7 @@ def fit_film(
     if sparse is not None:
         networks = networks.sparse()
     request = Request.of(networks, shots=sparse, **asked)
-    place = Place(parse_sizes(mesh) if mesh else {}, dtype, tpu=kind.tpu)
+    place = Place(parse_sizes(mesh) if mesh else {}, dtype, quantize=quantize, tpu=kind.tpu)
     memory = kind.memory * GIB
     place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
     return FilmReport(
@@ -155,7 +157,8 @@ def lines(report: FilmReport, capacity: Capacity | None = None) -> Iterator[str]
     yield f"{asked.frames} frames of {asked.height}x{asked.width}: {report.tokens:,} tokens, {asked.steps} steps, " + (
         "no guidance" if asked.guidance == 1 else f"guidance {asked.guidance:g}"
     )
-    yield f"{report.model} in {place.dtype} on {place.devices} {report.device}, {mesh}: on each device"
+    kind = f"{place.dtype}, its experts in {place.quantize}," if place.quantize else place.dtype
+    yield f"{report.model} in {kind} on {place.devices} {report.device}, {mesh}: on each device"
     for part, size in report.need.weights.items():
         where = ", on the host between its uses" if part in report.need.waiting else ""
         yield f"  weights, {part:<11}{bytes_shown(size):>12}{where}"

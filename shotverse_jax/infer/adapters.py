@@ -1,13 +1,17 @@
 """LoRAs in films: folded into the experts once, or kept beside them with weights that change."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
 from shotverse_jax import lora
+from shotverse_jax.conversion.adapters import read_loras
 from shotverse_jax.infer.cinematographer import Adapters, Cinematographer
+from shotverse_jax.infer.fits import device_memory
 from shotverse_jax.lora import Lora
 from shotverse_jax.nn.quantized import is_quantized
 from shotverse_jax.parallel.rules import shardings
@@ -47,3 +51,45 @@ def beside(cinematographer: Cinematographer, loras: Sequence[Lora]) -> Cinematog
     weights_N = np.array([part.weight for part in loras], np.float32)
     adapters = Adapters(**stacks, weights_N=weights_N, names=tuple(part.name for part in loras))
     return dataclasses.replace(cinematographer, adapters=adapters)
+
+
+def load_controller(
+    name_or_folder: str | Path,
+    loras: Sequence[Any] = (),
+    quantize: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    **place: Any,
+) -> Cinematographer:
+    """Returns a controller with adapters folded into it and then, if wanted, with experts in 8 bits.
+
+    Args:
+        name_or_folder: a shipped or fetched controller, or the folder of one.
+        loras: adapters, each a text FILE[@SCALE][:high|low] or what `conversion.adapters.read_loras` made of one.
+        quantize: the type of the experts' weights, as `Cinematographer.quantized` takes it; None leaves them.
+        say: is given what was left out of an adapter, or assumed.
+        place: mesh, dtype, attention and offload, as `Cinematographer.load` takes them.
+
+    Raises:
+        ValueError: as `Cinematographer.load`, or an adapter that cannot be read or is for another network.
+    """
+    staged = dict(place)
+    if quantize and device_memory(place.get("mesh")) is not None:
+        # Beside what becomes of them, the larger weights need not fit the device: they come to it one by one.
+        staged["offload"] = "experts"
+    controller = Cinematographer.load(str(name_or_folder), **staged)
+    if loras:
+        controller = adapted(controller, loras, say, donate=True)
+    return controller.quantized(quantize, place.get("offload")) if quantize else controller
+
+
+def adapted(
+    controller: Cinematographer, loras: Sequence[Any], say: Callable[[str], None], donate: bool = False
+) -> Cinematographer:
+    """Returns a loaded controller with adapters folded into it; `loras` and `say` are those of `load_controller`.
+
+    donate: gives up the given controller, so that no weight is there twice; False (default) leaves it as it was.
+    """
+    read = read_loras(loras, controller.config)
+    for note in (note for part in read for note in part.notes):
+        say(note)
+    return controller.with_loras(read, donate=donate)

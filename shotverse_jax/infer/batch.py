@@ -54,10 +54,12 @@ class Work(Protocol):
     Attributes:
         settings: everything beside the item that decides its result, JSON values.
         group: the number of items that are made together at most.
+        notes: what the user should know of the models; said once, when a batch begins.
     """
 
     settings: dict[str, Any]
     group: int
+    notes: tuple[str, ...]
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
         """Of each item what decides its programs, or why it cannot be made."""
@@ -207,7 +209,8 @@ def run_batch(
         run: makes groups somewhere else and yields their records as they finish (`infer/ray_workers.py`); None
             (default) makes them in this process.
         stop: set by another thread or a signal, it ends the batch after the items in hand.
-        progress: called with ("item", items done, items in all).
+        progress: called with ("item", items done, items in all), and before that with every note of the work and two
+            zeros.
 
     Raises:
         ValueError: the folder cannot be written, or another batch is writing to it.
@@ -218,6 +221,8 @@ def run_batch(
         worker = Worker(work, out, stop)
         run = lambda groups: in_threads(worker.run, groups)  # noqa: E731
     with _folder(out) as results:
+        for note in work.notes if progress is not None else ():
+            progress(note, 0, 0)
         records = _finished(items, work.settings, out)
         summary, todo = Summary(skipped=len(records)), [i for i in items if i.id not in records]
         groups, refused = _groups([i for i in todo if isinstance(i, Item)], work)

@@ -161,20 +161,34 @@ class Cinematographer:
 
         return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras)
 
-    def quantized(self, name: Literal["int8", "float8"]) -> "Cinematographer":
+    def quantized(self, name: Literal["int8", "float8"], offload: Offload | None = None) -> "Cinematographer":
         """A cinematographer whose experts keep the weights of their blocks in 8 bits, half the memory of bfloat16.
 
         Every output channel has a scale. Films change a little (docs/faster.md). Adapters are folded before that, or
         kept beside.
 
+        Args:
+            name: the type of the weights.
+            offload: what waits in the memory of the host after that, as `load` takes it; None (default) leaves on the
+                devices what fits their memory now.
+
         Raises:
             ValueError: an unknown type, or weights that are quantized already.
         """
-        experts = {}
-        for part in ("high", "low"):
-            params = quantize(self.weights(part), name)
-            experts[part] = _moved(params, HOST) if part in self.design.waiting else params
-        return dataclasses.replace(self, **experts)
+        design = self.design
+        if offload is not None:
+            waiting = WAITING[offload]
+        elif device_memory(design.mesh) is not None:
+            waiting = WAITING[_offload(design.config, design.mesh, design.execution.dtype, name)]
+        else:
+            waiting = design.waiting
+        parts = {part: getattr(self, part) for part in ("text", "high", "low")}
+        for part in parts:
+            if part != "text":
+                parts[part] = quantize(parts[part], name)
+            if part in {*waiting, *design.waiting}:
+                parts[part] = _moved(parts[part], HOST if part in waiting else "device")
+        return dataclasses.replace(self, **parts, design=dataclasses.replace(design, waiting=waiting))
 
     def weighing(self, *weights: float) -> "Cinematographer":
         """A cinematographer with other weights of the LoRAs that are kept beside, in their order; compiles nothing.
@@ -215,9 +229,10 @@ def _moved(params: dict, memory: str) -> dict:
     return jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind(memory)), params)
 
 
-def _offload(config: ControllerConfig, mesh: Mesh | None, dtype: str) -> Offload:
+def _offload(config: ControllerConfig, mesh: Mesh | None, dtype: str, quantize: str | None = None) -> Offload:
     """What must wait on the host, by the memory of the devices of a mesh; on a CPU host and device are one."""
-    memory = None if mesh is None else device_memory(mesh)
+    memory = device_memory(mesh)
     if memory is None:
         return "none"
-    return offload_for(weights_of(Networks.of_config(config), Place(dict(mesh.shape), dtype)), memory)
+    place = Place({} if mesh is None else dict(mesh.shape), dtype, quantize=quantize)
+    return offload_for(weights_of(Networks.of_config(config), place), memory)

@@ -66,6 +66,15 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"networks run in {' or '.join(DTYPES)}, got {dtype!r}")
 
 
+def read_range(text: str) -> tuple[float, float]:
+    """The part of the steps that a text such as "0-0.75" names. Raises ValueError for a text of another form."""
+    try:
+        first, last = (float(part) for part in text.split("-"))
+    except ValueError as error:
+        raise ValueError(f"expected FIRST-LAST like 0-0.75, got {text}") from error
+    return first, last
+
+
 def read_mesh(text: str | None) -> Mesh | None:
     """The mesh of a text such as "data=2,fsdp=4" over all devices; axes that are not named are 1. None for None.
 

@@ -19,6 +19,9 @@ from shotverse_jax.screenplay import snap
 ROOM = 0.35
 """The share of a device's memory that is kept free of weights, where `offload` is not given."""
 
+QUANTIZE = "int8"
+"""The type of weights in 8 bits that is proposed: of the two it changes a film less (docs/faster.md)."""
+
 MOST = 64
 """Devices of the largest mesh that is proposed."""
 
@@ -40,7 +43,8 @@ def problem(networks: Networks, request: Request, place: Place, memory: float) -
     if total <= memory:
         return ""
     film = f"a film of {request.frames} frames of {request.height}x{request.width}"
-    needs = f"{film} in {place.dtype} needs {total / GIB:.1f} GiB of each device, which has {memory / GIB:.1f}"
+    kind = f"{place.dtype}, its experts in {place.quantize}," if place.quantize else place.dtype
+    needs = f"{film} in {kind} needs {total / GIB:.1f} GiB of each device, which has {memory / GIB:.1f}"
     ways = _remedies(networks, request, place, memory)
     if not ways:
         return f"{needs}; it fits no mesh of up to {MOST} devices"
@@ -60,6 +64,7 @@ def _remedies(networks: Networks, request: Request, place: Place, memory: float)
     ways = [f"dtype {name}" for name in DTYPES if jnp.dtype(name).itemsize < size and fits(dtype=name)]
     more = list(WAITING)[list(WAITING).index(place.offload) + 1 :]
     ways += [f"offload {name}" for name in more if fits(offload=name)][:1]
+    ways += [f"quantize {QUANTIZE}"] if place.quantize is None and fits(quantize=QUANTIZE) else []
     stride = time_factor(networks.vae)
     shorter = range(request.frames - stride, 0, -stride)
     ways += [f"{n} frames" for n in shorter if fits(dataclasses.replace(request, frames=n, shots=1))][:1]
@@ -93,6 +98,7 @@ def check_fits(
     mesh: Mesh | None = None,
     dtype: str | None = None,
     offload: Offload | None = None,
+    quantize: str | None = None,
 ) -> None:
     """Refuses a film that will not fit the memory of the devices of this machine; nothing is loaded.
 
@@ -103,6 +109,7 @@ def check_fits(
         frames, size: of the film; None takes what `infer.take.prepare` does.
         whole: frames of the screenplay; None for a film of the controller's own length where `frames` is None.
         mesh, dtype, offload: as `Cinematographer.load` takes them.
+        quantize: as `Cinematographer.quantized` takes it; None leaves the weights as they are.
 
     Raises:
         ValueError: the film does not fit; the message says what would.
@@ -113,7 +120,7 @@ def check_fits(
     networks = Networks.of(name_or_folder)
     request = Request.of(networks, snap(frames or min(whole or networks.config.frames, networks.config.frames)), size)
     sizes, tpu = {} if mesh is None else dict(mesh.shape), jax.default_backend() == "tpu"
-    place = Place(sizes, dtype or choose(mesh)[0].dtype, tpu=tpu)
+    place = Place(sizes, dtype or choose(mesh)[0].dtype, quantize=quantize, tpu=tpu)
     place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
     if found := problem(networks, request, place, memory):
         raise ValueError(found)

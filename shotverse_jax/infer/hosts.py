@@ -25,7 +25,7 @@ class Led:
     """
 
     def __init__(self, work: Work):
-        self._work, self.settings, self.group = work, work.settings, work.group
+        self._work, self.settings, self.group, self.notes = work, work.settings, work.group, work.notes
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shotverse_jax.conversion.adapters import parse_lora, read_loras
+from shotverse_jax.infer.adapters import load_controller
 from shotverse_jax.infer.batch import Work, file_digest
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
 from shotverse_jax.infer.fits import check_fits
-from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
+from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.weights.folder import CONFIG, find
 
@@ -67,21 +68,19 @@ class Job:
         if self.task == "plan":
             sampling = None if self.sampling is None else SAMPLERS[self.sampling]
             return PlanWork(planner, settings, self.preview, sampling)
-        name = self.model or CONTROLLER
-        cinematographer = load(name, "controller", mesh=mesh, offload=self.offload, **place)
+        name, notes = self.model or CONTROLLER, []
+        place |= {"mesh": mesh, "offload": self.offload}
+        cinematographer = load_controller(name, self.lora, self.quantize, notes.append, **place)
         read = functools.partial(read_loras, config=cinematographer.config)
-        if self.lora:
-            cinematographer = cinematographer.with_loras(read(self.lora), donate=True)
-        if self.quantize:
-            cinematographer = cinematographer.quantized(self.quantize)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
         settings |= {
             "model": identity(name),
             "lora": [(text, file_digest(parse_lora(text).file)) for text in self.lora],
         }
         settings |= options
-        fits = functools.partial(check_fits, name, mesh=mesh, dtype=self.dtype, offload=self.offload)
-        return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits)
+        place = {"dtype": self.dtype, "offload": self.offload, "quantize": self.quantize}
+        fits = functools.partial(check_fits, name, mesh=mesh, **place)
+        return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits, tuple(notes))
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:

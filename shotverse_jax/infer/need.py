@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 
 from shotverse_jax.config import (
@@ -25,6 +26,7 @@ from shotverse_jax.cost import flops
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
 from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import LARGEST, TILE, TILE_STRIDE, tile_starts
+from shotverse_jax.nn.quantized import quantize
 from shotverse_jax.parallel.rules import spec
 from shotverse_jax.weights import Expert, abstract, find
 from shotverse_jax.weights.folder import read_config
@@ -164,12 +166,14 @@ class Place:
         sizes: devices along each axis of the mesh; an axis that is not named has one.
         dtype: of weights and activations.
         offload: what waits on the host between its uses, as `Cinematographer.load` takes it.
+        quantize: the type of the experts' weights, as `Cinematographer.quantized` takes it; None leaves them in dtype.
         tpu: whether the devices are TPUs, whose programs need more memory beside the weights.
     """
 
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dtype: str = "bfloat16"
     offload: Offload = "none"
+    quantize: str | None = None
     tpu: bool = False
 
     def along(self, *axes: str) -> int:
@@ -237,7 +241,8 @@ def weights(networks: Networks, place: Place) -> dict[str, int]:
     """Bytes of the weights of every part on one device. Raises ValueError as `need`."""
     sizes, dtype = place.sizes, place.dtype
     experts = zip(("high", "low"), networks.experts, strict=True)
-    found = {part: held("controller", networks.config, sizes, dtype, expert) for part, expert in experts}
+    small = place.quantize
+    found = {part: held("controller", networks.config, sizes, dtype, expert, small) for part, expert in experts}
     # Every process has the whole VAE on one device.
     return found | {
         "text": held("text_encoder", networks.text, sizes, dtype),
@@ -245,25 +250,39 @@ def weights(networks: Networks, place: Place) -> dict[str, int]:
     }
 
 
-def held(kind: str, config: Any, sizes: Mapping[str, int], dtype: str, expert: str | None = None) -> int:
+def held(
+    kind: str,
+    config: Any,
+    sizes: Mapping[str, int],
+    dtype: str,
+    expert: str | None = None,
+    quantized: str | None = None,
+) -> int:
     """Bytes of a network's weights on one device of a mesh.
 
     sizes: devices along the axes of the mesh; {} for one device.
+    quantized: the type that `nn.quantized.quantize` gives to the weights of its blocks; None leaves all in dtype.
 
     Raises:
         ValueError: a large array that the mesh cannot split.
     """
     split = {axis: size for axis, size in sizes.items() if size > 1}
-    numbers = 0
-    for path, shape in _leaves(kind, config, expert):
+    total = 0
+    for path, shape, size in _leaves(kind, config, dtype, expert, quantized):
         parts = tuple(spec(path, shape, split)) if split else ()
-        numbers += math.prod(shape) // math.prod(split[axis] for axis in parts if axis is not None)
-    return numbers * jnp.dtype(dtype).itemsize
+        total += size * (math.prod(shape) // math.prod(split[axis] for axis in parts if axis is not None))
+    return total
 
 
 @functools.cache
-def _leaves(kind: str, config: Any, expert: str | None) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((path, leaf.shape) for path, leaf in flatten(abstract(kind, config, expert=expert)).items())
+def _leaves(
+    kind: str, config: Any, dtype: str, expert: str | None, quantized: str | None
+) -> tuple[tuple[str, tuple[int, ...], int], ...]:
+    """(path, shape, bytes of a number) of every leaf."""
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, dtype), abstract(kind, config, expert=expert))
+    if quantized:
+        shapes = jax.eval_shape(functools.partial(quantize, name=quantized), shapes)
+    return tuple((path, leaf.shape, leaf.dtype.itemsize) for path, leaf in flatten(shapes).items())
 
 
 def _check_mesh(networks: Networks, request: Request, place: Place) -> None:

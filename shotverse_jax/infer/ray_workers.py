@@ -62,16 +62,26 @@ class RayWorkers:
             "max_concurrency": GROUPS_IN_HAND + 1,
         }
         actor = ray.remote(**options)(Actor)
-        self._actors = [actor.remote(job, str(Path(out).absolute())) for _ in range(workers)]
-        self.settings, self.group = self._get(self._actors[0].facts.remote())
+        actors = [actor.remote(job, str(Path(out).absolute())) for _ in range(workers)]
+        # A worker takes part from when its models are loaded. One for which the cluster has no place, now or ever, is
+        # not waited for.
+        self._starting, self._started = {each.facts.remote(): each for each in actors}, []
+        [first], _ = ray.wait(list(self._starting))
+        self.settings, self.group, self.notes = self._get(first)
+        self._start(first)
+
+    def _start(self, facts: Any) -> Any:
+        """The worker that has given these facts, ready to work."""
+        self._started.append(self._starting.pop(facts))
+        return self._started[-1]
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`; the first worker answers, because this process has no models."""
-        return self._get(self._actors[0].buckets.remote(list(items)))
+        return self._get(self._started[0].buckets.remote(list(items)))
 
     def __call__(self, groups: Iterable[list[Item]]) -> Iterator[list[dict[str, Any]]]:
         """Yields the records of groups as they finish."""
-        waiting, free = {}, [actor for actor in self._actors for _ in range(GROUPS_IN_HAND)]
+        waiting, free = {}, self._started * GROUPS_IN_HAND
         try:
             for group in groups:
                 while not free and not self._stop.is_set():
@@ -87,12 +97,16 @@ class RayWorkers:
 
     def _done(self, waiting: dict, free: list) -> Iterator[list[dict[str, Any]]]:
         # The wait is short, so that a signal is seen: on the way to a first result a group may take long.
-        done, _ = self._ray.wait(list(waiting), timeout=1.0)
+        done, _ = self._ray.wait([*waiting, *self._starting], timeout=1.0)
         if self._stop.is_set():
-            self._get([actor.halt.remote() for actor in self._actors])
+            self._get([actor.halt.remote() for actor in self._started])
         for job in done:
-            free.append(waiting.pop(job))
-            yield self._get(job)
+            result = self._get(job)
+            if job in waiting:
+                free.append(waiting.pop(job))
+                yield result
+            else:
+                free += [self._start(job)] * GROUPS_IN_HAND
 
     def _get(self, result: Any) -> Any:
         try:
@@ -111,9 +125,9 @@ class Actor:
         self._stop, self._work = threading.Event(), job.load()
         self._worker = Worker(self._work, Path(out), self._stop)
 
-    def facts(self) -> tuple[dict[str, Any], int]:
-        """(settings, group) of the work."""
-        return self._work.settings, self._work.group
+    def facts(self) -> tuple[dict[str, Any], int, tuple[str, ...]]:
+        """(settings, group, notes) of the work."""
+        return self._work.settings, self._work.group, self._work.notes
 
     def buckets(self, items: list[Item]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`."""

@@ -66,7 +66,7 @@ class PlanWork:
     def __init__(self, planner: Any, settings: dict[str, Any], preview: bool = False, sampling: Any = None):
         self._planner, self._preview = planner, preview
         self._sampling = {} if sampling is None else {"sampling": sampling}
-        self.settings = {"task": "plan", "preview": preview, **settings}
+        self.settings, self.notes = {"task": "plan", "preview": preview, **settings}, ()
         self.group = block_rows(planner.parts)
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
@@ -85,6 +85,15 @@ class PlanWork:
         return {**self.settings, "versions": versions(), **of_trajectories(trajectories)}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Adapted:
+    """A controller with the adapters of an item beside its weights, and what their readers said."""
+
+    specs: tuple[str, ...]
+    cinematographer: Cinematographer
+    notes: tuple[str, ...] = ()
+
+
 class FilmWork:
     """Films: an item's folder is that of `infer.outputs.write_film`; several samples have folders of their own.
 
@@ -97,6 +106,7 @@ class FilmWork:
         read_loras: reads the adapters that an item names. They are kept beside the weights, those of one list at a
             time.
         check_fits: refuses a film of (frames, size, whole=frames of the screenplay) that the devices cannot hold.
+        notes: what the user should know of the controller, for example what was left out of its adapters.
     """
 
     def __init__(
@@ -108,11 +118,12 @@ class FilmWork:
         preview: bool = False,
         read_loras: Callable[[Sequence[str]], Sequence[Lora]] = lambda specs: (),
         check_fits: Callable[..., None] = lambda *film, whole: None,
+        notes: tuple[str, ...] = (),
     ):
         self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
         self._sampling, self._read_loras, self._check_fits = sampling or {}, read_loras, check_fits
-        self._adapted: tuple[tuple[str, ...], Cinematographer] = (), cinematographer
-        self.settings = {"task": "film", "preview": preview, **settings}
+        self._adapted = _Adapted((), cinematographer)
+        self.settings, self.notes = {"task": "film", "preview": preview, **settings}, notes
         self.group = max(block_rows(planner.parts), cinematographer.parts)
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
@@ -141,29 +152,34 @@ class FilmWork:
         numbers = list(range(samples)) * len(items)
         seeds = [item.seed for item in items for _ in range(samples)]
         made: dict[int, list[Film]] = {}
-        cinematographer = self._with_loras(items[0].lora)
-        for film in cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
+        adapted = self._with_loras(items[0].lora)
+        for film in adapted.cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
             index = film.index // samples
             made.setdefault(index, []).append(film)
             if len(made[index]) == samples:
-                yield Made(index, functools.partial(self._write, made.pop(index)))
+                yield Made(index, functools.partial(self._write, made.pop(index), adapted.notes))
 
-    def _with_loras(self, specs: tuple[str, ...]) -> Cinematographer:
-        if specs != self._adapted[0]:
-            read = self._read_loras(specs)
-            adapted = self._cinematographer.with_loras(read, fold=False) if specs else self._cinematographer
-            self._adapted = specs, adapted
-        return self._adapted[1]
+    def _with_loras(self, specs: tuple[str, ...]) -> "_Adapted":
+        if specs != self._adapted.specs:
+            read, cinematographer = self._read_loras(specs), self._cinematographer
+            adapted = cinematographer.with_loras(read, fold=False) if specs else cinematographer
+            self._adapted = _Adapted(specs, adapted, tuple(note for lora in read for note in lora.notes))
+        return self._adapted
 
     def _take(self, item: Item, trajectory: Trajectory | None) -> Take:
         options = {"frames": item.frames, "size": item.size, "negative": item.negative}
         return prepare(self._cinematographer, item.screenplay, trajectory or still(item.screenplay), **options)
 
-    def _write(self, films: Sequence[Film], folder: Path) -> dict[str, Any]:
+    def _write(self, films: Sequence[Film], notes: tuple[str, ...], folder: Path) -> dict[str, Any]:
         for number, film in enumerate(films):
             write_film(film, folder / (f"sample_{number}" if len(films) > 1 else ""), preview=self._preview)
         paths = [film.trajectory for film in films]
-        return {**self.settings, "versions": versions(), "notes": films[0].take.notes, **of_trajectories(paths)}
+        return {
+            **self.settings,
+            "versions": versions(),
+            "notes": (*notes, *films[0].take.notes),
+            **of_trajectories(paths),
+        }
 
 
 def _screenplay(item: Item) -> Screenplay:

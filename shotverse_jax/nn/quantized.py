@@ -24,7 +24,8 @@ def quantize(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The parameters with the kernels of their `blocks` in 8 bits; those of camera encoders, which are small, stay.
 
     params: with stacked `blocks`, as of `models.wan_dit.WanDiT`. Leaves are replaced one by one, so that the whole is
-    never there twice if the caller keeps no other reference.
+    never there twice if the caller keeps no other reference. Those in the memory of the host come to its devices one
+    by one too, and what replaces them stays there.
 
     Raises:
         ValueError: an unknown type, or weights that are quantized already.
@@ -36,13 +37,21 @@ def quantize(params: Mapping[str, Any], name: str) -> dict[str, Any]:
     leaves = flatten_dict(params, sep="/")
     for path in [path for path in leaves if path.startswith("blocks/") and path.endswith("/kernel")]:
         if "/camera/" not in path:
-            leaves[path], leaves[path.removesuffix("kernel") + "scale"] = _quantize(leaves[path], NAMES[name])
+            kernel = _on_device(leaves[path])
+            leaves[path], leaves[path.removesuffix("kernel") + "scale"] = _quantize(kernel, NAMES[name])
     return unflatten_dict(leaves, sep="/")
 
 
 def is_quantized(params: Mapping[str, Any]) -> bool:
     """Whether some of the parameters are in 8 bits."""
     return any(str(leaf.dtype) in LARGEST for leaf in jax.tree.leaves(params))
+
+
+def _on_device(leaf: Any) -> Any:
+    """The leaf in the memory of its devices, where programs can use it."""
+    if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
+        return leaf
+    return jax.device_put(leaf, leaf.sharding.with_memory_kind("device"))
 
 
 @functools.partial(jax.jit, static_argnames="dtype")

@@ -283,7 +283,8 @@ def test_on_ray_the_same_files_come_out(tmp_path, job, work):
     entries = [*rows(6), {"id": "many", "text": "a\n\n" + "\n\n".join("bcdef")}, {"id": "none"}]
     items = read_items(listed(tmp_path / "list.jsonl", entries))
     run_batch(items, work, tmp_path / "here")
-    workers = RayWorkers(job, tmp_path / "there", 2)
+    # Two of the three have a place on this machine; the batch does not wait for the third.
+    workers = RayWorkers(job, tmp_path / "there", 3, resources={"CPU": os.cpu_count() / 2})
     summary = run_batch(items, workers, tmp_path / "there", run=workers)
     assert (summary.made, summary.failed) == (6, 2)
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
@@ -295,7 +296,7 @@ def test_on_ray_the_same_files_come_out(tmp_path, job, work):
 class Fragile:
     """Work that fails for some seeds; every item of a group is made in turn."""
 
-    settings, group = {}, 4
+    settings, group, notes = {}, 4, ("it breaks at times",)
 
     def buckets(self, items):
         return each(lambda item: 0, items)
@@ -315,8 +316,10 @@ class Fragile:
 
 def test_a_fault_fails_one_item_and_leaves_nothing_half_written(tmp_path):
     items = [Item(f"i{seed}", Screenplay("", (Shot("x"),)), seed=seed) for seed in (11, 12, 13, 14, 15, 17, 18)]
-    summary = run_batch(items, Fragile(), tmp_path)
+    said = []
+    summary = run_batch(items, Fragile(), tmp_path, progress=lambda *what: said.append(what))
     assert (summary.made, summary.failed) == (5, 2)
+    assert said.pop(0) == ("it breaks at times", 0, 0) and {what for what, *_ in said} == {"item"}
     records = {r["id"]: r for r in map(json.loads, (tmp_path / batch.RESULTS).read_text().splitlines())}
     assert records["i13"]["error"] == "RESOURCE_EXHAUSTED: out of memory"
     assert "No space left" in records["i17"]["error"] and records["i14"]["value"] == 14
@@ -348,9 +351,9 @@ def test_films(tmp_path, planner_folder, controller_folder):
     alone = film(items[0].screenplay, model=str(controller_folder), planner=planner_folder, seed=4, steps=2)
     alone.write(tmp_path / "alone")
     pair = {"lora_A": np.ones((2, 64), np.float32), "lora_B": np.ones((64, 2), np.float32)}
-    stem = "diffusion_model.blocks.1.self_attn.q"
-    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, tmp_path / "style.safetensors")
-    style = plays[0] | {"id": "styled", "lora": f"{tmp_path}/style.safetensors@0.5"}
+    stem, adapter = "diffusion_model.blocks.1.self_attn.q", tmp_path / "style_high_noise.safetensors"
+    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, adapter)
+    style = plays[0] | {"id": "styled", "lora": f"{adapter}@0.5"}
     unread = plays[0] | {"id": "unread", "lora": "none.safetensors"}
     given = plays[0] | {"id": "given", "trajectory": str(tmp_path / "alone" / "trajectory.json"), "size": "32x48"}
     missing = plays[0] | {"id": "missing", "trajectory": "none.json"}
@@ -360,11 +363,15 @@ def test_films(tmp_path, planner_folder, controller_folder):
     assert (summary.made, summary.failed) == (2, 2)
     styled, plain = ((tmp_path / "out" / name / "film.mp4").read_bytes() for name in ("styled", "planned"))
     assert styled != plain
+    # What was assumed of an adapter stands in the item's record, or is said once of a batch that it is for.
+    [said] = json.loads((tmp_path / "out" / "styled" / "result.json").read_text())["notes"][:1]
+    assert "is used for both experts" in said
+    assert dataclasses.replace(job, lora=(style["lora"],)).load().notes == (said,)
     # Another adapter of the same name is another result.
     [styled] = read_items(listed(tmp_path / "l.jsonl", [style]))
     before = made_of(styled, work.settings)
     pair["lora_A"] *= 2
-    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, tmp_path / "style.safetensors")
+    save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, adapter)
     assert made_of(styled, work.settings) != before
     films = [tmp_path / "alone", *(tmp_path / "out" / name for name in ("planned", "given"))]
     assert len({(folder / "film.mp4").read_bytes() for folder in films}) == 1

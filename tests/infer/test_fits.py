@@ -27,6 +27,7 @@ def test_what_is_proposed_fits(frames, size, memory, place):
     said = fits.problem(PAPER, request, place, limit)
     assert said.startswith(f"a film of {frames} frames of {size[0]}x{size[1]} in {place.dtype} needs ")
     ways = said.partition("; it would fit with ")[2].split(" or ")
+    assert ("quantize int8" in ways) == (memory in (70, 36))
     for way in ways:
         if way.endswith("frames"):
             shorter = dataclasses.replace(request, frames=int(way.split()[0]))

@@ -23,6 +23,7 @@ def test_two_processes_film_one_list(tmp_path, controller_folder):
     ]
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     common = [f"--list={tmp_path}/list.jsonl", "--task=film", f"--model={controller_folder}", "--steps=2"]
+    common += ["--guidance_range=0-0.5"]
     alone = run(tmp_path, [*common, f"--out={tmp_path}/alone"])
     [(code, said)] = [finish(alone)]
     assert code == 3 and "2 made" in said and "1 failed" in said
