@@ -7,27 +7,35 @@ run of ours, or Wan2.2-Lightning's, with high_noise_model.safetensors and low_no
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shotverse_jax.config import ControllerConfig, WanDiTConfig
 from shotverse_jax.lora import Changes, Lora
 from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
-from shotverse_jax.weights.safetensors import read_metadata
 
-from .core import Tensors, read_safetensors
-from .lora import adapter_file, from_tensors, peft_values, to_tensors
+from .core import Tensors
+from .lora import adapter_file, from_tensors, read_tensors
+from .lora_keys import is_image_branch
+from .lora_scale import PEFT_FILE, told
+from .lora_write import to_tensors
+from .sources import TORCH_SUFFIXES
 
 EXPERTS = ("high", "low")
 SYNTAX = "FILE[@SCALE][:high|low]"
 LISTED = 5  # keys named in a note
 KEPT = 4  # adapters that stay in memory, for whoever makes film after film with the same ones
 
-# Two networks in one file: diffusers calls the expert of low noise "transformer_2" (WanLoraLoaderMixin), Wan's own
-# checkpoints are called high_noise_model and low_noise_model.
-_SECOND = "transformer_2."
-_NOISE = re.compile(r"(?:diffusion_model\.)?(high|low)_noise(?:_model)?\.", re.IGNORECASE)
+# Two networks in one file: diffusers calls the expert of low noise "transformer_2" (WanLoraLoaderMixin), DiffSynth
+# "dit2"; Wan's own checkpoints are called high_noise_model and low_noise_model.
+_SECOND = re.compile(r"((?:base_model\.|model\.|pipe\.)*(?:transformer|dit|unet|model|diffusion_model))_?2\.")
+_NOISE = re.compile(
+    r"((?:base_model\.|model\.|diffusion_model\.|transformer\.|pipe\.)*|lora_[a-z]+_)"
+    r"(?:[a-z]+_)?(high|low)(?:_?noise)?(?:_(?:model|transformer|dit|unet))?[._]",
+    re.IGNORECASE,
+)
 _SAID = re.compile(r"(?<![a-z])(high|low)[ _-]?noise", re.IGNORECASE)
 _NAMED = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
 
@@ -106,11 +114,25 @@ def _lora(spec: str | LoraSpec, config: ControllerConfig) -> Lora:
             only = f"{path}:{named.pop()}"
             notes = (*notes, f"{path} is used for both experts; by its name it is for one, which {only} says")
     for keys in dict.fromkeys(change.unused for change in changes.values() if change.unused):
-        more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
-        notes = (*notes, f"{path}: the controller has nothing for {', '.join(keys[:LISTED])}{more}; they are not used")
-    if all(change.is_zero for change in changes.values()):
-        raise ValueError(f"{path} changes nothing, its matrices are zero; give the adapter of a run that trained it")
+        notes = (*notes, *_unused(path, keys))
+    zero = [name for name, change in changes.items() if change.is_zero]
+    if len(zero) == len(changes):
+        raise ValueError(
+            f"{path} changes nothing, its matrices or its alpha are zero; give the adapter of a run that trained it"
+        )
+    if zero:
+        notes = (*notes, f"{path} changes nothing of the expert {zero[0]}: its matrices for it are zero")
     return Lora(str(path), spec.scale, changes, notes)
+
+
+def _unused(path: Path, keys: tuple[str, ...]) -> Iterator[str]:
+    """Sentences about keys that the controller has no parameters for."""
+    image = tuple(filter(is_image_branch, keys))
+    rest = tuple(key for key in keys if key not in image)
+    for named, why in ((image, "no branch for an image, so it has nothing for"), (rest, "nothing for")):
+        if named:
+            more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
+            yield f"{path}: the controller has {why} {', '.join(named[:LISTED])}{more}; they are not used"
 
 
 # ---------------------------------------------------------------------------------------------------- files
@@ -120,7 +142,9 @@ Read = tuple[Mapping[str, Changes], tuple[str, ...]]
 
 
 def _stamp(path: Path) -> tuple:
-    files = sorted(path.rglob("*.safetensors")) if path.is_dir() else [path]
+    # What PEFT keeps beside a file counts too.
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    files += [beside] if not path.is_dir() and (beside := path.parent / PEFT_FILE).is_file() else []
     return tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
 
 
@@ -131,8 +155,11 @@ def _read(path: Path, stamp: tuple, config: WanDiTConfig) -> Read:
         if (folder := _run_of_ours(path)) is not None:
             return _read_ours(folder, config)
         if files := _files_of_experts(path):
-            return {name: _read_file(file, {name}, config)[name] for name, file in files.items()}, ()
-    return _read_file(adapter_file(path), set(), config), ()
+            read = {name: _read_file(file, {name}, config) for name, file in files.items()}
+            return {name: changes[name] for name, (changes, _) in read.items()}, tuple(
+                note for _, notes in read.values() for note in notes
+            )
+    return _read_file(adapter_file(path), set(), config)
 
 
 def _run_of_ours(path: Path) -> Path | None:
@@ -146,7 +173,8 @@ def _files_of_experts(path: Path) -> dict[str, Path]:
     """{expert: file} of a folder with a file or a folder for each expert."""
     files = {}
     for name in EXPERTS:
-        for place in (path / f"{name}_noise_model.safetensors", path / name):
+        places = [path / f"{name}_noise_model{end}" for end in (".safetensors", *TORCH_SUFFIXES, "")]
+        for place in (path / name, *places):
             if place.exists():
                 files[name] = adapter_file(place)
     return files
@@ -165,38 +193,41 @@ def _read_ours(folder: Path, config: WanDiTConfig) -> Read:
     return changes, notes
 
 
-def _read_file(path: Path, experts: set[str], config: WanDiTConfig) -> Mapping[str, Changes]:
+def _read_file(path: Path, experts: set[str], config: WanDiTConfig) -> Read:
     """The changes of each expert that a file is for. experts: what is known of that; empty lets the file say it."""
-    tensors = read_safetensors(path)
-    if not (experts := experts or _said_by(path)):
-        parts = _by_expert(tensors)
+    tensors, metadata = read_tensors(path)
+    if not (experts := experts or said_by(metadata)):
+        parts = by_expert(tensors)
         if None in parts and len(parts) > 1:
             raise ValueError(f"{path}: some of its keys name an expert, and {next(iter(parts[None]))} does not")
         if None not in parts:
-            peft = {name: peft_values(path, "transformer_2" if name == "low" else "transformer") for name in EXPERTS}
-            return {name: _changes(path, part, config, peft[name]) for name, part in parts.items()}
-    changes = _changes(path, tensors, config, peft_values(path))
-    return dict.fromkeys(sorted(experts) or EXPERTS, changes)
+            modules = {"high": "transformer", "low": "transformer_2"}
+            said = {name: told(path, metadata, part, modules[name]) for name, part in parts.items()}
+            changes = {name: _changes(path, part, config, said[name].values) for name, part in parts.items()}
+            return changes, tuple(dict.fromkeys(one.note for one in said.values() if one.note))
+    said = told(path, metadata, tensors)
+    changes = _changes(path, tensors, config, said.values)
+    return dict.fromkeys(sorted(experts) or EXPERTS, changes), (said.note,) if said.note else ()
 
 
-def _said_by(path: Path) -> set[str]:
-    """The expert that the metadata of a file name, if it is one; empty when they name none or both."""
-    metadata = read_metadata(path) if path.suffix == ".safetensors" else {}
-    said = {name.lower() for text in metadata.items() for name in _SAID.findall(" ".join(text))}
+def said_by(metadata: Mapping[str, Any]) -> set[str]:
+    """Returns the expert that the metadata of a file name, if it is one; empty when they name none or both."""
+    said = {name.lower() for text in metadata.items() for name in _SAID.findall(" ".join(map(str, text)))}
     return said if len(said) == 1 else set()
 
 
-def _by_expert(tensors: Tensors) -> dict[str | None, dict]:
-    """{expert: tensors under names of one network}; {None: all} of a file that names no expert."""
+def by_expert(tensors: Tensors) -> dict[str | None, dict]:
+    """Returns {expert: tensors under names of one network}; {None: all} of a file that names no expert."""
     parts: dict[str | None, dict] = {}
-    two = any(key.startswith(_SECOND) for key in tensors)
+    second = {match[1] for key in tensors if (match := _SECOND.match(key))}
     for key, tensor in tensors.items():
         expert = None
-        if two and key.startswith(("transformer.", _SECOND)):
-            expert = "low" if key.startswith(_SECOND) else "high"
-            key = "transformer." + key.partition(".")[2]
+        if match := _SECOND.match(key):
+            expert, key = "low", f"{match[1]}.{key[match.end() :]}"
+        elif any(key.startswith(f"{name}.") for name in second):
+            expert = "high"
         elif match := _NOISE.match(key):
-            expert, key = match[1].lower(), key[match.end() :]
+            expert, key = match[2].lower(), match[1] + key[match.end() :]
         parts.setdefault(expert, {})[key] = tensor
     return parts
 

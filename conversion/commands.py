@@ -30,6 +30,8 @@ from shotverse_jax.weights.folder import (
 from shotverse_jax.weights.trees import check_same, flatten
 
 from .core import Table, check_ties, torch_shapes
+from .lora import adapter_file
+from .lora_inspect import describe, is_adapter
 from .networks import NETWORKS, Network, network, recognise
 from .prepare import Conversion, readable_size
 from .sources import open_checkpoint
@@ -240,7 +242,7 @@ def _tensors(table: Table, arrays: Mapping[str, Any], bar: tqdm) -> Iterator[tup
 
 
 def inspect(path: str | Path) -> Iterator[str]:
-    """Describes a checkpoint or one of our folders in lines: its network, spelling and sizes, and its tensors."""
+    """Describes a checkpoint, an adapter or one of our folders in lines: what it is, its spelling, and its tensors."""
     path = Path(path)
     ours = [p for p in ([path, *sorted(path.iterdir())] if path.is_dir() else []) if is_arrays(p)]
     for weights in ours:
@@ -248,7 +250,12 @@ def inspect(path: str | Path) -> Iterator[str]:
         yield from _listing(open_weights(weights))
     if ours:
         return
+    path = adapter_file(path)
     source = open_checkpoint(path)
+    if is_adapter(source.shapes):
+        yield from describe(path)
+        yield from _listing(source.shapes)
+        return
     if any("/" in name for name in source.shapes):
         yield f"{path}: ours, exported by a training run"
         yield from _listing(source.shapes)

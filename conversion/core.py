@@ -1,8 +1,9 @@
 """The strict converter of weights: one table per network, which is used in both directions."""
 
+import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,47 @@ class Table:
     ignore: tuple[str, ...] = ()
     ties: tuple[tuple[str, str], ...] = ()
 
+    @functools.cached_property
+    def _own(self) -> re.Pattern:
+        names = [entry.source for entry in self.entries] + [name for name, _ in self.ties]
+        return re.compile("|".join(re.escape(name).replace(r"\{i\}", r"\d+") for name in dict.fromkeys(names)))
+
+    def canonical(self, stored: str) -> str | None:
+        """Returns the name in the entries (with a layer's number) of a stored name; None when there is none.
+
+        The stored name may have any of the spellings in `aliases`, below any of the wrappers in `unwrapped`.
+        """
+        for name in unwrapped(stored):
+            for pattern, replacement in self.aliases:
+                name = re.sub(rf"^(?:{pattern})", replacement, name)
+            if self._own.fullmatch(name):
+                return name
+        return None
+
+    def ignores(self, stored: str) -> bool:
+        """Returns True for a stored name that is left out on purpose."""
+        return any(re.match(pattern, name) for name in unwrapped(stored) for pattern in self.ignore)
+
+
+# Programs store a network below the attribute that holds it, and below what wraps it while it is trained.
+_HOLDERS = (
+    *("model", "module", "diffusion_model", "base_model", "net", "network", "generator", "student", "ema", "ema_model"),
+    *("model_ema", "denoiser", "backbone", "pipe", "pipeline", "dit", "dit2", "unet", "transformer", "transformer_2"),
+    *("vae", "first_stage_model", "text_encoder", "text_encoders", "umt5xxl", "cond_stage_model", "state_dict"),
+)
+_HOLDER = re.compile(rf"(?:{'|'.join(_HOLDERS)})\.")
+_WRAPPER = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
+
+def unwrapped(stored: str) -> Iterator[str]:
+    """Yields a stored name, and then the name without the first, the first two, … of the attributes that hold it."""
+    # torch.compile, FSDP and activation checkpoints put their own words anywhere in a name.
+    name = _WRAPPER.sub("", stored)
+    yield name
+    while match := _HOLDER.match(name):
+        name = name[match.end() :]
+        yield name
+
 
 def linear(source: str, target: str, transform: Transform = TRANSPOSE) -> tuple[Entry, Entry]:
     """Returns the two entries of a torch Linear and our module; with another `transform`, of a convolution."""
@@ -82,18 +124,17 @@ def norm(source: str, target: str) -> tuple[Entry, Entry]:
 
 
 def canonical_names(table: Table, names: Any) -> dict[str, str]:
-    """Returns {name in the entries: stored name} of all stored names that are not ignored.
+    """Returns {name in the entries: stored name} of all stored names that are not ignored; others stand for themselves.
 
     Raises:
         ValueError: Two stored names become the same one.
     """
     found, problems = {}, Problems()
     for stored in names:
-        name = stored
-        if any(re.match(pattern, stored) for pattern in table.ignore):
+        name = table.canonical(stored)
+        if name is None and table.ignores(stored):
             continue
-        for pattern, replacement in table.aliases:
-            name = re.sub(rf"^(?:{pattern})", replacement, name)
+        name = stored if name is None else name
         if name in found:
             problems.add("the same tensor under two names", f"{found[name]} = {stored}")
         found[name] = stored

@@ -1,77 +1,42 @@
-"""Adapters (LoRA) of other programs become ours, and the reverse: for the experts and for Qwen3-VL.
+"""Adapters (LoRA) of other programs become changes of ours: for the experts and for Qwen3-VL.
 
-A file names each linear as `wan_dit.py` or `qwen3_vl.py` does, under a prefix, and holds A [rank, in] and B [out, rank]
-for it. Reading needs no hint of the format. Writing takes one of `FORMATS`, which are those of Wan's ecosystem; for a
-planner only "peft". Each expert has a file of its own.
+A file names each linear as `wan_dit.py` or `qwen3_vl.py` does (`lora_keys.py`), and holds A [rank, in] and B [out,
+rank] for it, with alpha there or elsewhere (`lora_scale.py`). Reading needs no hint of the format. `lora_write.py`
+writes.
 """
 
-import json
+import functools
 import re
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
-from shotverse_jax.files import replacing, write_safetensors
+from shotverse_jax.config import Qwen3VLTextConfig, WanDiTConfig
 from shotverse_jax.lora import Changes
 from shotverse_jax.nn.linear import Adapter
-from shotverse_jax.weights import abstract, adapted_experts, find_adapter, load_adapter
-from shotverse_jax.weights.safetensors import read_metadata
+from shotverse_jax.weights import abstract
 
 from . import qwen3_vl, wan_dit
-from .core import Entry, Table, Tensors, canonical_names, read_safetensors, to_flax, to_torch
+from .core import Table, Tensors
+from .lora_keys import Key, Keys, is_image_branch
+from .lora_scale import PEFT_FILE, told
 from .problems import Problems
+from .sources import TORCH_SUFFIXES, open_checkpoint
 
 Config = WanDiTConfig | Qwen3VLTextConfig
 
-
-@dataclass(frozen=True)
-class Format:
-    """A file format. A tensor is named `{prefix}{linear}.{down or up}.weight`.
-
-    Attributes:
-        prefix: Begins every name.
-        names: The names of linears: "wan"; "flat", Wan's with "_" for "."; or "diffusers", which for a language model
-            means those of transformers.
-        down: The name of A.
-        up: The name of B.
-        scale: Where alpha / rank is: in a tensor `alpha` beside A and B, in adapter_config.json ("config"), or in B
-            ("folded").
-        file: The file name that the format's own loader looks for.
-    """
-
-    prefix: str
-    names: Literal["wan", "flat", "diffusers"]
-    down: str = "lora_A"
-    up: str = "lora_B"
-    scale: Literal["alpha", "config", "folded"] = "folded"
-    file: str = "lora.safetensors"
-
-
-FORMATS = {
-    "diffsynth": Format("", "wan", "lora_A.default", "lora_B.default"),
-    "comfyui": Format("diffusion_model.", "wan"),
-    "kohya": Format("diffusion_model.", "wan", "lora_down", "lora_up", "alpha"),
-    "musubi": Format("lora_unet_", "flat", "lora_down", "lora_up", "alpha"),
-    "diffusers": Format("transformer.", "diffusers", file="pytorch_lora_weights.safetensors"),
-    "peft": Format("base_model.model.", "diffusers", scale="config", file="adapter_model.safetensors"),
-}
-CAMERA_FILE, QUERY_FILE, PEFT_FILE = "camera.safetensors", "query_embed.safetensors", "adapter_config.json"
-
-_KEY = re.compile(
-    r"(?P<prefix>base_model\.model\.|transformer\.|diffusion_model\.|pipe\.dit\.|lora_unet_)?(?P<name>.+?)\."
-    r"(?:lora_(?P<low>A|B|down|up)(?:\.(?!weight$|bias$)[^.]+)?\.(?P<kind>weight|bias)|(?P<whole>alpha|diff|diff_b|diff_m))"
-)
 _LACKING = "for a parameter that the network lacks"
-_PARTS = {"A": "a", "down": "a", "B": "b", "up": "b", "alpha": "alpha"}  # the rest are deltas
-_TENSORS = {"diff": ".weight", "diff_b": ".bias", "diff_m": ".modulation"}  # the last is lightx2v's, of a block
+_IMAGE = "of the branch for an image, which the network lacks (strict=False leaves them out)"
+# The file names of diffusers, PEFT and our own export.
+_NAMES = [
+    f"{name}{end}"
+    for end in (".safetensors", *TORCH_SUFFIXES)
+    for name in ("lora", "pytorch_lora_weights", "adapter_model")
+]
 # With these values of PEFT's LoraConfig an adapter is more than A and B, or its base is not the model itself.
 _BEYOND_LORA = (
     *("use_dora", "use_qalora", "use_bdlora", "layer_replication"),
@@ -80,19 +45,22 @@ _BEYOND_LORA = (
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga", "mica")
 
 
-# ---------------------------------------------------------------------------------------------------- reading
-
-
-def read_changes(path: str | Path, config: Config) -> Changes:
+def read_changes(path: str | Path, config: Config, *, strict: bool = True) -> Changes:
     """Reads an adapter file, or PEFT's folder of one, for an expert or for the language model of a planner.
+
+    Args:
+        path: A .safetensors or PyTorch file, or a folder with one.
+        config: The config of the network.
+        strict: As `from_tensors`.
 
     Raises:
         ValueError: There is no such file, or it does not fit the network; every key that is not used is listed.
     """
     path = adapter_file(path)
-    tensors = read_safetensors(path)
+    tensors, metadata = read_tensors(path)
+    said = told(path, metadata, tensors)
     try:
-        return from_tensors(tensors, config, peft_values(path))
+        return from_tensors(tensors, config, said.values, strict=strict)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -101,26 +69,26 @@ def adapter_file(path: str | Path) -> Path:
     """The adapter file at a path, which may be the folder that a program wrote it to."""
     path = Path(path)
     if path.is_dir():
-        return next((path / f.file for f in FORMATS.values() if (path / f.file).is_file()), path)
+        return next((path / name for name in _NAMES if (path / name).is_file()), path)
     return path
 
 
-def peft_values(path: Path, module: str = "transformer") -> dict[str, Any] | None:
-    """PEFT's LoraConfig from adapter_config.json beside the file, or from its header, where diffusers writes it.
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], Mapping[str, Any]]:
+    """Reads the tensors of an adapter file, and what stands beside them (`Source.metadata`).
 
-    module: the network that the values of a header are for, in diffusers' words.
+    Single numbers count by their names: that of a linear's alpha is a tensor, one for the whole file stands beside.
+
+    Raises:
+        ValueError: As `open_checkpoint`.
     """
-    folder = path if path.is_dir() else path.parent
-    try:
-        if (folder / PEFT_FILE).is_file():
-            return json.loads((folder / PEFT_FILE).read_text(encoding="utf-8"))
-        if path.suffix != ".safetensors" or not path.is_file():
-            return None
-        header = read_metadata(path).get("lora_adapter_metadata", "null")
-        config = json.loads(header)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the LoRA config of {path} is not JSON: {error}") from error
-    return config and {name.removeprefix(f"{module}."): value for name, value in config.items()}
+    source = open_checkpoint(path)
+    tensors, metadata = {name: np.array(tensor) for name, tensor in source.items()}, dict(source.metadata)
+    for name in [name for name, tensor in tensors.items() if tensor.size == 1 and "." not in name]:
+        metadata[name] = tensors.pop(name).item()
+    for name, value in source.metadata.items():
+        if name.endswith(".alpha") and isinstance(value, int | float):
+            tensors[name] = np.float32(value)
+    return tensors, metadata
 
 
 def from_tensors(
@@ -140,19 +108,22 @@ def from_tensors(
 
     Raises:
         ValueError: Keys of several formats, keys of something that is not a LoRA or not for this network, half of a
-            pair, or a wrong shape. All of them are listed.
+            pair, a wrong shape, NaN or infinity. All of them are listed.
     """
     _check_peft(peft or {})
-    table, leaves = _table(config), flatten_dict(_abstract(config), sep="/")
+    table, leaves = table_of(config), flatten_dict(abstract_of(config), sep="/")
     slots = {
         entry.name(i): (entry, i)
         for entry in table.entries
         for i in (range(leaves[entry.target].shape[0]) if entry.stacked else [...])
     }
     problems, deltas, pairs, unused = Problems(), {}, {}, ()
-    for tensor, (name, keys) in _group(tensors, table, slots, problems).items():
+    for tensor, (place, keys) in _group(tensors, config, slots, problems).items():
         entry, i = slots[tensor]
         values = {part: np.asarray(tensors[key], np.float32) for part, key in keys.items()}
+        for part, value in values.items():
+            if not np.isfinite(value).all():
+                problems.add("NaN or infinity", keys[part])
         if "delta" in keys:
             delta = entry.transform.to_flax(values.pop("delta"))
             _add_delta(deltas, leaves, entry.target, i, delta, keys.pop("delta"), problems)
@@ -170,58 +141,55 @@ def from_tensors(
             wrong = f"{keys['a']} {values['a'].shape} with B {values['b'].shape}, {entry.target} has {shape}"
             problems.add("wrong shape", wrong)
             continue
-        scale = _scale(name, len(high), values.get("alpha"), peft)
+        scale = scale_of(place, len(high), values.get("alpha"), peft)
         pairs.setdefault(entry.target, {})[i] = low, high, scale
         if "bias" in keys:
             target = entry.target.removesuffix("kernel") + "bias"
             # The bias belongs to B, so the scale of the pair is also its own.
             _add_delta(deltas, leaves, target, i, scale * values["bias"], keys["bias"], problems)
     if not strict and (pairs or deltas):
-        unused = tuple(sorted(problems.kinds.pop(_LACKING, ())))
+        unused = tuple(sorted((*problems.kinds.pop(_IMAGE, ()), *problems.kinds.pop(_LACKING, ()))))
     problems.raise_any("the adapter")
     adapters = {target.replace("/kernel", "/adapter"): _stack(pairs[target], leaves[target]) for target in pairs}
     return Changes(unflatten_dict(adapters, sep="/"), deltas, unused)
 
 
-def _group(tensors: Tensors, table: Table, slots: Mapping, problems: Problems) -> dict[str, tuple[str, dict]]:
-    """{tensor of the network: (name of the linear in the file, {part: key})}.
+def keys_of(config: Config) -> Keys:
+    """Returns the reader of keys for the network of a config."""
+    if isinstance(config, Qwen3VLTextConfig):
+        return Keys([table_of(config)])
+    return Keys([table_of(config), table_of(config, "diffusers")])
 
-    The parts are a, b, alpha, bias (that of B) and delta.
-    """
-    # In flat names "_" stands for "." and is also a letter of the names, so only the list of all linears can undo it.
-    flat = {name.removesuffix(".weight").replace(".", "_"): name.removesuffix(".weight") for name in slots}
-    keys, prefixes, styles = {}, {}, {}
-    for key, tensor in tensors.items():
-        match = _KEY.fullmatch(key)
-        if match is None or (match["low"] in ("A", "down") and match["kind"] == "bias"):
-            problems.add("not a key of a LoRA", key)
+
+def _group(tensors: Tensors, config: Config, slots: Mapping, problems: Problems) -> dict[str, tuple[Key, dict]]:
+    """{tensor of the network: (a key for it, {part: key})}."""
+    keys, prefixes, styles = keys_of(config), {}, {}
+    found: dict[str, tuple[Key, dict]] = {}
+    for text, tensor in tensors.items():
+        key = keys.read(text)
+        if key is None:
+            problems.add("not a key of a LoRA", text)
             continue
-        prefixes.setdefault(match["prefix"], key)
-        if match["low"]:
+        if key.paired:
             # One program writes A and B or down and up; both in one file mean that files were mixed.
-            styles.setdefault(match["low"] in "AB", key)
-        if tensor.size != 1 if match["whole"] == "alpha" else tensor.ndim == 0:
-            problems.add("wrong shape", f"{key} {tensor.shape}")
-            continue
-        name = flat.get(match["name"], match["name"]) if match["prefix"] == "lora_unet_" else match["name"]
-        part = "bias" if match["kind"] == "bias" else _PARTS.get(match["low"] or match["whole"], "delta")
-        keys[key] = name, name + _TENSORS.get(match["whole"], ".weight"), part
+            styles.setdefault(key.paired, text)
+        if tensor.size != 1 if key.part == "alpha" else tensor.ndim == 0:
+            problems.add("wrong shape", f"{text} {tensor.shape}")
+        elif key.tensor not in slots:
+            problems.add(_IMAGE if is_image_branch(text) else _LACKING, text)
+        else:
+            prefixes.setdefault(key.prefix, text)
+            first, parts = found.setdefault(key.tensor, (key, {}))
+            if first.name != key.name:
+                problems.add("the same tensor under two names", f"{first.name} and {text}")
+            elif key.part in parts:
+                problems.add("the same twice", f"{parts[key.part]} and {text}")
+            parts[key.part] = text
     if len(prefixes) > 1 or len(styles) > 1:
-        for key in {*prefixes.values(), *styles.values()}:
-            problems.add("keys of several formats", key)
+        for text in {*prefixes.values(), *styles.values()}:
+            problems.add("keys of several formats", text)
     if not tensors:
         problems.add("not a key of a LoRA", "the file is empty")
-    canonical = canonical_names(table, dict.fromkeys(tensor for _, tensor, _ in keys.values()))
-    ours = {stored: tensor for tensor, stored in canonical.items() if tensor in slots}
-    found: dict[str, tuple[str, dict]] = {}
-    for key, (name, tensor, part) in keys.items():
-        if tensor not in ours:
-            problems.add(_LACKING, key)
-            continue
-        _, parts = found.setdefault(ours[tensor], (name, {}))
-        if part in parts:
-            problems.add("the same twice", f"{parts[part]} and {key}")
-        parts[part] = key
     return found
 
 
@@ -235,13 +203,16 @@ def _add_delta(deltas: dict, leaves: Mapping, target: str, i: Any, delta: np.nda
     deltas[target] = whole
 
 
-def _scale(name: str, rank: int, alpha: np.ndarray | None, peft: Mapping[str, Any] | None) -> float:
+def scale_of(key: Key, rank: int, alpha: np.ndarray | None, peft: Mapping[str, Any] | None) -> float:
+    """Returns alpha / rank of a linear: by its tensor alpha, else by the values of a LoraConfig, else 1."""
     if alpha is not None:
         return alpha.item() / rank
     if not peft:
         return 1.0
     patterns = (peft.get("alpha_pattern") or {}).items()
-    value = next((value for key, value in patterns if re.match(rf"(.*\.)?({key})$", name)), peft["lora_alpha"])
+    names = key.name, key.prefix + key.name
+    own = (value for pattern, value in patterns if any(re.match(rf"(.*\.)?({pattern})$", name) for name in names))
+    value = next(own, peft["lora_alpha"])
     # Rank-stabilised LoRA divides alpha by the square root of the rank.
     return value / (rank**0.5 if peft.get("use_rslora") else rank)
 
@@ -274,149 +245,14 @@ def _check_peft(peft: Mapping[str, Any]) -> None:
         raise ValueError(f"the LoRA config has no lora_alpha; give the {PEFT_FILE} that PEFT wrote")
 
 
-def _table(config: Config, names: str = "wan") -> Table:
+def table_of(config: Config, names: str = "wan") -> Table:
+    """Returns the table of the network that an adapter is for; names: "wan" or "diffusers" for an expert."""
     if isinstance(config, Qwen3VLTextConfig):
         return qwen3_vl.TABLE
     return wan_dit.table(config, "diffusers" if names == "diffusers" else "wan")
 
 
-def _abstract(config: Config) -> dict[str, Any]:
+@functools.lru_cache(maxsize=8)  # tracing a network takes longer than reading an adapter
+def abstract_of(config: Config) -> dict[str, Any]:
+    """Returns the parameters of the network that an adapter is for, as shapes."""
     return abstract("language_model" if isinstance(config, Qwen3VLTextConfig) else "wan_dit", config)
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def to_tensors(adapter: Mapping[str, Any], config: Config, fmt: str) -> dict[str, np.ndarray]:
-    """Returns the tensors of an adapter file, float32. The scale goes where the format keeps it (`peft_config`)."""
-    form, tensors = _format(fmt, config), {}
-    for entry, leaf in _entries(adapter, config, form):
-        a, b = np.asarray(leaf.a, np.float32), np.asarray(leaf.b, np.float32)
-        # These formats have no place for a scale, and their loaders multiply by 1.
-        if form.scale == "folded":
-            b = b * np.float32(leaf.scale)
-        for i, (low, high) in enumerate(zip(a, b, strict=True) if entry.stacked else [(a, b)]):
-            name = entry.name(i).removesuffix(".weight")
-            stem = form.prefix + (name.replace(".", "_") if form.names == "flat" else name)
-            down = entry.transform.to_torch(low)
-            up = high.T.reshape(*high.T.shape, *(1,) * (down.ndim - 2))  # of a convolution, B is one too
-            tensors[f"{stem}.{form.down}.weight"] = np.ascontiguousarray(down)
-            tensors[f"{stem}.{form.up}.weight"] = np.ascontiguousarray(up)
-            if form.scale == "alpha":
-                tensors[f"{stem}.alpha"] = np.array(leaf.scale * a.shape[-1], np.float32)
-    return tensors
-
-
-def peft_config(adapter: Mapping[str, Any], config: Config) -> dict[str, Any]:
-    """Returns the values of PEFT's adapter_config.json for an adapter in the format "peft"."""
-    sizes = {}
-    for entry, leaf in _entries(adapter, config, FORMATS["peft"]):
-        module = entry.source.removesuffix(".weight").split("{i}.")[-1]
-        sizes[module] = leaf.a.shape[-1], leaf.scale * leaf.a.shape[-1], leaf.dropout
-    # PEFT has one rank and one alpha, and lists of the linears that differ; the most frequent sizes keep them short.
-    rank, alpha, dropout = Counter(sizes.values()).most_common(1)[0][0]
-    return {
-        "peft_type": "LORA",
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": dropout,
-        "target_modules": sorted(sizes),
-        "rank_pattern": {name: r for name, (r, *_) in sorted(sizes.items()) if r != rank},
-        "alpha_pattern": {name: a for name, (_, a, _) in sorted(sizes.items()) if a != alpha},
-        "bias": "none",
-        "inference_mode": True,
-    }
-
-
-def write_adapter(
-    adapter: Mapping[str, Any], config: Config, fmt: str, folder: str | Path, dtype: str = "bfloat16"
-) -> list[Path]:
-    """Writes an adapter in a format, with its config where the format has one, and returns the files.
-
-    Raises:
-        ValueError: An unknown format, or an adapter of another network.
-    """
-    form = _format(fmt, config)
-    tensors = to_tensors(adapter, config, fmt)
-    # alpha is a single number and stays float32: bfloat16 would round it for nothing.
-    rounded = {name: tensor.astype(jnp.dtype(dtype)) if tensor.ndim else tensor for name, tensor in tensors.items()}
-    paths = [_save(rounded, Path(folder) / form.file)]
-    if form.scale == "config":
-        path = Path(folder) / PEFT_FILE
-        with replacing(path) as place:
-            place.write_text(json.dumps(peft_config(adapter, config), indent=2) + "\n", encoding="utf-8")
-        paths.append(path)
-    return paths
-
-
-def _entries(adapter: Mapping[str, Any], config: Config, form: Format) -> list[tuple[Entry, Adapter]]:
-    entries = {entry.target: entry for entry in _table(config, form.names).entries}
-    leaves = {"/".join((*path[:-1], "kernel")): leaf for path, leaf in flatten_dict(adapter).items()}
-    if unknown := sorted(leaves.keys() - entries.keys()):
-        raise ValueError(f"the adapter is of another network: {', '.join(unknown)} is not in this one")
-    return [(entries[target], leaf) for target, leaf in sorted(leaves.items())]
-
-
-def _format(name: str, config: Config) -> Format:
-    known = ["peft"] if isinstance(config, Qwen3VLTextConfig) else list(FORMATS)
-    if name not in known:
-        whose = "a planner" if len(known) == 1 else "a controller"
-        raise ValueError(f'cannot write the adapter of {whose} as "{name}"; its formats are {", ".join(known)}')
-    return FORMATS[name]
-
-
-def _save(tensors: Tensors, path: Path) -> Path:
-    write_safetensors(path, tensors, tensors.items(), {"format": "pt"})
-    return path
-
-
-# ---------------------------------------------------------------------------------------------------- whole models
-
-
-def write_camera(camera: Mapping[str, Any], config: WanDiTConfig, path: str | Path, dtype: str = "bfloat16") -> Path:
-    """Writes camera encoders {"kernel", "bias"} under names like Wan's; no other program has a format for them."""
-    tensors = to_torch(_camera_table(config), {"blocks": {"camera": camera}})
-    return _save({name: tensor.astype(jnp.dtype(dtype)) for name, tensor in tensors.items()}, Path(path))
-
-
-def read_camera(path: str | Path, config: WanDiTConfig) -> dict[str, np.ndarray]:
-    """Reads camera encoders as `params["blocks"]["camera"]`, float32; ValueError for a file that does not fit."""
-    camera = _abstract(replace(config, camera=True))["blocks"]["camera"]
-    tensors = to_flax(_camera_table(config), read_safetensors(path), {"blocks": {"camera": camera}}, cast=True)
-    return tensors["blocks"]["camera"]
-
-
-def _camera_table(config: WanDiTConfig) -> Table:
-    entries = wan_dit.table(replace(config, camera=True)).entries
-    return Table(tuple(entry for entry in entries if entry.target.startswith("blocks/camera/")))
-
-
-def export(source: str | Path, fmt: str, out: str | Path) -> list[Path]:
-    """Writes the adapters of a training run in another program's format, and returns the files.
-
-    Each expert of a controller gets a folder, with its camera encoders beside the adapter. The adapter of a planner has
-    the query embeddings beside it. Weights are bfloat16, as in all of our folders.
-
-    Args:
-        source: The folder of the run, or its `export/adapter`.
-        fmt: A name in `FORMATS`.
-        out: The folder to write.
-
-    Raises:
-        ValueError: There is no adapter, or the format is unknown.
-    """
-    folder, out = find_adapter(source), Path(out)
-    paths = []
-    for expert in adapted_experts(folder):
-        config, adapter, params = load_adapter(folder, expert)
-        if isinstance(config, ControllerConfig):
-            dit = config.expert(expert)
-            paths += write_adapter(adapter, dit, fmt, out / expert)
-            if params:
-                paths.append(write_camera(params["blocks"]["camera"], dit, out / expert / CAMERA_FILE))
-        else:
-            paths += write_adapter(adapter, config.text, fmt, out)
-            if "queries" in params:
-                queries = {"query_embed": params["queries"].astype(jnp.bfloat16)}
-                paths.append(_save(queries, out / QUERY_FILE))
-    return paths

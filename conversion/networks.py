@@ -6,7 +6,6 @@ kind can have several rows: GenDoP was published three times, and an expert may 
 
 import dataclasses
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -205,28 +204,17 @@ def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
     names, found = list(names), []
     for key, candidate in NETWORKS.items():
         table = candidate.table(candidate.example_config)
-        known = [name for name in names if not any(re.match(pattern, name) for pattern in table.ignore)]
-        own = {style: _hits(candidate.table(candidate.example_config, style), known) for style in candidate.styles}
+        known = [name for name in names if not table.ignores(name)]
+        own = {
+            style: {name for name in known if dataclasses.replace(styled, aliases=()).canonical(name)}
+            for style in candidate.styles
+            for styled in [candidate.table(candidate.example_config, style)]
+        }
         style = max(own, key=lambda s: len(own[s]))
-        hits = own[style] | _hits(table, known, rewrite=True)
+        hits = own[style] | {name for name in known if table.canonical(name)}
         if hits:
             # Names that the table ignores count as known: they are left out on purpose.
             share = (len(hits) + len(names) - len(known)) / len(names)
             # Of two networks that have all names, the one that leaves fewer out, and then the smaller.
             found.append((share, len(hits), -len(table.entries), key, style))
     return [(key, style, share) for share, _, _, key, style in sorted(found, reverse=True)]
-
-
-def _hits(table: Table, names: list[str], rewrite: bool = False) -> set[str]:
-    pattern = re.compile("|".join(_pattern(entry.source) for entry in table.entries))
-    return {name for name in names if pattern.fullmatch(_rewritten(table, name) if rewrite else name)}
-
-
-def _pattern(source: str) -> str:
-    return re.escape(source).replace(r"\{i\}", r"\d+")
-
-
-def _rewritten(table: Table, name: str) -> str:
-    for pattern, replacement in table.aliases:
-        name = re.sub(rf"^(?:{pattern})", replacement, name)
-    return name

@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from shotverse_jax.files import nbytes
-from shotverse_jax.weights.safetensors import Stored, open_safetensors
+from shotverse_jax.weights.safetensors import Stored, open_safetensors, read_metadata
 
 from .problems import Problems
 
@@ -33,10 +33,12 @@ class Source(Mapping):
     Attributes:
         files: The files that hold the tensors.
         shapes: The tensors as shapes, without a value.
+        metadata: What else the files hold: the texts in the header of a .safetensors file, or the plain values
+            (numbers, texts, lists and tables of them) beside the tensors of a PyTorch file.
     """
 
-    def __init__(self, files: Iterable[Path], tensors: Mapping[str, Stored]):
-        self.files = tuple(files)
+    def __init__(self, files: Iterable[Path], tensors: Mapping[str, Stored], metadata: Mapping[str, Any]):
+        self.files, self.metadata = tuple(files), metadata
         self.shapes = {name: jax.ShapeDtypeStruct(stored.shape, stored.dtype) for name, stored in tensors.items()}
         self._tensors = tensors
 
@@ -71,7 +73,7 @@ def open_checkpoint(path: str | Path) -> Source:
         path = found[0]
     if path.name.endswith(".index.json"):
         return _open_index(path)
-    return Source([path], _open_file(path))
+    return Source([path], *_open_file(path))
 
 
 # An index comes before its shards, which alone would look like several checkpoints.
@@ -95,33 +97,35 @@ def _open_index(path: Path) -> Source:
     shards = sorted(set(shard_of.values()))
     if missing := [shard for shard in shards if not (path.parent / shard).is_file()]:
         raise ValueError(f"{path} names shards that are missing beside it: {', '.join(missing)} does not exist")
-    tensors, problems = {}, Problems()
+    tensors, metadata, problems = {}, {}, Problems()
     for shard in shards:
-        held, wanted = _open_file(path.parent / shard), {name for name, file in shard_of.items() if file == shard}
+        held, values = _open_file(path.parent / shard)
+        wanted = {name for name, file in shard_of.items() if file == shard}
         for name in held.keys() ^ wanted:
             problems.add("in the index or in its shard, not in both", f"{name} ({shard})")
         tensors.update(held)
+        metadata.update(values)
     problems.raise_any(str(path))
-    return Source([path.parent / shard for shard in shards], tensors)
+    return Source([path.parent / shard for shard in shards], tensors, metadata)
 
 
-def _open_file(path: Path) -> dict[str, Stored]:
+def _open_file(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
+    """The tensors of a file, and what else it holds."""
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give a .safetensors or PyTorch file, its .index.json or their folder")
-    return _open_torch(path) if path.suffix in TORCH_SUFFIXES else open_safetensors(path)
-
-
-def _open_torch(path: Path) -> dict[str, Stored]:
+    if path.suffix not in TORCH_SUFFIXES:
+        return open_safetensors(path), read_metadata(path)
     file = _TorchFile(path)
-    return {name: Stored(shape.shape, shape.dtype, partial(file.read, name)) for name, shape in file.shapes.items()}
+    shapes = file.shapes.items()
+    return {name: Stored(shape.shape, shape.dtype, partial(file.read, name)) for name, shape in shapes}, file.values
 
 
 class _TorchFile:
     """A mapped PyTorch file. All its tensors share one mapping, so it is mapped anew now and then to free its pages."""
 
     def __init__(self, path: Path):
-        self._path, self._handed_out, self._tensors = path, 0, {}
-        self._tensors = self._load()
+        self._path, self._handed_out = path, 0
+        self._tensors, self.values = self._load()
         self.shapes = {}
         for name, tensor in self._tensors.items():
             array = self._array(name)
@@ -130,7 +134,7 @@ class _TorchFile:
     def read(self, name: str, index: Any) -> np.ndarray:
         """Returns a part of a tensor."""
         if self._handed_out > REMAP:
-            self._tensors, self._handed_out = self._load(), 0
+            (self._tensors, _), self._handed_out = self._load(), 0
         self._handed_out += nbytes(self.shapes[name])
         return self._array(name)[index]
 
@@ -140,15 +144,20 @@ class _TorchFile:
         tensor = self._tensors[name]
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise ValueError(f"{self._path}: {name} is sparse or quantized; plain tensors are expected")
-        if tensor.dtype == torch.bfloat16:
-            # NumPy has no bfloat16 of its own, so the bits travel as integers.
-            return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        # NumPy has none of these of its own, so the bits travel as integers.
+        for dtype, bits, ours in (
+            (torch.bfloat16, torch.int16, ml_dtypes.bfloat16),
+            (torch.float8_e4m3fn, torch.uint8, ml_dtypes.float8_e4m3fn),
+            (torch.float8_e5m2, torch.uint8, ml_dtypes.float8_e5m2),
+        ):
+            if tensor.dtype == dtype:
+                return tensor.view(bits).numpy().view(ours)
         try:
             return tensor.numpy()
         except TypeError as error:
             raise ValueError(f"{self._path}: {name} is stored as {tensor.dtype}, which is not read here") from error
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
             import torch
         except ImportError as error:
@@ -168,22 +177,40 @@ class _TorchFile:
             raise ValueError(
                 f"{self._path} is not a PyTorch file of version 1.6 or later, or is cut off: {reason}"
             ) from error
-        return _state_dict(held, self._path)
+        return _unpacked(held, self._path)
 
 
-def _state_dict(held: Any, path: Path) -> dict[str, Any]:
+def _unpacked(held: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors that a PyTorch file holds, and the plain values beside them and beside what wraps them."""
     import torch
 
+    values = {}
     while isinstance(held, Mapping):
-        inner = next((held[key] for key in WRAPPERS if isinstance(held.get(key), Mapping)), None)
-        if inner is None:
+        values |= {str(name): value for name, value in held.items() if _is_plain(value)}
+        inside = {name: value for name, value in held.items() if isinstance(value, Mapping) and not _is_plain(value)}
+        wrapper = next((name for name in WRAPPERS if name in inside), None)
+        if wrapper is None and len(inside) == 1 and not any(map(torch.is_tensor, held.values())):
+            [wrapper] = inside
+        if wrapper is None:
             break
-        held = inner
+        held = inside[wrapper]
     if not isinstance(held, Mapping) or not held:
         raise ValueError(f"{path} holds a {type(held).__name__}, expected tensors by name")
-    if other := [f"{name} ({type(value).__name__})" for name, value in held.items() if not torch.is_tensor(value)]:
-        raise ValueError(f"{path} holds things that are not tensors: {', '.join(map(str, other[:10]))}")
-    return {name: tensor.detach() for name, tensor in held.items()}
+    rest = {str(name): value for name, value in held.items() if not _is_plain(value)}
+    if other := [f"{name} ({type(value).__name__})" for name, value in rest.items() if not torch.is_tensor(value)]:
+        raise ValueError(f"{path} holds things that are not tensors: {', '.join(other[:10])}")
+    if not rest:
+        raise ValueError(f"{path} holds no tensors, but {', '.join(list(values)[:10])}")
+    return {name: tensor.detach() for name, tensor in rest.items()}, values
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a number, a text, None, or lists and tables of these."""
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

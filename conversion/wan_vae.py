@@ -7,7 +7,7 @@ from typing import Any, Literal
 from shotverse_jax.config import WanVAEConfig
 from shotverse_jax.models.wan_vae import check_config
 
-from .core import COPY, Entry, Table, Transform
+from .core import COPY, Entry, Table, Transform, unwrapped
 
 CONV3D = Transform(lambda w: w.transpose(2, 3, 4, 1, 0), lambda w: w.transpose(4, 3, 0, 1, 2))  # OITHW <-> THWIO
 CONV2D = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # OIHW <-> HWIO
@@ -105,12 +105,12 @@ def _tensors(config: WanVAEConfig) -> Iterator[tuple[str, str, str, Transform]]:
 
 
 def table(config: WanVAEConfig, names: Literal["wan", "diffusers"] = "wan") -> Table:
-    """Returns the table of a config. It reads both spellings, also below DiffSynth's "model.", and writes `names`."""
+    """Returns the table of a config. It reads both spellings and writes `names`."""
     check_config(config)
     rows = [(a, b, *rest) if names == "wan" else (b, a, *rest) for a, b, *rest in _tensors(config)]
     return Table(
         entries=tuple(Entry(name, target, transform) for name, _, target, transform in rows),
-        aliases=((r"model\.", ""), *((f"{re.escape(other)}$", name) for name, other, _, _ in rows)),
+        aliases=tuple((f"{re.escape(other)}$", name) for name, other, _, _ in rows),
     )
 
 
@@ -124,7 +124,8 @@ def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]
     """
     shapes = {}
     for name, tensor in tensors.items():
-        name = re.sub(r"^(model\.)?encoder\.(down_blocks|downsamples)\.", "", name.removeprefix("model."))
+        *_, name = unwrapped(name)
+        name = re.sub(r"^encoder\.(down_blocks|downsamples)\.", "", name)
         shapes[re.sub(r"^(\d+\.)residual\.2\.", r"\1conv1.", name)] = tensor.shape
     quant = shapes.get("conv2.weight", shapes.get("post_quant_conv.weight"))
     first = shapes.get("encoder.conv1.weight", shapes.get("encoder.conv_in.weight"))

@@ -41,11 +41,14 @@ class Changes:
 
     @property
     def is_zero(self) -> bool:
-        """Whether it changes nothing: of every A and B one is zero, and so are the deltas."""
+        """Whether it changes nothing: of every scale, A and B one is zero, and so are the deltas."""
         pairs = flatten_dict(self.adapter).values()
-        return not any(np.any(pair.a) and np.any(pair.b) for pair in pairs) and not any(
-            map(np.any, self.deltas.values())
-        )
+        return not any(map(_changes_anything, pairs)) and not any(map(np.any, self.deltas.values()))
+
+
+def _changes_anything(pair: Adapter) -> bool:
+    # A B is the sum of a column of A times a row of B for every rank, and of a stack each layer's own.
+    return bool(pair.scale) and bool(np.any(np.any(pair.a, axis=-2) & np.any(pair.b, axis=-1)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the adapter's files; returns the exit code 0."""
-    from shotverse_jax.conversion.lora import export
+    from shotverse_jax.conversion.lora_write import export
 
     paths = export(args.adapter, args.to, args.out)
     Terminal(args.quiet).say("wrote " + ", ".join(map(str, paths)))

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig, LoraConfig, WanDiTConfig
 from shotverse_jax.conversion.adapters import LoraSpec, parse_lora, read_loras
-from shotverse_jax.conversion.lora import FORMATS, export, to_tensors, write_adapter
+from shotverse_jax.conversion.lora_write import FORMATS, export, to_tensors, write_adapter
 from shotverse_jax.models.camera_encoder import add_camera
 from shotverse_jax.weights import abstract, export_adapter
 
@@ -175,7 +175,7 @@ def test_what_is_no_adapter_of_a_controller(tmp_path):
         read_loras([str(tmp_path / "nowhere")], CONFIG)
     zero = {key: 0 * value for key, value in to_tensors(adapter(0), BASE, "comfyui").items()}
     save_file(zero, tmp_path / "zero.safetensors")
-    with pytest.raises(ValueError, match="changes nothing, its matrices are zero"):
+    with pytest.raises(ValueError, match="changes nothing, its matrices or its alpha are zero"):
         read_loras([str(tmp_path / "zero.safetensors")], CONFIG)
     other = {"diffusion_model.double_blocks.0.img.lora_A.weight": np.ones((2, 24), np.float32)}
     save_file(other, tmp_path / "other.safetensors")

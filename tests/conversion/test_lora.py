@@ -11,16 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from shotverse_jax import cli, lora, weights
 from shotverse_jax.config import LoraConfig, WanDiTConfig, controller_small, planner_nano
-from shotverse_jax.conversion.lora import (
-    FORMATS,
-    export,
-    from_tensors,
-    read_camera,
-    read_changes,
-    to_tensors,
-    write_adapter,
-    write_camera,
-)
+from shotverse_jax.conversion.lora import from_tensors, read_changes
+from shotverse_jax.conversion.lora_write import FORMATS, export, read_camera, to_tensors, write_adapter, write_camera
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.camera_encoder import add_camera
 from shotverse_jax.models.wan_dit import WanDiT

@@ -9,7 +9,8 @@ import pytest
 from shotverse_jax import lora
 from shotverse_jax.config import LoraConfig, Qwen3VLTextConfig, WanDiTConfig
 from shotverse_jax.conversion import wan_dit
-from shotverse_jax.conversion.lora import read_changes, write_adapter
+from shotverse_jax.conversion.lora import read_changes
+from shotverse_jax.conversion.lora_write import write_adapter
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.qwen3_vl import Qwen3VLText
 from shotverse_jax.models.wan_dit import WanDiT
