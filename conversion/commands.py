@@ -29,6 +29,7 @@ from shotverse_jax.weights.folder import (
 )
 from shotverse_jax.weights.trees import check_same, flatten
 
+from . import released
 from .core import Table, check_ties, torch_shapes
 from .lora import adapter_file
 from .lora_inspect import describe, is_adapter
@@ -55,15 +56,16 @@ def convert(
         out: The folder. An expert joins the other expert of its controller there.
         expert: "high", "low" or "base" for an expert of a controller, else None.
         allow_nan: Whether NaN and infinity are written too.
-        tokenizer: A tokenizer.json to copy; by default the one beside the checkpoint.
+        tokenizer: A tokenizer.json to copy, or "none" for weights without one; by default the one of the checkpoint.
         progress: Whether a progress bar is shown.
 
     Returns:
         Notes for the user.
 
     Raises:
-        ValueError: Weights that exist already, NaN without `allow_nan`, a file that is no tokenizer, an expert of
-            another architecture than the folder's, or too little space on the disk.
+        ValueError: Weights that exist already, NaN without `allow_nan`, a file that is no tokenizer or no tokenizer
+            where the network needs one, an expert of another architecture than the folder's, or too little space on
+            the disk.
     """
     out, net, leaves = Path(out), conversion.network, conversion.leaves
     _ = conversion.plan  # raises, before anything is written, when the checkpoint does not fit
@@ -72,7 +74,7 @@ def convert(
         if path.exists():
             raise ValueError(f"{path} exists; remove it, or give another --out")
     config = _folder_config(conversion, out, expert)
-    tokenizer = _tokenizer(conversion, tokenizer)
+    tokenizer = _tokenizer(conversion, out, tokenizer)
     check_ties(conversion.table, conversion.source)
     work = out.parent / f".{out.name}.{weights}.converting"
     journal = Journal(work, conversion.manifest)
@@ -92,8 +94,8 @@ def convert(
     notes = [f"wrote {out}/{weights} ({readable_size(sum(nbytes(leaf) for leaf in leaves.values()))})"]
     if journal.bad:
         notes.append(f"warning: NaN or infinity in {', '.join(sorted(journal.bad))}")
-    if net.read_tokenizer and tokenizer is None:
-        notes.append(f"without a {TOKENIZER}: give --tokenizer, or put one into the folder")
+    if net.read_tokenizer and not (out / TOKENIZER).is_file():
+        notes.append(f"without a {TOKENIZER}: put one into the folder before it is loaded")
     if net.is_expert:
         notes.append(f"text encoder {config.text!r} and VAE {config.vae!r}: name your folders of them in {CONFIG}")
     return notes
@@ -122,7 +124,9 @@ def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any
     if not (out / CONFIG).exists():
         # ShotVerse's low-noise expert has camera encoders only in the ablation in which both experts have them.
         camera = {"high": "high", "low": "both"}[expert] if config.camera else "none"
-        return ControllerConfig(dit=config, camera=camera, windows=windows, lora=None)
+        made = ControllerConfig(dit=config, camera=camera, windows=windows, lora=None)
+        boundary = released.pipeline_values(conversion.source.files[0]).get("boundary_ratio")
+        return dataclasses.replace(made, boundary=boundary) if isinstance(boundary, float) else made
     held = read_config(out, ControllerConfig)
     # Tensors do not show these fields, so the folder's values are taken before the rest is compared.
     sized = dataclasses.replace(config, **{name: getattr(held.dit, name) for name in ("rope", "self_attention", "eps")})
@@ -134,17 +138,24 @@ def _folder_config(conversion: Conversion, out: Path, expert: str | None) -> Any
     return held
 
 
-def _tokenizer(conversion: Conversion, given: str | Path | None) -> Path | None:
-    """The tokenizer.json to copy: the one given, or the one beside the checkpoint."""
-    beside = conversion.source.files[0].parent / TOKENIZER
-    read = conversion.network.read_tokenizer
-    if read is None:
+def _tokenizer(conversion: Conversion, out: Path, given: str | Path | None) -> Path | None:
+    """The tokenizer.json to copy: the one given, or that of the checkpoint."""
+    network = conversion.network
+    if network.read_tokenizer is None:
         if given is not None:
-            raise ValueError(f"{conversion.network.title} reads no text; --tokenizer is for those that do")
+            raise ValueError(f"{network.title} reads no text; --tokenizer is for those that do")
         return None
-    path = Path(given) if given is not None else beside if beside.is_file() else None
-    if path is not None:
-        read(path)
+    if str(given) == "none":
+        return None
+    path = released.tokenizer(conversion.source.files[0]) if given is None else Path(given)
+    if path is None and (out / TOKENIZER).is_file():
+        return None
+    if path is None:
+        raise ValueError(
+            f"{network.title} reads text and its checkpoint comes without a {TOKENIZER}: give --tokenizer FILE, "
+            f"{network.tokenizer_hint}, or --tokenizer none for its weights alone"
+        )
+    network.read_tokenizer(path)
     return path
 
 
@@ -249,6 +260,10 @@ def inspect(path: str | Path) -> Iterator[str]:
         yield f"{weights}: ours, {_known_from(weights)}"
         yield from _listing(open_weights(weights))
     if ours:
+        return
+    if released.is_root(path):
+        for part in released.parts(path):
+            yield next(inspect(part))
         return
     path = adapter_file(path)
     source = open_checkpoint(path)

@@ -278,9 +278,15 @@ def fetch(
 def _record(offer: Offer, options: Options) -> dict[str, Any]:
     """What hub.json says. An unfinished folder is only continued for the same."""
     read = offer.row.network.read_tokenizer
-    if options.tokenizer is not None:
-        if read is None:
-            raise ValueError(f"{offer.row.title} reads no text; --tokenizer is for models that do")
+    if options.tokenizer is not None and read is None:
+        raise ValueError(f"{offer.row.title} reads no text; --tokenizer is for models that do")
+    if read is not None and options.tokenizer is None and all(weights.tokenizer is None for weights, _ in offer.parts):
+        hint = offer.row.network.tokenizer_hint
+        raise ValueError(
+            f"{offer.name} is published without its tokenizer: give --tokenizer FILE, {hint}, or --tokenizer none for "
+            "its weights alone"
+        )
+    if options.tokenizer not in (None, "none"):
         read(options.tokenizer)  # a file that is no tokenizer is refused before the download
     return {
         "name": offer.name,

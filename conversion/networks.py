@@ -56,6 +56,13 @@ class Network:
         return KINDS[self.kind].read_tokenizer
 
     @property
+    def tokenizer_hint(self) -> str:
+        """Which tokenizer.json it needs, for people."""
+        if self.kind in ("gendop", "clip_text"):
+            return "CLIP's, which is the same in all of its sizes (for one that of openai/clip-vit-large-patch14)"
+        return "the one of the repository that the checkpoint is from"
+
+    @property
     def example_config(self) -> Any:
         """A config whose tables are used to recognise its names."""
         return self.default or KINDS[self.kind].config()

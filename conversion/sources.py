@@ -1,12 +1,15 @@
 """Checkpoints of other programs, opened lazily: names and shapes at once, a tensor when it is asked for.
 
-The formats are safetensors and PyTorch's .pth, .pt, .ckpt and .bin, in one file or in shards with an index. Tensors are
-mapped and not copied: a mapped tensor costs no memory of its own, and the pages that were read go when the array goes.
+The formats are safetensors and PyTorch's .pth, .pt, .ckpt and .bin, in one file or in shards,
+with an index or numbered.
+Tensors are mapped and not copied: a mapped tensor costs no memory of its own, and the pages that were read go when the
+array goes. Weights that were scaled to fit 8 bits (`scaled.py`) are multiplied when they are read.
 """
 
 import hashlib
 import json
 import pickle
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -20,6 +23,7 @@ from shotverse_jax.files import nbytes
 from shotverse_jax.weights.safetensors import Stored, open_safetensors, read_metadata
 
 from .problems import Problems
+from .scaled import unscaled
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training programs keep a network's tensors
@@ -39,6 +43,7 @@ class Source(Mapping):
 
     def __init__(self, files: Iterable[Path], tensors: Mapping[str, Stored], metadata: Mapping[str, Any]):
         self.files, self.metadata = tuple(files), metadata
+        tensors = unscaled(tensors, metadata)
         self.shapes = {name: jax.ShapeDtypeStruct(stored.shape, stored.dtype) for name, stored in tensors.items()}
         self._tensors = tensors
 
@@ -60,24 +65,73 @@ class Source(Mapping):
 def open_checkpoint(path: str | Path) -> Source:
     """Opens a checkpoint by its file, by the index of its shards (.index.json) or by the folder that holds one.
 
+    Shards without an index are told by their names, such as model-00001-of-00003.safetensors; one of them stands for
+    all that are beside it.
+
     Raises:
         ValueError: There is no checkpoint, a file is cut off or of another format, a shard is missing, the shards do
             not hold what the index says, or a PyTorch file holds more than tensors.
     """
     path = Path(path)
     if path.is_dir():
-        found = next(filter(None, (sorted(path.glob(f"*{end}")) for end in _ENDINGS)), [])
-        if len(found) != 1:
-            kinds = "a .safetensors or PyTorch file, or the .index.json of its shards"
-            raise ValueError(f"{path} holds {len(found)} checkpoints ({kinds}), expected one")
-        path = found[0]
+        path = _in_folder(path)
     if path.name.endswith(".index.json"):
         return _open_index(path)
+    if (match := _SHARD.fullmatch(path.name)) and path.is_file():
+        return _open_shards(_shards(path.parent, match))
     return Source([path], *_open_file(path))
 
 
 # An index comes before its shards, which alone would look like several checkpoints.
 _ENDINGS = (".safetensors.index.json", ".safetensors", ".index.json", *TORCH_SUFFIXES)
+_SHARD = re.compile(r"(?P<head>.*?[-_.]?)0*(?P<number>\d+)(?P<of>[-_.]of[-_.])0*(?P<count>\d+)(?P<end>\.[a-z]+)")
+
+
+def _in_folder(folder: Path) -> Path:
+    """The file of the one checkpoint in a folder, which may be an index or the first shard of several."""
+    found = next(filter(None, (sorted(folder.glob(f"*{end}")) for end in _ENDINGS)), [])
+    matches = [_SHARD.fullmatch(path.name) for path in found]
+    if all(matches) and len({(match["head"], match["count"]) for match in matches}) == 1:
+        return found[0]
+    if len(found) != 1:
+        kinds = "a .safetensors or PyTorch file, the .index.json of its shards, or numbered shards"
+        raise ValueError(f"{folder} holds {len(found)} checkpoints ({kinds}), expected one")
+    return found[0]
+
+
+def holds_checkpoint(folder: Path) -> bool:
+    """Returns True for a folder with one checkpoint in it."""
+    try:
+        return folder.is_dir() and _in_folder(folder).exists()
+    except ValueError:
+        return False
+
+
+def _shards(folder: Path, one: re.Match) -> list[Path]:
+    """All shards of the checkpoint that one of them belongs to, in order."""
+    count, same = int(one["count"]), {}
+    for path in folder.iterdir():
+        match = _SHARD.fullmatch(path.name)
+        if match and all(match[part] == one[part] for part in ("head", "count", "end")):
+            same[int(match["number"])] = path
+    # The first shard is number 1; some programs begin with 0.
+    first = 0 if 0 in same else 1
+    if missing := [number for number in range(first, first + count) if number not in same]:
+        numbers = ", ".join(map(str, missing))
+        raise ValueError(f"{folder} holds {len(same)} of {count} shards of a checkpoint; number {numbers} is missing")
+    return [path for _, path in sorted(same.items())]
+
+
+def _open_shards(shards: list[Path]) -> Source:
+    tensors, metadata, problems = {}, {}, Problems()
+    for shard in shards:
+        held, values = _open_file(shard)
+        for name in held.keys() & tensors.keys():
+            problems.add("in several shards", name)
+        tensors |= held
+        metadata |= values
+    problems.raise_any(str(shards[0].parent))
+    return Source(shards, tensors, metadata)
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:

@@ -38,6 +38,7 @@ def _alias(wan: str, hf: str) -> tuple[str, str]:
 TABLE = Table(
     entries=tuple(Entry(wan, target, transform) for wan, _, target, transform in _NAMES),
     aliases=tuple(_alias(wan, hf) for wan, hf, *_ in _NAMES),
+    ignore=(r"spiece_model$",),  # the tokenizer's bytes, which ComfyUI's files hold
     ties=(("encoder.embed_tokens.weight", "token_embedding.weight"),),
 )
 HF_TABLE = Table(

@@ -1,6 +1,7 @@
 """`shotverse convert`: a published checkpoint as a model folder of ours, and back."""
 
 import argparse
+import itertools
 from collections.abc import Iterable
 
 from shotverse_jax.commands.common import show
@@ -23,7 +24,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard-for", metavar="MESH", help="store in the parts that devices read, e.g. fsdp=8,tensor=2"
     )
-    parser.add_argument("--tokenizer", metavar="FILE", help="tokenizer.json to keep (default: that beside SRC)")
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", help="tokenizer.json to keep, or none (default: that beside SRC)"
+    )
     parser.add_argument("--allow-nan", action="store_true", help="convert weights with NaN or infinity all the same")
     parser.add_argument("--dry-run", action="store_true", help="show names, shapes and sizes, and what is missing")
     parser.add_argument("--to", metavar="STYLE", help="the way back: SRC is our folder, names of wan, diffusers, ...")
@@ -38,21 +41,32 @@ def run(args: argparse.Namespace) -> int:
 
 def _lines(args: argparse.Namespace) -> Iterable[str]:
     """What was done, a line at a time."""
-    from shotverse_jax.conversion.commands import convert, convert_back
-    from shotverse_jax.conversion.networks import NETWORKS
-    from shotverse_jax.conversion.prepare import describe, prepare
-    from shotverse_jax.conversion.sources import open_checkpoint
-    from shotverse_jax.conversion.stream import parse_mesh
+    from shotverse_jax.conversion import released
+    from shotverse_jax.conversion.commands import convert_back
+    from shotverse_jax.conversion.networks import NETWORKS, network
 
     if args.to:
         return convert_back(args.source, args.to, _out(args), args.name, args.expert, not args.quiet)
     if args.name is None:
         raise ValueError(f"say what it is with --as: {', '.join(NETWORKS)}")
-    source = open_checkpoint(args.source)
+    experts = released.experts(args.source) if network(args.name).is_expert and not args.expert else [args.expert]
+    return itertools.chain.from_iterable(_converted(args, expert) for expert in experts)
+
+
+def _converted(args: argparse.Namespace, expert: str | None) -> Iterable[str]:
+    """What was done with one checkpoint, a line at a time."""
+    from shotverse_jax.conversion import released
+    from shotverse_jax.conversion.commands import convert
+    from shotverse_jax.conversion.networks import network
+    from shotverse_jax.conversion.prepare import describe, prepare
+    from shotverse_jax.conversion.sources import open_checkpoint
+    from shotverse_jax.conversion.stream import parse_mesh
+
+    source = open_checkpoint(released.part(args.source, network(args.name).kind, expert))
     conversion = prepare(source, args.name, args.target_dtype, parse_mesh(args.shard_for) if args.shard_for else None)
     if args.dry_run:
         return describe(conversion)
-    return convert(conversion, _out(args), args.expert, args.allow_nan, args.tokenizer, progress=not args.quiet)
+    return convert(conversion, _out(args), expert, args.allow_nan, args.tokenizer, progress=not args.quiet)
 
 
 def _out(args: argparse.Namespace) -> str:

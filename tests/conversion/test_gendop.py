@@ -75,12 +75,14 @@ def clip_tokenizer(path):
 
 
 @pytest.mark.parametrize(("kind", "count"), [("motion", 571), ("directorial", 571), ("rgbd", 1613)])
-def test_there_and_back_byte_for_byte(tmp_path, kind, count):
+def test_there_and_back_byte_for_byte(tmp_path, capsys, kind, count):
     stored, rgbd = tensors(kind == "rgbd"), kind == "rgbd"
     assert len(stored) == count
     source, ours, back = tmp_path / f"text_{kind}.safetensors", tmp_path / "ours", tmp_path / "back.safetensors"
     save_file(stored, source)
-    tokenizer = clip_tokenizer(tmp_path / "tokenizer.json")
+    assert run("convert", source, "--as", f"gendop-text-{kind}", "--out", ours) == 2
+    assert "comes without a tokenizer.json: give --tokenizer FILE, CLIP's" in capsys.readouterr().err
+    tokenizer = clip_tokenizer(tmp_path / "clip.json")
     assert run("convert", source, "--as", f"gendop-text-{kind}", "--out", ours, "--tokenizer", tokenizer) == 0
     config, params, _ = load("gendop", ours)
     assert config == GenDoPConfig(TEXT, VISION if rgbd else None, DECODER)

@@ -180,7 +180,9 @@ def test_gendop_is_published_without_its_tokenizer(tmp_path, hub, capsys):
     }
     assert get("gendop-text-motion", "--tokenizer", weights.find_tokenizer("planner_small")) == 2
     assert "is not CLIP's tokenizer" in sentence(capsys) and nothing_left(tmp_path)
-    assert get("gendop-text-motion") == 0
+    assert get("gendop-text-motion") == 2
+    assert "without its tokenizer: give --tokenizer FILE, CLIP's" in sentence(capsys) and nothing_left(tmp_path)
+    assert get("gendop-text-motion", "--tokenizer", "none") == 0
     assert "put one into its folder" in capsys.readouterr().out
     # A planner is looked for among both sorts of planners by its name too.
     with pytest.raises(ValueError, match="gendop-text-motion is not a GenDoP: it has no tokenizer.json"):
