@@ -7,6 +7,7 @@ with a threshold per axis, then smoothed until a shot has at most four segments.
 Two properties of this definition matter to a caller. The translation threshold is absolute (0.02 world units per second
 at 30 frames per second), so tags depend on the unit of length. The rotation threshold is per frame, so tags depend on
 the number of frames. Compare only shots that are resampled to one number of frames (`tag_shot`) and have one unit.
+`motion_words` names slow motions too, with their amounts, for people.
 """
 
 import dataclasses
@@ -38,11 +39,12 @@ def _directions(pattern: tuple[int, int, int]) -> list[str]:
     return [_DIRECTIONS[axis][sign < 0] for axis, sign in enumerate(pattern) if sign]
 
 
-def _join(words: list[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
+    """Returns words as one phrase: "a", "a and b", "a, b, and c"."""
     return " and ".join(words) if len(words) < 3 else f"{', '.join(words[:-1])}, and {words[-1]}"
 
 
-TRANSLATION_DIRECTIONS = tuple(_join(_directions(pattern)) for pattern in _PATTERNS)
+TRANSLATION_DIRECTIONS = tuple(join_words(_directions(pattern)) for pattern in _PATTERNS)
 """For every translation class its directions in words ("right and up"); "" for class 0, static."""
 TRANSLATION_NAMES = tuple(f"move {words}" if words else "static" for words in TRANSLATION_DIRECTIONS)
 # In OpenGL axes a positive turn about x, y and z is a pitch up, a yaw left and a roll left.
@@ -114,9 +116,21 @@ def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "open
     # are not.
     step_34 = se3.relative(pose_T34[:-1], pose_T34[1:])
     # Only the translation becomes a velocity: the original compares rotations per frame.
-    raw = len(ROTATION_NAMES) * _translation_class(fps * step_34[..., 3])
-    raw += _rotation_class(se3.so3_log(step_34[..., :3]))
-    return _smooth(raw)
+    return smooth(classify(fps * step_34[..., 3], se3.so3_log(step_34[..., :3])))
+
+
+def classify(
+    move_T3: np.ndarray, turn_T3: np.ndarray, still_move: float = STILL_SPEED, still_turn: float = STILL_ROTATION
+) -> np.ndarray:
+    """Returns a label, 7 * translation + rotation in 0..188, for each step, without smoothing.
+
+    Args:
+        move_T3: [T, 3] translations along the camera's OpenGL axes (x right, y up, z back), or velocities.
+        turn_T3: [T, 3] rotation vectors in the same axes.
+        still_move: translation in units of `move_T3` below which an axis does not move.
+        still_turn: rotation in units of `turn_T3` below which the camera does not turn.
+    """
+    return len(ROTATION_NAMES) * _translation_class(move_T3, still_move) + _rotation_class(turn_T3, still_turn)
 
 
 def segments(labels: np.ndarray) -> list[Segment]:
@@ -270,17 +284,17 @@ def _film_phrase(before: list[Segment], segment: Segment) -> str:
     words = _directions(_PATTERNS[segment.translation])
     arc = _ARCS.get((words[0], ROTATION_NAMES[segment.rotation]))
     moves = [arc or _FILM_MOVES[words[0]], *(_FILM_MOVES[word] for word in words[1:])]
-    phrase = _join(moves)
+    phrase = join_words(moves)
     return f"{phrase} while {turning} {side}" if segment.rotation and not arc else phrase
 
 
 # Classes of single steps
 
 
-def _translation_class(v_T3: np.ndarray) -> np.ndarray:
-    """Velocities in units per second, OpenGL axes → class 9 c(x) + 3 c(y) + c(z), c(0) = 0, c(+) = 1, c(-) = 2."""
+def _translation_class(v_T3: np.ndarray, still: float) -> np.ndarray:
+    """Velocities, OpenGL axes → class 9 c(x) + 3 c(y) + c(z), c(0) = 0, c(+) = 1, c(-) = 2."""
     speed = np.abs(v_T3)
-    moving = speed > STILL_SPEED
+    moving = speed > still
     keep = moving.copy()
     # A push forward with a little drift to the side is tagged "forward": of two moving axes the much slower one is
     # dropped. All pairs are compared before any is dropped, as in the original.
@@ -294,12 +308,12 @@ def _translation_class(v_T3: np.ndarray) -> np.ndarray:
     return (sign % 3) @ np.asarray([9, 3, 1])  # -1 becomes digit 2 of a number in base 3
 
 
-def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
-    """Rotation vectors in radians per frame, OpenGL axes → class 0..6; a tie of the two largest axes is no rotation."""
+def _rotation_class(w_T3: np.ndarray, still: float) -> np.ndarray:
+    """Rotation vectors, OpenGL axes → class 0..6; a tie of the two largest axes is no rotation."""
     size = np.abs(w_T3)
     axis = size.argmax(1)
     ordered = np.sort(size, axis=1)
-    turning = (ordered[:, 2] > STILL_ROTATION) & (ordered[:, 2] > ordered[:, 1])
+    turning = (ordered[:, 2] > still) & (ordered[:, 2] > ordered[:, 1])
     negative = np.take_along_axis(w_T3, axis[:, None], 1)[:, 0] < 0
     return np.where(turning, 1 + 2 * axis + negative, 0)
 
@@ -307,8 +321,8 @@ def _rotation_class(w_T3: np.ndarray) -> np.ndarray:
 # Smoothing
 
 
-def _smooth(raw: np.ndarray) -> np.ndarray:
-    """Mode filter, then removal of short runs, with growing sizes until at most `MAX_SEGMENTS` segments remain."""
+def smooth(raw: np.ndarray) -> np.ndarray:
+    """Returns labels with at most `MAX_SEGMENTS` segments: a mode filter and the removal of short runs, ever larger."""
     # Every round starts from the raw labels: filtering twice would move the edges between segments.
     # GenDoP's configs name other sizes, but its code overwrites them with these and adds 5 in each round.
     window, shortest = 15, 10

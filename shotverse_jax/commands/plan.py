@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plans and writes the cameras; returns the exit code 0."""
-    from shotverse_jax.camera.motion_tags import tag_lines
+    from shotverse_jax.camera.motion_words import lines
     from shotverse_jax.screenplay import read_screenplay
 
     # Mistakes in the files are found before JAX is imported and a model is loaded.
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     trajectories = api.plan(screenplay, planner, **options)
     write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
     for trajectory in trajectories:
-        for number, ((start, end), tags) in enumerate(zip(trajectory.spans, tag_lines(trajectory), strict=True), 1):
+        for number, ((start, end), words) in enumerate(zip(trajectory.spans, lines(trajectory), strict=True), 1):
             seconds = (end - start) / trajectory.fps
-            terminal.say(f"  shot {number}: frames {start}-{end - 1} ({seconds:.1f} s), {tags}")
+            terminal.say(f"  shot {number}: frames {start}-{end - 1} ({seconds:.1f} s), {words}")
     folders = "sample_*/" if args.samples > 1 else ""
     preview = "" if args.no_preview else ", preview.mp4"
     terminal.say(f"wrote {out}/{folders}trajectory.json, trajectory.png{preview}")
