@@ -1,12 +1,14 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import functools
 import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +41,128 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shotverse_jax"
 
 
+UNFINISHED = "UNFINISHED"
+"""A folder with a file of this name holds a mixture: what replaced its files was killed meanwhile."""
+
+_SCRATCH = ".writing-"
+_LEFT = 10.0
+"""Seconds after which an unlocked scratch folder was left by a killed process."""
+
+
+def check_place(path: str | Path, folder: bool = False) -> None:
+    """Refuses a place for a result where nothing could be written at the end; nothing is made.
+
+    folder: whether the result is a folder; False (default) is a file.
+
+    Raises:
+        ValueError: a file is where a folder must be, or a folder where a file must be; or the folder that it comes to
+            cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and path.is_dir() != folder:
+        is_, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise ValueError(f"{path} is {is_}; give the name of {wanted}")
+    above = next(parent for parent in (path if folder else path.parent, *path.absolute().parents) if parent.exists())
+    if not above.is_dir():
+        raise ValueError(f"{path} cannot be written: {above} is a file")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{path} cannot be written: there is no permission to write to {above}")
+
+
 @contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, owns: Sequence[str] = ()) -> Iterator[Path]:
     """Yields a temporary path for writing a file or folder, which becomes `path` if the block ends without an error.
 
-    After an error it is deleted. The temporary path has the name of `path` and does not exist yet; for a folder the
-    block calls `mkdir(exist_ok=True)`. An existing file is replaced in one step. An existing folder keeps its other
-    files, and the written ones are replaced one by one. Missing folders above `path` are made.
+    After an error it is deleted, with the folders above that were made for it. The temporary path has the name of
+    `path` and does not exist yet; for a folder the block calls `mkdir(exist_ok=True)`. An existing file is replaced in
+    one step. An existing folder keeps its other files: the written ones are replaced one by one, and during that the
+    folder holds a file UNFINISHED. Scratch folders that killed processes left beside `path` are removed.
+
+    Args:
+        path: the file or folder. Missing folders above it are made.
+        owns: patterns of the files that an earlier result may have left in an existing folder, such as "shot_*.mp4";
+            those that were not written now are removed.
 
     Raises:
         ValueError: `path` cannot be written, or is a folder where a file was made, or a file where a folder was made.
     """
     path = Path(path)
+    missing = [parent for parent in path.parents if not parent.exists()]
+    done = False
+    try:
+        with _scratch(path) as scratch:
+            place = scratch / (path.name if path.name not in ("", "..") else "folder")  # "." and ".." name no new place
+            yield place
+            try:
+                _move(place, path, owns)
+            except OSError as error:
+                raise _cannot(path, error) from error
+        done = True
+    finally:
+        if not done:
+            for parent in missing:
+                with contextlib.suppress(OSError):  # something else is in it
+                    parent.rmdir()
+
+
+@contextlib.contextmanager
+def _scratch(path: Path) -> Iterator[Path]:
+    """A folder beside `path`, hence on the same disk, where moving is one step; it is locked while it is used."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, hence on the same disk, where moving is one step.
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        _sweep(path.parent.absolute())
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=path.parent))
     except OSError as error:
         raise _cannot(path, error) from error
-    place = scratch / (path.name if path.name not in ("", "..") else "folder")  # "." and ".." name no new place
     try:
-        yield place
-        try:
-            _move(place, path)
-        except OSError as error:
-            raise _cannot(path, error) from error
+        with locked(scratch):
+            yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Removes the scratch folders that nobody uses; once in a process, because a folder can have a million files."""
+    for left in folder.glob(f"{_SCRATCH}*"):
+        # A new one is not locked yet for a moment.
+        with contextlib.suppress(OSError, Locked):
+            if time.time() - left.stat().st_mtime > _LEFT:
+                with locked(left, certain=True):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+class Locked(ValueError):
+    """Another process has the lock of a folder."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, certain: bool = False) -> Iterator[None]:
+    """Locks a folder for the block, or until the process ends.
+
+    Where the system or the disk has no locks, the block runs without one.
+
+    certain: whether that is an error, Locked, instead.
+
+    Raises:
+        Locked: another process has the lock.
+    """
+    handle = None
+    try:
+        try:
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Locked(f"another process is writing to {folder}") from error
+        except (ImportError, OSError) as error:  # Windows; a disk without locks
+            if certain:
+                raise Locked(f"{folder} cannot be locked") from error
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def write_safetensors(
@@ -103,14 +200,23 @@ def nbytes(array: Any) -> int:
     return math.prod(array.shape) * array.dtype.itemsize
 
 
-def _move(place: Path, path: Path) -> None:
+def _move(place: Path, path: Path, owns: Sequence[str]) -> None:
     if not (place.is_dir() and path.is_dir()):
         os.replace(place, path)
         return
-    for file in sorted(p for p in place.rglob("*") if p.is_file()):
-        target = path / file.relative_to(place)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)
+    files = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file())
+    stale = {p for pattern in owns for p in path.glob(pattern)} - {path / file for file in files}
+    mark = path / UNFINISHED
+    mark.write_text("The files of this folder were being replaced when the program was killed; run it again.\n")
+    for file in files:
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(place / file, path / file)
+    for old in stale:
+        old.unlink()
+        with contextlib.suppress(OSError):  # something else is in it
+            if old.parent != path:
+                old.parent.rmdir()
+    mark.unlink()
 
 
 def _cannot(path: Path, error: OSError) -> ValueError:

@@ -2,12 +2,16 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from shotverse_jax.files import cache_folder, replacing, write_safetensors
+from shotverse_jax import files
+from shotverse_jax.files import UNFINISHED, cache_folder, check_place, replacing, write_safetensors
 
 
 def tree(folder):
@@ -64,6 +68,104 @@ def test_a_folder_keeps_its_other_files(tmp_path):
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 (place / name).write_text(text)
     assert tree(tmp_path) == {"out/a": "2", "out/new/c": "2", "out/sub/b": "1"}
+
+
+def test_a_new_result_removes_what_it_owns_of_the_old_one(tmp_path):
+    out = tmp_path / "out"
+    for names in (("film", "shot_1", "shot_2", "sample_0/film", "sample_1/film"), ("film", "shot_1")):
+        with replacing(out, ("film", "shot_*", "sample_*/film")) as place:
+            for name in names:
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).write_text(str(len(names)))
+        (out / "sample_1").mkdir(exist_ok=True)
+        (out / "sample_1" / "mine").write_text("mine")
+        (out / "shots.txt").write_text("mine")
+    assert tree(out) == {"film": "2", "shot_1": "2", "sample_1/mine": "mine", "shots.txt": "mine"}
+    assert not (out / "sample_0").exists()
+
+
+def test_a_mixture_says_that_it_is_one(tmp_path, monkeypatch):
+    out, moved = tmp_path / "out", []
+    write(out, {"a": "1", "b": "1"})
+
+    def replace(source, target):
+        if moved:
+            raise OSError(5, "killed")
+        moved.append(os.rename(source, target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with pytest.raises(ValueError, match="out cannot be written: killed"):
+            write(out, {"a": "2", "b": "2"})
+    assert "run it again" in (out / UNFINISHED).read_text()
+    assert {name: text for name, text in tree(out).items() if name != UNFINISHED} == {"a": "2", "b": "1"}
+    write(out, {"a": "2", "b": "2"})
+    assert tree(out) == {"a": "2", "b": "2"}
+
+
+def write(folder, texts):
+    with replacing(folder) as place:
+        place.mkdir()
+        for name, text in texts.items():
+            (place / name).write_text(text)
+
+
+def test_a_failure_leaves_no_empty_folders(tmp_path):
+    with pytest.raises(RuntimeError), replacing(tmp_path / "a" / "b" / "c.txt"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+
+
+KILLED = """
+import os, sys
+from shotverse_jax.files import replacing
+with replacing(sys.argv[1]) as place:
+    place.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_uses_is_not(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "a.txt")], check=False)
+    [left] = tmp_path.iterdir()
+    with replacing(tmp_path / "b.txt") as place:
+        place.write_text("b")
+    assert left.exists()  # it might be one that is just being made
+    long_ago = time.time() - 60
+    with replacing(tmp_path / "c.txt") as place:
+        place.write_text("c")
+        os.utime(left, (long_ago, long_ago))
+        os.utime(place.parent, (long_ago, long_ago))
+        files._sweep.cache_clear()
+        with replacing(tmp_path / "d.txt") as other:
+            other.write_text("d")
+    assert tree(tmp_path) == {"b.txt": "b", "c.txt": "c", "d.txt": "d"} and not left.exists()
+
+
+def test_a_place_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    for path, folder, said in (
+        ("file", True, "file is a file; give the name of a folder"),
+        ("folder", False, "folder is a folder; give the name of a file"),
+        ("file/below", False, "below cannot be written: .*file is a file"),
+        ("file/below/deeper", True, "deeper cannot be written: .*file is a file"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            check_place(tmp_path / path, folder)
+    check_place(tmp_path / "folder" / "new" / "deep")
+    check_place(tmp_path / "folder", folder=True)
+    check_place("new.txt")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"] and not list(
+        (tmp_path / "folder").iterdir()
+    )
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_place_without_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ValueError, match="there is no permission"):
+        check_place(tmp_path / "new" / "a.txt")
 
 
 @pytest.mark.parametrize("name", [".", "..", "../here", "sub/.."])

@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import threading
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from shotverse_jax.conversion.adapters import parse_lora
-from shotverse_jax.files import replacing
+from shotverse_jax.files import locked, replacing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
@@ -304,30 +303,10 @@ def _folder(out: Path) -> Iterator[Any]:
         results = (out / RESULTS).open("a", encoding="utf-8")
     except OSError as error:
         raise ValueError(f"{out} cannot be written: {error.strerror or error}") from error
-    with results, _locked(out):
+    with results, locked(out):
         for left in out.glob(".writing-*"):
             shutil.rmtree(left, ignore_errors=True)
         yield results
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Locks a folder for the block, or until the process ends; where the system has no such locks it does nothing."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # of a file system without locks
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"another batch is writing to {folder}; wait for it, or give another one") from error
-        yield
-    finally:
-        os.close(handle)
 
 
 def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:

@@ -3,7 +3,7 @@
 A plan's folder holds trajectory.json, trajectory.png and preview.mp4; with several samples each has a folder sample_0,
 sample_1, … of its own. It is published as a whole: nothing is there until all of it is. A film's folder also has
 film.mp4, film.png, cameras.json (the cameras of the film's own frames), one shot_1.mp4, … per shot, and on request
-compare.mp4. The shots of a film are there as soon as their last frame is decoded.
+compare.mp4.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,13 @@ from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.views.preview import Progress, render_preview
 from shotverse_jax.views.video import enlargement, write_video
 
+OF_PLAN = ("trajectory.json", "trajectory.png", "preview.mp4")
+PLANS = (*OF_PLAN, *(f"sample_*/{name}" for name in OF_PLAN))
+"""What a plan's folder may hold; a new plan removes what it does not replace."""
+
+FILM = (*PLANS, "film.mp4", "film.png", "cameras.json", "compare.mp4", "shot_*.mp4")
+"""What a film's folder may hold."""
+
 
 def write_plans(
     trajectories: Sequence[Trajectory],
@@ -32,7 +39,9 @@ def write_plans(
     preview: bool = True,
     progress: Progress | None = None,
 ) -> None:
-    """Writes the samples of a plan to the folder `out`, all or nothing; other files in it stay.
+    """Writes the samples of a plan to the folder `out`, all or nothing.
+
+    Those of an earlier plan are replaced or removed; other files in the folder stay.
 
     Args:
         trajectories: one sample goes into the folder itself, several into folders of their own.
@@ -44,7 +53,7 @@ def write_plans(
     Raises:
         ValueError: the folder cannot be written.
     """
-    with replacing(out) as scratch:
+    with replacing(out, PLANS) as scratch:
         for index, trajectory in enumerate(trajectories):
             folder = scratch / (f"sample_{index}" if len(trajectories) > 1 else "")
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,11 +68,13 @@ def write_plans(
 def write_film(
     film: Film, out: str | Path, *, compare: bool = False, preview: bool = True, progress: Progress | None = None
 ) -> None:
-    """Writes a film, and the plan that its take was made of, to the folder `out`.
+    """Writes a film, and the plan that its take was made of, to the folder `out`, all or nothing.
+
+    Those of an earlier film are replaced or removed; other files in the folder stay.
 
     Args:
         film: the film; it is decoded here.
-        out: the folder; it is made if it is not there, and other files in it stay.
+        out: the folder; it is made if it is not there.
         compare: whether compare.mp4, and a row of film.png, show the stage through the same cameras.
         preview: whether preview.mp4, the plan on the stage, is made.
         progress: called with ("decode", frames done, frames), then as in `render_preview`.
@@ -71,14 +82,14 @@ def write_film(
     Raises:
         ValueError: the folder cannot be written.
     """
-    out = Path(out)
-    frames_THWC = _write_shots(film, out, progress)
-    _write_film(film.trajectory, frames_THWC, out, compare)
-    write_plans([film.take.plan], out, preview=preview, progress=progress)
+    with replacing(out, FILM) as scratch:
+        frames_THWC = _write_shots(film, scratch, progress)
+        _write_film(film.trajectory, frames_THWC, scratch, compare)
+        write_plans([film.take.plan], scratch, preview=preview, progress=progress)
 
 
 def _write_shots(film: Film, out: Path, progress: Progress | None) -> np.ndarray:
-    """Decodes a film, writing every shot as soon as its last frame is there; returns all frames [T, H, W, 3]."""
+    """Decodes a film, encoding every shot while the next is decoded; returns all frames [T, H, W, 3]."""
     trajectory = film.trajectory
     frames: list[np.ndarray] = []
     waiting = list(enumerate(trajectory.spans, 1))

@@ -43,7 +43,7 @@ def probe_video(path: str | Path) -> VideoInfo:
         raise ValueError(f"{path}: no such file")
     count = ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
     # Without -nostdin FFmpeg reads keys from the user's terminal.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", str(path), *count]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", _local(path), *count]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     words = done.stderr.decode(errors="replace")
     stream = re.search(r"Stream #0.*Video:.* (\d+)x(\d+)[ ,].*", words)
@@ -56,6 +56,11 @@ def probe_video(path: str | Path) -> VideoInfo:
     if re.search(r"rotation of -?(90|270)\b", words):
         width, height = height, width
     return VideoInfo(int(frames[-1]), float(rate[1]), width, height)
+
+
+def _local(path: str | Path) -> str:
+    """The path for FFmpeg, which takes "http:…" and the like for addresses, and asks the network for them."""
+    return f"file:{path}"
 
 
 def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -80,7 +85,7 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     # wrong.
     frames = ["-vf", f"{cover},crop={width}:{height}", "-fps_mode", "passthrough", "-frames:v", str(last + 1)]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", str(path), "-map", "0:v:0"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", _local(path), "-map", "0:v:0"]
     video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
     # The messages go to a file: FFmpeg would wait for ever on a full pipe that is only read at the end.
     with tempfile.TemporaryFile() as words:
@@ -158,7 +163,7 @@ def encoder(path: str | Path, size: tuple[int, int], fps: float) -> Iterator[IO[
     # come.
     film = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
     with replacing(path) as scratch, tempfile.TemporaryFile() as words:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, str(scratch)]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, _local(scratch)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)
         fed = False
         try:

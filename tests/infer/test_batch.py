@@ -245,7 +245,7 @@ def test_one_batch_at_a_time(tmp_path, work):
     items = read_items(listed(tmp_path / "list.jsonl", rows(1)))
 
     def other(*_):
-        with pytest.raises(ValueError, match="another batch is writing"):
+        with pytest.raises(ValueError, match="another process is writing"):
             run_batch(items, work, tmp_path / "out")
 
     assert run_batch(items, work, tmp_path / "out", progress=other).made == 1
