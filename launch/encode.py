@@ -25,6 +25,7 @@ from shotverse_jax.data.encode import PromptRecords, chained, to_latents, to_sta
 from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
 from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
 from shotverse_jax.data.stage_films import StageFilms
+from shotverse_jax.files import check_place
 from shotverse_jax.launch import distributed, program
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")
@@ -50,6 +51,7 @@ PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the wo
 @program.refusing
 def main(_):
     """Makes the data set; returns the exit code."""
+    check_place(OUT.value, folder=True)
     process, processes = _place()
     source, settings = _source()
     steps = []

@@ -1,13 +1,14 @@
 """How the programs of this folder start and end: input errors are one sentence on stderr and exit code 2."""
 
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 from absl import app, flags, logging
 
-from shotverse_jax.cli import refuse
+from shotverse_jax.cli import INTERRUPTED, refuse
 
 
 def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
@@ -20,6 +21,9 @@ def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[
     def guarded(arguments: Sequence[str]) -> int | None:
         try:
             return main(arguments)
+        except KeyboardInterrupt:
+            print(f"\n{_name(main.__code__.co_filename)}: stopped", file=sys.stderr)
+            return INTERRUPTED
         except (ValueError, OSError) as error:
             return refuse(_name(main.__code__.co_filename), error)
 

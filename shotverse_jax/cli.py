@@ -18,6 +18,9 @@ from shotverse_jax.commands import (
     tags,
     verify,
 )
+from shotverse_jax.commands.common import printable
+
+INTERRUPTED = 130
 
 COMMANDS = {
     "plan": plan,
@@ -37,7 +40,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a command line; returns the exit code: 0 done, 1 a check failed, 2 bad input."""
+    """Runs a command line; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 after Ctrl-C."""
     parser = _parser()
     args, args.overrides = parser.parse_known_args(argv)
     # Only `fit` takes values of a config; anywhere else an unknown argument is a mistake.
@@ -45,15 +48,20 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     try:
         return args.run(args)
+    except KeyboardInterrupt:
+        print(f"\nshotverse {args.command}: stopped", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except MemoryError as error:
+        return refuse(f"shotverse {args.command}", f"there is too little memory {error}")
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # who reads our output has seen enough
             return 0
         return refuse(f"shotverse {args.command}", error)
 
 
-def refuse(program: str, error: Exception) -> int:
+def refuse(program: str, error: Exception | str) -> int:
     """Says in one sentence on stderr what is wrong with the input; returns the exit code for that, 2."""
-    print(f"{program}: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+    print(printable(f"{program}: {' '.join(str(error).split())}"), file=sys.stderr)  # noqa: T201
     return 2
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
+from shotverse_jax.commands.common import printable
 from shotverse_jax.config import planner_nano
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
@@ -69,9 +70,33 @@ def test_plan_writes_what_it_says(nano, play, tmp_path, capsys):
     assert "shot 2: frames 33-56" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.COMMANDS["tags"], "run", interrupted)
+    assert cli.main(["tags", "none.json"]) == 130
+    assert capsys.readouterr().err == "\nshotverse tags: stopped\n"
+
+
+@pytest.mark.parametrize(("name", "folder"), [("...txt", "screenplay"), (".txt", "txt"), (". .txt", "screenplay")])
+def test_a_name_of_dots_stays_below_out(nano, tmp_path, monkeypatch, name, folder):
+    (tmp_path / name).write_text(PLAY)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["plan", name, "--model", str(nano), "--no-preview", "--quiet"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [folder]
+
+
+def test_a_terminal_sees_no_control_characters(capsys, tmp_path):
+    assert cli.main(["tags", str(tmp_path / "a\x1b[2Jb\u202e.json")]) == 2
+    said = capsys.readouterr().err
+    assert "\\x1b[2Jb\\u202e.json" in said and "\x1b" not in said
+    assert printable("é 日本 🎬\n\tx\x07\udce9") == "é 日本 🎬\n\tx\\x07\\udce9"
+
+
 def test_a_file_is_no_folder_for_a_plan(nano, play, capsys):
     assert cli.main(["plan", str(play), "--model", str(nano), "--out", str(play)]) == 2
-    assert "is a file; give a folder" in capsys.readouterr().err and play.read_text() == PLAY
+    assert "is a file; give the name of a folder" in capsys.readouterr().err and play.read_text() == PLAY
 
 
 def test_seeds_and_samples(nano, play, tmp_path):

@@ -37,9 +37,13 @@ def frames_of(path):
 def test_a_film_of_a_given_trajectory(scene, controller_folder, tmp_path, capsys):
     play, path = scene
     out = tmp_path / "out"
+    out.mkdir()
+    for name in ("shot_3.mp4", "mine.txt"):  # of an earlier film of three shots; of the user
+        (out / name).write_text(name)
     command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder), "--out", str(out)]
     assert cli.main([*command, "--compare", "--steps", "2"]) == 0
-    names = sorted(file.name for file in out.iterdir())
+    names = sorted(file.name for file in out.iterdir() if file.name != "mine.txt")
+    assert (out / "mine.txt").read_text() == "mine.txt"
     plan = ["preview.mp4", "trajectory.json", "trajectory.png"]
     assert names == sorted(["cameras.json", "compare.mp4", "film.mp4", "film.png", "shot_1.mp4", "shot_2.mp4", *plan])
     cameras = read_trajectory(out / "cameras.json")

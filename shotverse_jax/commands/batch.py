@@ -12,8 +12,10 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     positive,
     show,
+    strength,
     use_compilation_cache,
 )
+from shotverse_jax.files import check_place
 
 HELP = "Plan or film a list of screenplays; goes on where it was stopped."
 EXAMPLES = ("shotverse batch examples/ --task plan --out out/batch",)
@@ -31,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--sampling", choices=("nucleus", "top_k", "greedy"), help="how to pick tokens (default: the planner's way)"
     )
     parser.add_argument("--steps", type=positive, help="denoising steps of films (default: the model's)")
-    parser.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
+    parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to films")
     parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
     parser.add_argument("--workers", type=positive, help="workers of a Ray cluster (default: this process alone)")
@@ -47,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
     # A list that cannot be read is found before JAX is imported and a model is loaded.
     items, terminal, stop = read_items(args.list), Terminal(args.quiet), threading.Event()
+    check_place(args.out, folder=True)
     use_compilation_cache(least=0.0)
     from shotverse_jax.infer.batch import run_batch
     from shotverse_jax.infer.job import Job

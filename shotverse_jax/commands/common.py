@@ -1,9 +1,15 @@
 """What several commands share: lines and bars in the terminal, types of arguments, folders."""
 
 import argparse
+import contextlib
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from shotverse_jax import limits
+from shotverse_jax.files import check_place
 
 UNITS = {"film": "film", "item": "item", "denoise": "step"}
 """What a bar counts, by its name; frames unless it is said here."""
@@ -22,7 +28,7 @@ class Terminal:
         """Writes a line."""
         if not self._quiet:
             # Messages go to stderr, so that stdout holds a command's result alone and can be piped.
-            print(text, file=sys.stderr, flush=True)  # noqa: T201
+            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Moves the bar of `what` to done of total; without a total, `what` is a message."""
@@ -47,7 +53,16 @@ class Terminal:
 
 def show(text: str) -> None:
     """Writes a line of a command's result to stdout."""
-    print(text)  # noqa: T201
+    print(printable(text))  # noqa: T201
+
+
+def printable(text: str) -> str:
+    """The text with control characters as escapes: names and captions of a file could move a terminal's cursor."""
+    return "".join(c if c in "\n\t" or not _COMMANDS.match(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, separators of lines, changes of direction, and halves of characters."""
 
 
 def use_compilation_cache(least: float = 0.1) -> None:
@@ -63,6 +78,27 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return value
+
+
+def seed(text: str) -> int:
+    """The type of an argument that is a seed."""
+    return _in_range(limits.whole, int, text, "a seed", 0, limits.SEEDS - 1)
+
+
+def strength(text: str) -> float:
+    """The type of an argument that is a strength of guidance."""
+    return _in_range(limits.finite, float, text, "the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)
+
+
+def _in_range(check: Callable, kind: type, text: str, *limits: Any) -> Any:
+    value: Any = text
+    # What is no number is shown as it was written.
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+    try:
+        return check(value, *limits)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def size(text: str) -> tuple[int, int]:
@@ -88,9 +124,16 @@ def options(pairs: list[str]) -> dict[str, Any]:
 
 
 def out_folder(args: argparse.Namespace) -> Path:
-    """Returns the folder of --out, by default out/<name of the screenplay>."""
-    stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem
-    return Path(args.out) if args.out else Path("out") / stem
+    """Returns the folder of --out, by default out/<name of the screenplay>.
+
+    Raises:
+        ValueError: it is a file, or cannot be written.
+    """
+    # A name of dots alone would be another folder.
+    stem = "screenplay" if args.screenplay == "-" else Path(args.screenplay).stem.strip(". ") or "screenplay"
+    out = Path(args.out) if args.out else Path("out") / stem
+    check_place(out, folder=True)
+    return out
 
 
 def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -> None:

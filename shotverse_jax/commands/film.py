@@ -11,7 +11,9 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     placement_of,
     positive,
+    seed,
     size,
+    strength,
     use_compilation_cache,
 )
 
@@ -25,11 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
-    parser.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
+    parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument(
         "--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to the film"
     )
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another film (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="another seed, another film (default 0)")
     parser.add_argument("--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's)")
     parser.add_argument("--frames", type=positive, help="frames of the film, 4t+1 (default: the model's)")
     parser.add_argument(
@@ -51,12 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.screenplay import read_screenplay
 
     # Mistakes in the files are found before JAX is imported and a model is loaded.
+    terminal, out = Terminal(args.quiet), out_folder(args)
     screenplay = read_screenplay(args.screenplay)
     trajectory = None if args.trajectory is None else read_trajectory(args.trajectory)
     use_compilation_cache()
     from shotverse_jax import api
 
-    terminal, out = Terminal(args.quiet), out_folder(args)
     film = api.film(
         screenplay,
         trajectory,

@@ -8,6 +8,7 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     placement_of,
     positive,
+    seed,
     use_compilation_cache,
 )
 
@@ -19,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, another plan (default 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
     parser.add_argument(
         "--model", default="planner_small", help="name of a shipped or fetched planner, or the folder of one"
@@ -40,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
     terminal, out = Terminal(args.quiet), out_folder(args)
     screenplay = read_screenplay(args.screenplay)
     frames = screenplay.layout().num_frames
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; give a folder with --out")
     terminal.say(f"{len(screenplay.shots)} shots, {frames} frames at {screenplay.fps:g} fps; planning …")
     use_compilation_cache()
     from shotverse_jax import api

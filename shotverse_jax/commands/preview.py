@@ -10,6 +10,7 @@ from shotverse_jax.commands.common import (
     trajectory_arguments,
     use_compilation_cache,
 )
+from shotverse_jax.files import check_place
 
 HELP = "Film a trajectory on the stage."
 EXAMPLES = ("shotverse preview out/last_train/trajectory.json",)
@@ -31,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
 
     terminal, source = Terminal(args.quiet), Path(args.trajectory)
     out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
+    check_place(out)
     options = {"height": args.height} if args.height else {}
     render_preview(trajectory, None, out, tags=tag_lines(trajectory), progress=terminal, **options)
     terminal.say(f"wrote {out}")

@@ -122,7 +122,7 @@ def fit_film(
     if sparse is not None:
         networks = networks.sparse()
     request = Request.of(networks, shots=sparse, **asked)
-    place = Place(parse_sizes(mesh) if mesh else {}, dtype, quantize=quantize, tpu=kind.tpu)
+    place = Place(parse_sizes(mesh) if mesh else {}, dtype, quantize=quantize, platform="tpu" if kind.tpu else "gpu")
     memory = kind.memory * GIB
     place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
     return FilmReport(

@@ -27,6 +27,7 @@ from shotverse_jax.infer.take import Take
 from shotverse_jax.inputs.cameras import trajectory_rows
 from shotverse_jax.inputs.planner_text import bucket
 from shotverse_jax.inputs.prompt import collate_prompts
+from shotverse_jax.limits import GUIDANCE, STEPS, finite, whole
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import LARGEST, decode_chunks, decode_tiled
@@ -151,9 +152,10 @@ def begin(
             last velocity (`flow.skipping`). Default: none.
 
     Raises:
-        ValueError: a range that is not 0 <= first < last <= 1; steps to skip by a controller whose `velocity_change`
-            was not measured; takes of different lengths or sizes, or with sparse attention of different shots; another
-            number of seeds than of takes; a number of films that does not divide over the mesh.
+        ValueError: a number outside its range in `limits`; a range that is not 0 <= first < last <= 1; steps to skip
+            by a controller whose `velocity_change` was not measured; takes of different lengths or sizes, or with
+            sparse attention of different shots; another number of seeds than of takes; a number of films that does not
+            divide over the mesh.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
@@ -162,16 +164,17 @@ def begin(
     [(frames, height, width)] = shapes
     time, space = time_factor(design.vae_config), space_factor(design.vae_config)
     shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
-    steps = steps or config.steps
+    steps = config.steps if steps is None else whole(steps, "the steps", 1, STEPS)
+    guidance = config.guidance if guidance is None else guidance
     denoising = Denoising(
         steps=steps,
-        guidance=float(config.guidance if guidance is None else guidance),
+        guidance=finite(guidance, "the strength of guidance", -GUIDANCE, GUIDANCE),
         solver=solver,
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
         guided_steps=_guided_steps(steps, *guidance_range),
         one_pass=one_pass,
-        skipped=_skipped(config, steps, skip),
+        skipped=_skipped(config, steps, finite(skip, "the change that is skipped", 0, 1)),
     )
     if samples is None:
         samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)

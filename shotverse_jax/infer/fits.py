@@ -3,7 +3,9 @@
 `shotverse fit film` shows it for devices that are not there; `check_fits` asks those of this machine.
 """
 
+import contextlib
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,10 +46,11 @@ def problem(networks: Networks, request: Request, place: Place, memory: float) -
         return ""
     film = f"a film of {request.frames} frames of {request.height}x{request.width}"
     kind = f"{place.dtype}, its experts in {place.quantize}," if place.quantize else place.dtype
-    needs = f"{film} in {kind} needs {total / GIB:.1f} GiB of each device, which has {memory / GIB:.1f}"
+    where = "memory, and this machine has" if place.platform == "cpu" else "each device, which has"
+    needs = f"{film} in {kind} needs {total / GIB:.1f} GiB of {where} {memory / GIB:.1f}"
     ways = _remedies(networks, request, place, memory)
     if not ways:
-        return f"{needs}; it fits no mesh of up to {MOST} devices"
+        return needs if place.platform == "cpu" else f"{needs}; it fits no mesh of up to {MOST} devices"
     return f"{needs}; it would fit with {' or '.join(ways)}"
 
 
@@ -62,13 +65,13 @@ def _remedies(networks: Networks, request: Request, place: Place, memory: float)
 
     size = jnp.dtype(place.dtype).itemsize
     ways = [f"dtype {name}" for name in DTYPES if jnp.dtype(name).itemsize < size and fits(dtype=name)]
-    more = list(WAITING)[list(WAITING).index(place.offload) + 1 :]
+    more = [] if place.platform == "cpu" else list(WAITING)[list(WAITING).index(place.offload) + 1 :]
     ways += [f"offload {name}" for name in more if fits(offload=name)][:1]
     ways += [f"quantize {QUANTIZE}"] if place.quantize is None and fits(quantize=QUANTIZE) else []
     stride = time_factor(networks.vae)
     shorter = range(request.frames - stride, 0, -stride)
     ways += [f"{n} frames" for n in shorter if fits(dataclasses.replace(request, frames=n, shots=1))][:1]
-    mesh = smallest_mesh(networks, request, place, memory)
+    mesh = "" if place.platform == "cpu" else smallest_mesh(networks, request, place, memory)
     return ways + ([f"mesh {mesh}"] if mesh else [])
 
 
@@ -102,7 +105,7 @@ def check_fits(
 ) -> None:
     """Refuses a film that will not fit the memory of the devices of this machine; nothing is loaded.
 
-    On a CPU, and on devices that do not say how much memory they have, every film passes.
+    A CPU has the memory of its machine. On devices that do not say how much memory they have, every film passes.
 
     Args:
         name_or_folder: the controller, as `Networks.of` takes it.
@@ -114,16 +117,31 @@ def check_fits(
     Raises:
         ValueError: the film does not fit; the message says what would.
     """
-    memory = device_memory(mesh)
+    platform = jax.default_backend()
+    memory = host_memory() if platform == "cpu" else device_memory(mesh)
     if memory is None:
         return
     networks = Networks.of(name_or_folder)
     request = Request.of(networks, snap(frames or min(whole or networks.config.frames, networks.config.frames)), size)
-    sizes, tpu = {} if mesh is None else dict(mesh.shape), jax.default_backend() == "tpu"
-    place = Place(sizes, dtype or choose(mesh)[0].dtype, quantize=quantize, tpu=tpu)
-    place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
+    # All devices of a CPU are one memory, in which nothing needs to wait.
+    sizes = {} if mesh is None or platform == "cpu" else dict(mesh.shape)
+    kind = platform if platform in ("cpu", "tpu") else "gpu"
+    place = Place(sizes, dtype or choose(mesh)[0].dtype, quantize=quantize, platform=kind)
+    if platform != "cpu":
+        place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
     if found := problem(networks, request, place, memory):
         raise ValueError(found)
+
+
+def host_memory() -> int | None:
+    """Bytes of memory that this process may have; None where the system does not say."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return None
+    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return memory
 
 
 def device_memory(mesh: Mesh | None) -> int | None:

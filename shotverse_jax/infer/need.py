@@ -45,6 +45,13 @@ the fastest convolutions takes more. An H200 had 5.75 and 41 GiB at 480x832 (ben
 section vae)."""
 
 
+CPU_BASE = 700_000_000
+"""Bytes of this program itself with JAX, on a CPU, where they share the memory with a film."""
+
+CPU_FRAMES = 6
+"""Bytes that a CPU's memory holds of a pixel of a film: its frames as they come, and in one array."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Networks:
     """The networks of a controller.
@@ -167,14 +174,15 @@ class Place:
         dtype: of weights and activations.
         offload: what waits on the host between its uses, as `Cinematographer.load` takes it.
         quantize: the type of the experts' weights, as `Cinematographer.quantized` takes it; None leaves them in dtype.
-        tpu: whether the devices are TPUs, whose programs need more memory beside the weights.
+        platform: of the devices. Programs of a TPU need more memory beside the weights than those of a GPU; the memory
+            of a CPU also holds the decoded frames, and this program.
     """
 
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dtype: str = "bfloat16"
     offload: Offload = "none"
     quantize: str | None = None
-    tpu: bool = False
+    platform: Literal["gpu", "tpu", "cpu"] = "gpu"
 
     def along(self, *axes: str) -> int:
         """Devices along these axes together."""
@@ -202,11 +210,13 @@ class Need:
         weights: of every part: high, low, text, vae.
         waiting: the parts that wait on the host between their uses.
         temporaries: what is computed, by the phases of a film: text, denoise, decode.
+        base: what is there beside them.
     """
 
     weights: Mapping[str, int]
     waiting: tuple[str, ...]
     temporaries: Mapping[str, int]
+    base: int = 0
 
     @property
     def phases(self) -> dict[str, int]:
@@ -214,7 +224,7 @@ class Need:
         always = sum(size for part, size in self.weights.items() if part not in self.waiting)
         comes = {part: self.weights[part] if part in self.waiting else 0 for part in ("high", "low", "text")}
         comes = {"text": comes["text"], "denoise": max(comes["high"], comes["low"]), "decode": 0}
-        return {phase: always + comes[phase] + size for phase, size in self.temporaries.items()}
+        return {phase: self.base + always + comes[phase] + size for phase, size in self.temporaries.items()}
 
     @property
     def total(self) -> int:
@@ -234,7 +244,8 @@ def need(networks: Networks, request: Request, place: Place) -> Need:
         "denoise": _denoise_bytes(networks, request, place),
         "decode": _decode_bytes(networks.vae, request, place),
     }
-    return Need(weights(networks, place), WAITING[place.offload], temporaries)
+    base = CPU_BASE if place.platform == "cpu" else 0
+    return Need(weights(networks, place), WAITING[place.offload], temporaries, base)
 
 
 def weights(networks: Networks, place: Place) -> dict[str, int]:
@@ -317,7 +328,7 @@ def _denoise_bytes(networks: Networks, request: Request, place: Place) -> int:
     tokens = request.tokens(networks) // place.along("sequence")
     mlp, mixing = 2 * dit.mlp_size // tensor, 6 * dit.hidden_size // tensor
     states = tokens * (2 * dit.hidden_size + max(mlp, mixing)) * size
-    if place.tpu:
+    if place.platform == "tpu":
         stack = dit.num_layers * dit.hidden_size * dit.mlp_size * size
         states = int(TPU_STATES * states) + stack // place.along("fsdp", "tensor")
     tables = tokens * (2 * 4 * dit.head_dim // 2 + config.text_length * (1 + size))
@@ -341,8 +352,9 @@ def _decode_bytes(config: WanVAEConfig, request: Request, place: Place) -> int:
     """Of the decoder for one latent frame, or one tile of it."""
     height, width, _ = _tiles(config, request)
     pixels = time_factor(config) * height * width
-    arrays = VAE_ARRAYS_FLOAT32 if place.dtype == "float32" and not place.tpu else VAE_ARRAYS
-    return arrays * pixels * config.base_size * jnp.dtype(place.dtype).itemsize
+    arrays = VAE_ARRAYS_FLOAT32 if (place.dtype, place.platform) == ("float32", "gpu") else VAE_ARRAYS
+    shown = CPU_FRAMES * request.frames * request.height * request.width if place.platform == "cpu" else 0
+    return shown + arrays * pixels * config.base_size * jnp.dtype(place.dtype).itemsize
 
 
 def _tiles(config: WanVAEConfig, request: Request) -> tuple[int, int, int]:

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from shotverse_jax.infer.decode import Drawn
+from shotverse_jax.limits import SAMPLES, SEEDS, whole
 
 BLOCK = {"cpu": 4}
 """Rows of a block by platform: a few fill a CPU."""
@@ -46,21 +47,18 @@ def seeds_of(seed: int | Sequence[int], count: int) -> list[int]:
     """The seed of each of `count` items: one for all, or one for each.
 
     Raises:
-        ValueError: another number of seeds.
+        ValueError: another number of seeds, or one that is no whole number from 0 to 4294967295.
     """
-    if isinstance(seed, int | np.integer):
-        return [int(seed)] * count
+    if not isinstance(seed, Sequence | np.ndarray) or isinstance(seed, str):
+        seed = [seed] * count
     if len(seed) != count:
         raise ValueError(f"{count} items and {len(seed)} seeds; give one seed, or one for each item")
-    return [int(s) for s in seed]
+    return [whole(s, "a seed", 0, SEEDS - 1) for s in seed]
 
 
 def keys_of(seeds: Sequence[int], samples: Sequence[int]) -> jax.Array:
-    """The random keys [B] of samples: sample j of seed s has fold_in(key(s), j), wherever it is drawn.
-
-    Seeds count modulo 2**32.
-    """
-    return _keys(np.asarray([s % 2**32 for s in seeds], np.uint32), np.asarray(samples, np.uint32))
+    """The random keys [B] of samples: sample j of seed s has fold_in(key(s), j), wherever it is drawn."""
+    return _keys(np.asarray(seeds, np.uint32), np.asarray(samples, np.uint32))
 
 
 @jax.jit
@@ -85,9 +83,9 @@ def draw_samples(
         run: (bucket, the screenplay of each row, keys_B) -> the pose tokens of the rows.
 
     Raises:
-        ValueError: another number of seeds than of screenplays.
+        ValueError: seeds as of `seeds_of`, or a number of samples that is not from 1 to `limits.SAMPLES`.
     """
-    seeds = seeds_of(seed, len(buckets))
+    seeds, samples = seeds_of(seed, len(buckets)), whole(samples, "the samples", 1, SAMPLES)
     groups: dict[Hashable, list[tuple[int, int]]] = {}
     for index, bucket in enumerate(buckets):
         groups.setdefault(bucket, []).extend((index, number) for number in range(samples))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.inputs.prompt import PromptWindows, tokenize_prompt, tokenize_screenplay
@@ -70,11 +71,14 @@ def prepare(
             f"the trajectory has {trajectory.num_shots} shots and the screenplay {len(screenplay.shots)}; "
             "give a trajectory of this screenplay"
         )
-    height, width = size or (config.height, config.width)
+    size = size or (config.height, config.width)
+    height, width = (limits.whole(side, "height and width", 1, limits.SIDE) for side in size)
     if height % cinematographer.block or width % cinematographer.block or min(height, width) <= 0:
         raise ValueError(f"height and width must be multiples of {cinematographer.block}, got {height}x{width}")
     whole = screenplay.layout()
-    wanted = frames or min(whole.num_frames, config.frames)
+    wanted = min(whole.num_frames, config.frames)
+    if frames is not None:
+        wanted = limits.whole(frames, "the frames of a film", 1, limits.FRAMES)
     layout = whole.scaled(wanted)
     if frames and layout.num_frames != frames:
         notes.append(f"{layout.num_frames} frames instead of {frames}: films have 4t+1 frames")

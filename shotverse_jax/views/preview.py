@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import SIDE, whole
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.preview import preview_frames, stage_clock
 from shotverse_jax.stage.scene import Scene
@@ -39,16 +40,17 @@ def render_preview(
 
     Raises:
         ValueError: the file does not end in .mp4 or cannot be written, there is not one tag per shot, or the height is
-            below 64.
+            below 64 or a side above `limits.SIDE`.
     """
     if tags is not None and len(tags) != trajectory.num_shots:
         raise ValueError(f"{trajectory.num_shots} shots but {len(tags)} lines of tags")
-    if height < 64:
-        raise ValueError(f"a preview needs a height of at least 64 pixels, got {height}")
+    height = whole(height, "the height of a preview", 64, SIDE)
     if scene is None:
         captions = [trajectory.global_caption, *trajectory.captions]
         scene = scene_from_screenplay(captions, stage_clock(trajectory)[-1] + 1 / trajectory.fps)
-    small = round(height / 2 * trajectory.width / trajectory.height), height // 2
+    aspect = trajectory.width / trajectory.height
+    across = whole(round(height / 2 * aspect), f"half the width of a preview of {aspect:g}:1", 1, SIDE // 2)
+    small = across, height // 2
     # Twice a whole number is even, which H.264 needs for its halved colours.
     size = 2 * small[0], 2 * small[1]
     burn = BurnIn(trajectory, tags, *size)

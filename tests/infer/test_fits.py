@@ -7,7 +7,8 @@ import pytest
 
 from shotverse_jax import api, cli
 from shotverse_jax.infer import fits
-from shotverse_jax.infer.need import GIB, Networks, Place, Request
+from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.need import GIB, Networks, Place, Request, need
 
 PAPER = Networks.of("paper")
 
@@ -19,7 +20,7 @@ PAPER = Networks.of("paper")
         (249, (480, 832), 60, Place(dtype="float32")),
         (249, (480, 832), 70, Place()),
         (993, (720, 1280), 73.2, Place(offload="experts")),
-        (249, (480, 832), 15.75, Place({"fsdp": 4, "sequence": 2}, tpu=True)),
+        (249, (480, 832), 15.75, Place({"fsdp": 4, "sequence": 2}, platform="tpu")),
     ],
 )
 def test_what_is_proposed_fits(frames, size, memory, place):
@@ -56,17 +57,27 @@ def test_offloading_follows_the_memory():
 
 
 def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypatch, capsys):
-    """As on a device with a little memory; a CPU does not say how much it has, and every film passes."""
-    monkeypatch.setattr(api, "load", lambda *_, **__: pytest.fail("it was loaded"))
-    monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 16)
-    with pytest.raises(ValueError, match="a film of 17 frames of 32x48 in float32 needs .* GiB of each device"):
+    """As on a machine with a little memory."""
+    monkeypatch.setattr(Cinematographer, "load", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(fits, "host_memory", lambda: 1 << 16)
+    with pytest.raises(ValueError, match="a film of 17 frames of 32x48 in float32 needs .* GiB of memory, and this"):
         api.film("examples/red_coat.txt", model=controller_folder)
     with pytest.raises(ValueError, match="a film of 9 frames of 32x64 in "):
         fits.check_fits(controller_folder, 9, (32, 64))
     assert cli.main(["film", "examples/red_coat.txt", "--model", str(controller_folder), "--frames", "9"]) == 2
     assert "shotverse film: a film of 9 frames of 32x48 in float32 needs " in capsys.readouterr().err
-    monkeypatch.setattr(fits, "device_memory", lambda mesh: 1 << 40)
+    monkeypatch.setattr(fits, "host_memory", lambda: 1 << 40)
     fits.check_fits(controller_folder, 9)
-    monkeypatch.undo()
-    assert fits.device_memory(None) is None
+    monkeypatch.setattr(fits, "host_memory", lambda: 100 * GIB)
+    with pytest.raises(ValueError, match="would fit with dtype bfloat16 or quantize int8$"):
+        fits.check_fits("paper", 81)
+    monkeypatch.setattr(fits, "host_memory", lambda: None)
     fits.check_fits("paper")
+
+
+def test_the_memory_of_a_film_on_a_cpu_is_what_was_measured():
+    """`shotverse film examples/red_coat.txt --steps 1` had 0.67, 1.23 and 2.60 GiB at its peak."""
+    networks = Networks.of("controller_small")
+    for frames, size, gib in ((33, (64, 96), 0.67), (33, (240, 416), 1.23), (17, (480, 832), 2.60)):
+        found = need(networks, Request.of(networks, frames, size), Place(dtype="float32", platform="cpu"))
+        assert found.total / GIB == pytest.approx(gib, rel=0.1)

@@ -79,7 +79,7 @@ def test_memory_of_a_step_is_what_the_compiler_of_tpus_says(frames, sizes, gib):
 
     The last one is for v6e:2x2.
     """
-    found = need.need(PAPER, Request.of(PAPER, frames), Place(sizes, tpu=True)).temporaries["denoise"]
+    found = need.need(PAPER, Request.of(PAPER, frames), Place(sizes, platform="tpu")).temporaries["denoise"]
     assert 1.0 <= found / GIB / gib < 1.4
 
 

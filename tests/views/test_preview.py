@@ -13,7 +13,7 @@ from shotverse_jax.stage.preview import implied_stage, preview_frames
 from shotverse_jax.stage.scene import Scene, Subject
 from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.views.preview import render_preview
-from shotverse_jax.views.video import probe_video, read_video
+from shotverse_jax.views.video import probe_video, read_video, write_video
 
 FRAMES = 21
 TAGS = ("move right + yaw left", "static")
@@ -105,12 +105,24 @@ def test_an_encoder_that_fails_says_why(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_address_is_a_local_path(tmp_path, monkeypatch):
+    """FFmpeg would ask the network."""
+    monkeypatch.chdir(tmp_path)
+    frames = np.zeros((2, 32, 48, 3), np.uint8)
+    write_video("http://localhost:1/film.mp4", frames, 8.0)
+    assert (tmp_path / "http:" / "localhost:1" / "film.mp4").is_file()
+    assert probe_video("http://localhost:1/film.mp4").frames == 2
+    with pytest.raises(ValueError, match="no such file"):
+        probe_video("concat:film.mp4")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
         ("film.avi", {}, r"\.mp4"),
         ("film.mp4", {"tags": ("one",)}, "2 shots but 1"),
-        ("film.mp4", {"height": 20}, "at least 64"),
+        ("film.mp4", {"height": 16386}, "from 64 to 16384"),
+        ("film.mp4", {"height": 20}, "from 64 to 16384, got 20"),
         ("file/film.mp4", {}, "cannot be written"),
     ],
 )
