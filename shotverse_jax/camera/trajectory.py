@@ -9,6 +9,12 @@ from shotverse_jax.camera import se3
 
 RIGID_TOLERANCE = 1e-3
 """Largest |R Rᵀ - I| entry accepted in a pose; files carry float32 text, so exact orthonormality is not asked."""
+EVEN = 0.05
+"""Largest part of a frame by which recorded times may differ from frame / fps where frames count as evenly spaced."""
+LEAST_FPS = 8.0
+"""Slowest rate that shows a motion; paths of fewer poses a second are key frames."""
+KEY_FRAME_FPS = 16.0
+"""Rate at which key frames are resampled where no other is asked for."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,12 +35,16 @@ class Trajectory:
         global_caption: caption of the whole scene; default "".
         stage_34: pose of the stage in the world: origin on the floor below the main subject, y axis along gravity
             (down), z axis where the subject faces. None (default) when unknown.
-        time_T: [T] float64 seconds recorded by the source, or taken from the film that this one is `retimed` from.
+        time_T: [T] float64 seconds at which the source recorded each pose, from any start; they never run backwards.
             None (default) means t / fps.
+        stage_time_T: [T] float64 seconds of the stage that each frame shows, where they are not those of `time_T`: a
+            film that is `retimed` shows the stage at the times of its source. None (default) when they are the same.
+        notes: sentences about what the reader of a file assumed, mended or left out; none by default. Changes of the
+            path keep them.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a pose is a reflection or not rigid, or shots are not
-            contiguous and numbered from 0.
+        ValueError: shapes do not fit, values are not finite, a pose is a reflection or not rigid, shots are not
+            contiguous and numbered from 0, or time runs backwards.
     """
 
     pose_T34: np.ndarray
@@ -48,6 +58,8 @@ class Trajectory:
     global_caption: str = ""
     stage_34: np.ndarray | None = None
     time_T: np.ndarray | None = None
+    stage_time_T: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self):
         set_ = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731  the dataclass is frozen
@@ -55,10 +67,9 @@ class Trajectory:
         frames = len(self.pose_T34)
         set_("intrinsics_T4", np.broadcast_to(np.asarray(self.intrinsics_T4, np.float64), (frames, 4)).copy())
         set_("shot_T", np.asarray(self.shot_T, np.int32))
-        if self.stage_34 is not None:
-            set_("stage_34", np.asarray(self.stage_34, np.float64))
-        if self.time_T is not None:
-            set_("time_T", np.asarray(self.time_T, np.float64))
+        for name in ("stage_34", "time_T", "stage_time_T"):
+            if getattr(self, name) is not None:
+                set_(name, np.asarray(getattr(self, name), np.float64))
         if not self.captions:
             set_("captions", ("",) * (int(self.shot_T[-1]) + 1 if len(self.shot_T) else 0))
         self._validate()
@@ -76,8 +87,11 @@ class Trajectory:
             raise ValueError("shots must be contiguous and numbered from 0, one number per frame")
         if len(self.captions) != self.num_shots:
             raise ValueError(f"{self.num_shots} shots but {len(self.captions)} captions")
-        if self.time_T is not None and (self.time_T.shape != (frames,) or not np.isfinite(self.time_T).all()):
-            raise ValueError("the recorded times must be one finite number of seconds per frame")
+        for time_T in (self.time_T, self.stage_time_T):
+            if time_T is not None and (time_T.shape != (frames,) or not np.isfinite(time_T).all()):
+                raise ValueError("the recorded times must be one finite number of seconds per frame")
+        if self.time_T is not None and (np.diff(self.time_T) < 0).any():
+            raise ValueError(f"time runs backwards at pose {int(np.argmax(np.diff(self.time_T) < 0)) + 1}")
         if not (np.isfinite(self.scale) and self.scale > 0):
             raise ValueError(f"the scale must be a positive number, got {self.scale}")
         if not (np.isfinite(self.fps) and self.fps > 0 and self.width > 0 and self.height > 0):
@@ -97,6 +111,21 @@ class Trajectory:
         edges = np.flatnonzero(np.diff(self.shot_T)) + 1
         return list(zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True))
 
+    @property
+    def seconds_T(self) -> np.ndarray:
+        """[T] seconds from the first frame to each, by the recorded times where there are some, else frame / fps."""
+        return np.arange(len(self)) / self.fps if self.time_T is None else self.time_T - self.time_T[0]
+
+    @property
+    def stage_seconds_T(self) -> np.ndarray:
+        """[T] seconds that have passed on the stage since the first frame."""
+        return self.seconds_T if self.stage_time_T is None else self.stage_time_T - self.stage_time_T[0]
+
+    @property
+    def even(self) -> bool:
+        """Whether every frame is shown at frame / fps, up to `EVEN` of a frame."""
+        return bool((np.abs(self.seconds_T * self.fps - np.arange(len(self))) < EVEN).all())
+
     def shot(self, index: int) -> "Trajectory":
         """Returns shot `index` alone, still in the common world frame."""
         start, end = self.spans[index]
@@ -108,6 +137,7 @@ class Trajectory:
             shot_T=np.zeros(end - start, np.int32),
             captions=(self.captions[index],),
             time_T=None if self.time_T is None else self.time_T[cut],
+            stage_time_T=None if self.stage_time_T is None else self.stage_time_T[cut],
         )
 
     def moved(self, pose_34: np.ndarray) -> "Trajectory":
@@ -119,12 +149,56 @@ class Trajectory:
         """Returns the path with the first camera as the world frame."""
         return self.moved(se3.inverse(self.pose_T34[0]))
 
-    def retimed(self, spans: Sequence[tuple[int, int]], fps: float) -> "Trajectory":
-        """Returns the same shots over other frames: each shot's whole path, sampled evenly from first to last pose.
+    def evenly(self, fps: float | None = None) -> "Trajectory":
+        """Returns the path with a frame every 1 / fps seconds, for what plays frames at one rate.
 
-        Positions and intrinsics are interpolated linearly, rotations along the geodesic. `time_T` of the result are
-        the seconds at which this trajectory had the sampled poses: subjects on the stage then stand where they stood
-        when the camera was there.
+        Every pose keeps its time and every shot its length, to a frame; a note says so. A path that has that rate
+        already is returned as it is.
+
+        Args:
+            fps: frames per second; None (default) keeps the path's own, or takes `KEY_FRAME_FPS` where the path has
+                fewer than `LEAST_FPS` poses a second and they are not evenly spaced.
+
+        Raises:
+            ValueError: the rate is not positive, or makes more than a million frames.
+        """
+        if fps is None:
+            fps = self.fps if self.even or self.fps >= LEAST_FPS else KEY_FRAME_FPS
+        if not (np.isfinite(fps) and fps > 0):
+            raise ValueError(f"the rate should be a positive number of frames per second, got {fps}")
+        if self.even and abs(fps - self.fps) < 1e-6 * fps:
+            return self
+        seconds_T = self.seconds_T
+        # Evenly spaced frames last 1 / fps each, the last one too. Key frames end with the last of them.
+        frames = len(self) / self.fps * fps if self.even else seconds_T[-1] * fps + 1
+        if not frames < 1e6:
+            raise ValueError(f"{seconds_T[-1]:.3g} s at {fps:g} frames per second are more than a million frames")
+        edges = [*(round(seconds_T[start] * fps) for start, _ in self.spans), max(round(frames), 1)]
+        # Every shot keeps one frame at least, however short it is.
+        for k in range(1, len(edges)):
+            edges[k] = max(edges[k], edges[k - 1] + 1)
+        frame_T = np.arange(edges[-1])
+        place_T = np.concatenate(
+            [
+                np.interp(frame_T[first:last] / fps, seconds_T[start:end], np.arange(start, end))
+                for first, last, (start, end) in zip(edges, edges[1:], self.spans, strict=False)
+            ]
+        )
+        note = f"{len(self)} poses over {seconds_T[-1]:.6g} s were resampled to {edges[-1]} frames at {fps:g} fps"
+        return dataclasses.replace(
+            self._sampled(place_T, np.diff(edges)),
+            fps=float(fps),
+            time_T=None,
+            stage_time_T=None if self.stage_time_T is None else self._at(self.stage_time_T, place_T),
+            notes=(*self.notes, note),
+        )
+
+    def retimed(self, spans: Sequence[tuple[int, int]], fps: float) -> "Trajectory":
+        """Returns the same shots over other frames: each shot's whole path, sampled evenly in time, first to last pose.
+
+        Positions and intrinsics are interpolated linearly, rotations along the geodesic. `stage_time_T` of the result
+        are the seconds at which this trajectory had the sampled poses: subjects on the stage then stand where they
+        stood when the camera was there.
 
         Args:
             spans: (start, end exclusive) of every shot in the new film, contiguous from 0 (`Layout.spans`). A shot of
@@ -142,19 +216,31 @@ class Trajectory:
             raise ValueError(f"the spans {spans} must follow each other from frame 0, and none may be empty")
         frames = [end - start for start, end in spans]
         # Each shot is sampled from its own first to its own last pose, so no new pose is interpolated across a cut.
-        place_T = np.concatenate(
-            [np.linspace(first, last - 1, count) for (first, last), count in zip(self.spans, frames, strict=True)]
+        place_T = np.concatenate([self._places(*span, count) for span, count in zip(self.spans, frames, strict=True)])
+        return dataclasses.replace(
+            self._sampled(place_T, frames), fps=fps, time_T=None, stage_time_T=self._at(self.stage_seconds_T, place_T)
         )
-        index_T = np.arange(len(self))
-        seconds_T = index_T / self.fps if self.time_T is None else self.time_T
-        lens = [np.interp(place_T, index_T, column) for column in self.intrinsics_T4.T]
+
+    def _places(self, start: int, end: int, count: int) -> np.ndarray:
+        """Indices, with fractions, of `count` poses that are evenly spaced in time from pose `start` to `end` - 1."""
+        if self.even or self.seconds_T[end - 1] == self.seconds_T[start]:
+            return np.linspace(start, end - 1, count)
+        times = np.linspace(self.seconds_T[start], self.seconds_T[end - 1], count)
+        return np.interp(times, self.seconds_T[start:end], np.arange(start, end))
+
+    def _at(self, value_T: np.ndarray, place_T: np.ndarray) -> np.ndarray:
+        """A value of every frame at indices with fractions."""
+        return np.interp(place_T, np.arange(len(self)), value_T)
+
+    def _sampled(self, place_T: np.ndarray, frames: Sequence[int]) -> "Trajectory":
+        """The path at indices with fractions, which give each shot its number of `frames`; times are not changed."""
         return dataclasses.replace(
             self,
             pose_T34=se3.resample(self.pose_T34, place_T),
-            intrinsics_T4=np.stack(lens, axis=1),
+            intrinsics_T4=np.stack([self._at(column, place_T) for column in self.intrinsics_T4.T], axis=1),
             shot_T=np.repeat(np.arange(self.num_shots), frames),
-            fps=fps,
-            time_T=np.interp(place_T, index_T, seconds_T),
+            time_T=None,
+            stage_time_T=None,
         )
 
     def resized(self, width: int, height: int) -> "Trajectory":

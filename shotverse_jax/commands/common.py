@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -205,16 +205,34 @@ def placement_of(args: argparse.Namespace) -> dict[str, Any]:
 def trajectory_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `read_trajectory`."""
     parser.add_argument("trajectory", help="trajectory file in any format that can be read")
+    read_arguments(parser)
+
+
+def read_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds how a trajectory file is read: --from and --read."""
     parser.add_argument(
-        "--from", dest="fmt", metavar="FORMAT", help="format of the file (default: by its name and content)"
+        "--from", dest="fmt", metavar="FORMAT", help="format of the trajectory file (default: by its name and content)"
     )
     parser.add_argument(
-        "--read", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. camera=cam05"
+        "--read",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what the trajectory file does not tell, e.g. up=z, quaternion=wxyz, width=800, fov=50, fps=24, "
+        "mirror_world=true, lens=pinhole, lost=skip, tolerance=0.02 (docs/formats.md); or an option of its format",
     )
 
 
 def read_trajectory(args: argparse.Namespace) -> Any:
-    """Returns the trajectory that the arguments name."""
+    """Returns the trajectory that the arguments name, and says what was assumed in reading it."""
     from shotverse_jax.camera import formats
 
-    return formats.read_trajectory(args.trajectory, args.fmt, **options(args.read))
+    trajectory = formats.read_trajectory(args.trajectory, args.fmt, **options(args.read))
+    say_notes(args, trajectory.notes)
+    return trajectory
+
+
+def say_notes(args: argparse.Namespace, notes: Iterable[str]) -> None:
+    """Says on stderr what was assumed, changed or left out."""
+    for note in notes:
+        Terminal(args.quiet).say(f"note: {note}")

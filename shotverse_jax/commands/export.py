@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from shotverse_jax.commands.common import Terminal, options, read_trajectory, trajectory_arguments
+from shotverse_jax.commands.common import Terminal, options, read_trajectory, say_notes, trajectory_arguments
 
 HELP = "Convert a trajectory to another format."
 EXAMPLES = ("shotverse export out/last_train/trajectory.json --to blender",)
@@ -15,7 +15,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_written()))
     parser.add_argument("--out", help="file or folder to write (default: beside the trajectory)")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="option of the format, e.g. frames=81"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="rate=24 resamples to that rate; or an option of the format, e.g. frames=81",
     )
 
 
@@ -28,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     trajectory = read_trajectory(args)
     source = Path(args.trajectory)
     out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{FORMATS[args.to].extension}"
-    write_trajectory(trajectory, out, args.to, **options(args.set))
+    say_notes(args, write_trajectory(trajectory, out, args.to, **options(args.set)))
     Terminal(args.quiet).say(f"wrote {out} ({FORMATS[args.to].convention})")
     return 0
 

@@ -11,6 +11,8 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     placement_of,
     positive,
+    read_arguments,
+    read_trajectory,
     seed,
     size,
     strength,
@@ -25,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
+    read_arguments(parser)
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
@@ -49,13 +52,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes and writes the film; returns the exit code 0."""
-    from shotverse_jax.camera.formats import read_trajectory
     from shotverse_jax.screenplay import read_screenplay
 
     # Mistakes in the files are found before JAX is imported and a model is loaded.
     terminal, out = Terminal(args.quiet), out_folder(args)
     screenplay = read_screenplay(args.screenplay)
-    trajectory = None if args.trajectory is None else read_trajectory(args.trajectory)
+    if args.trajectory is None and (args.read or args.fmt):
+        raise ValueError("--read and --from say how a --trajectory is read; give one")
+    trajectory = None if args.trajectory is None else read_trajectory(args)
     use_compilation_cache()
     from shotverse_jax import api
 

@@ -7,6 +7,7 @@ from shotverse_jax.commands.common import (
     Terminal,
     positive,
     read_trajectory,
+    say_notes,
     trajectory_arguments,
     use_compilation_cache,
 )
@@ -26,6 +27,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Writes the video; returns the exit code 0."""
     trajectory = read_trajectory(args)
+    even = trajectory.evenly()
+    say_notes(args, even.notes[len(trajectory.notes) :])
     use_compilation_cache()
     from shotverse_jax.camera.motion_tags import tag_lines
     from shotverse_jax.views.preview import render_preview
@@ -34,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else (source if source.is_dir() else source.parent) / "preview.mp4"
     check_place(out)
     options = {"height": args.height} if args.height else {}
-    render_preview(trajectory, None, out, tags=tag_lines(trajectory), progress=terminal, **options)
+    render_preview(even, None, out, tags=tag_lines(even), progress=terminal, **options)
     terminal.say(f"wrote {out}")
     return 0

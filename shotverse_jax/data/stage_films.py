@@ -24,8 +24,8 @@ class FilmClip:
 
     Attributes:
         video_THWC: [T, H, W, 3] uint8.
-        trajectory: one pose per frame, metres, world = first camera. `intrinsics_T4` fit the video's size, `time_T`
-            holds the seconds on the stage, `stage_34` is known.
+        trajectory: one pose per frame, metres, world = first camera. `intrinsics_T4` fit the video's size,
+            `stage_time_T` holds the seconds on the stage, `stage_34` is known.
         screenplay: the example's captions with the durations, fps and size of this film.
         scene: the scene that was rendered.
         subject_THW: [T, H, W] bool, True where a pixel shows a subject.
@@ -72,7 +72,7 @@ def film_clip(
     scene = dataclasses.replace(scene_from_screenplay(captions), subjects=example.scene.subjects)
     scene = scene.clear_views(pose_T34[:, :, 3])
     # The seconds are those of the longer example: a subject walks its whole way in the short clip, beside its camera.
-    prims = primitives(scene, trajectory.time_T)
+    prims = primitives(scene, trajectory.stage_time_T)
     frames = render(prims, pose_T34, trajectory.intrinsics_T4, width, height)
     shots = [
         Shot(text, (end - start) / fps) for text, (start, end) in zip(trajectory.captions, layout.spans, strict=True)

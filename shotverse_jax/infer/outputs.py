@@ -118,6 +118,5 @@ def _on_stage(trajectory: Trajectory) -> np.ndarray:
     """The stage that the captions describe, through the cameras of a film, in its size: [T, H, W, 3] uint8."""
     captions = [trajectory.global_caption, *trajectory.captions]
     # A film of fewer frames than its screenplay keeps the screenplay's time: things move as far as they would.
-    seconds = None if trajectory.time_T is None else trajectory.time_T[-1] + 1 / trajectory.fps
-    scene = scene_from_screenplay(captions, seconds or len(trajectory) / trajectory.fps)
+    scene = scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
     return np.stack(list(preview_frames(trajectory, scene, trajectory.width, trajectory.height)))

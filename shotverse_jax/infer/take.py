@@ -86,8 +86,12 @@ def prepare(
     if layout.num_frames != whole.num_frames:
         fps = config.fps
         notes.append(f"{whole.num_frames} frames become {layout.num_frames} at {fps:g} fps, every camera path whole")
-    if list(trajectory.spans) != list(layout.spans):
-        if len(trajectory) != whole.num_frames:
+    if list(trajectory.spans) != list(layout.spans) or not trajectory.even:
+        if not trajectory.even:
+            notes.append(
+                f"the trajectory's {len(trajectory)} poses have uneven times; every shot was resampled evenly in time"
+            )
+        elif len(trajectory) != whole.num_frames:
             notes.append(f"the trajectory's {len(trajectory)} poses are spread over {layout.num_frames} frames")
         trajectory = trajectory.retimed(layout.spans, fps)
     trajectory = dataclasses.replace(

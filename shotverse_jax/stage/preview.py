@@ -63,7 +63,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     """Renders the stage through the trajectory's cameras, without burned-in text.
 
     Props in which a camera stands, or which are between a camera and the subject, are taken away. Time on the stage is
-    `stage_clock`.
+    `Trajectory.stage_seconds_T`.
 
     Args:
         trajectory: the cameras.
@@ -77,7 +77,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     scene = scene.clear_views(pose_T34[:, :, 3])
     zoom = np.array([width / trajectory.width, height / trajectory.height])
     lens_T4 = trajectory.intrinsics_T4 * np.tile(zoom, 2)
-    time_T = stage_clock(trajectory)
+    time_T = trajectory.stage_seconds_T
 
     pending = None
     for start in range(0, len(trajectory), _BATCH):
@@ -95,7 +95,7 @@ def off_screen_rate(trajectory: Trajectory, scene: Scene) -> float:
 
     What stands between it and the camera does not count.
     """
-    subject, time_T = scene.subjects[0], stage_clock(trajectory)
+    subject, time_T = scene.subjects[0], trajectory.stage_seconds_T
     way_T = subject.speed * time_T
     middle_T3 = np.stack(
         [
@@ -112,10 +112,3 @@ def off_screen_rate(trajectory: Trajectory, scene: Scene) -> float:
     column_T, row_T = fx * seen_T3[:, 0] / depth_T + cx, fy * seen_T3[:, 1] / depth_T + cy
     inside_T = (column_T >= 0) & (column_T < trajectory.width) & (row_T >= 0) & (row_T < trajectory.height)
     return float(np.mean(~(inside_T & (seen_T3[:, 2] > 0))))
-
-
-def stage_clock(trajectory: Trajectory) -> np.ndarray:
-    """Returns the seconds [T] that have passed on the stage since the first frame: `time_T`, else those of the film."""
-    if trajectory.time_T is None:
-        return np.arange(len(trajectory)) / trajectory.fps
-    return trajectory.time_T - trajectory.time_T[0]

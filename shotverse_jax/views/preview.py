@@ -8,7 +8,7 @@ from PIL import Image
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.limits import SIDE, whole
 from shotverse_jax.stage.casting import scene_from_screenplay
-from shotverse_jax.stage.preview import preview_frames, stage_clock
+from shotverse_jax.stage.preview import preview_frames
 from shotverse_jax.stage.scene import Scene
 from shotverse_jax.views.burn_in import BurnIn
 from shotverse_jax.views.video import encoder
@@ -31,7 +31,8 @@ def render_preview(
     The stage is rendered at half the size and enlarged; the burned-in text is drawn at full size.
 
     Args:
-        trajectory: the cameras, one frame of film per pose; without `stage_34` the stage is `implied_stage`.
+        trajectory: the cameras, seen evenly in time (`Trajectory.evenly`); without `stage_34` the stage is
+            `implied_stage`.
         scene: the stage; None derives it from the captions (`scene_from_screenplay`).
         path: the mp4 file; missing folders above it are made.
         tags: one text per shot that names its moves; None (default) for none.
@@ -45,9 +46,10 @@ def render_preview(
     if tags is not None and len(tags) != trajectory.num_shots:
         raise ValueError(f"{trajectory.num_shots} shots but {len(tags)} lines of tags")
     height = whole(height, "the height of a preview", 64, SIDE)
+    trajectory = trajectory.evenly()
     if scene is None:
         captions = [trajectory.global_caption, *trajectory.captions]
-        scene = scene_from_screenplay(captions, stage_clock(trajectory)[-1] + 1 / trajectory.fps)
+        scene = scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
     aspect = trajectory.width / trajectory.height
     across = whole(round(height / 2 * aspect), f"half the width of a preview of {aspect:g}:1", 1, SIDE // 2)
     small = across, height // 2

@@ -39,6 +39,8 @@ def with_pose(value, index=(2, 0, 0)):
         ({"captions": ("one",)}, "2 shots but 1 captions"),
         ({"intrinsics_T4": np.array([0.0, 500, 320, 240])}, "focal"),
         ({"fps": 0.0}, "fps"),
+        ({"time_T": np.array([0.0, 1, 2, 1, 3, 4])}, "time runs backwards at pose 3"),
+        ({"stage_time_T": np.full(6, np.nan)}, "recorded times"),
         ({"stage_34": np.full((3, 4), np.nan)}, "stage"),
     ],
 )
@@ -92,18 +94,59 @@ def test_retimed_shots_keep_their_whole_paths():
         film.pose_T34[:, :, :3], se3.so3_exp(step[:, None] * np.array([0.0, 0.1, 0.0])), atol=1e-12
     )
     np.testing.assert_allclose(film.intrinsics_T4[:, :2], step[:, None] + [500, 600])
-    np.testing.assert_allclose(film.time_T, [*np.arange(0, 0.401, 0.05), 0.5, 0.8])
+    np.testing.assert_allclose(film.stage_time_T, [*np.arange(0, 0.401, 0.05), 0.5, 0.8])
 
 
-def test_retimed_keeps_recorded_times_and_everything_else():
-    recorded = spin(time_T=np.array([7.0, 8, 10, 11, 12, 20, 21, 22, 26]), scale=2.5)
+def test_retimed_samples_evenly_in_recorded_time():
+    recorded = spin(time_T=np.array([7.0, 8, 10, 11, 12, 20, 21, 22, 26]), scale=2.5, notes=("from afar",))
     film = recorded.retimed([(0, 3), (3, 4)], fps=1.0)
-    np.testing.assert_allclose(film.time_T, [7, 10, 12, 20])  # a shot of one frame is its first
-    assert film.scale == 2.5
+    np.testing.assert_allclose(film.stage_time_T, [0, 2.5, 5, 13])  # a shot of one frame is its first
+    np.testing.assert_allclose(film.pose_T34[1], se3.resample(recorded.pose_T34, np.array([1.75]))[0], atol=1e-12)
     np.testing.assert_array_equal(film.pose_T34[3], recorded.pose_T34[5])
-    same = recorded.retimed(recorded.spans, recorded.fps)
-    np.testing.assert_allclose(same.pose_T34, recorded.pose_T34, atol=1e-12)
-    np.testing.assert_array_equal(same.time_T, recorded.time_T)
+    assert film.time_T is None and film.scale == 2.5 and film.notes == ("from afar",)
+    # Twice as many frames of a film show the same times of the stage.
+    again = film.retimed([(0, 5), (5, 6)], fps=1.0)
+    np.testing.assert_allclose(again.stage_time_T, [0, 1.25, 2.5, 3.75, 5, 13])
+
+
+def test_even_times_are_found_but_for_jitter():
+    assert spin().even and spin(time_T=1e9 + np.arange(9) / 10 + 1e-3 * (-1) ** np.arange(9)).even
+    assert not spin(time_T=np.arange(9) / 11).even
+    np.testing.assert_allclose(spin(time_T=1e9 + np.arange(9) / 10).seconds_T, np.arange(9) / 10, atol=1e-6)
+
+
+def key_frames(time_T, shot_T, fps=1.0):
+    """A camera that moves right by a metre a second."""
+    pose_T34 = np.tile(np.eye(3, 4), (len(time_T), 1, 1))
+    pose_T34[:, 0, 3] = np.array(time_T) - time_T[0]
+    captions = ("a", "b")[: shot_T[-1] + 1]
+    return path(len(time_T), pose_T34=pose_T34, time_T=np.array(time_T), shot_T=shot_T, captions=captions, fps=fps)
+
+
+def test_key_frames_are_resampled_at_constant_motion():
+    keys = key_frames([100.0, 100.2, 100.3, 102, 104], [0] * 5)
+    film = keys.evenly()
+    assert film.fps == 16 and len(film) == 65 and film.even and film.time_T is None
+    np.testing.assert_allclose(film.pose_T34[:, 0, 3], np.arange(65) / 16, atol=1e-12)
+    assert film.notes == ("5 poses over 4 s were resampled to 65 frames at 16 fps",)
+    assert len(keys.evenly(24)) == 97 and keys.evenly(24).fps == 24
+    cut = key_frames([0.0, 0.5, 1, 1.25, 3], [0, 0, 1, 1, 1]).evenly(8)
+    assert cut.spans == [(0, 8), (8, 25)]
+    # Nothing is interpolated over the cut: the first shot stays at its last pose.
+    np.testing.assert_allclose(cut.pose_T34[:, 0, 3], [*np.minimum(np.arange(8) / 8, 0.5), *np.arange(8, 25) / 8])
+
+
+def test_an_even_path_keeps_its_seconds_at_another_rate():
+    film = spin()
+    assert film.evenly() is film and film.evenly(10) is film
+    assert (len(film.evenly(25)), len(film.evenly(5))) == (22, 4)
+    assert [end - start for start, end in film.evenly(20).spans] == [10, 8]
+    tight = key_frames([0.0, 0.01, 0.02], [0, 1, 1]).evenly(1)
+    assert tight.spans == [(0, 1), (1, 2)]  # a shot keeps a frame
+    with pytest.raises(ValueError, match="positive"):
+        film.evenly(0)
+    with pytest.raises(ValueError, match="more than a million frames"):
+        key_frames([0.0, 1e9], [0, 0]).evenly(24)
 
 
 @pytest.mark.parametrize("spans", [[(0, 9)], [(0, 5), (6, 9)], [(1, 5), (5, 9)], [(0, 5), (5, 5)], [(0, 5), (4, 9)]])

@@ -42,7 +42,7 @@ def test_every_shot_runs_from_its_first_to_its_last_pose():
             np.testing.assert_allclose(
                 clip.trajectory.pose_T34[here], example.trajectory.pose_T34[there], atol=1e-9, err_msg=f"frame {here}"
             )
-            assert clip.trajectory.time_T[here] == pytest.approx(there / 16)
+            assert clip.trajectory.stage_time_T[here] == pytest.approx(there / 16)
 
 
 def test_the_scene_is_the_words_but_for_the_subjects():
@@ -68,10 +68,11 @@ def test_the_same_film_comes_from_any_world_and_at_the_stage_s_own_pace():
     world = se3.make(se3.so3_exp(np.array([0.4, -1.0, 0.3])), np.array([3.0, -8.0, 5.0]))
     film = np.stack(list(preview_frames(clip.trajectory.moved(world), clip.scene, 48, 32)))
     assert np.abs(film.astype(int) - clip.video_THWC).mean() < 0.5
-    later = dataclasses.replace(clip.trajectory, time_T=clip.trajectory.time_T + 1e6)  # recorded since some epoch
+    since_some_epoch = clip.trajectory.stage_time_T + 1e6
+    later = dataclasses.replace(clip.trajectory, stage_time_T=since_some_epoch)
     film = np.stack(list(preview_frames(later, clip.scene, 48, 32)))
     assert np.abs(film.astype(int) - clip.video_THWC).mean() < 0.5
-    unclocked = dataclasses.replace(clip.trajectory, time_T=None)
+    unclocked = dataclasses.replace(clip.trajectory, stage_time_T=None)
     film = np.stack(list(preview_frames(unclocked, clip.scene, 48, 32)))
     assert np.abs(film.astype(int) - clip.video_THWC).mean() > 1
 

@@ -1,13 +1,13 @@
 """Trajectory files: one module per format, and reading and writing by a format's name or a file's suffix or content.
 
-Every reader returns a `Trajectory` (camera-to-world, OpenCV camera axes). For anything that is not a complete and rigid
-camera path it raises ValueError with a message that starts with the file name. docs/formats.md lists the conventions.
+Every reader returns what its file says (record.py), and `finish` makes a `Trajectory` of it (camera-to-world, OpenCV
+camera axes), with the options that all formats share (options.py). Anything that is no camera path raises a ValueError
+with a message that starts with the file name. docs/formats.md lists the conventions.
 """
 
 import inspect
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shotverse_jax.camera.formats import (
@@ -26,7 +26,10 @@ from shotverse_jax.camera.formats import (
     tum,
     usd,
 )
-from shotverse_jax.camera.formats._common import Format, data_lines, load_json, read_text, reader
+from shotverse_jax.camera.formats._common import data_lines, load_json, read_text, reader
+from shotverse_jax.camera.formats.options import NAMES, ReadOptions, check_positive
+from shotverse_jax.camera.formats.reading import finish
+from shotverse_jax.camera.formats.record import FEATURES, Format, Reading
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
 
@@ -53,48 +56,77 @@ FORMATS: dict[str, Format] = {
 
 
 def read_trajectory(path: str | Path, fmt: str | None = None, **options) -> Trajectory:
-    """Reads a camera path from a file (or a COLMAP folder).
+    """Reads a camera path from a file (or a folder, of COLMAP). Its `notes` say what was assumed or left out.
 
     Args:
         path: the file.
         fmt: a name in `FORMATS`; None (default) recognises the format by suffix and content.
-        **options: keyword options of that format's reader, e.g. `camera="cam05"` for recammaster.
+        **options: the fields of `ReadOptions`, which every format takes, and options of the format's own reader,
+            e.g. `camera="cam05"` for recammaster.
 
     Raises:
         ValueError: the file does not exist, the format or an option is unknown, or the content is no valid camera path.
     """
     path = Path(path)
+    shared = ReadOptions(**{name: options.pop(name) for name in NAMES if name in options})
+    _, said = read_file(path, fmt, **options)
+    return reader(lambda _: finish(said, shared))(path)
+
+
+def read_file(path: str | Path, fmt: str | None = None, **options) -> tuple[Format, Reading]:
+    """Returns the format of a camera file and what the file says in it, before anything is assumed.
+
+    Raises:
+        ValueError: as `read_trajectory`.
+    """
+    path = Path(path)
     form = _named(fmt) if fmt else FORMATS[_recognise(path)]
     if form.read is None:
         raise ValueError(f"{path}: {form.name} files can be written but not read; readable: {_list('read')}")
-    _check_options(form.name, form.read, options)
-    return form.read(path, **options)
+    _check_options(form.name, form.read, options, NAMES)
+    return form, form.read(path, **options)
 
 
-def write_trajectory(trajectory: Trajectory, path: str | Path, fmt: str | None = None, **options) -> None:
+def write_trajectory(
+    trajectory: Trajectory, path: str | Path, fmt: str | None = None, *, rate: float | None = None, **options
+) -> tuple[str, ...]:
     """Writes a camera path, whole or not at all, by `files.replacing`: a COLMAP folder keeps its other files.
 
     Args:
         trajectory: the camera path.
         path: the file; missing folders above it are made.
         fmt: a name in `FORMATS`; None (default) takes the format of the suffix.
+        rate: frames per second to which the path is resampled; its seconds stay. None (default) resamples only a path
+            with uneven times, for a format of frames at one rate (`Trajectory.evenly`).
         **options: keyword options of that format's writer.
+
+    Returns:
+        Sentences about what the format does not hold of this path.
 
     Raises:
         ValueError: the format or an option is unknown, the format cannot hold the path, or the file cannot be written.
     """
     path = Path(path)
     form = _named(fmt) if fmt else FORMATS[_by_suffix(path)]
-    _check_options(form.name, form.write, options)
+    _check_options(form.name, form.write, options, ("rate",))
+    check_positive("rate", rate)
     if path.exists() and path.is_dir() != form.folder:
         kinds = ("a folder", "a file") if form.folder else ("a file", "a folder")
         raise ValueError(f"{path}: the format {form.name} is {kinds[0]}, but this is {kinds[1]}")
+    written = trajectory.evenly(rate) if rate is not None or form.steady else trajectory
     with replacing(path) as place:
         try:
-            form.write(trajectory, place, **options)
+            form.write(written, place, **options)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
+    return *written.notes[len(trajectory.notes) :], *_lost(form, written)
+
+
+def _lost(form: Format, trajectory: Trajectory) -> list[str]:
+    """A sentence about what a trajectory has and a format does not hold."""
+    lost = [name for name, has in FEATURES.items() if name not in form.keeps and has(trajectory)]
+    return [f"{form.name} does not hold: {', '.join(lost)}"] if lost else []
 
 
 def _list(direction: str) -> str:
@@ -107,16 +139,12 @@ def _named(name: str) -> Format:
     return FORMATS[name]
 
 
-def _check_options(name: str, function: Callable, options: dict) -> None:
+def _check_options(name: str, function: Callable, options: dict, shared: Sequence[str]) -> None:
     parameters = inspect.signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY]
-    for option in ("width", "height", "focal", "fps", "frames"):
-        value = options.get(option)
-        if value is not None and not (math.isfinite(value) and value > 0):
-            raise ValueError(f"the option {option} should be positive, got {value}")
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join(known) or 'none'}")
+    known = [*(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY), *shared]
+    check_positive("frames", options.get("frames"))
+    if unknown := sorted(set(options) - set(known)):
+        raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join(known)}")
 
 
 def _by_suffix(path: Path) -> str:

@@ -1,6 +1,5 @@
-"""Code that the trajectory formats share: the `Format` record, strict parsing, timing, upright worlds."""
+"""Code that readers and writers of trajectory formats share: strict parsing, numbers in text, upright worlds."""
 
-import dataclasses
 import functools
 import json
 from collections.abc import Callable
@@ -10,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.trajectory import Trajectory, check_rigid
+from shotverse_jax.camera.formats.record import EVERYTHING as EVERYTHING
+from shotverse_jax.camera.formats.record import FILM_BACK_MM as FILM_BACK_MM
+from shotverse_jax.camera.formats.record import FPS as FPS
+from shotverse_jax.camera.formats.record import Format as Format
+from shotverse_jax.camera.formats.record import Reading as Reading
+from shotverse_jax.camera.trajectory import Trajectory
 
-WIDTH, HEIGHT, FPS = 832, 480, 16.0
-FILM_BACK_MM = 36.0
 FIRST_FRAME = 1
 """Number of the first frame in editing and animation programs (Blender, Nuke, USD)."""
 
@@ -23,35 +25,7 @@ Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 """World axes, y down → z up: (x, y, z) → (x, z, -y). Determinant +1."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """One trajectory file format.
-
-    Attributes:
-        name: the name by which users choose it.
-        suffixes: endings of file names that mean this format, e.g. ".csv" or "camera_path.json"; the usual one first.
-        description: one line for a help text.
-        convention: axes, matrix direction, unit and missing values, in one or two sentences.
-        read: function of (path, **options) that returns a Trajectory; None when the format is only written.
-        write: function of (trajectory, path, **options); None when the format is only read.
-        folder: True when the format is a folder of files; default False.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    description: str
-    convention: str
-    read: Callable[..., Trajectory] | None = None
-    write: Callable[..., None] | None = None
-    folder: bool = False
-
-    @property
-    def extension(self) -> str:
-        """The end of a new file's name: ".json", ".glb", …; "" for folders."""
-        return Path(self.suffixes[0]).suffix or self.suffixes[0] if self.suffixes else ""
-
-
-def reader(function: Callable[..., Trajectory]) -> Callable[..., Trajectory]:
+def reader(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorates a reader: every input error becomes a ValueError whose message starts with the file name."""
 
     @functools.wraps(function)
@@ -94,33 +68,37 @@ def data_lines(text: str, comments: bool = True) -> list[tuple[str, str]]:
     return [(where, line) for where, line in lines if line and not (comments and line.startswith("#"))]
 
 
-def number(token: str, where: str) -> float:
-    """Reads one finite number; a ValueError about it starts with `where`."""
+def number(token: str, where: str, lost: bool = False) -> float:
+    """Reads one number; a ValueError about it starts with `where`.
+
+    NaN and infinity are refused, unless `lost` says that they mark a pose that is not known; default False.
+    """
     try:
         value = float(token)
     except ValueError:
         value = None
     if value is None or "_" in token:  # Python would read "1_000" as a number
         raise ValueError(f"{where}: '{token[:40]}' is not a number")
-    if not np.isfinite(value):
+    if not (np.isfinite(value) or lost):
         raise ValueError(f"{where}: holds NaN or infinity")
     return value
 
 
-def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str) -> np.ndarray:
+def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str, pose: slice = slice(0, 0)) -> np.ndarray:
     """Reads lines of `columns` numbers, separated by white space, as float64 [N, columns].
 
-    `lines` come from `data_lines`; `meaning` names the columns in error messages.
+    `lines` come from `data_lines`; `meaning` names the columns in error messages. The columns `pose` may hold NaN or
+    infinity, where a camera was lost; none by default.
 
     Raises:
         ValueError: there are no lines, or one does not have that many numbers.
     """
-    rows = []
+    rows, free = [], range(columns)[pose]
     for where, text in lines:
         tokens = text.split()
         if len(tokens) != columns:
             raise ValueError(f"{where}: expected {columns} numbers ({meaning}), got {len(tokens)} words")
-        rows.append([number(token, where) for token in tokens])
+        rows.append([number(token, where, lost=column in free) for column, token in enumerate(tokens)])
     if not rows:
         raise ValueError(f"no poses: expected lines of {columns} numbers ({meaning})")
     return np.array(rows, np.float64)
@@ -142,8 +120,11 @@ def load_json(path: Path) -> Any:
         raise ValueError(f"not valid JSON: {error}") from error
 
 
-def numbers(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """Returns a JSON value as a finite float64 array of `shape`; a ValueError about it starts with `what`."""
+def numbers(value: Any, shape: tuple[int, ...], what: str, lost: bool = False) -> np.ndarray:
+    """Returns a JSON value as a float64 array of `shape`; a ValueError about it starts with `what`.
+
+    NaN and infinity are refused, unless `lost` says that they mark a pose that is not known; default False.
+    """
     wanted = "x".join(map(str, shape)) + " numbers" if shape else "a number"
     try:
         array = np.asarray(value)
@@ -151,7 +132,7 @@ def numbers(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
         raise ValueError(f"{what} should be {wanted}, got uneven lists") from error
     if array.dtype.kind not in "iuf" or array.shape != shape:
         raise ValueError(f"{what} should be {wanted}, got {json.dumps(value)[:60]}")
-    if not np.isfinite(array).all():
+    if not (np.isfinite(array).all() or lost):
         raise ValueError(f"{what} holds NaN or infinity")
     return array.astype(np.float64)
 
@@ -175,35 +156,6 @@ def pixels(value: Any, what: str) -> int:
     return int(result)
 
 
-def clean_poses(pose_T34: np.ndarray) -> np.ndarray:
-    """Checks that poses from a file are rigid, and replaces their rotations, rounded in the text, by the nearest exact.
-
-    Raises:
-        ValueError: a pose is not finite, not rigid within `RIGID_TOLERANCE`, or a reflection.
-    """
-    huge = np.abs(pose_T34[:, :, :3]).max((1, 2)) > 2  # large entries overflow in the test of orthonormality
-    if huge.any():
-        raise ValueError(f"pose {int(np.argmax(huge))} is not rigid: its rotation has entries above 1")
-    check_rigid(pose_T34)
-    return se3.make(se3.project_to_so3(pose_T34[:, :, :3]), pose_T34[:, :, 3])
-
-
-def rotations_from_quaternions(q_T4: np.ndarray, what: str = "pose") -> np.ndarray:
-    """Returns the rotations [T, 3, 3] of quaternions [T, 4], real part first.
-
-    Raises:
-        ValueError: a norm is further than 0.01 (rounding in the text) from 1; `what` names the pose.
-    """
-    with np.errstate(over="ignore"):
-        # A huge entry squares to infinity, and an infinite norm is refused below.
-        norm = np.sqrt((q_T4 * q_T4).sum(-1))
-    bad = ~(np.abs(norm - 1) < 0.01)
-    if bad.any():
-        first = int(np.argmax(bad))
-        raise ValueError(f"{what} {first}: its quaternion has norm {norm[first]:.4g}, expected 1")
-    return se3.quaternion_to_rotation(q_T4)
-
-
 def shot_numbers(values_T: np.ndarray, what: str) -> np.ndarray:
     """Returns the shot of every frame as int32; a ValueError about them starts with `what`."""
     if (values_T != np.round(values_T)).any() or np.abs(values_T).max() > len(values_T):
@@ -211,48 +163,9 @@ def shot_numbers(values_T: np.ndarray, what: str) -> np.ndarray:
     return values_T.astype(np.int32)
 
 
-def bare_path(pose_T34: np.ndarray, width: int, height: int, focal: float | None, **more) -> Trajectory:
-    """Returns the trajectory of a file that stores neither lens nor size nor cuts.
-
-    Args:
-        pose_T34: [T, 3, 4] poses.
-        width, height: image size in pixels.
-        focal: focal length in pixels; None means a 35 mm lens on a 36 mm film back.
-        **more: further fields of `Trajectory`; without `shot_T` there is one shot.
-    """
-    f = 35.0 / FILM_BACK_MM * width if focal is None else focal
-    fields = {"shot_T": np.zeros(len(pose_T34), np.int32), **more}
-    return Trajectory(pose_T34, np.array([f, f, width / 2, height / 2]), width, height, **fields)
-
-
 def times(trajectory: Trajectory) -> np.ndarray:
     """Returns the seconds [T] recorded by the source, else frame / fps."""
     return np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
-
-
-def timing(time_T: np.ndarray, fps: float | None) -> tuple[float, np.ndarray | None]:
-    """Returns (frames per second, recorded times) for the time stamps [T] of a file, in seconds.
-
-    The recorded times are None when frame / fps gives the same, and when all stamps are equal, because such stamps are
-    placeholders. `fps` overrules the mean rate of the stamps.
-
-    Raises:
-        ValueError: time runs backwards, or the stamps cannot be seconds.
-    """
-    step = np.diff(time_T)
-    if (step < 0).any():
-        raise ValueError(f"time runs backwards at pose {int(np.argmax(step < 0)) + 1}")
-    span = time_T[-1] - time_T[0]
-    if len(time_T) > 1 and span == 0:
-        return fps or FPS, None
-    with np.errstate(over="ignore"):
-        # Six decimals remove the rounding of the stamps: a film of 16 frames per second does not become one of
-        # 15.9999997.
-        rate = fps or (FPS if len(time_T) == 1 else float(np.round(len(step) / span, 6)))
-    if not np.isfinite(rate) or rate <= 0:
-        raise ValueError(f"{len(time_T)} poses in {span:.3g} s: the time stamps are not in seconds")
-    regular = np.abs(time_T - np.arange(len(time_T)) / rate).max() < 1e-5
-    return rate, None if regular else time_T
 
 
 def digits(value: float) -> str:

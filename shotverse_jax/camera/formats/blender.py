@@ -132,5 +132,7 @@ FORMAT = common.Format(
     suffixes=(".py",),
     description="Python script that builds one camera per shot in Blender, with cuts (write)",
     convention="OpenGL camera axes, z-up world, metres, quaternion real part first, lens in mm on a 36 mm sensor",
+    keeps=common.EVERYTHING - {"times", "stage"},
     write=write,
+    steady=True,
 )

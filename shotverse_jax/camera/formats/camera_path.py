@@ -44,5 +44,7 @@ FORMAT = common.Format(
     suffixes=("camera_path.json",),
     description="camera_path.json for nerfstudio's ns-render (write)",
     convention="camera-to-world 4x4 row-major, OpenGL camera axes, world left as it is; vertical fov only, no cuts",
+    keeps=frozenset({"poses", "size", "lens", "zoom", "rate"}),
     write=write,
+    steady=True,
 )

@@ -59,5 +59,7 @@ FORMAT = common.Format(
     suffixes=(".chan",),
     description="Nuke / Natron / Houdini camera channels (write)",
     convention="OpenGL camera axes, y-up world, metres, Euler angles in degrees in order ZXY, vertical fov; no cuts",
+    keeps=frozenset({"poses", "lens", "zoom"}),
     write=write,
+    steady=True,
 )

@@ -2,63 +2,70 @@
 
 Axes: images.txt holds world-to-camera as a quaternion (real part first) and a translation, OpenCV camera axes (x right,
 y down, z forward). Unit: arbitrary. Pixels: the image's corner is (0, 0), a centred camera has cx = W / 2. Conversion:
-inverse of the pose. Images are taken in the order of their names; names "shot_01/…" (as written here) give the shots.
-Time is not stored; lens distortion is dropped on reading. points3D.txt is written empty and not read.
+inverse of the pose. Images are taken in the order of their names, by numbers ("frame_2" before "frame_10"); each folder
+of names is a shot. Time is not stored. points3D.txt is written empty and not read.
 Source: colmap.github.io/format.html.
 """
 
-import re
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import lens, timing
 from shotverse_jax.camera.trajectory import Trajectory
 
-# Model → where fx, fy, cx, cy are among its parameters, and how many parameters it has.
-MODELS = {
-    "SIMPLE_PINHOLE": ((0, 0, 1, 2), 3),
-    "PINHOLE": ((0, 1, 2, 3), 4),
-    "SIMPLE_RADIAL": ((0, 0, 1, 2), 4),
-    "RADIAL": ((0, 0, 1, 2), 5),
-    "OPENCV": ((0, 1, 2, 3), 8),
-    "FULL_OPENCV": ((0, 1, 2, 3), 12),
-}
-SHOT = re.compile(r"shot_(\d+)/")
+POINTS_TRIPLE = 3
+"""Words of one point in a line of points: X, Y, POINT3D_ID."""
 
 
 @common.reader
-def read(path: Path, *, fps: float = common.FPS) -> Trajectory:
-    """Reads a folder (or the images.txt in it)."""
-    folder = path.parent if path.name == "images.txt" else path
-    if not (folder / "images.txt").exists() and (folder / "images.bin").exists():
-        raise ValueError("a binary model; convert it: colmap model_converter --output_type TXT")
+def read(path: Path) -> common.Reading:
+    """Reads a model's folder (or the images.txt in it), or a project's folder with sparse/0 inside."""
+    folder = _model_folder(path.parent if path.name == "images.txt" else path)
     cameras = _in("cameras.txt", _cameras, common.read_text(folder / "cameras.txt"))
     images = _in("images.txt", _images, common.read_text(folder / "images.txt"))
     # COLMAP lists images in no order of time; only their names have one.
-    images.sort(key=lambda image: image[0])
+    images.sort(key=lambda image: timing.natural(image[0]))
     missing = {camera for _, camera, _ in images} - set(cameras)
     if missing:
         raise ValueError(f"images.txt names camera {min(missing)}, which cameras.txt does not hold")
     used = [cameras[camera] for _, camera, _ in images]
-    sizes = {size for size, _ in used}
-    if len(sizes) > 1:
-        raise ValueError(f"images of several sizes {sorted(sizes)}; a trajectory has one")
-    ((width, height),) = sizes
     values = np.stack([row for _, _, row in images])
-    w2c_T34 = se3.make(common.rotations_from_quaternions(values[:, :4], "image"), values[:, 4:])
-    # Images are sorted by name, so the frames of one folder are neighbours and a new number is a cut.
-    shots = [SHOT.match(name) for name, _, _ in images]
-    labels = np.array([int(shot[1]) for shot in shots] if all(shots) else [0] * len(shots))
-    return Trajectory(
-        pose_T34=se3.inverse(common.clean_poses(w2c_T34)),
-        intrinsics_T4=np.stack([k for _, k in used]),
-        width=width,
-        height=height,
-        shot_T=np.cumsum(np.diff(labels, prepend=labels[0]) != 0),
-        fps=fps,
+    names = [name for name, _, _ in images]
+    return common.Reading(
+        quaternion_T4=values[:, :4],
+        quaternion_order="wxyz",
+        position_T3=values[:, 4:],
+        world_to_camera=True,
+        lens_T4=np.array([camera.lens for camera in used]),
+        lens_kind=next((camera.kind for camera in used if camera.kind != "pinhole"), "pinhole"),
+        distorted=any(camera.distorted for camera in used),
+        size_T2=np.array([camera.size for camera in used]),
+        number_T=timing.frame_numbers(names),
+        shot_T=_folders(names),
+        notes=[] if folder in (path, path.parent) else [f"the model is that of {folder.relative_to(path)}"],
     )
+
+
+def _model_folder(folder: Path) -> Path:
+    """The folder with images.txt: the given one, or the first model of a project."""
+    for place in (folder, folder / "sparse" / "0", folder / "sparse", folder / "0", *sorted(folder.glob("*/sparse/0"))):
+        if (place / "images.txt").exists():
+            return place
+        if (place / "images.bin").exists():
+            raise ValueError(
+                f"{place.relative_to(folder)}: a binary model; convert it: colmap model_converter --output_type TXT"
+            )
+    raise ValueError("a folder without a COLMAP model: no images.txt in it, in sparse/0, sparse or 0")
+
+
+def _folders(names: list[str]) -> np.ndarray:
+    """Shot of every image: names are sorted, so the images of one folder are neighbours and a new folder is a cut."""
+    folders = [name.rpartition("/")[0] for name in names]
+    return np.cumsum([0, *(a != b for a, b in zip(folders, folders[1:], strict=False))]).astype(np.int32)
 
 
 def _in(name: str, parse, text: str):
@@ -69,44 +76,86 @@ def _in(name: str, parse, text: str):
         raise ValueError(f"{name}: {error}") from error
 
 
-def _cameras(text: str) -> dict[int, tuple[tuple[int, int], np.ndarray]]:
-    """CAMERA_ID → ((width, height), [fx, fy, cx, cy])."""
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """A camera of a model: (width, height), [fx, fy, cx, cy], and the kind and distortion of its lens (`Reading`)."""
+
+    size: tuple[int, int]
+    lens: list[float]
+    kind: str
+    distorted: bool
+
+
+def _cameras(text: str) -> dict[int, Camera]:
+    """The cameras of cameras.txt by their CAMERA_ID."""
     cameras = {}
     for line, content in common.data_lines(text):
         tokens = content.split()
-        if len(tokens) < 5 or tokens[1] not in MODELS:
-            raise ValueError(f"{line}: expected 'ID MODEL WIDTH HEIGHT params' with MODEL in {', '.join(MODELS)}")
-        where, count = MODELS[tokens[1]]
-        values = [common.number(token, line) for token in tokens[4:]]
-        if len(values) != count:
-            raise ValueError(f"{line}: {tokens[1]} has {count} parameters, got {len(values)}")
+        if len(tokens) < 5:
+            raise ValueError(f"{line}: expected 'ID MODEL WIDTH HEIGHT params', got {len(tokens)} words")
         size = tuple(common.pixels(common.number(token, line), f"{line}: image size") for token in tokens[2:4])
-        cameras[_id(tokens[0], line)] = size, np.array([values[i] for i in where])
+        values = [common.number(token, line) for token in tokens[4:]]
+        cameras[_id(tokens[0], line)] = camera_of(tokens[1], size, values, line)
     return cameras
 
 
+def camera_of(model: str, size: tuple[int, int], values: list[float], where: str) -> Camera:
+    """Returns the camera of a COLMAP model's name and parameters.
+
+    Raises:
+        ValueError: the model is unknown or has another number of parameters.
+    """
+    if model not in lens.MODELS:
+        raise ValueError(f"{where}: unknown camera model '{model[:40]}'; known: {', '.join(lens.MODELS)}")
+    names, kind = lens.MODELS[model]
+    if len(values) != len(names):
+        raise ValueError(f"{where}: {model} has {len(names)} parameters ({', '.join(names)}), got {len(values)}")
+    k_4, distorted = lens.read_lens(dict(zip(names, values, strict=True)), size, where)
+    return Camera(size, k_4, kind if kind == "pinhole" else f"{kind} ({model})", distorted)
+
+
 def _images(text: str) -> list[tuple[str, int, np.ndarray]]:
-    """(name, camera id, [qw qx qy qz tx ty tz]) per image; a line of points (maybe empty) follows each."""
-    images = []
-    lines = ((f"line {number}", content) for number, content in enumerate(text.split("\n"), 1))
-    for line, content in lines:
-        if not content.strip() or content.lstrip().startswith("#"):
+    """(name, camera id, [qw qx qy qz tx ty tz]) per image; a line of points (maybe empty) may follow each."""
+    images, points_may_follow = [], False
+    for number, content in enumerate(text.split("\n"), 1):
+        line, content = f"line {number}", content.strip()
+        if content.startswith("#"):
             continue
         # The name comes last and may hold blanks.
         tokens = content.split(maxsplit=9)
+        if points_may_follow and _are_points(content, line):
+            points_may_follow = False
+            continue
+        if not content:
+            continue
         if len(tokens) != 10:
-            raise ValueError(f"{line}: expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME', got {len(tokens)} words")
+            raise ValueError(
+                f"{line}: expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME', or after such a line the points of the "
+                f"image (X Y POINT3D_ID …), got {len(tokens)} words"
+            )
         row = np.array([common.number(token, line) for token in tokens[1:8]])
         images.append((tokens[9].strip(), _id(tokens[8], line), row))
-        line, points = next(lines, (line, ""))
-        points = points.split()
-        if len(points) % 3:
-            raise ValueError(f"{line}: expected the points of the image (X Y POINT3D_ID …) or an empty line")
-        for token in points:
-            common.number(token, line)
+        points_may_follow = True
     if not images:
         raise ValueError("no images")
     return images
+
+
+def _are_points(content: str, line: str) -> bool:
+    """Whether the line after an image holds its points. An editor may have taken empty ones away.
+
+    A line of points holds triples of numbers. An image has ten words, which are no triples, or more if its name has
+    blanks; then the name is no number.
+    """
+    words = content.split()
+    if len(words) % POINTS_TRIPLE:
+        return False
+    try:
+        for word in words:
+            common.number(word, line)
+    except ValueError:
+        return False
+    return True
 
 
 def _id(token: str, line: str) -> int:
@@ -144,6 +193,7 @@ FORMAT = common.Format(
     suffixes=(),
     description="COLMAP text model: a folder with cameras.txt and images.txt",
     convention="world-to-camera quaternion (real part first) and translation, OpenCV camera axes; shots by folder name",
+    keeps=frozenset({"poses", "cuts", "size", "lens", "zoom", "principal point", "pixel aspect"}),
     read=read,
     write=write,
     folder=True,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
 
@@ -17,8 +16,8 @@ COLUMNS = "frame,shot,time,tx,ty,tz,qw,qx,qy,qz,fx,fy,cx,cy,width,height"
 
 
 @common.reader
-def read(path: Path, *, fps: float | None = None) -> Trajectory:
-    """Reads the table; `fps` overrules the mean rate of the times."""
+def read(path: Path) -> common.Reading:
+    """Reads the table."""
     lines = common.data_lines(common.read_text(path))
     if not lines or lines[0][1].replace(" ", "") != COLUMNS:
         raise ValueError(f"the first line should be {COLUMNS}")
@@ -26,21 +25,18 @@ def read(path: Path, *, fps: float | None = None) -> Trajectory:
     if any("," * 2 in line.replace(" ", "") for _, line in lines):
         raise ValueError("a cell is empty")
     cells = [(where, line.replace(",", " ")) for where, line in lines[1:]]
-    rows = common.number_rows(cells, COLUMNS.count(",") + 1, COLUMNS)
-    if (rows[:, 0] != np.arange(len(rows))).any():
-        raise ValueError("the column 'frame' should count 0, 1, 2, …")
-    if (rows[:, 14:] != rows[0, 14:]).any():
-        raise ValueError("width and height should be the same in every line")
-    rate, time_T = common.timing(rows[:, 2], fps)
-    rotation = common.rotations_from_quaternions(rows[:, 6:10])
-    return Trajectory(
-        pose_T34=common.clean_poses(se3.make(rotation, rows[:, 3:6])),
-        intrinsics_T4=rows[:, 10:14],
-        width=common.pixels(rows[0, 14], "width"),
-        height=common.pixels(rows[0, 15], "height"),
+    rows = common.number_rows(cells, COLUMNS.count(",") + 1, COLUMNS, pose=slice(3, 10))
+    number_T = rows[:, 0]
+    if (number_T != np.round(number_T)).any() or (np.diff(number_T) < 1).any() or np.ptp(number_T) > 1e6:
+        raise ValueError("the column 'frame' should count upwards in whole numbers")
+    return common.Reading(
+        position_T3=rows[:, 3:6],
+        quaternion_T4=rows[:, 6:10],
+        quaternion_order="wxyz",
+        lens_T4=rows[:, 10:14],
+        size_T2=[[common.pixels(side, "width or height") for side in row] for row in rows[:, 14:].tolist()],
         shot_T=common.shot_numbers(rows[:, 1], "the column 'shot'"),
-        fps=rate,
-        time_T=time_T,
+        time_T=rows[:, 2],
     )
 
 
@@ -60,6 +56,7 @@ FORMAT = common.Format(
     suffixes=(".csv",),
     description="table with one line per frame",
     convention="camera-to-world position and quaternion (real part first), OpenCV camera axes, pixels; no captions",
+    keeps=common.EVERYTHING - {"captions", "stage"},
     read=read,
     write=write,
 )

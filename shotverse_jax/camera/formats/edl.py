@@ -51,5 +51,7 @@ FORMAT = common.Format(
     suffixes=(".edl",),
     description="CMX 3600 cut list (write)",
     convention="one event per shot; source from 00:00:00:00, record from 01:00:00:00, non-drop-frame; no camera",
+    keeps=frozenset({"cuts", "captions", "rate"}),
     write=write,
+    steady=True,
 )

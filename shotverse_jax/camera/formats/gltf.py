@@ -1,10 +1,10 @@
 """glTF 2.0 binary, .glb, for three.js, model viewers, Blender and game engines (written only).
 
-One node with a perspective camera per shot, moved by one animation whose time is the film's (seconds, from 0); shots
-are separate nodes, so nothing interpolates across a cut. A node's `extras` hold its caption and its span in frames
-and seconds. Axes: OpenGL camera axes (x right, y up, looking along -z), right-handed y-up world, translation vec3 and
-rotation quaternion x y z w (real part last), float32. Unit: metres. Conversion: the world is the stage (floor under
-the subject) when known, else the trajectory's own, turned from y down to y up.
+One node with a perspective camera per shot, moved by one animation whose time is the film's (seconds from 0, recorded
+ones as they are); shots are separate nodes, so nothing interpolates across a cut. A node's `extras` hold its caption
+and its span in frames and seconds. Axes: OpenGL camera axes (x right, y up, looking along -z), right-handed y-up world,
+translation vec3 and rotation quaternion x y z w (real part last), float32. Unit: metres. Conversion: the world is the
+stage (floor under the subject) when known, else the trajectory's own, turned from y down to y up.
 The lens is `yfov` in radians and the aspect ratio of the shot's first frame: core glTF neither animates a lens nor
 shifts the principal point.
 Source: Khronos glTF 2.0 specification.
@@ -26,7 +26,9 @@ TYPES = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 def write(trajectory: Trajectory, path: Path) -> None:
     """Writes one .glb file."""
     pose_T34 = common.upright(trajectory, common.Y_UP)
-    times_T = np.arange(len(trajectory)) / trajectory.fps
+    times_T = trajectory.seconds_T
+    # The last pose is shown for a frame of the film's rate.
+    edges = [*times_T, times_T[-1] + 1 / trajectory.fps]
     buffer = bytearray()
     views, accessors, nodes, cameras, samplers, channels = [], [], [], [], [], []
 
@@ -52,7 +54,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
             "translation": translation_T3[0].tolist(), "rotation": rotation_T4[0].tolist(),
             "extras": {
                 "caption": trajectory.captions[k], "first_frame": start, "end_frame": end,
-                "start_seconds": start / trajectory.fps, "end_seconds": end / trajectory.fps,
+                "start_seconds": float(edges[start]), "end_seconds": float(edges[end]),
             },
         })  # fmt: skip
         clock = add(times_T[start:end])
@@ -97,5 +99,6 @@ FORMAT = common.Format(
     suffixes=(".glb",),
     description="glTF 2.0 binary, one animated camera per shot (write)",
     convention="OpenGL camera axes, y-up world, metres, quaternion real part last; lens fixed within a shot",
+    keeps=frozenset({"poses", "cuts", "captions", "lens", "pixel aspect", "rate", "times"}),
     write=write,
 )

@@ -11,17 +11,10 @@ from shotverse_jax.camera.trajectory import Trajectory
 
 
 @common.reader
-def read(
-    path: Path,
-    *,
-    width: int = common.WIDTH,
-    height: int = common.HEIGHT,
-    focal: float | None = None,
-    fps: float = common.FPS,
-) -> Trajectory:
-    """Reads one path; `focal` in pixels, a 35 mm lens by default."""
-    rows = common.number_rows(common.data_lines(common.read_text(path)), 12, "camera-to-world 3x4")
-    return common.bare_path(common.clean_poses(rows.reshape(-1, 3, 4)), width, height, focal, fps=fps)
+def read(path: Path) -> common.Reading:
+    """Reads one path."""
+    rows = common.number_rows(common.data_lines(common.read_text(path)), 12, "camera-to-world 3x4", pose=slice(12))
+    return common.Reading(pose_T34=rows.reshape(-1, 3, 4))
 
 
 def write(trajectory: Trajectory, path: Path) -> None:
@@ -35,6 +28,7 @@ FORMAT = common.Format(
     suffixes=(".txt", ".kitti"),
     description="KITTI odometry poses, for evo: 12 numbers a line",
     convention="camera-to-world 3x4 row-major, OpenCV camera axes, metres; no time, lens or cuts",
+    keeps=frozenset({"poses"}),
     read=read,
     write=write,
 )

@@ -17,21 +17,13 @@ from shotverse_jax.camera.trajectory import Trajectory
 
 
 @common.reader
-def read(
-    path: Path,
-    *,
-    width: int = common.WIDTH,
-    height: int = common.HEIGHT,
-    focal: float | None = None,
-    fps: float = common.FPS,
-) -> Trajectory:
-    """Reads one camera file; `focal` is in pixels, a 35 mm lens by default."""
+def read(path: Path) -> common.Reading:
+    """Reads one camera file."""
     doc = common.load_json(path)
     if not isinstance(doc, list) or not doc:
         raise ValueError("expected a JSON list with 12 numbers (world-to-camera 3x4) per frame")
-    rows = np.stack([common.numbers(row, (12,), f"frame {t}") for t, row in enumerate(doc)])
-    pose_T34 = se3.inverse(common.clean_poses(rows.reshape(-1, 3, 4)))
-    return common.bare_path(pose_T34, width, height, focal, fps=fps)
+    rows = np.stack([common.numbers(row, (12,), f"frame {t}", lost=True) for t, row in enumerate(doc)])
+    return common.Reading(pose_T34=rows.reshape(-1, 3, 4), world_to_camera=True)
 
 
 def write(trajectory: Trajectory, path: Path, *, relative: bool = True) -> None:
@@ -47,6 +39,7 @@ FORMAT = common.Format(
     suffixes=("motionctrl.json",),
     description="MotionCtrl camera file: JSON list of 12 numbers a frame",
     convention="world-to-camera 3x4, OpenCV camera axes, relative to the first camera; no lens, time or cuts",
+    keeps=frozenset({"poses"}),
     read=read,
     write=write,
 )

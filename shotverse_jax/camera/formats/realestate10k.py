@@ -7,12 +7,10 @@ Axes: OpenCV camera axes (x right, y down, z forward). Unit: arbitrary (a recons
 file does not store (`width`, `height`). Cuts are not stored.
 
 Some published camera files (CamI2V's "look", "orbit" and "pan up") hold reflections: their world is left-handed. They
-are refused unless `mirror_world` is set, which mirrors that world's x axis; the motion between frames stays the same.
+are read with the option `mirror_world`.
 """
 
 from pathlib import Path
-
-import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
@@ -22,40 +20,20 @@ MEANING = "time, fx, fy, cx, cy, 0, 0, world-to-camera 3x4"
 
 
 @common.reader
-def read(
-    path: Path, *, width: int = 1280, height: int = 720, fps: float | None = None, mirror_world: bool = False
-) -> Trajectory:
-    """Reads one clip.
-
-    Args:
-        path: the file.
-        width, height: size of the image in pixels, which the file does not store; default 1280 x 720.
-        fps: overrules the rate of the time stamps (16 where all stamps are equal).
-        mirror_world: accept a left-handed world and mirror it; default False.
-    """
+def read(path: Path) -> common.Reading:
+    """Reads one clip."""
     lines = common.data_lines(common.read_text(path), comments=False)
     if len(lines[0][1].split()) == 19:
         raise ValueError("line 1 should be the source's URL, got a line of 19 numbers")
-    rows = common.number_rows(lines[1:], 19, MEANING)
-    w2c_T34 = rows[:, 7:].reshape(-1, 3, 4)
-    # Only a whole film of reflections is a left-handed world. A single one is a damaged pose, which is refused below.
-    if (np.linalg.det(w2c_T34[:, :, :3]) < -0.5).all():
-        if not mirror_world:
-            raise ValueError(
-                "every pose is a reflection (determinant -1): the file's world is left-handed; "
-                "read it with the option mirror_world=True"
-            )
-        # Column 0 of a world-to-camera matrix belongs to the world's x axis; the camera's axes are its rows and stay.
-        w2c_T34 = w2c_T34 * [-1.0, 1.0, 1.0, 1.0]
-    rate, time_T = common.timing(rows[:, 0] / 1e6, fps)
-    return Trajectory(
-        pose_T34=se3.inverse(common.clean_poses(w2c_T34)),
-        intrinsics_T4=rows[:, 1:5] * [width, height, width, height],
-        width=width,
-        height=height,
-        shot_T=np.zeros(len(rows), np.int32),
-        fps=rate,
-        time_T=time_T,
+    rows = common.number_rows(lines[1:], 19, MEANING, pose=slice(7, 19))
+    return common.Reading(
+        pose_T34=rows[:, 7:].reshape(-1, 3, 4),
+        world_to_camera=True,
+        lens_T4=rows[:, 1:5],
+        relative=True,
+        usual_size=(1280, 720),
+        time_T=rows[:, 0],
+        time_unit="microseconds",
     )
 
 
@@ -79,6 +57,7 @@ FORMAT = common.Format(
     suffixes=(".txt",),
     description="RealEstate10K / CameraCtrl text: URL line, then 19 numbers a frame",
     convention="world-to-camera 3x4, OpenCV camera axes, intrinsics divided by image size, microseconds; no cuts",
+    keeps=common.EVERYTHING - {"cuts", "captions", "stage", "size"},
     read=read,
     write=write,
 )

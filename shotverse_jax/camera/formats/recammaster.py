@@ -17,6 +17,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import timing
 from shotverse_jax.camera.trajectory import Trajectory
 
 FROM_UNREAL = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
@@ -24,35 +25,36 @@ ROWS = re.compile(r"\s*" + r"\s*".join([r"\[([^\[\]]*)\]"] * 4) + r"\s*")
 
 
 @common.reader
-def read(
-    path: Path,
-    *,
-    camera: str | None = None,
-    width: int = common.WIDTH,
-    height: int = common.HEIGHT,
-    focal: float | None = None,
-    fps: float = common.FPS,
-) -> Trajectory:
-    """Reads the camera named `camera` ("cam05"; None is the first), or with "all" every camera as a shot of its own.
-
-    `focal` is in pixels; None means a 35 mm lens.
-    """
+def read(path: Path, *, camera: str | None = None) -> common.Reading:
+    """Reads the camera named `camera` ("cam05"; None is the first), or with "all" every camera as a shot of its own."""
     doc = common.load_json(path)
-    if not isinstance(doc, dict) or not doc:
+    if not isinstance(doc, dict) or not doc or not all(re.fullmatch(r"frame\d{1,9}", key) for key in doc):
         raise ValueError("expected a JSON object with frame0, frame1, …")
-    # Frames are asked for by number: sorted as words, frame10 would come before frame2.
-    frames = [doc.get(f"frame{t}") for t in range(len(doc))]
-    for t, frame in enumerate(frames):
+    # Frames count by number: sorted as words, frame10 would come before frame2.
+    numbers = sorted((int(key.removeprefix("frame")), key) for key in doc)
+    frames = [doc[key] for _, key in numbers]
+    for (_, key), frame in zip(numbers, frames, strict=True):
         if not isinstance(frame, dict) or not frame:
-            raise ValueError(f"expected frame0 to frame{len(doc) - 1} with cameras in each; frame{t} has none")
-    known = sorted(frames[0])
+            raise ValueError(f"{key} holds no cameras")
+    known = sorted(set().union(*frames), key=timing.natural)
     if camera not in (None, "all", *known):
         raise ValueError(f"no camera '{camera}'; the file has {', '.join(known)}")
     chosen = known if camera == "all" else [camera or known[0]]
-    poses = [_pose(frame.get(name), f"frame{t} {name}") for name in chosen for t, frame in enumerate(frames)]
-    shot_T = np.repeat(np.arange(len(chosen)), len(frames))
-    pose_T34 = common.clean_poses(np.stack(poses))
-    return common.bare_path(pose_T34, width, height, focal, shot_T=shot_T, fps=fps, captions=tuple(chosen))
+    # A camera that a frame does not name is lost there.
+    poses = [
+        _pose(frame[name], f"{key} {name}") if name in frame else np.full((3, 4), np.nan)
+        for name in chosen
+        for (_, key), frame in zip(numbers, frames, strict=True)
+    ]
+    place_N = np.array([number for number, _ in numbers]) - numbers[0][0]
+    notes = [f"{chosen[0]} of {', '.join(known)} was read (option camera)"] if camera is None and len(known) > 1 else []
+    return common.Reading(
+        pose_T34=np.stack(poses),
+        shot_T=np.repeat(np.arange(len(chosen)), len(frames)),
+        number_T=np.concatenate([place_N + k * (place_N[-1] + 1) for k in range(len(chosen))]),
+        captions=tuple(chosen),
+        notes=notes,
+    )
 
 
 def _pose(value, what: str) -> np.ndarray:
@@ -97,6 +99,7 @@ FORMAT = common.Format(
     suffixes=("camera_extrinsics.json",),
     description="ReCamMaster / SynCamMaster camera_extrinsics.json",
     convention="Unreal axes as rows (forward, right, up, position), left-handed z-up world, cm; no lens or time",
+    keeps=frozenset({"poses", "cuts"}),
     read=read,
     write=write,
 )

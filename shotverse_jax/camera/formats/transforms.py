@@ -4,12 +4,13 @@ Axes: `transform_matrix` is 4x4 camera-to-world, row-major, with OpenGL camera a
 is left as it is: a plan's world is the first camera of shot 1 with OpenCV orientation (x right, y down, z forward),
 as in DataDoP, so its frame 0 reads diag(1, -1, -1). nerfstudio captures have a z-up world; it stays z-up on reading.
 Unit: the trajectory's, metres for plans. Pixels: fl_x, fl_y, cx, cy of a w x h image whose corner is (0, 0), so a
-centred camera has cx = w / 2. Conversion: columns 1 and 2 of the rotation change sign, both ways. Distortion is
-dropped.
+centred camera has cx = w / 2; a frame's own lens and size go before the file's, and angles are whole fields of view.
+Conversion: columns 1 and 2 of the rotation change sign, both ways.
 
 trajectory.json is a superset of transforms.json: fps, scale, captions, shots (start inclusive, end exclusive),
-recorded times, and `stage` (4x4 or null: x to the subject's side, y down, z where the subject faces; not a camera,
-never flipped). Sources: GenDoP dataset/Dataset_DataDoP.py (the DataDoP files), nerfstudio's data conventions.
+recorded times, times on the stage, and `stage` (4x4 or null: x to the subject's side, y down, z where the subject
+faces; not a camera, never flipped). Sources: GenDoP dataset/Dataset_DataDoP.py (the DataDoP files), nerfstudio's data
+conventions.
 """
 
 import json
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import lens, timing
 from shotverse_jax.camera.motion_tags import tag_trajectory
 from shotverse_jax.camera.trajectory import Trajectory, check_rigid
 
@@ -27,75 +30,132 @@ ABOUT = (
     "transform_matrix is camera-to-world with OpenGL camera axes (x right, y up, z back); the world of a plan is the "
     "first camera of shot 1 in OpenCV orientation (x right, y down, z forward)"
 )
-KEYS = ("fl_x", "fl_y", "cx", "cy")
+DATADOP_FRAMES = 120
+"""Poses of every shot of DataDoP; GenDoP reads no other number."""
 
 
 @common.reader
-def read(path: Path, *, fps: float | None = None) -> Trajectory:
-    """Reads trajectory.json or transforms.json; `fps` overrules the file's (16 when it has none)."""
+def read(path: Path) -> common.Reading:
+    """Reads trajectory.json or transforms.json."""
     doc = common.load_json(path)
     if not isinstance(doc, dict) or not isinstance(doc.get("frames"), list) or not doc["frames"]:
         raise ValueError("expected a JSON object with a list 'frames' of at least one camera")
-    frames = doc["frames"]
-    if not all(isinstance(frame, dict) for frame in frames):
+    if not all(isinstance(frame, dict) for frame in doc["frames"]):
         raise ValueError("every entry of 'frames' should be an object with 'transform_matrix'")
     convention = doc.get("convention", "opengl")
     if convention not in ("opengl", "opencv"):
         raise ValueError(f"convention should be 'opengl' or 'opencv', got {json.dumps(convention)[:40]}")
-    width, height = (common.pixels(doc.get(key), f"'{key}' (image size)") for key in "wh")
-    pose_T34 = np.stack([_matrix(frame.get("transform_matrix"), f"frame {t}") for t, frame in enumerate(frames)])
-    if convention == "opengl":
-        pose_T34 = se3.flip_yz(pose_T34)
+    notes: list[str] = []
+    frames, number_T = _in_order(doc, notes)
+    pose_T34 = np.stack([_matrix(frame.get("transform_matrix"), f"frame {t}", True) for t, frame in enumerate(frames)])
     shot_T, captions = _shots(doc, frames)
     stage = None if doc.get("stage") is None else _matrix(doc["stage"], "'stage'")
     if stage is not None:
         check_rigid(stage[None], "the stage pose")
-    times = [frame.get("time") for frame in frames]
-    recorded = doc.get("recorded_time") is True
-    return Trajectory(
-        pose_T34=common.clean_poses(pose_T34),
-        intrinsics_T4=_intrinsics(doc, frames, width, height),
-        width=width,
-        height=height,
+    return common.Reading(
+        pose_T34=se3.flip_yz(pose_T34) if convention == "opengl" else pose_T34,
+        **_lens(doc, frames, path.parent, notes),
         shot_T=shot_T,
-        fps=fps or common.positive(doc.get("fps", common.FPS), "'fps'"),
+        number_T=number_T,
+        fps=None if doc.get("fps") is None else common.positive(doc["fps"], "'fps'"),
         scale=common.positive(doc.get("scale", 1.0), "'scale'"),
         captions=captions,
         global_caption=_string(doc.get("global_caption", ""), "'global_caption'"),
         stage_34=stage,
-        time_T=common.numbers(times, (len(frames),), "'time' of the frames") if recorded else None,
+        time_T=_times(frames, "time") if doc.get("recorded_time") is True else None,
+        stage_time_T=_times(frames, "stage_time") if "stage_time" in frames[0] else None,
+        notes=notes,
     )
 
 
-def _matrix(value: Any, what: str) -> np.ndarray:
-    """4x4 (or 3x4) nested list → [3, 4]."""
+def _times(frames: list[dict], key: str) -> np.ndarray:
+    return common.numbers([frame.get(key) for frame in frames], (len(frames),), f"'{key}' of the frames")
+
+
+def _in_order(doc: dict, notes: list[str]) -> tuple[list[dict], np.ndarray | None]:
+    """The frames in the order of their images, and their places in the video where numbers are left out.
+
+    Programs list frames in the order in which they registered them; the names of the images tell the order of time.
+    """
+    frames = doc["frames"]
+    ids = [frame.get("monst3r_im_id") for frame in frames]
+    if all(type(number) is int for number in ids):
+        if len(frames) != DATADOP_FRAMES:
+            notes.append(f"DataDoP's shots have {DATADOP_FRAMES} poses, this one has {len(frames)}")
+        names = [str(number) for number in ids]
+    else:
+        names = [frame.get("file_path") for frame in frames]
+    # Cuts are spans of the list, so a list with cuts has its order.
+    named = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    if not named or "shots" in doc or any("shot" in frame for frame in frames):
+        return frames, None
+    order = sorted(range(len(names)), key=lambda t: timing.natural(names[t]))
+    if order != list(range(len(names))):
+        notes.append("the frames were put in the order of the names of their images")
+    return [frames[t] for t in order], timing.frame_numbers([names[t] for t in order])
+
+
+def _matrix(value: Any, what: str, lost: bool = False) -> np.ndarray:
+    """4x4 (or 3x4) nested list → [3, 4]; `lost` accepts NaN for a pose that is not known."""
     rows = len(value) if isinstance(value, list) else 4
-    matrix = common.numbers(value, (3 if rows == 3 else 4, 4), f"{what}: the matrix")
+    matrix = common.numbers(value, (3 if rows == 3 else 4, 4), f"{what}: the matrix", lost)
     if rows == 4 and np.abs(matrix[3] - [0, 0, 0, 1]).max() > 1e-6:
         raise ValueError(f"{what}: the last row of the matrix should be 0 0 0 1, got {matrix[3].tolist()}")
     return matrix[:3]
 
 
-def _intrinsics(doc: dict, frames: list[dict], width: int, height: int) -> np.ndarray:
-    """[T, 4]: per-frame values where a frame has them, else the file's; fl_y, cx, cy have the usual defaults."""
-    rows = []
-    for t, frame in enumerate(frames):
-        # The frame's own values come last and win: only films with a zoom have them.
-        values = {**{key: doc[key] for key in (*KEYS, "camera_angle_x") if key in doc}, **frame}
-        if "fl_x" in values:
-            fx = common.positive(values["fl_x"], f"frame {t}: 'fl_x'")
-        elif "camera_angle_x" in values:
-            angle = common.positive(values["camera_angle_x"], f"frame {t}: 'camera_angle_x'")
-            if angle >= np.pi:
-                raise ValueError(f"frame {t}: 'camera_angle_x' should be below pi radians, got {angle}")
-            # camera_angle_x is the whole horizontal field of view; each half spans half of the width.
-            fx = width / 2 / np.tan(angle / 2)
-        else:
-            raise ValueError(f"frame {t}: no focal length; expected 'fl_x' in pixels in the file or the frame")
-        default = {"fl_y": fx, "cx": width / 2, "cy": height / 2}
-        rest = [common.numbers(values.get(key, value), (), f"frame {t}: '{key}'") for key, value in default.items()]
-        rows.append([fx, *map(float, rest)])
-    return np.array(rows)
+def _lens(doc: dict, frames: list[dict], folder: Path, notes: list[str]) -> dict[str, Any]:
+    """The lens of a `Reading`: a frame's own values go before the file's."""
+    size_T2 = [_size(doc | frame, f"frame {t}") for t, frame in enumerate(frames)]
+    if None in size_T2 and any(size_T2):
+        raise ValueError(f"frame {size_T2.index(None)}: no image size 'w' and 'h', and other frames have one")
+    if size_T2[0] is None:
+        size_T2 = [_found_size(doc | frames[0], folder, notes)] * len(frames)
+    rows, distorted, kinds = [], False, []
+    for t, (frame, size) in enumerate(zip(frames, size_T2, strict=True)):
+        # Focal lengths and angles say the same, so a frame that has one of them needs none of the file's.
+        left_out = set(lens.FOCAL) if lens.FOCAL & frame.keys() else set()
+        if size != _size(doc, "the file") is not None:
+            left_out |= {"cx", "cy"}  # they are those of images of the file's size
+        values = {key: value for key, value in doc.items() if key not in left_out} | frame
+        row, bent = lens.read_lens(values, size, f"frame {t}")
+        rows.append(row)
+        distorted |= bent
+        kinds.append(lens.kind_of(values))
+    return {
+        "lens_T4": np.array(rows),
+        "relative": size_T2[0] is None and not any(lens.PIXELS & values.keys() for values in (doc, *frames)),
+        "size_T2": None if size_T2[0] is None else np.array(size_T2),
+        "distorted": distorted,
+        "lens_kind": next((kind for kind in kinds if kind != "pinhole"), "pinhole"),
+    }
+
+
+def _size(values: dict, where: str) -> tuple[int, int] | None:
+    """(width, height); None where neither is there."""
+    if values.get("w") is None and values.get("h") is None:
+        return None
+    width, height = (common.pixels(values.get(key), f"{where}: '{key}' (image size)") for key in "wh")
+    return width, height
+
+
+def _found_size(values: dict, folder: Path, notes: list[str]) -> tuple[int, int] | None:
+    """The size of the first image, if it is there, else twice the principal point."""
+    name = values.get("file_path")
+    if isinstance(name, str):
+        # The files of synthetic scenes name their images without the suffix.
+        for path in (folder / name, folder / f"{name}.png", folder / f"{name}.jpg"):
+            try:
+                with Image.open(path) as image:
+                    notes.append(f"the size is that of the first image, {image.width}x{image.height}")
+                    return image.size
+            except (OSError, ValueError, Image.DecompressionBombError):
+                continue
+    if values.get("cx") is None or values.get("cy") is None:
+        return None
+    size = [max(round(2 * common.positive(values[key], f"'{key}'")), 1) for key in ("cx", "cy")]
+    notes.append(f"the size is twice the principal point, {size[0]}x{size[1]} (options width, height)")
+    return tuple(common.pixels(side, "the size of twice the principal point") for side in size)
 
 
 def _shots(doc: dict, frames: list[dict]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -142,6 +202,8 @@ def write_trajectory_json(trajectory: Trajectory, path: Path) -> None:
         frame["shot"] = int(trajectory.shot_T[t])
         if trajectory.time_T is not None:
             frame["time"] = float(trajectory.time_T[t])
+        if trajectory.stage_time_T is not None:
+            frame["stage_time"] = float(trajectory.stage_time_T[t])
     if trajectory.time_T is not None:
         head["recorded_time"] = True
     path.write_text(_dump(head | {"frames": frames}), encoding="utf-8")
@@ -160,7 +222,7 @@ def write_transforms_json(trajectory: Trajectory, path: Path, *, monst3r_im_id: 
 
 
 def _head(trajectory: Trajectory) -> dict:
-    first = dict(zip(KEYS, trajectory.intrinsics_T4[0].tolist(), strict=True))
+    first = dict(zip(lens.KEYS, trajectory.intrinsics_T4[0].tolist(), strict=True))
     return {"w": int(trajectory.width), "h": int(trajectory.height), **first}
 
 
@@ -168,7 +230,7 @@ def _frames(trajectory: Trajectory) -> list[dict]:
     frames = [{"transform_matrix": matrix} for matrix in se3.to_44(se3.flip_yz(trajectory.pose_T34)).tolist()]
     if (trajectory.intrinsics_T4 != trajectory.intrinsics_T4[0]).any():
         for frame, row in zip(frames, trajectory.intrinsics_T4.tolist(), strict=True):
-            frame |= dict(zip(KEYS, row, strict=True))
+            frame |= dict(zip(lens.KEYS, row, strict=True))
     return frames
 
 
@@ -189,6 +251,7 @@ TRAJECTORY_JSON = common.Format(
     suffixes=(".json",),
     description="trajectory.json of this project: poses, lens, cuts, captions, stage (opens as transforms.json)",
     convention="camera-to-world 4x4, OpenGL camera axes, world left as it is (OpenCV-oriented in plans); lossless",
+    keeps=common.EVERYTHING,
     read=read,
     write=write_trajectory_json,
 )
@@ -197,6 +260,7 @@ TRANSFORMS_JSON = common.Format(
     suffixes=("transforms.json", "transforms_cleaning.json"),
     description="transforms.json of nerfstudio, instant-ngp and DataDoP",
     convention="camera-to-world 4x4, OpenGL camera axes, world left as it is; no cuts, captions or fps",
+    keeps=frozenset({"poses", "size", "lens", "zoom", "principal point", "pixel aspect"}),
     read=read,
     write=write_transforms_json,
 )

@@ -6,26 +6,16 @@ Unit: metres, seconds. Conversion: none but the quaternion. Lens, size and cuts 
 
 from pathlib import Path
 
-from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
 
 
 @common.reader
-def read(
-    path: Path,
-    *,
-    width: int = common.WIDTH,
-    height: int = common.HEIGHT,
-    focal: float | None = None,
-    fps: float | None = None,
-) -> Trajectory:
-    """Reads one path; `focal` in pixels (35 mm lens by default), `fps` overrules the mean rate of the stamps."""
-    rows = common.number_rows(common.data_lines(common.read_text(path)), 8, "t, position, quaternion x y z w")
-    rate, time_T = common.timing(rows[:, 0], fps)
-    rotation = common.rotations_from_quaternions(rows[:, [7, 4, 5, 6]])
-    pose_T34 = common.clean_poses(se3.make(rotation, rows[:, 1:4]))
-    return common.bare_path(pose_T34, width, height, focal, fps=rate, time_T=time_T)
+def read(path: Path) -> common.Reading:
+    """Reads one path."""
+    lines = common.data_lines(common.read_text(path))
+    rows = common.number_rows(lines, 8, "t, position, quaternion x y z w", pose=slice(1, 8))
+    return common.Reading(time_T=rows[:, 0], position_T3=rows[:, 1:4], quaternion_T4=rows[:, 4:])
 
 
 def write(trajectory: Trajectory, path: Path) -> None:
@@ -43,6 +33,7 @@ FORMAT = common.Format(
     suffixes=(".txt", ".tum"),
     description="TUM RGB-D trajectory, for evo: t tx ty tz qx qy qz qw",
     convention="camera-to-world, OpenCV camera axes, quaternion real part last, metres and seconds; no lens or cuts",
+    keeps=frozenset({"poses", "rate", "times"}),
     read=read,
     write=write,
 )

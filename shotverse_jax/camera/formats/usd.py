@@ -86,5 +86,7 @@ FORMAT = common.Format(
     suffixes=(".usda", ".usdc", ".usd"),
     description="Universal Scene Description, one camera per shot (write; needs usd-core)",
     convention="camera-to-world, OpenGL camera axes, y-up world, metres, row vectors, lens in tenths of a metre",
+    keeps=common.EVERYTHING - {"times", "stage", "size"},
     write=write,
+    steady=True,
 )

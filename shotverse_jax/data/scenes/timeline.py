@@ -99,8 +99,7 @@ def pose_places(trajectory: Trajectory, info: VideoInfo, whole: bool) -> Places:
     if whole:
         # DataDoP's poses were resampled to 120, so their number says nothing about time.
         return lambda frame_F: np.asarray(frame_F) * (count - 1) / max(info.frames - 1, 1)
-    seconds_T = np.arange(count) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
-    seconds_T = seconds_T - seconds_T[0]
+    seconds_T = trajectory.seconds_T
     step, frame = 1 / trajectory.fps, 1 / info.fps
     if abs(seconds_T[-1] + step - info.frames * frame) > max(_TOLERANCE, 1.5 * step):
         raise ValueError(

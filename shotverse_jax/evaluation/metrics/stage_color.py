@@ -70,7 +70,7 @@ def color_accuracy(
 def _candidates(trajectory: Trajectory, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Renders [colours, T, H, W, 3] in [0, 1] of every fourth frame, and the mask [T, H, W] of pixels that count."""
     pose_T34 = known_poses(trajectory)[::EVERY]
-    time_T = np.arange(len(trajectory)) / trajectory.fps if trajectory.time_T is None else trajectory.time_T
+    time_T = trajectory.stage_seconds_T
     lens_T4, size = trajectory.intrinsics_T4[::EVERY], (trajectory.width, trajectory.height)
     renders = []
     for color in COLORS:

@@ -38,7 +38,7 @@ def test_suffixes(tmp_path, film):
         write_trajectory(film, tmp_path / "a.fbx", "fbx")
     with pytest.raises(ValueError, match="camera_path files can be written but not read"):
         read_trajectory(tmp_path / "camera_path.json")
-    with pytest.raises(ValueError, match="tum has no option 'camera'; it has: width, height, focal, fps"):
+    with pytest.raises(ValueError, match="tum has no option 'camera'; it has: quaternion, up, width"):
         read_trajectory(tmp_path / "a.tum", camera="cam01")
     with pytest.raises(ValueError, match="fps should be positive, got 0"):
         read_trajectory(tmp_path / "a.tum", fps=0)
@@ -85,10 +85,10 @@ def test_errors_name_file_and_place(tmp_path, film, name, fmt, old, new, message
 @pytest.mark.parametrize(
     ("turn", "message"),
     [
-        (np.diag([1.0, 1, -1]), "reflection"),
-        (np.diag([1.0, 1, 1.01]), "not rigid"),
-        (1e200 * np.ones((3, 3)), "not rigid"),
-        (np.zeros((3, 3)), "not rigid"),
+        (np.diag([1.0, 1, -1]), "every pose is a reflection"),
+        (np.diag([1.0, 1, 1.01]), "pose 0 is not rigid"),
+        (1e200 * np.ones((3, 3)), "pose 0 is not rigid"),
+        (np.zeros((3, 3)), "pose 0 is not rigid"),
     ],
 )
 def test_matrices_that_are_no_rotations_are_refused(tmp_path, fmt, turn, message):
@@ -101,7 +101,7 @@ def test_matrices_that_are_no_rotations_are_refused(tmp_path, fmt, turn, message
     else:
         frame = {"transform_matrix": [*rows.tolist(), [0, 0, 0, 1]]}
         path.write_text(json.dumps({"w": 8, "h": 8, "fl_x": 8, "frames": [frame]}))
-    with pytest.raises(ValueError, match=rf"bad\.\w+: pose 0 is .*{message}"):
+    with pytest.raises(ValueError, match=rf"bad\.\w+: {message}"):
         read_trajectory(path, fmt)
 
 

@@ -28,6 +28,7 @@ def test_the_floor_is_the_floor_in_other_programs(tmp_path, film, fmt, monkeypat
 @settings(QUICK, max_examples=8)
 @given(trajectory=trajectories())
 def test_motion_is_the_same_in_other_programs(tmp_path, fmt, trajectory):
+    trajectory = trajectory.evenly()
     with pytest.MonkeyPatch.context() as monkeypatch:
         poses = exported_poses(fmt, trajectory, tmp_path, monkeypatch)
     got = se3.flip_yz(poses[:, :3])

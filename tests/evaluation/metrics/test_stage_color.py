@@ -20,7 +20,7 @@ def first_frames(clip: FilmClip) -> FilmClip:
         intrinsics_T4=t.intrinsics_T4[:5],
         shot_T=t.shot_T[:5],
         captions=t.captions[:1],
-        time_T=t.time_T[:5],
+        stage_time_T=t.stage_time_T[:5],
     )
     return dataclasses.replace(clip, video_THWC=clip.video_THWC[:5], trajectory=part)
 

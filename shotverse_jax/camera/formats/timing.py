@@ -1,0 +1,98 @@
+"""The clock of a camera file: units of time stamps, the rate behind them, and numbers of frames."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from shotverse_jax.camera.formats.record import FPS
+from shotverse_jax.camera.trajectory import EVEN, KEY_FRAME_FPS, LEAST_FPS
+
+UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
+FASTEST_FPS = 1000.0
+"""Rate above which time stamps cannot be of the unit in which they are read."""
+SLOWEST_STEP = 10.0
+"""Seconds between two poses from which time stamps cannot be of the unit in which they are read."""
+SPARSEST = 20
+"""Numbers in names count frames when at least one frame of so many is there; else they are dates or anything else."""
+
+
+def stamps(time_T: np.ndarray, unit: str = "seconds") -> tuple[np.ndarray | None, list[str]]:
+    """Returns (seconds [T], notes) of time stamps [T] that a format writes in `unit`.
+
+    Stamps of another unit are recognised by the time between two poses, and by dates since 1970, which have ten digits
+    in seconds. The seconds are None where all stamps are equal, because such stamps are placeholders.
+
+    Raises:
+        ValueError: time runs backwards, or no unit makes sense of the stamps.
+    """
+    step_T = np.diff(time_T)
+    if (step_T < 0).any():
+        raise ValueError(f"time runs backwards at pose {int(np.argmax(step_T < 0)) + 1}")
+    if len(time_T) == 1:
+        return time_T * UNITS[unit], []
+    if time_T[-1] == time_T[0]:
+        return None, ["all time stamps are equal and were left out"]
+    step = float(np.median(step_T[step_T > 0]))
+    if _believable(step * UNITS[unit], time_T[0] * UNITS[unit]):
+        return time_T * UNITS[unit], []
+    for other, seconds in UNITS.items():
+        if _believable(step * seconds, time_T[0] * seconds):
+            return time_T * seconds, [f"the time stamps were read as {other}: as {unit} they would make no film"]
+    raise ValueError(
+        f"{len(time_T)} poses in {(time_T[-1] - time_T[0]) * UNITS[unit]:.3g} s: the time stamps are not in {unit}; "
+        "give the rate with the option fps"
+    )
+
+
+def _believable(step: float, start: float) -> bool:
+    """Whether poses are `step` seconds apart, from a start that is no date after the year 5000."""
+    return 1 / FASTEST_FPS <= step < SLOWEST_STEP and start < 1e11
+
+
+def rate_of(second_T: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """Returns (frames per second, recorded times) of poses at seconds [T].
+
+    The recorded times are None where frame / fps gives the same. Else the rate is that at which the path would be
+    resampled: a whole one, or one of television, that fits all times, else the nearest whole one to the usual step.
+    """
+    step_T = np.diff(second_T)
+    if len(second_T) == 1:
+        return FPS, second_T if second_T[0] else None
+    # Six decimals remove the rounding of the stamps: a film of 16 frames per second does not become one of 15.9999997.
+    mean = float(np.round(len(step_T) / (second_T[-1] - second_T[0]), 6))
+    frame_T = np.arange(len(second_T))
+    if mean > 0 and np.abs(second_T - frame_T / mean).max() < 1e-5:
+        return mean, None
+    for rate in (round(mean), round(mean) * 1000 / 1001):
+        if rate > 0 and (np.abs((second_T - second_T[0]) * rate - frame_T) < EVEN).all():
+            return float(rate), second_T
+    usual = 1 / float(np.median(step_T[step_T > 0]))
+    return (float(round(usual)) if usual >= LEAST_FPS else KEY_FRAME_FPS), second_T
+
+
+def natural(name: str) -> list:
+    """Returns a key that sorts names as people count: frame_2 before frame_10."""
+    parts = re.split(r"(\d+)", name)
+    return [part if k % 2 == 0 else (int(part) if len(part) < 1000 else 0, part) for k, part in enumerate(parts)]
+
+
+def frame_numbers(names: Sequence[str]) -> np.ndarray | None:
+    """Returns the places [T] of frames in their video, by the numbers that end the names of their images.
+
+    Names are in `natural` order; "shot_01/frame_0012.png" counts in its folder and by what stands before the number.
+    The first is 0, and where all numbers are multiples apart (every tenth frame of a video) the multiple is one place.
+    None where the names hold no numbers, or where the numbers are so far apart that they count something else.
+    """
+    found = [re.fullmatch(r"(.*?)(\d{1,15})(?:\.[A-Za-z]\w*)?", name) for name in names]
+    # The number of "12.5.png" is a part of a time, not a frame.
+    if not all(match and not re.search(r"\d\.$", match[1]) for match in found):
+        return None
+    step_T = [
+        int(b[2]) - int(a[2]) if a[1] == b[1] else 0 for a, b in zip(found, found[1:], strict=False)
+    ]  # 0: another series of names begins
+    inside = [step for step in step_T if step]
+    if any(step < 0 for step in step_T) or (inside and sum(inside) > SPARSEST * np.gcd.reduce(inside) * len(inside)):
+        return None
+    unit = int(np.gcd.reduce(inside)) if inside else 1
+    return np.concatenate([[0], np.cumsum([step // unit if step else 1 for step in step_T])]).astype(np.int64)
