@@ -60,7 +60,11 @@ def main_file(folder, fmt):
     """A small valid file of the format: (what to read, which file of it to damage)."""
     path = folder / ("model" if FORMATS[fmt].folder else "a" + FORMATS[fmt].extension)
     write_trajectory(sample(), path, fmt)
-    return path, path / "images.txt" if FORMATS[fmt].folder else path
+    return path, MAIN_FILES.get(fmt, lambda path: path)(path)
+
+
+MAIN_FILES = {"colmap": lambda path: path / "images.txt", "multishotmaster": lambda path: path / "multishot.csv"}
+OTHER_FILES = {"colmap": "cameras.txt", "multishotmaster": "captions_0.json"}
 
 
 @pytest.mark.parametrize("fmt", READABLE)
@@ -85,7 +89,7 @@ def test_random_bytes(tmp_path, fmt, data):
 def test_mutated_files(tmp_path, fmt, data):
     path, file = main_file(tmp_path, fmt)
     if FORMATS[fmt].folder and data.draw(st.booleans()):
-        file = path / "cameras.txt"
+        file = path / OTHER_FILES[fmt]
     content = file.read_bytes()
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(content)))
@@ -101,7 +105,7 @@ def test_mutated_files(tmp_path, fmt, data):
 @given(st.data())
 def test_one_word_replaced(tmp_path, fmt, data):
     path, file = main_file(tmp_path, fmt)
-    separator = "," if fmt == "csv" else " "
+    separator = "," if fmt in ("csv", "euroc", "multishotmaster") else " "
     lines = file.read_text().split("\n")
     line = data.draw(st.integers(0, len(lines) - 1))
     words = lines[line].split(separator)

@@ -6,27 +6,34 @@ with a message that starts with the file name. docs/formats.md lists the convent
 """
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shotverse_jax.camera.formats import (
+    _recognise,
     blender,
     camera_path,
     chan,
     colmap,
+    colmap_folders,
     csv_table,
     edl,
+    euroc,
+    gaussians,
     gltf,
     kitti,
+    monst3r,
     motionctrl,
+    multishotmaster,
+    omnicam,
     realestate10k,
     recammaster,
+    shotdirector,
     transforms,
     tum,
     usd,
 )
-from shotverse_jax.camera.formats._common import data_lines, load_json, read_text, reader
+from shotverse_jax.camera.formats._common import reader
 from shotverse_jax.camera.formats.options import NAMES, ReadOptions, check_positive
 from shotverse_jax.camera.formats.reading import finish
 from shotverse_jax.camera.formats.record import FEATURES, Format, Reading
@@ -42,9 +49,15 @@ FORMATS: dict[str, Format] = {
         realestate10k.FORMAT,
         motionctrl.FORMAT,
         recammaster.FORMAT,
+        shotdirector.FORMAT,
+        multishotmaster.FORMAT,
+        omnicam.FORMAT,
+        gaussians.FORMAT,
         colmap.FORMAT,
         tum.FORMAT,
+        monst3r.FORMAT,
         kitti.FORMAT,
+        euroc.FORMAT,
         csv_table.FORMAT,
         usd.FORMAT,
         gltf.FORMAT,
@@ -80,7 +93,7 @@ def read_file(path: str | Path, fmt: str | None = None, **options) -> tuple[Form
         ValueError: as `read_trajectory`.
     """
     path = Path(path)
-    form = _named(fmt) if fmt else FORMATS[_recognise(path)]
+    form = _named(fmt) if fmt else FORMATS[_recognise_file(path)]
     if form.read is None:
         raise ValueError(f"{path}: {form.name} files can be written but not read; readable: {_list('read')}")
     _check_options(form.name, form.read, options, NAMES)
@@ -161,42 +174,15 @@ def _by_suffix(path: Path) -> str:
     return best[0]
 
 
-def _recognise(path: Path) -> str:
-    """The format of an existing file: by content for folders, .json and .txt, else by suffix."""
-    if path.is_dir() or path.name == "images.txt":
+def _recognise_file(path: Path) -> str:
+    """The format of an existing file: by content for folders, .json, .txt and .csv, else by suffix."""
+    if path.is_dir():
+        return _recognise.folder_format(path)
+    if path.name in colmap_folders.FILES:
         return "colmap"
-    if path.suffix.lower() == ".json":
-        return _recognise_json(path)
-    if path.suffix.lower() == ".txt":
-        return _recognise_text(path)
+    by_content = {".json": _recognise.json_format, ".txt": _recognise.text_format, ".csv": _recognise.csv_format}
+    if path.suffix.lower() in by_content:
+        return by_content[path.suffix.lower()](path)
     if not path.exists():
         raise ValueError(f"{path}: no such file")
     return _by_suffix(path)
-
-
-@reader
-def _recognise_json(path: Path) -> str:
-    doc = load_json(path)
-    if isinstance(doc, list):
-        return "motionctrl"
-    if isinstance(doc, dict) and "frames" in doc:
-        return "shotverse"
-    if isinstance(doc, dict) and "camera_path" in doc:
-        return "camera_path"
-    if isinstance(doc, dict) and any(re.fullmatch(r"frame\d+", key) for key in doc):
-        return "recammaster"
-    raise ValueError("not a known camera file; expected 'frames', frame0 … frameN, or a list of 12 numbers per frame")
-
-
-@reader
-def _recognise_text(path: Path) -> str:
-    lines = data_lines(read_text(path))
-    # The second line decides about RealEstate10K, whose first line is a URL.
-    columns = [len(line.split()) for _, line in lines[:2]]
-    if columns[1:] == [19]:
-        return "realestate10k"
-    if columns[:1] in ([8], [12]):
-        return {8: "tum", 12: "kitti"}[columns[0]]
-    raise ValueError(
-        "not a known camera file; expected 8 columns (tum), 12 (kitti), or a URL and lines of 19 (realestate10k)"
-    )

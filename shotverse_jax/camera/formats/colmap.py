@@ -1,4 +1,4 @@
-"""COLMAP text models: a folder with cameras.txt, images.txt and points3D.txt.
+"""COLMAP models: a folder with cameras.txt, images.txt and points3D.txt, or with the same as binary files (.bin).
 
 Axes: images.txt holds world-to-camera as a quaternion (real part first) and a translation, OpenCV camera axes (x right,
 y down, z forward). Unit: arbitrary. Pixels: the image's corner is (0, 0), a centred camera has cx = W / 2. Conversion:
@@ -14,7 +14,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
-from shotverse_jax.camera.formats import lens, timing
+from shotverse_jax.camera.formats import colmap_binary, colmap_folders, lens, timing
 from shotverse_jax.camera.trajectory import Trajectory
 
 POINTS_TRIPLE = 3
@@ -22,16 +22,25 @@ POINTS_TRIPLE = 3
 
 
 @common.reader
-def read(path: Path) -> common.Reading:
-    """Reads a model's folder (or the images.txt in it), or a project's folder with sparse/0 inside."""
-    folder = _model_folder(path.parent if path.name == "images.txt" else path)
-    cameras = _in("cameras.txt", _cameras, common.read_text(folder / "cameras.txt"))
-    images = _in("images.txt", _images, common.read_text(folder / "images.txt"))
+def read(path: Path, *, model: str | None = None) -> common.Reading:
+    """Reads a model, text or binary: its folder or project, or the images file in it.
+
+    Args:
+        path: the folder; `colmap_folders.find` says where a model may lie in it.
+        model: which of several models, the name of its folder; default that with the most images.
+    """
+    folder, notes = colmap_folders.find(path, model)
+    (cameras_file, cameras_text), (images_file, images_text) = (
+        colmap_binary.text(folder, name) for name in ("cameras", "images")
+    )
+    cameras, images = _in(cameras_file, _cameras, cameras_text), _in(images_file, _images, images_text)
+    if colmap_binary.has_rigs(folder):
+        notes.append("the model's rigs were left out: every image has its own pose")
     # COLMAP lists images in no order of time; only their names have one.
     images.sort(key=lambda image: timing.natural(image[0]))
     missing = {camera for _, camera, _ in images} - set(cameras)
     if missing:
-        raise ValueError(f"images.txt names camera {min(missing)}, which cameras.txt does not hold")
+        raise ValueError(f"{images_file} names camera {min(missing)}, which {cameras_file} does not hold")
     used = [cameras[camera] for _, camera, _ in images]
     values = np.stack([row for _, _, row in images])
     names = [name for name, _, _ in images]
@@ -46,20 +55,8 @@ def read(path: Path) -> common.Reading:
         size_T2=np.array([camera.size for camera in used]),
         number_T=timing.frame_numbers(names),
         shot_T=_folders(names),
-        notes=[] if folder in (path, path.parent) else [f"the model is that of {folder.relative_to(path)}"],
+        notes=notes,
     )
-
-
-def _model_folder(folder: Path) -> Path:
-    """The folder with images.txt: the given one, or the first model of a project."""
-    for place in (folder, folder / "sparse" / "0", folder / "sparse", folder / "0", *sorted(folder.glob("*/sparse/0"))):
-        if (place / "images.txt").exists():
-            return place
-        if (place / "images.bin").exists():
-            raise ValueError(
-                f"{place.relative_to(folder)}: a binary model; convert it: colmap model_converter --output_type TXT"
-            )
-    raise ValueError("a folder without a COLMAP model: no images.txt in it, in sparse/0, sparse or 0")
 
 
 def _folders(names: list[str]) -> np.ndarray:
@@ -191,7 +188,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
 FORMAT = common.Format(
     name="colmap",
     suffixes=(),
-    description="COLMAP text model: a folder with cameras.txt and images.txt",
+    description="COLMAP model: a folder with cameras and images, text (or binary, read only)",
     convention="world-to-camera quaternion (real part first) and translation, OpenCV camera axes; shots by folder name",
     keeps=frozenset({"poses", "cuts", "size", "lens", "zoom", "principal point", "pixel aspect"}),
     read=read,

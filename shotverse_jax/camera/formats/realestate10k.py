@@ -1,7 +1,8 @@
 """RealEstate10K text files, as read by CameraCtrl, CamI2V, MotionCtrl's training and many others.
 
 Line 1 is the source's URL. Each further line has 19 numbers: time stamp in microseconds; fx fy cx cy divided by image
-width or height; two zeros; the 3x4 world-to-camera matrix, row-major.
+width or height; two zeros; the 3x4 world-to-camera matrix, row-major. Scripts write such files with an empty line, a
+caption or nothing in place of the URL, and without the time stamp (18 numbers, as the camera files of VideoX-Fun).
 Axes: OpenCV camera axes (x right, y down, z forward). Unit: arbitrary (a reconstruction's scale). Pixels: corner (0,
 0), a centred camera has cx = cy = 0.5. Conversion: inverse of the matrix; intrinsics times the image size, which the
 file does not store (`width`, `height`). Cuts are not stored.
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.trajectory import Trajectory
 
 MEANING = "time, fx, fy, cx, cy, 0, 0, world-to-camera 3x4"
@@ -22,25 +24,32 @@ MEANING = "time, fx, fy, cx, cy, 0, 0, world-to-camera 3x4"
 @common.reader
 def read(path: Path) -> common.Reading:
     """Reads one clip."""
-    lines = common.data_lines(common.read_text(path), comments=False)
-    if len(lines[0][1].split()) == 19:
-        raise ValueError("line 1 should be the source's URL, got a line of 19 numbers")
-    rows = common.number_rows(lines[1:], 19, MEANING, pose=slice(7, 19))
+    table = tables.read_table(common.read_text(path))
+    if len(table.heading) > 1:
+        raise ValueError(f"expected a URL and lines of 19 numbers ({MEANING}), got '{table.heading[1][:40]}'")
+    caption = [line for line in table.heading if "://" not in line]
+    timed = table.columns != 18
+    rows = (
+        table.numbers(19, MEANING, pose=slice(7, 19))
+        if timed
+        else table.numbers(18, MEANING.removeprefix("time, "), pose=slice(6, 18))
+    )
     return common.Reading(
-        pose_T34=rows[:, 7:].reshape(-1, 3, 4),
+        pose_T34=rows[:, -12:].reshape(-1, 3, 4),
         world_to_camera=True,
-        lens_T4=rows[:, 1:5],
+        lens_T4=rows[:, -18:-14],
         relative=True,
         usual_size=(1280, 720),
-        time_T=rows[:, 0],
+        time_T=rows[:, 0] if timed else None,
         time_unit="microseconds",
+        notes=[f"the first line is no URL and was left out: '{line[:80]}'" for line in caption],
     )
 
 
 def write(trajectory: Trajectory, path: Path, *, url: str = "https://example.invalid/shotverse") -> None:
     """Writes the film as one clip; `url` is the first line."""
-    # The reader takes a first line of 19 words for a pose without a URL before it.
-    if not url.strip() or "\n" in url or len(url.split()) == 19:
+    # The reader takes a first line of numbers for a pose without a URL before it.
+    if not url.strip() or "\n" in url or tables.is_row(url):
         raise ValueError(f"the first line should be one URL, got {url!r}")
     size = [trajectory.width, trajectory.height, trajectory.width, trajectory.height]
     k_T4 = trajectory.intrinsics_T4 / size

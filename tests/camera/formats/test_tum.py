@@ -31,3 +31,61 @@ def test_evo_reads_tum_and_kitti_alike(tmp_path, film):
 def test_tum_file(reference):
     tum = read_trajectory(reference / "data/trajectories/tum/freiburg1_xyz-groundtruth.txt")
     assert len(tum) == 3000 and 95 < tum.fps < 105 and tum.time_T[0] == pytest.approx(1305031098.6659)
+
+
+LINES = [(1e9 + t / 25, 0, -0.2 * t, 0, 0, 0, np.sin(t / 10), np.cos(t / 10)) for t in range(6)]
+
+
+def spelled(separator: str, heading: str = "", end: str = "\n", order=tuple(range(8))) -> str:
+    lines = [separator.join(f"{row[k]:.7f}" for k in order) for row in LINES]
+    return end.join([*([heading] if heading else []), *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("commas.txt", spelled(",", "# timestamp,tx,ty,tz,qx,qy,qz,qw")),
+        ("commas_blanks.txt", spelled(", ")),
+        ("semicolons.txt", spelled(";")),
+        ("heading.txt", spelled(" ", "timestamp tx ty tz qx qy qz qw")),
+        ("heading.csv", spelled(",", "timestamp,tx,ty,tz,qx,qy,qz,qw")),
+        ("tabs.txt", "\n\n" + spelled("\t", end=" \r\n")),
+        ("bom.txt", "\ufeff" + spelled(" ", "# x")),
+        ("real_first.txt", spelled(" ", "# time x y z q_w q_x q_y q_z", order=(0, 1, 2, 3, 7, 4, 5, 6))),
+    ],
+)
+def test_spellings(tmp_path, name, text):
+    """A camera that rises by 0.2 a frame and rolls, at 25 frames per second."""
+    (tmp_path / name).write_bytes(text.encode())
+    got = read_trajectory(tmp_path / name)
+    assert len(got) == 6 and got.fps == pytest.approx(25, abs=1e-3)
+    np.testing.assert_allclose(got.pose_T34[:, 1, 3], -0.2 * np.arange(6), atol=1e-6)
+    np.testing.assert_allclose(se3.so3_log(got.pose_T34[:, :, :3])[:, 2], np.arange(6) / 5, atol=1e-6)
+    assert not any("upside down" in note for note in got.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("\n".join(f"{t} {t / 25} 0 0 0 0 0 0 1" for t in range(3)), "9 columns; a running number before"),
+        ("0 0 0 0 0 0 0 1\n1,0,0,,0,0,0,1", "line 2: '' is not a number"),
+        ("t x y z qz qy qx qw\n0 0 0 0 0 0 0 1", "should end in qx qy qz qw or qw qx qy qz, got qz qy qx qw"),
+        ("one\ntwo\n0 0 0 0 0 0 0 1", "not a known camera file"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path, text, message):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_trajectory(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("case", ["commas.txt", "header_no_hash.txt", "tabs_trailing.txt"])
+def test_cases_of_separators(reference, case):
+    got = read_trajectory(reference / "cases/14-tum-separators" / case)
+    assert len(got) == 20 and got.fps == pytest.approx(20, abs=1e-3)
+    np.testing.assert_allclose(np.diff(got.pose_T34[:, :, 3], axis=0), np.tile([0.1, 0, 0], (19, 1)), atol=1e-9)
+
+
+def test_case_of_an_index(reference):
+    with pytest.raises(ValueError, match="9 columns"):
+        read_trajectory(reference / "cases/14-tum-separators/index_first.txt")
