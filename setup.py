@@ -61,7 +61,7 @@ setup(
             "ray>=2.40",
         ],
         "tensorboard": ["tensorboardX>=2.6.5"],
-        "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "peft>=0.21.2", "evo>=1.38"],
+        "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "peft>=0.21.2", "evo>=1.38", "pycolmap>=4.2"],
         "ray": ["ray>=2.40"],
         "usd": ["usd-core>=26.11"],
         "cuda": ["jax[cuda13]>=0.10.2"],

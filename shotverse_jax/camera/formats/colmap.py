@@ -27,20 +27,20 @@ def read(path: Path, *, model: str | None = None) -> common.Reading:
 
     Args:
         path: the folder; `colmap_folders.find` says where a model may lie in it.
-        model: which of several models, the name of its folder; default that with the most images.
+        model: which of several models, the name of its folder, or "all", which are the shots of one scene and share a
+            world; default that with the most images.
     """
-    folder, notes = colmap_folders.find(path, model)
-    (cameras_file, cameras_text), (images_file, images_text) = (
-        colmap_binary.text(folder, name) for name in ("cameras", "images")
-    )
-    cameras, images = _in(cameras_file, _cameras, cameras_text), _in(images_file, _images, images_text)
-    if colmap_binary.has_rigs(folder):
-        notes.append("the model's rigs were left out: every image has its own pose")
+    folders, notes = colmap_folders.find(path, model)
+    cameras, images = {}, []
+    for name, folder in folders.items():
+        own_cameras, own_images = _model(folder)
+        before = f"{name}/" if len(folders) > 1 else ""
+        cameras |= {(name, key): camera for key, camera in own_cameras.items()}
+        images += [(before + image, (name, key), row) for image, key, row in own_images]
+        if colmap_binary.has_rigs(folder):
+            notes.append("the model's rigs were left out: every image has its own pose")
     # COLMAP lists images in no order of time; only their names have one.
     images.sort(key=lambda image: timing.natural(image[0]))
-    missing = {camera for _, camera, _ in images} - set(cameras)
-    if missing:
-        raise ValueError(f"{images_file} names camera {min(missing)}, which {cameras_file} does not hold")
     used = [cameras[camera] for _, camera, _ in images]
     values = np.stack([row for _, _, row in images])
     names = [name for name, _, _ in images]
@@ -57,6 +57,18 @@ def read(path: Path, *, model: str | None = None) -> common.Reading:
         shot_T=_folders(names),
         notes=notes,
     )
+
+
+def _model(folder: Path) -> tuple[dict[int, "Camera"], list[tuple[str, int, np.ndarray]]]:
+    """The cameras and the images of one model."""
+    (cameras_file, cameras_text), (images_file, images_text) = (
+        colmap_binary.text(folder, name) for name in ("cameras", "images")
+    )
+    cameras, images = _in(cameras_file, _cameras, cameras_text), _in(images_file, _images, images_text)
+    missing = {camera for _, camera, _ in images} - set(cameras)
+    if missing:
+        raise ValueError(f"{images_file} names camera {min(missing)}, which {cameras_file} does not hold")
+    return cameras, images
 
 
 def _folders(names: list[str]) -> np.ndarray:

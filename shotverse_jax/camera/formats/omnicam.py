@@ -173,27 +173,29 @@ def _level(forward_T3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def write(trajectory: Trajectory, path: Path) -> None:
     """Writes the film as a scene with one camera a shot, a key in every frame, and a cut at the start of each shot."""
-    if trajectory.fps != round(trajectory.fps):
+    # Rates of rounded time stamps are nearly whole; those of television are not.
+    if abs(trajectory.fps - round(trajectory.fps)) > 1e-4 * trajectory.fps:
         raise ValueError(f"OmniCam's rates are whole numbers, not {trajectory.fps:g}; give one with the option rate")
+    fps = round(trajectory.fps)
     pose_T34 = common.upright(trajectory, common.Y_UP)
     forward = -pose_T34[:, :, 2]
     right, up = _level(forward)
     roll_T = np.degrees(np.arctan2((pose_T34[:, :, 0] * up).sum(1), (pose_T34[:, :, 0] * right).sum(1)))
     fov_T = np.degrees(2 * np.arctan(trajectory.height / 2 / trajectory.intrinsics_T4[:, 1]))
     size = {"width": int(trajectory.width), "height": int(trajectory.height)}
-    head = {"schema_version": 1, "fps": round(trajectory.fps), "duration_frames": len(trajectory), **size}
+    head = {"schema_version": 1, "fps": fps, "duration_frames": len(trajectory), **size}
     head |= {"render_mode": "omni_ref"}
     cameras, cuts = [], []
     for k, (start, end) in enumerate(trajectory.spans):
         keys = [_key(t, pose_T34[t, :, 3], forward[t], fov_T[t], roll_T[t]) for t in range(start, end)]
         track = head | {"keyframes": keys, "objects": [], "metadata": {}}
         name = common.shot_name(k)
-        cameras.append({"id": name, "label": trajectory.captions[k] or name, "enabled": True, "track": track})
-        times = {"time_seconds": start / trajectory.fps, "end_time_seconds": end / trajectory.fps}
+        cameras.append({"id": name, "label": trajectory.captions[k].strip() or name, "enabled": True, "track": track})
+        times = {"time_seconds": start / fps, "end_time_seconds": end / fps}
         cuts.append({"camera_id": name, **times})
     doc = {
         "version": 1,
-        "timeline": {"duration_seconds": len(trajectory) / trajectory.fps, "authoring_fps": float(trajectory.fps)},
+        "timeline": {"duration_seconds": len(trajectory) / fps, "authoring_fps": float(fps)},
         "canvas": size,
         "cameras": cameras,
         "active_camera_id": common.shot_name(0),
@@ -220,4 +222,5 @@ FORMAT = common.Format(
     keeps=frozenset({"poses", "cuts", "captions", "size", "lens", "zoom", "rate"}),
     read=read,
     write=write,
+    steady=True,
 )

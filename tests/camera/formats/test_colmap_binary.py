@@ -66,6 +66,17 @@ def test_the_largest_of_several_models_is_read(tmp_path, film):
         read_trajectory(tmp_path / "empty", "colmap")
 
 
+def test_models_of_clips_become_shots(tmp_path, film):
+    """Every clip of a scene has a model of its own, in one world."""
+    for name, part in (("clip_10", film.shot(0)), ("clip_9", film.shot(1))):
+        write_trajectory(part, tmp_path / name / "sparse/0", "colmap")
+    assert len(read_trajectory(tmp_path)) == 3
+    got = read_trajectory(tmp_path, model="all")
+    assert got.spans == [(0, 2), (2, 5)]  # clip_9 before clip_10
+    np.testing.assert_allclose(got.pose_T34, film.pose_T34[[3, 4, 0, 1, 2]], atol=1e-9)
+    np.testing.assert_allclose(got.intrinsics_T4, film.intrinsics_T4[[3, 4, 0, 1, 2]])
+
+
 def test_rigs_are_named(tmp_path, text):
     pycolmap = pytest.importorskip("pycolmap")
     model = pycolmap.Reconstruction(str(text))
