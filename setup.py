@@ -64,6 +64,7 @@ setup(
         "parity": ["torch>=2.13.0", "diffusers>=0.42.1", "peft>=0.21.2", "evo>=1.38", "pycolmap>=4.2"],
         "ray": ["ray>=2.40"],
         "usd": ["usd-core>=26.11"],
+        "edit": ["screenplay-tools>=0.0.10"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

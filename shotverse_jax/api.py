@@ -38,7 +38,7 @@ def plan(
     """Returns `samples` plans of a screenplay's cameras; `infer.outputs.write_plans` writes them.
 
     Args:
-        screenplay: a screenplay or a file with one: text, YAML, JSON or a HoloCine prompt.
+        screenplay: a screenplay or a file with one, as `read_screenplay` takes it.
         model: a loaded planner (ShotVerse's or GenDoP's), its name or its folder.
         seed: another seed, another plan.
         samples: how many plans; the first ones do not depend on how many follow.
@@ -102,6 +102,8 @@ def film(
 
     say = (lambda text: None) if progress is None else (lambda text: progress(text, 0, 0))
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
+    for note in screenplay.notes:
+        say(note)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
     named = isinstance(model, str | Path)
@@ -116,6 +118,9 @@ def film(
         cinematographer = cinematographer.quantized(quantize) if quantize else cinematographer
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
+        planner = load_planner(planner) if isinstance(planner, str | Path) else planner
+        for note in planner.notes(screenplay):
+            say(note)
         [trajectory] = plan(screenplay, planner, seed=seed)
     options = {"frames": frames, "size": size, "negative": sampling.pop("negative", None)}
     take = prepare(cinematographer, screenplay, trajectory, **options)

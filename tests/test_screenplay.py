@@ -275,12 +275,43 @@ screenplays = st.builds(
 )
 
 
+vocabulary = [
+    "a",
+    "man",
+    "waits,",
+    "the",
+    "camera:",
+    "12",
+    "rain.",
+    "Close-up",
+    "café",
+    "雨",
+    "'now'",
+    "3.5",
+    "[character1]",
+]
+words = st.lists(st.sampled_from(vocabulary), min_size=1)
+sentences = words.map(lambda words: "The " + " ".join(words))
+
+
+@given(sentences, st.lists(st.builds(Shot, sentences, durations_st), min_size=1, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_sentences_survive_plain_text(caption, shots):
+    screenplay = Screenplay(caption, tuple(shots))
+    read = parse_text(to_text(screenplay, "text"))
+    assert read == screenplay and not read.notes
+
+
 @given(screenplays, st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_round_trip(screenplay, plain):
     if plain:
         screenplay = Screenplay(screenplay.caption or "A scene.", screenplay.shots)
-        assert parse_text(to_text(screenplay, "text"), "text") == screenplay
+        try:
+            text = to_text(screenplay, "text")
+        except ValueError:  # "- a" is a bullet, "12." the number of a shot
+            text = None
+        assert text is None or parse_text(text) == screenplay
     for fmt in ("yaml", "json"):
         assert parse_text(to_text(screenplay, fmt), fmt) == screenplay
     untimed = Screenplay(screenplay.caption, tuple(Shot(shot.caption) for shot in screenplay.shots))
@@ -318,7 +349,6 @@ def test_written_files(tmp_path):
     [
         ("", "is empty"),
         (" \n\n ", "is empty"),
-        ("Only the scene.", "has no shots"),
         ("caption: a\nshots: []", "has no shots"),
         ("caption: a\nshots:", "has no shots"),
         ("caption: a", "has no shots"),
@@ -327,13 +357,11 @@ def test_written_files(tmp_path):
         ("caption: a\nshots: [1]", "shot 1: a shot must be text or a mapping .* got 1"),
         ("caption: a\nshots: [b, '']", "shot 2: a shot has no caption"),
         ("caption: a\nshots: [{duration: 3}]", "shot 1: a shot has no caption"),
-        ("caption: a\nshots: [{caption: b, length: 3}]", "no key 'length'"),
         ("caption: [a]\nshots: [b]", "global caption must be text, got a list"),
         ("caption: 12\nshots: [b]", "must be text, got 12"),
         ("caption: a\nglobal_caption: a\nshots: [b]", "keep one"),
         ("caption: a\nshots: [b]\nshots: [c]", "'shots' is given twice"),
         ('{"shots": ["b"], "shots": ["c"]}', "'shots' is given twice"),
-        ("caption: a\nshots: [b]\nzoom: 3\nseed: 1", "no key 'zoom', 'seed'; the keys are caption"),
         ("caption: a\nshots: [b]\nfps: 0", "fps must be a number from 1"),
         ("caption: a\nshots: [b]\nfps: .nan", "fps must be a number from 1"),
         ("caption: a\nshots: [b]\nfps: fast", "fps must be a number, got text"),
@@ -349,19 +377,19 @@ def test_written_files(tmp_path):
         ("caption: a\nshots: [{caption: b, duration: 0}]", "shot 1: .*positive"),
         ("caption: a\nshots: [{caption: b, duration: -1}]", "duration .* got -1"),
         ("caption: a\nshots: [{caption: b, duration: .inf}]", "duration .* got inf"),
-        ("caption: a\nshots: [{caption: b, duration: 4s}]", "duration .* got text"),
+        ("caption: a\nshots: [{caption: b, duration: long}]", "duration .* got text"),
         ('{"caption": "a", "shots": [{"caption": "b", "duration": NaN}]}', "duration .* got nan"),
         ("A.\n\n[-3s] B.", "duration .* got -3"),
         ("A.\n\n[nan s] B.", "duration .* got nan"),
         ("A.\n\n[1.2.3s] B.", "is not a number of seconds"),
         ("A.\n\nB.\n\n[4s]", "shot 2: a shot has no caption"),
-        ("A.\n\n" + "B.\n\n" * 50, "at most 16 shots, got 50"),
-        ("shots:\n" + "- b\n" * 50, "at most 16 shots, got 50"),
+        ("A.\n\n" + "B.\n\n" * 70, "at most 60 shots, got 70"),
+        ("shots:\n" + "- b\n" * 70, "at most 60 shots, got 70"),
         ("A.\n\n" + "word " * 10_000, "shot 1: a shot's caption has 10000 words; 1000 is the most"),
         ("word " * 10_000 + "\n\nB.", "global caption has 10000 words"),
         ("A.\n\n" + "景" * 20_000, "has 20000 characters"),
         ("A.\n\nB. [shot cut] C.", r"holds the marker \[shot cut\]"),
-        ("[global caption] A. [per shot caption] B. [shot cut] ", "shot 2: a shot has no caption"),
+        ("[global caption] A. [per shot caption] B. [shot cut] [shot cut] C.", "shot 2: a shot has no caption"),
         ("A.\n\nB.\x07", "control characters"),
         ('{"caption": "\\ud800", "shots": ["b"]}', "control characters"),
         ("PNG\0\n\nrest", "binary"),
@@ -408,7 +436,7 @@ def test_files_that_cannot_be_read(tmp_path):
     for path, message in [
         (tmp_path / "missing.yaml", "no file .*missing.yaml"),
         (tmp_path, "is a folder"),
-        (image, "is not UTF-8 text"),
+        (image, "is no text in UTF-8"),
         (huge, "at most 1048576 characters"),
         (empty, "empty.yaml: the screenplay is empty"),
         ("a" * 5000, "cannot be read"),

@@ -11,6 +11,7 @@ from shotverse_jax.commands.common import (
     lora_argument,
     placement_arguments,
     positive,
+    scene_argument,
     show,
     strength,
     use_compilation_cache,
@@ -20,11 +21,14 @@ from shotverse_jax.files import check_place
 HELP = "Plan or film a list of screenplays; goes on where it was stopped."
 EXAMPLES = ("shotverse batch examples/ --task plan --out out/batch",)
 FAILED, STOPPED = 3, 143
+MOST_NOTES = 40
+"""Notes about screenplays that are shown at most."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("list", metavar="LIST", help=".jsonl or .csv file, or a folder of screenplays (docs/batch.md)")
+    scene_argument(parser)
     parser.add_argument("--task", choices=("plan", "film"), required=True, help="what is made of every screenplay")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of results, one folder an item")
     parser.add_argument("--model", help="name or folder of the controller of films (default: the shipped one)")
@@ -48,8 +52,9 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.inputs.items import read_items
 
     # A list that cannot be read is found before JAX is imported and a model is loaded.
-    items, terminal, stop = read_items(args.list), Terminal(args.quiet), threading.Event()
+    items, terminal, stop = read_items(args.list, args.scene), Terminal(args.quiet), threading.Event()
     check_place(args.out, folder=True)
+    say_notes(items, terminal)
     use_compilation_cache(least=0.0)
     from shotverse_jax.infer.batch import run_batch
     from shotverse_jax.infer.job import Job
@@ -80,6 +85,17 @@ def run(args: argparse.Namespace) -> int:
     stop_on_signals(stop)
     summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
     return report(summary, args.out, stop.is_set())
+
+
+def say_notes(items: list, terminal: Terminal) -> None:
+    """Says what the readers of the screenplays noted; result.json of every item has its notes too."""
+    from shotverse_jax.inputs.items import Item
+
+    notes = [f"{item.id}: {note}" for item in items if isinstance(item, Item) for note in item.screenplay.notes]
+    for note in notes[:MOST_NOTES]:
+        terminal.say(note)
+    if len(notes) > MOST_NOTES:
+        terminal.say(f"{len(notes) - MOST_NOTES} more notes are in result.json of their items")
 
 
 def stop_on_signals(stop: threading.Event) -> None:

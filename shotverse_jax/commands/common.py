@@ -136,6 +136,22 @@ def out_folder(args: argparse.Namespace) -> Path:
     return out
 
 
+def screenplay_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `read_screenplay`."""
+    parser.add_argument("screenplay", help="screenplay file (docs/screenplays.md); - reads standard input")
+    scene_argument(parser)
+
+
+def scene_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --scene."""
+    parser.add_argument(
+        "--scene",
+        type=positive,
+        metavar="N",
+        help="scene of a script with several (default: the first; all are listed)",
+    )
+
+
 def placement_arguments(parser: argparse.ArgumentParser, offload: bool = True) -> None:
     """Adds how models run: --mesh, --dtype, --attention, and with films --offload."""
     parser.add_argument(

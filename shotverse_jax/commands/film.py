@@ -13,6 +13,7 @@ from shotverse_jax.commands.common import (
     positive,
     read_arguments,
     read_trajectory,
+    screenplay_arguments,
     seed,
     size,
     strength,
@@ -25,7 +26,7 @@ EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    screenplay_arguments(parser)
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     read_arguments(parser)
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     # Mistakes in the files are found before JAX is imported and a model is loaded.
     terminal, out = Terminal(args.quiet), out_folder(args)
-    screenplay = read_screenplay(args.screenplay)
+    screenplay = read_screenplay(args.screenplay, args.scene)
     if args.trajectory is None and (args.read or args.fmt):
         raise ValueError("--read and --from say how a --trajectory is read; give one")
     trajectory = None if args.trajectory is None else read_trajectory(args)

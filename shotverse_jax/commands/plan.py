@@ -8,6 +8,7 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     placement_of,
     positive,
+    screenplay_arguments,
     seed,
     use_compilation_cache,
 )
@@ -18,7 +19,7 @@ EXAMPLES = ("shotverse plan examples/last_train.yaml",)
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("screenplay", help="text, YAML, JSON or HoloCine prompt file; - reads standard input")
+    screenplay_arguments(parser)
     parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=seed, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
     # Mistakes in the files are found before JAX is imported and a model is loaded.
     terminal, out = Terminal(args.quiet), out_folder(args)
-    screenplay = read_screenplay(args.screenplay)
+    screenplay = read_screenplay(args.screenplay, args.scene)
+    for note in screenplay.notes:
+        terminal.say(note)
     frames = screenplay.layout().num_frames
     terminal.say(f"{len(screenplay.shots)} shots, {frames} frames at {screenplay.fps:g} fps; planning …")
     use_compilation_cache()
@@ -48,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
     planner = api.load_planner(args.model, **placement_of(args))
+    for note in planner.notes(screenplay):
+        terminal.say(note)
     trajectories = api.plan(screenplay, planner, **options)
     write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
     for trajectory in trajectories:

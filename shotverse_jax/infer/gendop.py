@@ -23,6 +23,7 @@ from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.plan import Plan, in_order
 from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
 from shotverse_jax.inputs.clip import prepare_depth, prepare_image, tokenize
+from shotverse_jax.inputs.planner_text import unknown_words
 from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
 from shotverse_jax.screenplay import Screenplay
@@ -79,6 +80,10 @@ class GenDoPPlanner:
         """All screenplays share one program. Raises ValueError for one that GenDoP cannot plan."""
         read(self, [screenplay], None)
         return 0
+
+    def notes(self, screenplay: Screenplay) -> tuple[str, ...]:
+        """Sentences about the words of a screenplay that the planner cannot know."""
+        return tuple(filter(None, (unknown_words(self.tokenizer, screenplay),)))
 
     @property
     def parts(self) -> int:

@@ -14,10 +14,11 @@ from tokenizers import Tokenizer
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PlannerConfig
+from shotverse_jax.infer import groups
 from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_native, decode_opt
 from shotverse_jax.infer.execution import choose
-from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
-from shotverse_jax.inputs.planner_text import PlannerExample, bucket, collate, encode_text
+from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples, seeds_of
+from shotverse_jax.inputs.planner_text import PlannerExample, bucket, collate, encode_text, unknown_words
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import BATCH, batch_sharding
@@ -77,9 +78,15 @@ class Director:
         """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
         return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
 
-    def bucket(self, screenplay: Screenplay) -> "Bucket":
-        """What decides the shapes of the program that plans a screenplay. Raises ValueError as `check`."""
-        return bucket_of(self.config, encode(self, screenplay), pose_counts(self.config, screenplay))
+    def bucket(self, screenplay: Screenplay) -> tuple["Bucket", ...]:
+        """What decides the shapes of the programs that plan a screenplay. Raises ValueError as `check`."""
+        parts = groups.split(screenplay, self.config.max_shots)
+        return tuple(bucket_of(self.config, encode(self, part), pose_counts(self.config, part)) for part in parts)
+
+    def notes(self, screenplay: Screenplay) -> tuple[str, ...]:
+        """Sentences about how a screenplay is planned and which of its words the planner cannot know."""
+        grouped = groups.note(len(screenplay.shots), self.config.max_shots)
+        return tuple(filter(None, (grouped, unknown_words(self.tokenizer, screenplay))))
 
     @property
     def parts(self) -> int:
@@ -134,14 +141,32 @@ def plans(
     """Yields the plans of every screenplay as soon as they are drawn; texts are encoded before this returns.
 
     Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. The world is the first camera, and
-    lengths are metres. Otherwise as `sample_ids`.
+    lengths are metres. A screenplay of more shots than the planner takes is planned in groups (`infer/groups.py`).
+    Otherwise as `sample_ids`.
     """
-    drawn = _sample(director, screenplays, seed, samples, sampling)
+    most, own = director.config.max_shots, seeds_of(seed, len(screenplays))
+    parts = [groups.split(screenplay, most) for screenplay in screenplays]
+    places = [(index, part) for index, plays in enumerate(parts) for part in range(len(plays))]
+    seeds = [one for first, plays in zip(own, parts, strict=True) for one in groups.seeds(first, len(plays))]
+    drawn = _sample(director, [play for plays in parts for play in plays], seeds, samples, sampling)
 
     def read(index, sampled):
-        return [read_plan(director.config, screenplays[index], ids_N) for ids_N in sampled.ids_JN]
+        """The samples of a screenplay from those of its groups."""
+        pairs = list(zip(parts[index], sampled, strict=True))
+        whole = [[read_plan(director.config, play, found.ids_JN[j]) for play, found in pairs] for j in range(samples)]
+        return [groups.join(plans, screenplays[index]) for plans in whole]
 
-    return (Plan(index, functools.partial(read, index, sampled)) for index, sampled in drawn)
+    def gather():
+        waiting: list[dict[int, Sampled]] = [{} for _ in screenplays]
+        for place, sampled in drawn:
+            index, part = places[place]
+            waiting[index][part] = sampled
+            if len(waiting[index]) == len(parts[index]):
+                found = [waiting[index][part] for part in range(len(parts[index]))]
+                waiting[index] = {}
+                yield Plan(index, functools.partial(read, index, found))
+
+    return gather()
 
 
 def in_order(done: Iterable[Plan]) -> list[list[Trajectory]]:
@@ -246,12 +271,13 @@ def _read_screenplays(params, config, execution, batch, num_shots):
 
 
 def check(director: Director, screenplay: Screenplay) -> None:
-    """Raises ValueError for captions or shots beyond what the planner takes; the parameters may be missing."""
-    encode(director, screenplay)
+    """Raises ValueError for captions beyond what the planner takes; the parameters may be missing."""
+    for part in groups.split(screenplay, director.config.max_shots):
+        encode(director, part)
 
 
 def encode(director: Director, screenplay: Screenplay) -> PlannerExample:
-    """Returns the ids that the planner reads of a screenplay. Raises ValueError as `check`."""
+    """Returns the ids that the planner reads of a screenplay. Raises ValueError as `sample_ids`."""
     config = director.config
     if len(screenplay.shots) > config.max_shots:
         raise ValueError(

@@ -77,12 +77,12 @@ class PlanWork:
         """As `batch.Work.make`."""
         screenplays, seeds = [_screenplay(item) for item in items], [item.seed for item in items]
         plans = self._planner.plan(screenplays, seeds, items[0].samples, **self._sampling)
-        return (Made(plan.index, functools.partial(self._write, plan)) for plan in plans)
+        return (Made(plan.index, functools.partial(self._write, screenplays[plan.index], plan)) for plan in plans)
 
-    def _write(self, plan: Plan, folder: Path) -> dict[str, Any]:
-        trajectories = plan.trajectories
+    def _write(self, screenplay: Screenplay, plan: Plan, folder: Path) -> dict[str, Any]:
+        trajectories, notes = plan.trajectories, (*screenplay.notes, *self._planner.notes(screenplay))
         write_plans(trajectories, folder, plot=self._preview, preview=self._preview)
-        return {**self.settings, "versions": versions(), **of_trajectories(trajectories)}
+        return {**self.settings, "versions": versions(), "notes": notes, **of_trajectories(trajectories)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,8 @@ class FilmWork:
             index = film.index // samples
             made.setdefault(index, []).append(film)
             if len(made[index]) == samples:
-                yield Made(index, functools.partial(self._write, made.pop(index), adapted.notes))
+                notes = (*self._said(items[index]), *adapted.notes)
+                yield Made(index, functools.partial(self._write, made.pop(index), notes))
 
     def _with_loras(self, specs: tuple[str, ...]) -> "_Adapted":
         if specs != self._adapted.specs:
@@ -165,6 +166,11 @@ class FilmWork:
             adapted = cinematographer.with_loras(read, fold=False) if specs else cinematographer
             self._adapted = _Adapted(specs, adapted, tuple(note for lora in read for note in lora.notes))
         return self._adapted
+
+    def _said(self, item: Item) -> tuple[str, ...]:
+        """What the readers of an item's screenplay noted, and its planner."""
+        planned = self._planner.notes(item.screenplay) if item.trajectory is None else ()
+        return (*item.screenplay.notes, *planned)
 
     def _take(self, item: Item, trajectory: Trajectory | None) -> Take:
         options = {"frames": item.frames, "size": item.size, "negative": item.negative}

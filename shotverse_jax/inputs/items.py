@@ -4,7 +4,6 @@ A row names a screenplay and whatever shall be different for it. An entry that c
 that one bad row of ten thousand stops nothing.
 """
 
-import csv
 import dataclasses
 import json
 import re
@@ -13,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
+from shotverse_jax.text_files import decode, read_table
 
-SUFFIXES = (".txt", ".yaml", ".yml", ".json", ".holocine")
+SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", ".fdx")
 """Files of a folder that are read as screenplays."""
 
-OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "negative", "lora")
+OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "negative", "lora", "scene")
 _INLINE = ("caption", "global_caption", "shots", "fps", "width", "height")
 _NAME = re.compile(r"[\w][\w .()+=,@-]{0,199}")
 
@@ -62,7 +62,7 @@ class Refused:
     error: str
 
 
-def read_items(path: str | Path) -> list[Item | Refused]:
+def read_items(path: str | Path, scene: int | None = None) -> list[Item | Refused]:
     """Reads a list of screenplays, in its order.
 
     Args:
@@ -70,10 +70,11 @@ def read_items(path: str | Path) -> list[Item | Refused]:
             - a .jsonl file: an object a line. `screenplay` is the path of a file (beside the list) or an object,
               `text` is a screenplay as text, or the keys of a screenplay (caption, shots) stand in the row itself.
               Beside it: id and the options of `Item`; size is "480x832", lora a text or a list of texts.
-            - a .csv file with a header: the columns screenplay or text, and id and options; several lora are
-              separated by ";". An empty cell is no value.
+            - a .csv file with a header, as `text_files.read_table` reads it: the columns screenplay or text, and id and
+              options; several lora are separated by ";". An empty cell is no value.
             - a folder: every screenplay file in it, by name.
             An entry without an id has that of its file, or item_<number>.
+        scene: of every entry that names none, as `read_screenplay` takes it; None (default) takes the first.
 
     Raises:
         ValueError: the list itself cannot be read, has a column of another name, or is empty.
@@ -81,15 +82,13 @@ def read_items(path: str | Path) -> list[Item | Refused]:
     path = Path(path)
     try:
         rows = _folder(path) if path.is_dir() else _table(path)
-    except UnicodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; a list is a .jsonl or .csv file, or a folder") from error
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     if not rows:
         raise ValueError(f"{path} holds no screenplays")
     items, seen = [], set()
     for number, (where, row) in enumerate(rows, 1):
-        item = _item(row, where, number, path if path.is_dir() else path.parent)
+        item = _item(row, where, number, path if path.is_dir() else path.parent, scene)
         if item.id in seen:
             item = Refused(where, f"the id {item.id!r} is taken by an earlier entry; give every entry its own")
         seen.add(item.id)
@@ -109,12 +108,16 @@ def _table(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix not in (".jsonl", ".csv"):
         raise ValueError(f"{path} is no list: give a .jsonl or .csv file, or a folder of screenplays")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(_lines(file) if suffix == ".jsonl" else _cells(file, path))
+    data = path.read_bytes()
+    try:
+        text = decode(data).text
+        return list(_lines(text) if suffix == ".jsonl" else _cells(text))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _lines(file) -> Iterator[Row]:
-    for number, line in enumerate(file, 1):
+def _lines(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -126,22 +129,21 @@ def _lines(file) -> Iterator[Row]:
         yield f"line {number}", row
 
 
-def _cells(file, path: Path) -> Iterator[Row]:
-    table = csv.DictReader(file)
+def _cells(text: str) -> Iterator[Row]:
+    columns, rows = read_table(text)
     known = ("id", "screenplay", "text", *OPTIONS)
-    if unknown := [str(name) for name in table.fieldnames or () if name not in known]:
-        raise ValueError(f"{path} has the column {unknown[0]!r}; columns are {', '.join(known)}")
-    try:
-        for row in table:
-            # DictReader keeps what is beyond the header under None.
-            more = row.pop(None, None)
-            values = {name: cell for name, cell in row.items() if cell not in (None, "")}
-            yield f"line {table.line_num}", ValueError("it has more cells than the header") if more else values
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {table.line_num}: {error}") from error
+    if unknown := [name for name in columns if name not in known]:
+        raise ValueError(f"there is no column {unknown[0]!r}; columns are {', '.join(known)}")
+    for number, cells in rows:
+        if any(cells[len(columns) :]):
+            yield f"line {number}", ValueError("it has more cells than the header")
+        else:
+            yield f"line {number}", {name: cell for name, cell in zip(columns, cells, strict=False) if cell}
 
 
-def _item(row: Mapping[str, Any] | ValueError, where: str, number: int, beside: Path) -> Item | Refused:
+def _item(
+    row: Mapping[str, Any] | ValueError, where: str, number: int, beside: Path, scene: int | None
+) -> Item | Refused:
     name = where
     try:
         if isinstance(row, ValueError):
@@ -149,7 +151,8 @@ def _item(row: Mapping[str, Any] | ValueError, where: str, number: int, beside: 
         name = _id(row, number)
         if unknown := [key for key in row if key not in ("id", "screenplay", "text", *OPTIONS, *_INLINE)]:
             raise ValueError(f"it has no key {unknown[0]!r}; the keys are id, screenplay, text, {', '.join(OPTIONS)}")
-        return Item(name, _screenplay(row, beside), **_options(row, beside))
+        options = _options(row, beside)
+        return Item(name, _screenplay(row, beside, options.pop("scene", scene)), **options)
     except ValueError as error:
         return Refused(name, " ".join(str(error).split()))
 
@@ -164,7 +167,7 @@ def _id(row: Mapping[str, Any], number: int) -> str:
     return name
 
 
-def _screenplay(row: Mapping[str, Any], beside: Path) -> Screenplay:
+def _screenplay(row: Mapping[str, Any], beside: Path, scene: int | None) -> Screenplay:
     inline = {key: row[key] for key in _INLINE if key in row}
     given = [name for name in ("screenplay", "text") if name in row] + ["caption and shots"] * bool(inline)
     if len(given) != 1:
@@ -173,15 +176,15 @@ def _screenplay(row: Mapping[str, Any], beside: Path) -> Screenplay:
         )
     value = row.get(given[0], inline)
     if isinstance(value, dict):
-        return parse_text(json.dumps(value), "json")
+        return parse_text(json.dumps(value), "json", scene)
     if not isinstance(value, str):
         raise ValueError(f"{given[0]} must be text{' or an object' * (given[0] == 'screenplay')}")
-    return parse_text(value) if given[0] == "text" else read_screenplay(beside / value)
+    return parse_text(value, scene=scene) if given[0] == "text" else read_screenplay(beside / value, scene)
 
 
 def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, least in (("seed", 0), ("samples", 1), ("frames", 1)):
+    for name, least in (("seed", 0), ("samples", 1), ("frames", 1), ("scene", 1)):
         if row.get(name) is not None:
             options[name] = _whole(row[name], name, least)
     for name in ("negative", "trajectory"):

@@ -1,5 +1,6 @@
 """The planner's batch, built from captions and pose tokens, for training and inference."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -7,10 +8,22 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from shotverse_jax.config import PlannerConfig
+from shotverse_jax.screenplay import Screenplay
 
 TEXT_PAD = 0
 POSE_PAD = 0
 NO_SLOT = -1
+SPELLED, KNOWN = 1.5, 3.0
+"""Bytes of text for each piece of a tokenizer: below the first it spells words, above the second it knows them."""
+ENGLISH = frozenset(re.findall(r"\w+", "the a an of and with from at to in on by is his her he she they camera shot"))
+OTHER = frozenset(
+    re.findall(
+        r"\w+",
+        "der die das den dem und ein eine einen einer ist nach mit auf im am le la les des une du et dans est sur el"
+        " los las una un en del con y il lo di che uma um ao com het een van naar op och ett till",
+    )
+)
+"""The most common words of English, and of other languages in Latin letters."""
 
 
 class PlannerExample(NamedTuple):
@@ -69,6 +82,28 @@ def encode_text(
             "use the tokenizer this planner was trained with"
         )
     return text_ids_S, slot_S
+
+
+def unknown_words(tokenizer: Tokenizer, screenplay: Screenplay) -> str:
+    """Returns a sentence that names the captions whose language a tokenizer has no words of; "" for none.
+
+    A tokenizer spells words that it was not made of in pieces of a letter or two, and a character of Chinese in three.
+    English names give a small tokenizer as many pieces as German words do, so there the most common words decide.
+    """
+    captions = {"the scene's caption": screenplay.caption}
+    captions |= {f"shot {number}": shot.caption for number, shot in enumerate(screenplay.shots, 1)}
+    strange = []
+    for name, caption in captions.items():
+        text = "".join(letter if letter.isalpha() else " " for letter in caption)
+        words, pieces = text.casefold().split(), len(tokenizer.encode(text, add_special_tokens=False).ids)
+        known = len("".join(words).encode()) / max(pieces, 1)
+        other = sum(word in OTHER for word in words) > sum(word in ENGLISH for word in words)
+        if words and (known < SPELLED or (known < KNOWN and other)):
+            strange.append(name)
+    if not strange:
+        return ""
+    named = f"{', '.join(strange[:8])}{' and more' if len(strange) > 8 else ''}"
+    return f"this planner has no words of the language of {named}; cameras may not follow what it says"
 
 
 def bucket(length: int, lengths: int | Sequence[int]) -> int:

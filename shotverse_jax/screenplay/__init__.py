@@ -1,4 +1,4 @@
-"""Screenplays: the content of a film, shot by shot (`play.py`), and the files they are written in (`text.py`)."""
+"""Screenplays: what happens in a film, shot by shot (`play.py`); reading (`text.py`) and writing (`writing.py`)."""
 
 from shotverse_jax.screenplay.play import (
     LATENT_STRIDE,
@@ -9,7 +9,8 @@ from shotverse_jax.screenplay.play import (
     layout_from_cuts,
     snap,
 )
-from shotverse_jax.screenplay.text import FORMATS, parse_text, read_screenplay, to_text, write_screenplay
+from shotverse_jax.screenplay.text import FORMATS, parse_text, read_screenplay
+from shotverse_jax.screenplay.writing import to_text, write_screenplay
 
 __all__ = [
     "FORMATS",

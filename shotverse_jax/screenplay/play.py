@@ -14,7 +14,7 @@ import numpy as np
 
 LATENT_STRIDE = 4
 """Video frames per latent frame."""
-MAX_SHOTS = 16
+MAX_SHOTS = 60
 MAX_CAPTION_WORDS = 1_000
 MAX_CAPTION_CHARACTERS = 10_000
 # Five minutes at 16 frames per second, and one frame to make it 4t+1.
@@ -103,6 +103,8 @@ class Screenplay:
         fps: frames per second; default 16.
         width, height: size in pixels; default 832 x 480.
         frames: number of frames, which `layout` snaps to 4t+1; None (default) lets the durations decide.
+        notes: a sentence for everything that the reader of the file assumed, left out or did not understand; it is no
+            part of what the screenplay says, and two that differ in notes alone are equal.
 
     Raises:
         ValueError: there are no shots or too many, a caption or number is out of range, or the durations contradict
@@ -115,6 +117,7 @@ class Screenplay:
     width: int = 832
     height: int = 480
     frames: int | None = None
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     def __post_init__(self):
         shots = tuple(self.shots)
@@ -128,6 +131,7 @@ class Screenplay:
         while caption.endswith(count_sentence(len(shots))):
             caption = caption.removesuffix(count_sentence(len(shots))).rstrip()
         object.__setattr__(self, "shots", shots)
+        object.__setattr__(self, "notes", tuple(self.notes))
         object.__setattr__(self, "caption", caption)
         object.__setattr__(self, "fps", float(_number(self.fps, "fps", 1, 240)))
         for name, low, high in (("width", 16, 4096), ("height", 16, 4096), ("frames", 1, MAX_FRAMES)):

@@ -1,149 +1,246 @@
-"""Screenplay files. Four formats are read and written:
+"""Reading screenplays: which format a file or text has, and which of its scenes is taken.
 
-- YAML and JSON: `caption` (or `global_caption`), `shots` (a list of strings or of {caption, duration in seconds}), and
-  optionally `fps`, `width`, `height`, `frames`.
-- plain text: the first paragraph is the global caption, every later paragraph is a shot; a shot may open with its
-  duration, "[4s]" or "(3.5 s)".
-- HoloCine's prompt: `[global caption] … This scene contains K shots. [per shot caption] … [shot cut] … [shot cut] …`.
+docs/screenplays.md shows every form that is read. Each reader has a file: `prose.py` plain text and Markdown,
+`keyed.py` YAML, JSON and tables, `holocine.py` HoloCine's prompt and arguments, `script.py` Fountain and Final Draft.
 """
 
 import dataclasses
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
-from shotverse_jax.screenplay.play import MAX_SHOTS, Screenplay, Shot, count_sentence, kind_of, short
+from shotverse_jax.screenplay import holocine, keyed, prose, script
+from shotverse_jax.screenplay.play import Screenplay, short
+from shotverse_jax.text_files import decode, read_table, unix_lines
 
 MAX_FILE_CHARACTERS = 1 << 20
+MAX_LISTED = 100
+"""Scenes that a note lists at most."""
 
-FORMATS = ("yaml", "json", "text", "holocine")
-_SUFFIXES = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".holocine": "holocine"}
-_HOLOCINE = re.compile(r"\s*\[global caption\](.*?)\[per shot caption\](.*)", re.IGNORECASE | re.DOTALL)
-# Numbers that no shot can have (nan, inf, negative) match too: they are refused and do not become words of a caption.
-_DURATION = re.compile(
-    r"[\[(]\s*([-+]?(?:nan|inf(?:inity)?|\d[\d.,]*(?:e[-+]?\d+)?|\.\d+))\s*(?:s|secs?|seconds?)\s*[\])]", re.IGNORECASE
+FORMATS = ("yaml", "json", "text", "holocine", "csv", "fountain", "fdx")
+SUFFIXES = {
+    ".yaml": "yaml", ".yml": "yaml", ".json": "json", ".holocine": "holocine", ".csv": "csv", ".tsv": "csv",
+    ".fountain": "fountain", ".spmd": "fountain", ".fdx": "fdx",
+}  # fmt: skip
+"""Formats that a suffix tells; that of every other file is told by its content."""
+
+_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*(json|ya?ml|csv)[ \t]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL | re.IGNORECASE
 )
+_ROW = re.compile(r"^[ \t]*\|.*\|[ \t]*$")
+_OTHERS = (
+    ("{\\rtf", "this is RTF, a document with styles; save it as plain text"),
+    ("%PDF", "this is a PDF; save its text as plain text"),
+    ("PK\x03\x04", "this is a document or spreadsheet of an office program; save it as plain text or CSV"),
+    ("\u00d0\u00cf\x11\u00e0", "this is a document of an office program; save it as plain text"),
+    ("<!doctype html", "this is a web page; save its text as plain text"),
+    ("<html", "this is a web page; save its text as plain text"),
+)
+
+
+class _Scene(NamedTuple):
+    """A scene of a file: its title, and what reads it."""
+
+    title: str
+    read: Callable[[], Screenplay]
 
 
 # ---------------------------------------------------------------------------------------------------- reading
 
 
-def read_screenplay(source: str | Path) -> Screenplay:
+def read_screenplay(source: str | Path, scene: int | None = None) -> Screenplay:
     """Reads a screenplay file; "-" is the standard input. The format is that of the suffix, else that of the content.
 
+    Args:
+        source: the file.
+        scene: the number of the scene to take, from 1; None (default) takes the first. Where there are several, the
+            screenplay's notes list them.
+
     Raises:
-        ValueError: the file cannot be read, is no text, or has no valid screenplay; the message names the file.
+        ValueError: the file cannot be read, is no text, or has no valid screenplay or no such scene; the message names
+            the file.
     """
     name = "standard input" if str(source) == "-" else str(source)
+    # A character has at most four bytes; one more shows that the text is too long, without reading all of it.
+    most = 4 * MAX_FILE_CHARACTERS + 1
     try:
-        if str(source) == "-":
-            # One character more than allowed shows that the text is too long, without reading all of it.
-            text = sys.stdin.read(MAX_FILE_CHARACTERS + 1)
+        if str(source) != "-":
+            with open(source, "rb") as file:
+                data = file.read(most)
+        elif (binary := getattr(sys.stdin, "buffer", None)) is not None:
+            data = binary.read(most)
         else:
-            with open(source, encoding="utf-8-sig") as file:
-                text = file.read(MAX_FILE_CHARACTERS + 1)
+            data = sys.stdin.read(most).encode("utf-8", "surrogatepass")
+        for start, words in _OTHERS:
+            if data[:64].decode("latin-1").lower().startswith(start.lower()):
+                raise ValueError(words)
+        text, note = decode(data)
         if len(text) > MAX_FILE_CHARACTERS:
             raise ValueError(f"a screenplay has at most {MAX_FILE_CHARACTERS} characters; this file has more")
-        return parse_text(text, _SUFFIXES.get(Path(source).suffix.lower()))
+        play = parse_text(text, SUFFIXES.get(Path(source).suffix.lower()), scene)
+        return dataclasses.replace(play, notes=(note, *play.notes)) if note else play
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {name}; give a screenplay file, or - for the standard input") from error
     except IsADirectoryError as error:
         raise ValueError(f"{name} is a folder; give one screenplay file") from error
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
-    except UnicodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text; a screenplay is a text, YAML or JSON file") from error
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
 
 
-def parse_text(text: str, fmt: str | None = None) -> Screenplay:
+def parse_text(text: str, fmt: str | None = None, scene: int | None = None) -> Screenplay:
     """Reads a screenplay from a text.
 
     Args:
         text: the screenplay.
-        fmt: "yaml", "json", "text" or "holocine"; None (default) recognises the format by the content.
+        fmt: one of `FORMATS`; None (default) recognises the format by the content.
+        scene: as `read_screenplay` takes it.
 
     Raises:
-        ValueError: the text is no valid screenplay in that format, or the format is unknown.
+        ValueError: the text is no valid screenplay in that format or has no such scene, or the format is unknown.
     """
-    text = text.removeprefix("\ufeff")
+    text = unix_lines(text)
     if "\0" in text:
         raise ValueError("this is a binary file; a screenplay is a text, YAML or JSON file")
     if not text.strip():
         raise ValueError("the screenplay is empty; write a description of the scene and at least one shot")
-    fmt = fmt or _detect(text)
-    if fmt == "holocine":
-        return _parse_holocine(text)
-    if fmt == "text":
-        return _parse_paragraphs(text)
-    return _parse_mapping(_load(text, _known_format(fmt)))
+    notes: list[str] = []
+    if fmt is None:
+        text, fmt = _unwrapped(text, notes)
+    return _taken(_READERS[known_format(fmt or _detect(text))](text, notes), scene, notes)
 
 
-def _known_format(fmt: str) -> str:
+def known_format(fmt: str) -> str:
+    """Returns the name of a format. Raises ValueError for an unknown one."""
     if fmt not in FORMATS:
         raise ValueError(f"unknown screenplay format {fmt!r}; choose one of {', '.join(FORMATS)}")
     return fmt
 
 
+def _taken(scenes: Sequence[_Scene], scene: int | None, notes: list[str]) -> Screenplay:
+    """Reads one of the scenes."""
+    if not 1 <= (scene or 1) <= len(scenes):
+        there = f"{len(scenes)} scenes" if len(scenes) > 1 else "one scene"
+        raise ValueError(f"there is no scene {scene}; the screenplay has {there}")
+    chosen = scenes[(scene or 1) - 1]
+    play = chosen.read()
+    if len(scenes) > 1:
+        titles = [
+            f"{number} {short(found.title)}" if found.title else str(number) for number, found in enumerate(scenes, 1)
+        ]
+        more = " and so on" if len(titles) > MAX_LISTED else ""
+        listed = ", ".join(titles[:MAX_LISTED]) + more
+        notes.append(f"scene {scene or 1} of {len(scenes)} is read, --scene takes another: {listed}")
+    return dataclasses.replace(play, notes=(*notes, *play.notes))
+
+
+def _unwrapped(text: str, notes: list[str]) -> tuple[str, str | None]:
+    """(text, format) of a block of code in an answer of a language model; the text as it is where there is none."""
+    blocks = list(_FENCE.finditer(text))
+    if len(blocks) != 1:
+        return text, None
+    rest = " ".join((text[: blocks[0].start()] + text[blocks[0].end() :]).split())
+    if rest:
+        notes.append(f"what stands around the block of code was left out: {short(rest)}")
+    return blocks[0][2], {"json": "json", "csv": "csv"}.get(blocks[0][1].lower(), "yaml")
+
+
 def _detect(text: str) -> str:
-    if _HOLOCINE.match(text):
+    start = text.lstrip()
+    if holocine.is_prompt(text):
         return "holocine"
-    if text.lstrip().startswith("{"):
+    if re.match(r"\{|\[\s*[{\[\"]", start):
         return "json"
+    if holocine.is_call(text):
+        return "holocine"
+    if re.match(r"<(\?xml|FinalDraft)", start):
+        return "fdx"
     # Only the names of our own keys mean YAML, because a caption in plain text may hold colons too.
     lines = [line for line in text.splitlines() if line.strip() and line.strip() != "---" and not line.startswith("#")]
     looks_yaml = re.match(r"(caption|global_caption|shots)\s*:", "".join(lines[:1])) or any(
-        re.match(r"shots\s*:", line) for line in lines
+        re.match(r"(shots|shot_captions)\s*:", line) for line in lines
     )
-    return "yaml" if looks_yaml else "text"
+    if looks_yaml:
+        return "yaml"
+    if script.is_fountain(text) and not prose.has_shot_labels(text):
+        return "fountain"
+    return "text"
 
 
-def _parse_holocine(text: str) -> Screenplay:
-    match = _HOLOCINE.match(text)
-    if not match:
-        raise ValueError("a HoloCine prompt reads '[global caption] … [per shot caption] … [shot cut] …'")
-    shots = re.split(r"\[shot cut\]", match[2], flags=re.IGNORECASE)
-    return Screenplay(match[1], _numbered(shots, Shot))
+def _holocine(text: str, notes: list[str]) -> list[_Scene]:
+    if holocine.is_call(text) and not holocine.is_prompt(text):
+        return _mappings(holocine.arguments(text))
+    return [_Scene("", lambda: holocine.parse_prompt(text))]
 
 
-def _parse_paragraphs(text: str) -> Screenplay:
-    caption, *shots = [paragraph for paragraph in re.split(r"\n\s*\n", text) if paragraph.strip()]
-    if not shots:
-        raise ValueError(
-            "the screenplay has no shots; after the paragraph about the scene leave a blank line and write one "
-            "paragraph per shot"
-        )
-    return Screenplay(caption, _numbered(shots, _parse_shot_paragraph))
+def _text(text: str, notes: list[str]) -> list[_Scene]:
+    if (rows := [line for line in text.split("\n") if _ROW.match(line)])[2:]:
+        return _markdown_table(text, rows, notes)
+    scenes = prose.scenes_of(text)
+    if scenes:
+        return [_Scene(title, lambda part=part: prose.parse_prose(part)) for title, part in scenes]
+    return [_Scene("", lambda: prose.parse_prose(text))]
 
 
-def _parse_shot_paragraph(paragraph: str) -> Shot:
-    paragraph = paragraph.strip()
-    marker = _DURATION.match(paragraph)
-    if not marker:
-        return Shot(paragraph)
-    try:
-        seconds = float(marker[1])
-    except ValueError as error:
-        raise ValueError(
-            f"the duration {marker[0]!r} is not a number of seconds; write it as [4s] or (3.5 s)"
-        ) from error
-    return Shot(paragraph[marker.end() :], seconds)
+def _markdown_table(text: str, rows: list[str], notes: list[str]) -> list[_Scene]:
+    """A table of Markdown: the text before it is the scene's caption."""
+    before, _, after = (text.partition(rows[0])[0], "", text.rpartition(rows[-1])[2])
+    cells = [re.split(r"(?<!\\)\|", row.strip().strip("|")) for row in rows]
+    kept = [row for row in cells if not all(re.fullmatch(r"\s*:?-+:?\s*|\s*", cell) for cell in row)]
+    quoted = [
+        "\t".join('"' + re.sub(r"\*\*|<br ?/?>", " ", cell).replace('"', '""').strip() + '"' for cell in row)
+        for row in kept
+    ]
+    words = " ".join(re.sub(r"^#+ .*$", "", before, flags=re.MULTILINE).split())
+    if after.strip():
+        notes.append(f"what stands below the table was left out: {short(' '.join(after.split()))}")
+    return _csv("\n".join(quoted), notes, words)
 
 
-def _numbered(entries: Sequence, make) -> tuple[Shot, ...]:
-    """make(entry) for every shot; errors name the shot. Too many shots are refused later, by `Screenplay`."""
-    shots = []
-    for number, entry in enumerate(entries, 1):
-        try:
-            shots.append(make(entry))
-        except ValueError as error:
-            raise ValueError(f"shot {number}: {error}") from error
-    return tuple(shots)
+def _csv(text: str, notes: list[str], caption: str = "") -> list[_Scene]:
+    shots = keyed.rows_of_table(read_table(text))
+    return _mappings({"caption": caption, "shots": shots} if caption else {"shots": shots})
+
+
+def _yaml(text: str, notes: list[str]) -> list[_Scene]:
+    return _mappings(_load(text, "yaml"))
+
+
+def _json(text: str, notes: list[str]) -> list[_Scene]:
+    return _mappings(_load(text, "json"))
+
+
+def _mappings(value) -> list[_Scene]:
+    scenes = keyed.scenes_of_mapping(value)
+    return [_Scene(keyed.scene_title(one), lambda one=one: keyed.parse_mapping(one)) for one in scenes]
+
+
+def _fountain(text: str, notes: list[str]) -> list[_Scene]:
+    return _script(script.fountain(text), notes)
+
+
+def _fdx(text: str, notes: list[str]) -> list[_Scene]:
+    return _script(script.final_draft(text), notes)
+
+
+def _script(elements, notes: list[str]) -> list[_Scene]:
+    scenes, said = script.scenes_of(elements)
+    notes += said
+    return [_Scene(scene.heading, lambda scene=scene: script.screenplay_of(scene)) for scene in scenes]
+
+
+_READERS = {
+    "yaml": _yaml, "json": _json, "text": _text, "holocine": _holocine, "csv": _csv, "fountain": _fountain, "fdx": _fdx,
+}  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- YAML and JSON
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -185,121 +282,3 @@ def _load(text: str, fmt: str):
         raise ValueError(f"this is not valid YAML: {short(str(error))}") from error
     except RecursionError as error:
         raise ValueError(f"this {fmt.upper()} is nested too deeply to be a screenplay") from error
-
-
-def _parse_mapping(value) -> Screenplay:
-    _check_keys(value, "a screenplay", ("caption", "global_caption", "shots", "fps", "width", "height", "frames"))
-    if "caption" in value and "global_caption" in value:
-        raise ValueError("caption and global_caption are the same thing; keep one")
-    shots = value.get("shots")
-    if shots is None:
-        raise ValueError("the screenplay has no shots; add a list named shots")
-    if not isinstance(shots, list):
-        raise ValueError(f"shots must be a list with one entry per shot, got {kind_of(shots)}")
-    if len(shots) > MAX_SHOTS:
-        raise ValueError(f"a screenplay holds at most {MAX_SHOTS} shots, got {len(shots)}; split it into scenes")
-    settings = {key: value[key] for key in ("fps", "width", "height", "frames") if value.get(key) is not None}
-    caption = value.get("caption", value.get("global_caption"))
-    return Screenplay("" if caption is None else caption, _numbered(shots, _parse_shot), **settings)
-
-
-def _parse_shot(entry) -> Shot:
-    if isinstance(entry, str):
-        return Shot(entry)
-    _check_keys(entry, "a shot", ("caption", "duration"))
-    if entry.get("caption") is None:
-        raise ValueError("a shot has no caption; say what the camera shows")
-    return Shot(**entry)
-
-
-def _check_keys(value, what: str, known: tuple[str, ...]):
-    if not isinstance(value, dict):
-        either = "text or " if what == "a shot" else ""
-        raise ValueError(f"{what} must be {either}a mapping with the keys {', '.join(known)}, got {kind_of(value)}")
-    unknown = [short(key) for key in value if key not in known]
-    if unknown:
-        raise ValueError(f"{what} has no key {', '.join(unknown[:5])}; the keys are {', '.join(known)}")
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def write_screenplay(screenplay: Screenplay, path: str | Path) -> None:
-    """Writes a screenplay in the format of the suffix: .yaml, .yml, .json, .txt, .holocine or .holocine.txt.
-
-    Raises:
-        ValueError: the suffix is unknown, the format cannot hold the screenplay, or the file cannot be written.
-    """
-    path = Path(path)
-    if path.name.lower().endswith(".holocine.txt"):
-        fmt = "holocine"
-    else:
-        fmt = {**_SUFFIXES, ".txt": "text"}.get(path.suffix.lower())
-    if fmt is None:
-        raise ValueError(f"{path} must end in .yaml, .json, .txt or .holocine.txt, which says how it is written")
-    text = to_text(screenplay, fmt)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def to_text(screenplay: Screenplay, fmt: str) -> str:
-    """Returns a screenplay as a text that `parse_text(text, fmt)` reads.
-
-    Args:
-        screenplay: the screenplay.
-        fmt: "yaml", "json", "text" or "holocine". A HoloCine prompt has captions only: durations, fps and size are
-            lost (HoloCine takes cuts beside the prompt).
-
-    Raises:
-        ValueError: the format is unknown; or it is "text", which cannot hold an fps, a size or a total other than the
-            defaults, an empty global caption, or a caption that begins like a duration.
-    """
-    if _known_format(fmt) == "holocine":
-        return _to_holocine(screenplay)
-    if fmt == "text":
-        shots = [f"{_marker(shot.duration)}{shot.caption}" for shot in screenplay.shots]
-        text = "\n\n".join([screenplay.caption, *shots]) + "\n"
-        # Reading the text back is the test that covers everything which plain text cannot hold.
-        if not screenplay.caption or _parse_paragraphs(text) != screenplay:
-            raise ValueError(
-                "plain text holds a global caption, captions and durations only, and this screenplay has more (or no "
-                "global caption); write YAML or JSON"
-            )
-        return text
-    value = _to_mapping(screenplay)
-    if fmt == "json":
-        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
-
-
-def _to_holocine(screenplay: Screenplay) -> str:
-    caption = screenplay.caption
-    if "This scene contains" not in caption:
-        caption = f"{caption} {count_sentence(len(screenplay.shots))}".lstrip()
-    shots = " [shot cut] ".join(shot.caption for shot in screenplay.shots)
-    return f"[global caption] {caption} [per shot caption] {shots}"
-
-
-def _marker(seconds: float | None) -> str:
-    return "" if seconds is None else f"[{_plain(seconds)!r}s] "
-
-
-def _plain(number: float) -> float | int:
-    """A whole number without its ".0", for files that people read."""
-    return int(number) if number == int(number) else number
-
-
-def _to_mapping(screenplay: Screenplay) -> dict:
-    """The mapping in YAML and JSON files; settings with their default value are left out."""
-    shots = [
-        shot.caption if shot.duration is None else {"caption": shot.caption, "duration": _plain(shot.duration)}
-        for shot in screenplay.shots
-    ]
-    value = {"caption": screenplay.caption, "shots": shots}
-    for field in dataclasses.fields(Screenplay)[2:]:
-        setting = getattr(screenplay, field.name)
-        if setting != field.default:
-            value[field.name] = _plain(setting)
-    return value

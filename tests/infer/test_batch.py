@@ -152,13 +152,13 @@ def test_double_ids_and_broken_lists(tmp_path):
     assert isinstance(first, Item) and second == Refused(
         "line 2", "the id 'x' is taken by an earlier entry; give every entry its own"
     )
-    (tmp_path / "l.csv").write_text("id,scene\n1,2\n")
+    (tmp_path / "l.csv").write_text("id,scenery\n1,2\n")
     (tmp_path / "empty.jsonl").write_text("\n")
     (tmp_path / "broken.jsonl").write_bytes(b"\xff\xfe\x00")
     for name, words in (
-        ("l.csv", "has the column 'scene'"),
+        ("l.csv", "no column 'scenery'"),
         ("empty.jsonl", "holds no screenplays"),
-        ("broken.jsonl", "is not UTF-8"),
+        ("broken.jsonl", "is no text in UTF-8"),
         ("none.jsonl", "cannot be read"),
         ("list.xlsx", "is no list"),
     ):

@@ -1,12 +1,16 @@
 """Planning end to end with an untrained planner: exact frames, and results that depend on nothing beside them."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
 import pytest
 
+from shotverse_jax.camera import se3
+from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Execution, PoseTokenConfig, planner_nano
+from shotverse_jax.infer import groups
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.plan import Director, encode, plan, read_plan, sample_ids
 from shotverse_jax.inputs.planner_text import collate
@@ -88,9 +92,69 @@ def test_every_fourth_frame_as_in_the_paper():
     assert trajectory.spans == list(screenplay.layout().spans) and trajectory.stage_34 is None
 
 
-def test_too_many_shots_are_refused(nano):
+def test_more_shots_than_the_planner_takes_are_planned_in_groups_of_one_stage(nano):
+    """Seven shots in groups of shots 1-4 and 4-7; every shot has its frames, and the stage of all is that of shot 1."""
+    screenplay = play(1, 0.5, None, 2, 1, None, 0.5)
+    [[one, two]] = plan(nano, [screenplay], seed=3, samples=2)
+    assert one.spans == list(screenplay.layout().spans) and one.num_shots == 7
+    assert one.captions == tuple(shot.caption for shot in screenplay.shots)
+    assert np.abs(one.pose_T34 - two.pose_T34).max() > 0
+    first, second = groups.split(screenplay, 4)
+    assert [len(part.shots) for part in (first, second)] == [4, 4] and first.shots[3].caption == second.shots[0].caption
+    [[head]] = plan(nano, [first], seed=3)
+    [[tail]] = plan(nano, [second], seed=groups.seeds(3, 2)[1])
+    np.testing.assert_array_equal(one.pose_T34[: len(head)], head.pose_T34)
+    seen = se3.compose(se3.inverse(one.stage_34), one.pose_T34[len(head) :])
+    np.testing.assert_allclose(
+        seen, se3.compose(se3.inverse(tail.stage_34), tail.pose_T34[tail.spans[1][0] :]), atol=1e-9
+    )
+    assert "the 7 shots are planned in 2 groups" in nano.notes(screenplay)[0]
+    assert not any("groups" in note for note in nano.notes(first))
+
+
+def test_a_plan_in_groups_is_the_same_bit_for_bit_in_every_company(nano):
+    long, short = play(*[0.5] * 9), play(1, 1)
+    [[alone]] = plan(nano, [long], seed=[5])
+    together = plan(nano, [short, long, short], seed=[1, 5, 2])
+    np.testing.assert_array_equal(together[1][0].pose_T34, alone.pose_T34)
+    assert nano.bucket(long) != nano.bucket(short) and len(nano.bucket(long)) == 3
+
+
+def test_without_a_stage_the_shot_in_common_agrees():
+    """A path that is known from both groups, each in a world of its own, comes out in one piece."""
+    rng, frames = np.random.default_rng(0), [5, 4, 4, 8, 4]
+    screenplay = Screenplay("a", tuple(Shot(f"s {i}", n / 16) for i, n in enumerate(frames)), frames=25)
+    angle_T, step = np.linspace(0, 2, 25), np.linspace(0, 3, 25)
+    pose_T34 = se3.make(se3.so3_exp(angle_T[:, None] * [0, 1, 0.2]), np.stack([step, np.sin(step), step**2], axis=1))
+    whole = Trajectory(pose_T34, [60, 60, 32, 24], 64, 48, np.repeat(np.arange(5), frames)).from_first_camera()
+    head = Trajectory(whole.pose_T34[:13], [60, 60, 32, 24], 64, 48, whole.shot_T[:13])
+    world = se3.make(np.linalg.qr(rng.normal(size=(3, 3)))[0], rng.normal(size=3))
+    world[:, :3] *= np.sign(np.linalg.det(world[:, :3]))
+    common = se3.resample(whole.pose_T34[9:13], np.linspace(0, 3, 5))
+    pose = se3.compose(world, np.concatenate([common, whole.pose_T34[13:]]))
+    tail = Trajectory(pose, [60, 60, 32, 24], 64, 48, np.repeat(np.arange(3), [5, 8, 4]))
+    joined = groups.join([head, tail], screenplay)
+    np.testing.assert_allclose(joined.pose_T34, whole.pose_T34, atol=1e-2)
+    np.testing.assert_array_equal(joined.shot_T, whole.shot_T)
+
+
+@pytest.mark.parametrize(("count", "most"), [(5, 4), (6, 4), (7, 4), (8, 4), (16, 4), (3, 2), (17, 5), (60, 4)])
+def test_groups_cover_all_shots_with_one_in_common(count, most):
+    found = groups.bounds(count, most)
+    assert found[0][0] == 0 and found[-1][1] == count - 1
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(found))
+    assert all(1 < last - first + 1 <= most for first, last in found)
+    screenplay = play(*[None if i % 3 else 0.1 * (i + 1) for i in range(count)])
+    length_K = np.diff(screenplay.layout().spans)[:, 0]
+    for (first, last), part in zip(found, groups.split(screenplay, most), strict=True):
+        np.testing.assert_array_equal(np.diff(part.layout().spans)[1:, 0], length_K[first + 1 : last + 1])
+
+
+def test_what_cannot_be_planned_in_groups_is_refused(nano):
+    with pytest.raises(ValueError, match="takes 1 shot, the screenplay has 2"):
+        groups.split(play(1, 1), 1)
     with pytest.raises(ValueError, match="up to 4 shots"):
-        plan(nano, [play(1, 1, 1, 1, 1)])
+        sample_ids(nano, [play(1, 1, 1, 1, 1)])
 
 
 def test_sampled_ids_are_those_of_the_plan_with_their_log_probabilities(nano):

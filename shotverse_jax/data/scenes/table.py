@@ -1,11 +1,11 @@
 """Scenes listed in a table, CSV or JSON lines, with the columns video, screenplay, trajectory and cuts."""
 
-import csv
 import json
 import re
 from pathlib import Path
 
 from shotverse_jax.data.scenes.files import SceneFiles
+from shotverse_jax.text_files import decode, read_table
 
 
 def table_scenes(path: Path) -> list[SceneFiles]:
@@ -18,15 +18,15 @@ def table_scenes(path: Path) -> list[SceneFiles]:
         ValueError: the file cannot be read as a table, or a row lacks a column or has cuts that are not numbers.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = decode(path.read_bytes()).text
         if path.suffix.lower() == ".csv":
-            # csv needs the ends of lines to read a cell that has a line break in it.
-            rows = list(csv.DictReader(text.splitlines(keepends=True)))
+            columns, lines = read_table(text)
+            rows = [dict(zip(columns, cells, strict=False)) for _, cells in lines]
         elif path.suffix.lower() in (".jsonl", ".ndjson"):
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         else:
             raise ValueError("a table of scenes ends in .csv or .jsonl")
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
     return [_scene(path, number, row) for number, row in enumerate(rows, 1)]
 

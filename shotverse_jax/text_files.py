@@ -1,0 +1,146 @@
+"""Text files and tables as people save them: encodings, ends of lines, delimiters of columns."""
+
+import codecs
+import csv
+import io
+import re
+from typing import NamedTuple
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    # The mark of UTF-32 begins with that of UTF-16.
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_NAMES = {"cp1252": "Windows-1252", "gb18030": "GB 18030", "cp932": "Shift JIS"}
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_DELIMITERS = (",", ";", "\t", "|")
+
+
+class Text(NamedTuple):
+    """A text and what was assumed to read it.
+
+    Attributes:
+        text: the characters, without a byte order mark; lines end in a line feed.
+        note: one sentence where the encoding was guessed, else "".
+    """
+
+    text: str
+    note: str
+
+
+class Table(NamedTuple):
+    """A table with a header.
+
+    Attributes:
+        columns: names of the columns in lower case, blanks as "_".
+        rows: (line of the file, cells) of every row that is not empty; a row may have more or fewer cells than columns.
+    """
+
+    columns: list[str]
+    rows: list[tuple[int, list[str]]]
+
+
+def decode(data: bytes) -> Text:
+    """Returns the text of a file: UTF-8, UTF-16, UTF-32, Windows-1252, GB 18030 or Shift JIS.
+
+    UTF-16 is recognised without a byte order mark too. An encoding of one or two bytes is guessed where the text is
+    not UTF-8, and the note says which.
+
+    Raises:
+        ValueError: the bytes are no text.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), None) or _wide(data) or "utf-8"
+    note = ""
+    try:
+        text = data.decode(encoding)
+    except UnicodeError:
+        text, encoding = _guess(data)
+        note = f"the text is not UTF-8 and was read as {_NAMES[encoding]}; save it as UTF-8 if letters are wrong"
+    return Text(unix_lines(text), note)
+
+
+def unix_lines(text: str) -> str:
+    """Returns a text whose lines end in a line feed, whichever system it comes from, without a byte order mark."""
+    return re.sub(r"\r\n?", "\n", text).removeprefix("\ufeff")
+
+
+def _wide(data: bytes) -> str | None:
+    """UTF-16 without a mark: in most scripts one byte of every two is often zero, always the same one."""
+    head = data[: 2 * (min(len(data), 4096) // 2)]
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) < 0.3 * len(head) / 2 or min(even, odd):
+        return None
+    return "utf-16-be" if even else "utf-16-le"
+
+
+def _guess(data: bytes) -> tuple[str, str]:
+    """(text, encoding) of bytes that are not UTF-8."""
+    for encoding, usual in (("cp932", "\u3041-\u30ff"), ("gb18030", "\u4e00-\u9fff")):
+        try:
+            text = data.decode(encoding)
+        except UnicodeError:
+            continue
+        wide = re.findall(r"[^\x00-\x7f]", text)
+        here = re.findall(rf"[{usual}]", text)
+        # Japanese has kana everywhere; Chinese has few characters beyond the 3755 most common ones. Words of Western
+        # languages, read so, give neither.
+        common = here if encoding == "cp932" else [c for c in here if _is_common(c)]
+        if len(common) > 0.3 * len(wide) and len(wide) > 1 and not _lonely(data):
+            return text, encoding
+    try:
+        text = data.decode("cp1252")
+    except UnicodeError as error:
+        raise ValueError("it is no text in UTF-8, UTF-16 or Windows-1252") from error
+    if _CONTROL.search(text):
+        raise ValueError("it is no text in UTF-8, UTF-16 or Windows-1252")
+    return text, "cp1252"
+
+
+def _is_common(character: str) -> bool:
+    """Whether a character is of the first level of GB 2312."""
+    code = character.encode("gb2312", "ignore")
+    return bool(code) and 0xB0 <= code[0] <= 0xD7
+
+
+def _lonely(data: bytes) -> bool:
+    """Whether most bytes beyond ASCII stand between letters of ASCII, as in Western languages."""
+    high = len(re.findall(rb"[\x80-\xff]", data))
+    return len(re.findall(rb"(?<![\x80-\xff])[\x80-\xff](?![\x80-\xff])", data)) > high / 2
+
+
+def read_table(text: str) -> Table:
+    """Reads a table of columns between commas, semicolons, tabs or bars, whichever its header has most of.
+
+    Names of columns are compared without regard to case and blanks; blanks around cells are left out.
+
+    Raises:
+        ValueError: the header is missing or names a column twice, or quotes do not end.
+    """
+    lines = unix_lines(text).lstrip("\n")
+    told = re.match(r"sep=(.)\n", lines)  # Excel's own first line
+    lines = lines[told.end() :] if told else lines
+    head = re.sub(r'"[^"]*"', "", lines.split("\n", 1)[0])
+    delimiter = told[1] if told else max(_DELIMITERS, key=head.count)
+    reader = csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    skipped = text.count("\n") - lines.count("\n")
+    try:
+        rows = [(reader.line_num + max(skipped, 0), [cell.strip() for cell in row]) for row in reader]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+    rows = [(line, cells) for line, cells in rows if any(cells)]
+    if not rows:
+        raise ValueError("the table is empty; its first line names the columns")
+    columns = [column_name(cell) for cell in rows[0][1]]
+    while columns and not columns[-1]:
+        columns.pop()  # a line that ends in a delimiter
+    if twice := next((name for i, name in enumerate(columns) if name and name in columns[:i]), None):
+        raise ValueError(f"the column {twice!r} is there twice; keep one")
+    return Table(columns, rows[1:])
+
+
+def column_name(text: str) -> str:
+    """Returns the name of a column as it is compared: in lower case, with "_" for blanks and dashes."""
+    return re.sub(r"[\s\-_]+", "_", text.strip().casefold()).strip("_")
