@@ -18,6 +18,7 @@ from shotverse_jax.files import replacing
 from shotverse_jax.infer.film import Film
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.preview import preview_frames
+from shotverse_jax.views import fonts
 from shotverse_jax.views.contact_sheet import plot_film
 from shotverse_jax.views.plot import plot_trajectory
 from shotverse_jax.views.preview import Progress, render_preview
@@ -48,11 +49,14 @@ def write_plans(
         out: the folder; it is made if it is not there.
         plot: whether trajectory.png is made.
         preview: whether preview.mp4 is made, which takes most of the time.
-        progress: called as in `render_preview`.
+        progress: called as in `render_preview`, and with (message, 0, 0) where no font has the letters of a caption.
 
     Raises:
         ValueError: the folder cannot be written.
     """
+    said = fonts.note([trajectories[0].global_caption, *trajectories[0].captions]) if plot else ""
+    if said and progress is not None:
+        progress(said, 0, 0)
     with replacing(out, PLANS) as scratch:
         for index, trajectory in enumerate(trajectories):
             folder = scratch / (f"sample_{index}" if len(trajectories) > 1 else "")

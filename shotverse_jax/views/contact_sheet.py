@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
 from shotverse_jax.views.drawing import INK, PALE, flat_view, paper_poses, short
+from shotverse_jax.views.fonts import letters_for
 
 
 def plot_film(
@@ -36,12 +37,14 @@ def plot_film(
     width, height = sheet + side + 0.5, max(rows * cell[1] + 0.6, 3.6)
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
-    title = short(trajectory.global_caption, round(10 * width)) or "Film"
-    figure.text(0.25 / width, 1 - 0.28 / height, title, fontsize=13, color=INK, va="center")
+    letters = letters_for([trajectory.global_caption, *trajectory.captions])
+    words = {"color": INK, "va": "center", "family": letters.families}
+    title = short(letters.drawable(trajectory.global_caption), round(10 * width)) or "Film"
+    figure.text(0.25 / width, 1 - 0.28 / height, title, fontsize=13, **words)
     for shot, (start, end) in enumerate(trajectory.spans):
         top = height - 0.55 - shot * cell[1]
-        caption = short(f"{shot + 1}   {trajectory.captions[shot]}", round(12 * sheet))
-        figure.text(0.25 / width, (top - 0.13) / height, caption, fontsize=9.5, color=INK, va="center")
+        caption = short(f"{shot + 1}   {letters.drawable(trajectory.captions[shot])}", round(12 * sheet))
+        figure.text(0.25 / width, (top - 0.13) / height, caption, fontsize=9.5, **words)
         for column in range(columns):
             film, frame = films[column // 3], (start, (start + end - 1) // 2, end - 1)[column % 3]
             left = 0.25 + column * cell[0] + 0.12 * (column // 3)

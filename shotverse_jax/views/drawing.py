@@ -1,5 +1,7 @@
 """Elements of the pictures of a camera path: its coordinates on paper, its colours, and the view in a plane."""
 
+import unicodedata
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
@@ -27,10 +29,20 @@ def paper_poses(trajectory: Trajectory) -> np.ndarray:
 
 
 def short(text: str, letters: int) -> str:
-    """Returns a text on one line, shortened at a word with an ellipsis to at most `letters` letters."""
+    """Returns a text on one line, shortened at a word with an ellipsis to at most `letters` letters.
+
+    A letter of Chinese or Japanese is as wide as two, and is a word of its own.
+    """
+    text, room, end = " ".join(text.split()), letters, 0
+    while end < len(text) and room > 0:
+        room -= 2 if unicodedata.east_asian_width(text[end]) in "WF" else 1
+        end += 1
+    if end < len(text) or room < 0:
+        cut = text[: end - 1]
+        cut = cut if cut and not cut[-1].isascii() and not cut[-1].isspace() else cut.rsplit(" ", 1)[0]
+        text = cut.rstrip(" ,.;，。") + "…"
     # matplotlib would read "$" as mathematics.
-    text = " ".join(text.split()).replace("$", r"\$")
-    return text if len(text) <= letters else text[: letters - 1].rsplit(" ", 1)[0].rstrip(" ,.;") + "…"
+    return text.replace("$", r"\$")
 
 
 def frustums(trajectory: Trajectory, pose_T34: np.ndarray) -> list[tuple[float, np.ndarray]]:

@@ -26,6 +26,7 @@ from shotverse_jax.views.drawing import (
     path_pieces,
     short,
 )
+from shotverse_jax.views.fonts import letters_for
 
 _LINE = 0.21  # inches per line of the shot list
 
@@ -74,22 +75,23 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     seconds = len(trajectory) / trajectory.fps
     bar = figure.add_axes((0.952, floor + 0.9 / height, 0.008, 1 - floor - 2.2 / height))
     figure.colorbar(ScalarMappable(Normalize(0, seconds), TIME_COLORS), cax=bar, label="time (s)")
-    title = short(trajectory.global_caption, 120) or "Camera path"
-    figure.text(0.045, 1 - 0.3 / height, title, fontsize=13, color=INK, va="center")
+    letters = letters_for([trajectory.global_caption, *lines])
+    title = short(letters.drawable(trajectory.global_caption), 120) or "Camera path"
+    figure.text(0.045, 1 - 0.3 / height, title, fontsize=13, color=INK, va="center", family=letters.families)
     for index, text in enumerate(lines):
         y = (_LINE * (len(lines) - index) + 0.02) / height
-        figure.text(0.045, y, text, fontsize=9.5, color=INK, va="center")
+        figure.text(0.045, y, text, fontsize=9.5, color=INK, va="center", family=letters.families)
     with replacing(path) as scratch:
         figure.savefig(scratch)
 
 
 def _shot_lines(trajectory: Trajectory, tags: Sequence[str] | None) -> list[str]:
-    """One line of text per shot: its number, its seconds, its tags and its caption."""
-    lines = []
+    """One line of text per shot: its number, its seconds, its tags and its caption as far as a font has its letters."""
+    lines, letters = [], letters_for(trajectory.captions)
     for index, (start, end) in enumerate(trajectory.spans):
         parts = [f"SHOT {index + 1}   {start / trajectory.fps:.1f}–{end / trajectory.fps:.1f} s"]
         parts += [short(tags[index], 60)] if tags else []
-        caption = short(trajectory.captions[index], 110 if tags else 170)
+        caption = short(letters.drawable(trajectory.captions[index]), 110 if tags else 170)
         lines.append("   ·   ".join([*parts, caption] if caption else parts))
     return lines
 

@@ -35,7 +35,7 @@ def part_of_scene(path: Path) -> str | None:
     suffix, name = path.suffix.lower(), path.name.lower()
     if suffix in SUFFIXES:
         return "video"
-    if suffix in (".yaml", ".yml", ".holocine") or name.endswith(".holocine.txt"):
+    if suffix in (".yaml", ".yml", ".holocine", ".fountain", ".fdx", ".md") or name.endswith(".holocine.txt"):
         return "screenplay"
     # A .json or .txt file can be a screenplay or a camera path; only its content decides.
     if suffix == ".json":
@@ -44,7 +44,8 @@ def part_of_scene(path: Path) -> str | None:
         except (OSError, ValueError):
             return "trajectory"  # its reader says what is wrong
         # A trajectory.json of this project has "shots" too, but beside a list of frames.
-        is_play = isinstance(doc, dict) and "shots" in doc and not isinstance(doc.get("frames"), list)
+        is_play = isinstance(doc, dict) and {"shots", "shot_captions", "shot_list", "scenes"} & doc.keys()
+        is_play = is_play and not isinstance(doc.get("frames"), list)
         return "screenplay" if is_play else "trajectory"
     if suffix == ".txt":
         return "trajectory" if _ends_in_numbers(path) else "screenplay"

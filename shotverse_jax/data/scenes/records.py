@@ -77,7 +77,7 @@ class SceneRecords:
             intrinsics: [4] float32 fx, fy, cx, cy of the first frame, in pixels of the film.
             prompt: HoloCine's prompt.
             name: name of the scene.
-            changes: what was changed in the video, "" for nothing.
+            changes: what was changed in the video, and the notes of the screenplay, "" for nothing.
             world: "stage" where the path knows its stage, else "first camera".
         """
         scene = self.scenes[index]
@@ -107,13 +107,14 @@ class SceneRecords:
         if self.videos:
             del record["path_F34"]
             record["video"] = read_video(scene.video, source_F, self.width, self.height)
+        notes = [note.replace("; ", ", ") for note in play.notes]
         # The durations were those of the source; how long the shots are now is in the layout.
         play = Screenplay(play.caption, [Shot(shot.caption) for shot in play.shots[: len(timeline.layout.spans)]])
         return record | {
             "shot_T": timeline.layout.latent_index_T,
             "prompt": to_text(play, "holocine"),
             "name": scene.name,
-            "changes": "; ".join(timeline.changes),
+            "changes": "; ".join([*timeline.changes, *(f"screenplay notes: {note}" for note in notes)]),
         }
 
     def _source_cuts(
@@ -173,7 +174,7 @@ class SceneRecords:
 def _screenplay(scene: SceneFiles) -> Screenplay:
     if scene.caption is not None:
         return datadop_screenplay(scene.screenplay, scene.caption)
-    prompt = "[global caption]" in scene.screenplay.lower()
+    prompt = "shot caption]" in scene.screenplay.lower()
     return parse_text(scene.screenplay, "holocine") if prompt else read_screenplay(scene.screenplay)
 
 

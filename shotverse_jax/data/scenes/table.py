@@ -36,7 +36,7 @@ def _scene(path: Path, number: int, row) -> SceneFiles:
         raise ValueError(f"{path}, row {number}: expected the columns video, screenplay, trajectory and maybe cuts")
     value = {key: (cell or "") for key, cell in row.items() if key in ("video", "screenplay", "trajectory")}
     screenplay = str(value["screenplay"])
-    if "[global caption]" not in screenplay.lower():  # otherwise the cell holds the prompt itself
+    if "shot caption]" not in screenplay.lower():  # otherwise the cell holds the prompt itself
         screenplay = str(path.parent / screenplay)
     name = f"row {number}, {value.get('video') or value['trajectory']}"
     video = path.parent / value["video"] if value.get("video") else None

@@ -10,8 +10,16 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.screenplay import LATENT_STRIDE, Layout, layout_from_cuts, snap
 from shotverse_jax.views.video import VideoInfo
 
-CHANGES = ("resized and cropped", "resized", "resampled", "cut short", "cuts moved", "shots left out")
-"""First words of the notices about changes to a video."""
+CHANGES = (
+    "resized and cropped",
+    "resized",
+    "resampled",
+    "cut short",
+    "cuts moved",
+    "shots left out",
+    "screenplay notes",
+)
+"""First words of the notices about changes to a video, and about what its screenplay was read as."""
 _TOLERANCE = 0.1  # seconds by which a path may be longer or shorter than its video
 
 Places = Callable[[np.ndarray], np.ndarray]
