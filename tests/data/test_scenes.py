@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.data.scenes import SceneFiles, SceneRecords, find_scenes
+from shotverse_jax.data.scenes import CHANGES, SceneFiles, SceneRecords, find_scenes
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text, write_screenplay
 from shotverse_jax.views.video import probe_video, read_video, write_video
 
@@ -197,6 +197,30 @@ def test_a_table(parts, suffix):
     table.write_text(table.read_text().replace("trajectory", "camera"))
     with pytest.raises(ValueError, match="row 1: expected the columns"):
         find_scenes(table)
+
+
+def test_tables_of_spreadsheets_and_what_a_screenplay_is_read_as(parts):
+    (parts / "styled.txt").write_text("A room.\n\nStyle: noir; soft.\n\n[1s] Pan left.")
+    for name, text in (("semicolon.csv", "\ufeffscreenplay;trajectory\r\nstyled.txt;path.json\r\n"),
+                       ("upper.csv", "Screenplay, Trajectory\nstyled.txt, path.json\n"),
+                       ("tab.csv", "VIDEO\tscreenplay\ttrajectory\n\tstyled.txt\tpath.json\n")):  # fmt: skip
+        (parts / name).write_text(text)
+        [found] = find_scenes(parts / name)
+        assert (Path(found.screenplay).name, Path(found.trajectory).name) == ("styled.txt", "path.json")
+    record = SceneRecords([found], videos=False)[0]
+    assert "soft. This scene contains 1 shots." in record["prompt"]
+    [change] = record["changes"].split("; ")
+    assert change.startswith(CHANGES) and "“Style:”" in change
+
+
+def test_recorded_tables(reference):
+    folder = reference / "cases" / "28-encode-tables"
+    if not folder.is_dir():
+        pytest.skip("the reference has no cases")
+    expected = find_scenes(folder / "comma.csv")
+    for name in ("semicolon.csv", "upper.csv", "excel_bom.csv"):
+        assert find_scenes(folder / name) == expected
+    assert len(SceneRecords(expected, videos=False)[0]["pose_T34"]) > 1
 
 
 def test_a_folder_of_scenes(parts, tmp_path):

@@ -121,6 +121,34 @@ def test_a_table_and_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "screenplay,seed,id",
+        "screenplay;seed;id",
+        "Screenplay, Seed, ID",
+        "\ufeffSCREENPLAY\tseed\tid",
+        "sep=;\nscreenplay;Seed;Id",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_tables_of_spreadsheets(tmp_path, text, encoding):
+    (tmp_path / "a.txt").write_text("A room.\n\nPan left.")
+    delimiter = next(sign for sign in ";\t," if sign in text)
+    rows = [text, delimiter.join(["a.txt", "4", '"one"']), "", delimiter.join([" a.txt", " 5", " two"])]
+    (tmp_path / "list.csv").write_bytes("\r\n".join(rows).encode(encoding))
+    assert [(item.id, item.seed) for item in read_items(tmp_path / "list.csv")] == [("one", 4), ("two", 5)]
+
+
+def test_a_scene_of_a_script_is_asked_for_by_its_number(tmp_path):
+    scenes = json.dumps({"scenes": [{"shots": ["Pan left."]}, {"shots": ["Pan right.", "Tilt up."]}]})
+    entries = [{"id": "first", "text": scenes, "scene": 1}, {"id": "other", "text": scenes}]
+    one, two = read_items(listed(tmp_path / "list.jsonl", entries), scene=2)
+    assert (len(one.screenplay.shots), len(two.screenplay.shots)) == (1, 2)
+    [refused] = read_items(listed(tmp_path / "list.jsonl", [{"id": "x", "text": scenes, "scene": 3}]))
+    assert "there is no scene 3; the screenplay has 2 scenes" in refused.error
+
+
+@pytest.mark.parametrize(
     ("row", "words"),
     [
         ({"id": "x"}, "it needs one of screenplay, text, or caption and shots; it has none"),
@@ -191,20 +219,28 @@ def test_results_are_those_of_each_item_alone(tmp_path, work, capsys, planner_fo
 
 
 def test_the_command(tmp_path, planner_folder, capsys):
-    bad = [{"id": "many", "text": "a\n\n" + "\n\n".join("bcdef")}, {"id": "none"}]
+    bad = [{"id": "many", "text": "a\n\n" + "word " * 999}, {"id": "none"}]
     path, out = listed(tmp_path / "list.jsonl", [*rows(2), *bad]), tmp_path / "out"
     command = ["batch", str(path), "--task", "plan", "--planner", planner_folder, "--out", str(out)]
     assert main([*command, "--quiet"]) == 3
     assert "2 made" in capsys.readouterr().out
     records = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     assert [record["id"] for record in records] == ["play_0", "play_1", "many", "none"]
-    assert "up to 3 shots" in records[2]["error"] and "it has none" in records[3]["error"]
+    assert "shorten them" in records[2]["error"] and "it has none" in records[3]["error"]
     assert sorted(p.name for p in (out / "play_0").iterdir()) == ["result.json", "trajectory.json"]
     before = {p: p.stat().st_mtime_ns for p in out.glob("play_*/*")}
     listed(path, rows(3))
     assert main([*command, "--quiet"]) == 0
     assert "1 made" in (said := capsys.readouterr().out) and "2 were there" in said
     assert before == {p: p.stat().st_mtime_ns for p in before}
+    # More shots than the planner takes are planned in groups, and the record says so, and what the reader noted.
+    grouped = {"id": "long", "text": "a\n\nStyle: noir.\n\n" + "\n\n".join("bcdef")}
+    listed(path, [*rows(3), grouped])
+    assert main(command) == 0
+    assert "long: “Style:” is read as" in capsys.readouterr().err
+    record = json.loads((out / "long" / "result.json").read_text())
+    assert len(record["tags"][0]) == 5 and "“Style:”" in record["notes"][0]
+    assert any("5 shots are planned in 2 groups" in note for note in record["notes"])
     # Another seed is another result; pictures are wanted now.
     listed(path, [rows(3)[0] | {"seed": 99}])
     assert main([*command, "--preview"]) == 0
@@ -280,7 +316,7 @@ def test_on_ray_the_same_files_come_out(tmp_path, job, work):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'shotverse_jax[ray]'")
     from shotverse_jax.infer.ray_workers import RayWorkers
 
-    entries = [*rows(6), {"id": "many", "text": "a\n\n" + "\n\n".join("bcdef")}, {"id": "none"}]
+    entries = [*rows(6), {"id": "many", "text": "a\n\n" + "word " * 999}, {"id": "none"}]
     items = read_items(listed(tmp_path / "list.jsonl", entries))
     run_batch(items, work, tmp_path / "here")
     # Two of the three have a place on this machine; the batch does not wait for the third.
