@@ -88,7 +88,7 @@ def _into(before: Trajectory, after: Trajectory) -> np.ndarray:
 def seeds(seed: int, count: int) -> list[int]:
     """Returns the seeds of the groups of a screenplay: the first is its own, the others follow from it."""
     # The odd number nearest to 2**32 divided by the golden ratio keeps the seeds of near seeds apart.
-    return [seed + 0x9E3779B1 * i for i in range(count)]
+    return [(seed + 0x9E3779B1 * i) % 2**32 for i in range(count)]
 
 
 def note(count: int, most: int) -> str:
