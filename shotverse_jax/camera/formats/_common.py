@@ -84,26 +84,6 @@ def number(token: str, where: str, lost: bool = False) -> float:
     return value
 
 
-def number_rows(lines: list[tuple[str, str]], columns: int, meaning: str, pose: slice = slice(0, 0)) -> np.ndarray:
-    """Reads lines of `columns` numbers, separated by white space, as float64 [N, columns].
-
-    `lines` come from `data_lines`; `meaning` names the columns in error messages. The columns `pose` may hold NaN or
-    infinity, where a camera was lost; none by default.
-
-    Raises:
-        ValueError: there are no lines, or one does not have that many numbers.
-    """
-    rows, free = [], range(columns)[pose]
-    for where, text in lines:
-        tokens = text.split()
-        if len(tokens) != columns:
-            raise ValueError(f"{where}: expected {columns} numbers ({meaning}), got {len(tokens)} words")
-        rows.append([number(token, where, lost=column in free) for column, token in enumerate(tokens)])
-    if not rows:
-        raise ValueError(f"no poses: expected lines of {columns} numbers ({meaning})")
-    return np.array(rows, np.float64)
-
-
 def load_json(path: Path) -> Any:
     """Returns the parsed JSON of a file.
 

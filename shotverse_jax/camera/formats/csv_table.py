@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.trajectory import Trajectory
 
 COLUMNS = "frame,shot,time,tx,ty,tz,qw,qx,qy,qz,fx,fy,cx,cy,width,height"
@@ -18,14 +19,10 @@ COLUMNS = "frame,shot,time,tx,ty,tz,qw,qx,qy,qz,fx,fy,cx,cy,width,height"
 @common.reader
 def read(path: Path) -> common.Reading:
     """Reads the table."""
-    lines = common.data_lines(common.read_text(path))
-    if not lines or lines[0][1].replace(" ", "") != COLUMNS:
+    table = tables.read_table(common.read_text(path))
+    if len(table.heading) != 1 or table.names != COLUMNS.split(","):
         raise ValueError(f"the first line should be {COLUMNS}")
-    # Commas become blanks below, where an empty cell would vanish and move the cells after it.
-    if any("," * 2 in line.replace(" ", "") for _, line in lines):
-        raise ValueError("a cell is empty")
-    cells = [(where, line.replace(",", " ")) for where, line in lines[1:]]
-    rows = common.number_rows(cells, COLUMNS.count(",") + 1, COLUMNS, pose=slice(3, 10))
+    rows = table.numbers(COLUMNS.count(",") + 1, COLUMNS, pose=slice(3, 10))
     number_T = rows[:, 0]
     if (number_T != np.round(number_T)).any() or (np.diff(number_T) < 1).any() or np.ptp(number_T) > 1e6:
         raise ValueError("the column 'frame' should count upwards in whole numbers")

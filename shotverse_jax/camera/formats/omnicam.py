@@ -117,7 +117,7 @@ def _states(camera: dict, frames: int, name: str) -> np.ndarray:
         what = f"camera {name}, key {k}"
         frame = float(common.numbers(key.get("frame"), (), f"{what}: 'frame'"))
         ease = key.get("interpolation", "ease")
-        if ease not in EASES:
+        if not isinstance(ease, str) or ease not in EASES:
             raise ValueError(
                 f"{what}: 'interpolation' should be one of {', '.join(EASES)}, got {json.dumps(ease)[:40]}"
             )

@@ -9,6 +9,10 @@ from shotverse_jax.camera.trajectory import RIGID_TOLERANCE
 
 QUATERNION_TOLERANCE = 0.01
 """Distance of a quaternion's norm from 1 that is rounding in the text."""
+QUATERNION_MENDED = 0.1
+"""Distance of a quaternion's norm from 1 up to which it is normalised, with a note, whatever the option tolerance."""
+UPSIDE_DOWN = 0.98
+"""A first quaternion whose x is above this is a camera upside down, up to 23 degrees."""
 LARGEST_SCALE = 1e6
 """Matrices of a larger scale are not camera poses, and their squares leave the range of numbers."""
 
@@ -33,19 +37,19 @@ def matrices(reading: Reading, options: ReadOptions, notes: list[str]) -> np.nda
     # Trackers that have lost the camera write zeros or NaN.
     lost = (norm == 0) | np.isnan(norm)
     error = np.where(lost, 0, np.abs(norm - 1))
-    if not error.max() < max(QUATERNION_TOLERANCE, options.tolerance):
+    if not error.max() < max(QUATERNION_MENDED, options.tolerance):
         worst = int(np.argmax(error))
         raise ValueError(
             f"pose {worst}: its quaternion has norm {norm[worst]:.4g}, expected 1"
             + (f"; the option tolerance={_round_up(error[worst])} reads it" if error[worst] < 1 else "")
         )
     if error.max() >= QUATERNION_TOLERANCE:
-        notes.append(f"quaternions with norms up to {error.max():.2g} from 1 were normalised")
+        notes.append(f"quaternions with norms up to {error.max():.2g} away from 1 were normalised")
     first = q_T4[np.argmin(lost)]
-    if order == "xyzw" and options.quaternion is None and np.allclose(first, [0, 1, 0, 0], atol=1e-6):
+    if order == "xyzw" and options.quaternion is None and abs(first[1]) > UPSIDE_DOWN:
         notes.append(
-            "the first quaternion is 1 0 0 0, which read as x y z w is a camera upside down; if the file writes the "
-            "real part first, the option quaternion=wxyz reads it"
+            f"the first quaternion is {' '.join(f'{value:.3g}' for value in first[[1, 2, 3, 0]])}, which read as "
+            "x y z w is a camera upside down; if the file writes the real part first, --read quaternion=wxyz reads it"
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         rotation = se3.quaternion_to_rotation(np.where(lost[:, None], np.nan, q_T4))

@@ -79,6 +79,7 @@ def test_cuts_make_shots(tmp_path):
         ({"cuts": [{"camera_id": "a", "time_seconds": 0}] * 2}, "cut 1 is at 0 s"),
         ({"timeline": {"duration_seconds": 1e9, "authoring_fps": 8}}, "too many frames"),
         ({"cameras": []}, "'cameras' should be a list"),
+        ({"cameras": [{"id": "a", "track": {"keyframes": [{"frame": 0, "interpolation": []}]}}]}, "'interpolation'"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, change, message):

@@ -79,6 +79,44 @@ def test_what_is_wrong_is_named(tmp_path, text, message):
         read_trajectory(tmp_path / "a.txt")
 
 
+@pytest.mark.parametrize("first", ["1 0 0 0", "0.9962 0 0.0872 0", "-1 0 0 0"])
+def test_a_first_camera_upside_down_is_named(tmp_path, first):
+    (tmp_path / "a.txt").write_text(f"0 0 0 0 {first}\n1 1 0 0 {first}\n")
+    (note,) = [note for note in read_trajectory(tmp_path / "a.txt").notes if "upside down" in note]
+    assert "--read quaternion=wxyz" in note
+    mended = read_trajectory(tmp_path / "a.txt", quaternion="wxyz")
+    assert not any("upside down" in note for note in mended.notes)
+    assert mended.pose_T34[0, 1, 1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("norm", "says"), [(1.005, False), (1.05, True), (0.93, True), (1.2, None)])
+def test_quaternions_of_other_norms_are_normalised(tmp_path, norm, says):
+    turn = norm * np.array([0, np.sin(0.2), 0, np.cos(0.2)])
+    (tmp_path / "a.txt").write_text("\n".join(f"{t} {t} 0 0 {' '.join(map(str, turn))}" for t in range(3)))
+    if says is None:
+        with pytest.raises(
+            ValueError, match=r"quaternion has norm 1.2, expected 1; the option tolerance=0.2\d* reads it"
+        ):
+            read_trajectory(tmp_path / "a.txt")
+        got = read_trajectory(tmp_path / "a.txt", tolerance=0.21)
+    else:
+        got = read_trajectory(tmp_path / "a.txt")
+    assert any("normalised" in note for note in got.notes) == (says is not False)
+    np.testing.assert_allclose(se3.so3_log(got.pose_T34[:, :, :3]), np.tile([0, 0.4, 0], (3, 1)), atol=1e-9)
+
+
+def test_cases_of_quaternions(reference):
+    folder = reference / "cases/16-tum-bad-quaternions"
+    for name in ("norm_1_05.txt", "two_decimals.txt"):
+        got = read_trajectory(folder / name)
+        assert len(got) == 20 and any("normalised" in note for note in got.notes) == (name == "norm_1_05.txt")
+    with pytest.raises(ValueError, match="pose 5 is lost"):
+        read_trajectory(folder / "lost.txt")
+    skipped, filled = (read_trajectory(folder / "lost.txt", lost=lost) for lost in ("skip", "interpolate"))
+    assert len(skipped) == 19 and skipped.time_T[5] == pytest.approx(0.3)
+    np.testing.assert_allclose(np.diff(filled.pose_T34[:, :, 3], axis=0), np.tile([0.1, 0, 0], (19, 1)), atol=1e-9)
+
+
 @pytest.mark.parametrize("case", ["commas.txt", "header_no_hash.txt", "tabs_trailing.txt"])
 def test_cases_of_separators(reference, case):
     got = read_trajectory(reference / "cases/14-tum-separators" / case)
