@@ -27,6 +27,7 @@ from shotverse_jax.weights.folder import (
     read_values,
     values_of,
 )
+from shotverse_jax.weights.sums import digests, write_sums
 from shotverse_jax.weights.trees import check_same, flatten
 
 from . import released
@@ -77,7 +78,7 @@ def convert(
     tokenizer = _tokenizer(conversion, out, tokenizer)
     check_ties(conversion.table, conversion.source)
     work = out.parent / f".{out.name}.{weights}.converting"
-    journal = Journal(work, conversion.manifest)
+    journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
     if not journal.done:
         shutil.rmtree(work, ignore_errors=True)
     _check_space(work, sum(nbytes(leaf) for target, leaf in leaves.items() if target not in journal.done))
@@ -181,6 +182,10 @@ def _publish(conversion, work: Path, out: Path, weights: str, config, tokenizer:
     if tokenizer is not None:
         with replacing(out / TOKENIZER) as place:
             shutil.copyfile(tokenizer, place)
+    arrays = {f"{weights}/{name}": digest for files in journal.done.values() for name, digest in files.items()}
+    rest = sorted(path for path in (work / weights).iterdir() if path.is_file())
+    arrays |= dict(zip((f"{weights}/{path.name}" for path in rest), digests(rest), strict=True))
+    write_sums(out / weights, arrays)
     # Everything must be on the disk before the weights get their name: a crash then leaves whole weights or none.
     os.sync()
     os.replace(work / weights, out / weights)

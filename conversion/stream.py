@@ -17,7 +17,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tqdm import tqdm
 from shotverse_jax.files import nbytes
 from shotverse_jax.parallel.mesh import parse_sizes
 from shotverse_jax.parallel.rules import spec
+from shotverse_jax.weights.sums import digests
 
 from .core import Entry
 from .prepare import Conversion
@@ -82,30 +83,36 @@ class Journal:
     """A file that remembers which arrays of an unfinished conversion are whole.
 
     Attributes:
-        done: Names of the arrays that are whole.
+        done: Digests of the files of the arrays that are whole: name → {path below the arrays' folder → digest}.
         bad: Stored names of tensors that are not finite.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]):
         """Continues the journal in `folder` when it has the same `identity` (JSON values), else begins a new one."""
         self._path, self._identity = folder / JOURNAL, json.loads(json.dumps(identity))
-        self.done, self.bad = set(), set()
+        self.done: dict[str, dict[str, str]] = {}
+        self.bad: set[str] = set()
         try:
             held = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            held = {}
-        if held.get("identity") == self._identity:
-            self.done, self.bad = set(held["done"]), set(held["bad"])
+            if held["identity"] == self._identity:
+                self.done = {name: dict(files) for name, files in held["done"].items()}
+                self.bad = set(held["bad"])
+        # Whatever else a file holds that somebody changed: the conversion begins anew.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.done = {}
 
-    def keep(self, whole: Callable[[str], bool]) -> None:
-        """Forgets arrays that are not whole because the machine stopped before they reached the disk."""
-        self.done = {target for target in self.done if whole(target)}
+    def keep(self, folder: Path) -> None:
+        """Forgets arrays whose files are not those that were written: the machine stopped before they reached the disk,
+        or somebody changed them."""
+        for target, files in list(self.done.items()):
+            if digests(folder / name for name in files) != list(files.values()):
+                del self.done[target]
 
-    def finish(self, target: str, bad: set[str]) -> None:
-        """Notes that an array is whole, and which of its stored tensors are not finite."""
-        self.done.add(target)
+    def finish(self, target: str, files: dict[str, str], bad: set[str]) -> None:
+        """Notes that an array is whole, the digests of its files, and which of its stored tensors are not finite."""
+        self.done[target] = files
         self.bad |= bad
-        held = {"identity": self._identity, "done": sorted(self.done), "bad": sorted(self.bad)}
+        held = {"identity": self._identity, "done": self.done, "bad": sorted(self.bad)}
         scratch = self._path.with_suffix(".tmp")
         scratch.write_text(json.dumps(held), encoding="utf-8")
         # A program that is killed leaves the old journal or the new one, never half of one.
@@ -130,10 +137,10 @@ def write_arrays(
     leaves = conversion.leaves
     folder.mkdir(parents=True, exist_ok=True)
     _write_metadata(folder, leaves)
-    journal.keep(lambda target: _is_whole(folder / array_name(target), leaves[target]))
+    journal.keep(folder)
     total, done = (sum(nbytes(leaves[target]) for target in targets) for targets in (leaves, journal.done))
     bar = tqdm(total=total, initial=done, desc=progress, unit="B", unit_scale=True, disable=progress is None)
-    writes = _Writes(journal, allow_nan)
+    writes = _Writes(journal, folder, allow_nan)
     try:
         for entry in conversion.table.entries:
             if entry.target not in journal.done:
@@ -147,8 +154,8 @@ def write_arrays(
 class _Writes:
     """At most `IN_FLIGHT` chunks on their way to the disk. The journal gets an array when its last chunk is written."""
 
-    def __init__(self, journal: Journal, allow_nan: bool):
-        self._journal, self._allow_nan = journal, allow_nan
+    def __init__(self, journal: Journal, folder: Path, allow_nan: bool):
+        self._journal, self._folder, self._allow_nan = journal, folder, allow_nan
         self._queue = deque()
         # The buffers are used in turn: a new page of memory costs more than what is written to it.
         self._buffers = itertools.cycle([np.empty(CHUNK, np.uint8) for _ in range(IN_FLIGHT + 1)])
@@ -177,7 +184,9 @@ class _Writes:
                     "converts it all the same)"
                 )
             if bad is not None:
-                self._journal.finish(target, bad)
+                files = sorted(path for path in (self._folder / array_name(target)).iterdir())
+                names = (path.relative_to(self._folder).as_posix() for path in files)
+                self._journal.finish(target, dict(zip(names, digests(files), strict=True)), bad)
 
     def abandon(self) -> None:
         """Waits for the unfinished writes after an error and ignores their results."""
@@ -226,17 +235,6 @@ def _write_array(conversion: Conversion, entry: Entry, folder: Path, writes: _Wr
 def array_name(target: str) -> str:
     """Returns the name that Orbax gives to the folder of an array."""
     return target.replace("/", ".")
-
-
-def _is_whole(path: Path, leaf: Any) -> bool:
-    try:
-        chunks = json.loads((path / ".zarray").read_text(encoding="utf-8"))["chunks"]
-    except (OSError, ValueError, KeyError):
-        return False
-    count = math.prod(-(-size // chunk) for size, chunk in zip(leaf.shape, chunks, strict=True))
-    # Chunks are not compressed, so each whole one has the same number of bytes, at the edges too.
-    sizes = [file.stat().st_size for file in path.iterdir() if file.name != ".zarray"]
-    return sizes == [math.prod(chunks) * leaf.dtype.itemsize] * count
 
 
 def _create(path: Path, leaf: Any, chunks: Sequence[int]) -> ts.TensorStore:

@@ -5,7 +5,9 @@ which Orbax restores too, and of which each parameter can be read in parts.
 """
 
 import dataclasses
+import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from shotverse_jax.config import from_dict
 from shotverse_jax.files import cache_folder, write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors
+from shotverse_jax.weights.sums import Sums, read_sums, sums_file, write_sums
 from shotverse_jax.weights.trees import check_same, flatten, nest
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -116,7 +119,10 @@ def write(
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # A program that is killed here leaves weights, the old or the new ones, without digests.
+    sums_file(folder / weights).unlink(missing_ok=True)
     write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {_title(kind)}"})
+    write_sums(folder / weights)
     if tokenizer is not None:
         (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
     # config.json comes last: a folder without it is not taken for a network.
@@ -159,26 +165,81 @@ def open_weights(path: Path) -> Mapping[str, Stored]:
     path: the file or the folder; "model" and "model.safetensors" find both.
 
     Raises:
-        ValueError: There are no weights, or they are damaged.
+        ValueError: There are no weights, or they are damaged: a file is missing, cut off, or, here or when its values
+            are read, not the one whose digest was kept (`sums.py`).
     """
     folder = _arrays(path)
-    file = folder.with_name(f"{folder.name}.safetensors")
+    file, sums = folder.with_name(f"{folder.name}.safetensors"), read_sums(folder)
     if file.is_file():
+        sums.check([file.name])
         return open_safetensors(file)
     if not is_arrays(folder):
         raise ValueError(f"{folder.parent} has no weights {file.name}, nor a folder {folder.name} of arrays")
     # Orbax joins the names on the way to a parameter with dots.
-    return {p.name.replace(".", "/"): _open_array(p) for p in sorted(folder.iterdir()) if p.is_dir()}
+    arrays = {p.name.replace(".", "/"): _open_array(p, sums) for p in sorted(folder.iterdir()) if p.is_dir()}
+    if (known := sums.names(folder.name)) is not None:
+        # An array that is gone altogether is not found above.
+        sums.check(f"{folder.name}/{name}" for name in known if "/" not in name or name.endswith("/.zarray"))
+    return arrays
 
 
-def _open_array(path: Path) -> Stored:
+def _open_array(path: Path, sums: Sums) -> Stored:
     import tensorstore
 
     if not (path / ".zarray").is_file():
         raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
     spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
-    array = tensorstore.open(spec, open=True, read=True).result()
-    return Stored(array.shape, array.dtype.numpy_dtype, lambda index: array[index].read().result())
+    try:
+        array = tensorstore.open(spec, open=True, read=True).result()
+        metadata = array.spec().to_json()["metadata"]
+    except ValueError as error:
+        raise ValueError(f"{path} is not an array: {_reason(error)}; convert the checkpoint anew") from error
+    chunk, dtype = array.chunk_layout.read_chunk.shape, array.dtype.numpy_dtype
+    _check_chunks(path, array.shape, chunk, None if metadata["compressor"] else math.prod(chunk) * dtype.itemsize)
+
+    def read(index):
+        # Only the files that are read are checked, so that a host which reads its shard reads no more.
+        places = itertools.product(*_chunks(index, array.shape, chunk))
+        sums.check(f"{path.parent.name}/{path.name}/{_chunk_name(place)}" for place in places)
+        return array[index].read().result()
+
+    return Stored(array.shape, dtype, read)
+
+
+def _check_chunks(path: Path, shape: Sequence[int], chunk: Sequence[int], size: int | None) -> None:
+    """Raises ValueError unless all chunks of an array are there: tensorstore would read zeros for one that is not.
+
+    size: bytes of every chunk; None where they are compressed.
+    """
+    sizes = {file.name: file.stat().st_size for file in path.iterdir()}
+    axes = [range(-(-length // part)) for length, part in zip(shape, chunk, strict=True)]
+    # A damaged .zarray may ask for more chunks than can be counted.
+    whole = math.prod(map(len, axes)) <= len(sizes)
+    found = (sizes.get(_chunk_name(place)) for place in itertools.product(*axes)) if whole else [None]
+    if any(bytes_ is None or size not in (None, bytes_) for bytes_ in found):
+        raise ValueError(f"{path} is damaged: a part of the array is not there or cut off; make the folder anew")
+
+
+def _chunk_name(place: Sequence[int]) -> str:
+    return ".".join(map(str, place)) or "0"
+
+
+def _chunks(index: Any, shape: Sequence[int], chunk: Sequence[int]) -> list[range]:
+    """The numbers of the chunks along each axis that an index of whole numbers, slices and an ellipsis touches."""
+    given = list(index) if isinstance(index, tuple) else [index]
+    dots = given.index(...) if ... in given else len(given)
+    rest = given[dots + 1 :]
+    given = given[:dots] + [slice(None)] * (len(shape) - dots - len(rest)) + rest
+    spans = [
+        part.indices(size)[:2] if isinstance(part, slice) else (part % size, part % size + 1)
+        for part, size in zip(given, shape, strict=True)
+    ]
+    return [range(start // size, -(-stop // size)) for (start, stop), size in zip(spans, chunk, strict=True)]
+
+
+def _reason(error: Exception) -> str:
+    """The words of tensorstore's error without the places in its program."""
+    return str(error).split(" [source")[0].split(" [tensorstore")[0]
 
 
 def read_params(path: Path, abstract: dict) -> dict:

@@ -415,6 +415,9 @@ def test_the_way_back_is_strict(tmp_path, capsys, small):
     assert "has no names 'comfyui'; it has wan, transformers" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "ours" / "model" / "norm.scale")
     assert run("convert", tmp_path / "ours", "--to", "wan", "--out", out) == 2
+    assert "norm.scale/.zarray is not there; make or fetch" in capsys.readouterr().err
+    (tmp_path / "ours" / "model.sha256").unlink()
+    assert run("convert", tmp_path / "ours", "--to", "wan", "--out", out) == 2
     assert "do not fit the config.json beside them: missing norm/scale" in capsys.readouterr().err
     assert not out.exists()
 

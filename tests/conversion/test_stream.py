@@ -109,7 +109,7 @@ KILLED = """
         return array
     killed.count = 0
     stream._create = killed
-    commands.convert(prepare.prepare(open_checkpoint(sys.argv[1]), "umt5"), sys.argv[2])
+    commands.convert(prepare.prepare(open_checkpoint(sys.argv[1]), "umt5"), sys.argv[2], tokenizer="none")
 """
 
 
@@ -118,10 +118,13 @@ def test_a_killed_conversion_goes_on(tmp_path, checkpoint, monkeypatch):
     assert python(KILLED, path, tmp_path / "ours").returncode == -signal.SIGKILL
     assert [p.name for p in tmp_path.iterdir()] == [".ours.model.converting"]  # absent, as far as anyone can load it
     journal = tmp_path / ".ours.model.converting" / stream.JOURNAL
-    done = json.loads(journal.read_text())["done"]
+    done = sorted(json.loads(journal.read_text())["done"])
     assert len(done) == 3  # of four; the last chunks of the fourth were on their way
     lost = tmp_path / ".ours.model.converting" / "model" / stream.array_name(done[0])
     next(file for file in lost.iterdir() if file.name != ".zarray").write_bytes(b"")  # as a power cut may leave it
+    changed = lost.with_name(stream.array_name(done[1]))
+    file = next(file for file in changed.iterdir() if file.name != ".zarray")
+    file.write_bytes(bytes(255 - byte for byte in file.read_bytes()))  # as somebody may
 
     written, write = [], stream._write_array
 
@@ -130,8 +133,8 @@ def test_a_killed_conversion_goes_on(tmp_path, checkpoint, monkeypatch):
         return write(source, entry, *rest)
 
     monkeypatch.setattr(stream, "_write_array", counted)
-    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours")
-    assert set(written) == params.keys() - set(done[1:])
+    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours", tokenizer="none")
+    assert set(written) == params.keys() - set(done[2:])
     assert [p.name for p in tmp_path.iterdir()] == ["ours"]
     arrays = open_weights(tmp_path / "ours" / "model")
     assert arrays.keys() == params.keys()
@@ -143,10 +146,27 @@ def test_what_is_left_of_another_conversion_is_not_continued(tmp_path, checkpoin
     path, _ = checkpoint
     folder = tmp_path / "work"
     folder.mkdir()
-    stream.Journal(folder, {"dtype": "float32"}).finish("embedding", {"a"})
-    assert stream.Journal(folder, {"dtype": "float32"}).done == {"embedding"}
+    files = {"embedding/0": "00"}
+    stream.Journal(folder, {"dtype": "float32"}).finish("embedding", files, {"a"})
+    assert stream.Journal(folder, {"dtype": "float32"}).done == {"embedding": files}
     assert stream.Journal(folder, {"dtype": "float32"}).bad == {"a"}
-    assert stream.Journal(folder, {"dtype": "bfloat16"}).done == set()
+    assert stream.Journal(folder, {"dtype": "bfloat16"}).done == {}
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"identity": {}, "done": [1], "bad": 3}', "null", '{"identity": {}}'])
+def test_a_journal_that_somebody_changed_begins_anew(tmp_path, text):
+    (tmp_path / stream.JOURNAL).write_text(text)
+    journal = stream.Journal(tmp_path, {})
+    assert journal.done == {} and journal.bad == set()
+
+
+def test_other_flags_begin_a_conversion_anew(tmp_path, checkpoint):
+    path, params = checkpoint
+    assert python(KILLED, path, tmp_path / "ours").returncode == -signal.SIGKILL
+    written = json.loads((tmp_path / ".ours.model.converting" / stream.JOURNAL).read_text())
+    assert written["identity"]["allow_nan"] is False
+    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours", None, True, "none")
+    assert open_weights(tmp_path / "ours" / "model").keys() == params.keys()
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -157,7 +177,7 @@ MEASURED = """
     from shotverse_jax.conversion.sources import open_checkpoint
     stream.CHUNK = 1 << 19
     for source, out in zip(sys.argv[1::2], sys.argv[2::2]):
-        commands.convert(prepare.prepare(open_checkpoint(source), "umt5"), out)
+        commands.convert(prepare.prepare(open_checkpoint(source), "umt5"), out, tokenizer="none")
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

@@ -34,6 +34,7 @@ def as_arrays(path):
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False, use_zarr3=False)) as checkpointer:
         checkpointer.save(path.with_suffix("").absolute(), tree)
     path.unlink()
+    path.with_suffix(".sha256").unlink(missing_ok=True)  # of the file
 
 
 @pytest.fixture(scope="module")

@@ -72,9 +72,12 @@ def test_experts_share_a_folder(tmp_path, attention):
         weights.export("controller", saved[expert], config, tmp_path, expert=expert)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "base.safetensors",
+        "base.sha256",
         "config.json",
         "high.safetensors",
+        "high.sha256",
         "low.safetensors",
+        "low.sha256",
     ]
     for expert, params in saved.items():
         again, loaded, _ = weights.load("controller", tmp_path, expert=expert)
@@ -84,6 +87,9 @@ def test_experts_share_a_folder(tmp_path, attention):
     assert has_camera == {"high": True, "low": False, "base": False}
 
     (tmp_path / "high.safetensors").replace(tmp_path / "low.safetensors")
+    with pytest.raises(ValueError, match=r"low.safetensors is not as it was written"):
+        weights.load("controller", tmp_path, expert="low")
+    (tmp_path / "low.sha256").unlink()
     with pytest.raises(ValueError, match=r"low.safetensors do not fit .* unexpected blocks/camera"):
         weights.load("controller", tmp_path, expert="low")
     with pytest.raises(ValueError, match="is not a controller: it has no high.safetensors"):
