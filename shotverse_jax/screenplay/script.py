@@ -164,7 +164,7 @@ def scenes_of(elements: Iterator[Element]) -> tuple[list[Scene], list[str]]:
     for word in dict.fromkeys(element.word for element in outs):
         found = [short(" ".join(element.text.split())) for element in outs if element.word == word]
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        notes.append(f"left out as it is no shot, {word}: {', '.join(found[:3])}{more}")
+        notes.append(f"left out ({word}): {', '.join(found[:3])}{more}")
     return scenes, notes
 
 
