@@ -47,6 +47,7 @@ TWO = {
     "carriage_returns": "{scene}\r\r[4s] {wide}\r\r[3s] {close}\r",
     "no_break_spaces": "{scene}\n\u00a0\n[4s]\u00a0{wide}\n\u3000\n[3s]\t{close}",
     "subtitles": "{scene}\n\n1\n00:00:00,000 --> 00:00:04,000\n{wide}\n\n2\n00:00:04,000 --> 00:00:07,000\n{close}",
+    "an_answer": "Here is a shot list:\n\n{scene}\n\n1. {wide} (4s)\n2. {close} (3s)\n\nLet me know what you think!",
     "table": "{scene}\n\n| # | Description | Duration |\n|--:|:--|---|\n| 1 | {wide} | 4s |\n| 2 | {close} | 3 |",
 }
 
@@ -55,6 +56,13 @@ TWO = {
 def test_two_shots_in_every_form(form):
     text = TWO[form].format(scene=SCENE, wide=WIDE, close=CLOSE)
     assert shots(text) == [(4, WIDE), (3, CLOSE)] and parse_text(text).caption == SCENE
+
+
+def test_columns_and_labels_that_are_words_of_a_sentence():
+    text = "S.\n\nShot 1 | Wide | 4s | The camera pans.\nShot 2 | Close\n\nTotal runtime: 8 s"
+    assert shots(text) == [(4, "Wide. The camera pans."), (None, "Close")]
+    assert shots("S.\n\nShot one is wide.\n\nShot 2 men.") == [(None, "Shot one is wide."), (None, "Shot 2 men.")]
+    assert shots("1. **Wide (4 seconds):** It rains.\n2. Close.") == [(4, "Wide: It rains."), (None, "Close.")]
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,16 @@ def keyed(text: str) -> Found:
     return Found(None, text)
 
 
+def between_bars(text: str) -> Found:
+    """Takes a time from a text in columns, "Wide | 4s | The camera pans"; what is left are sentences."""
+    parts = [part.strip() for part in text.split("|")]
+    times = [time for part in parts if (time := read_time(part))]
+    if len(times) != 1 or len(parts) < 2:
+        return Found(None, text)
+    kept = [part if part[-1] in ".!?。" else f"{part}." for part in parts if part and not read_time(part)]
+    return Found(times[0], " ".join(kept))
+
+
 def only_bracket(text: str) -> Found:
     """Takes the only bracket out of a text that holds a time, wherever it stands."""
     flat = plain(text)
@@ -204,7 +214,8 @@ def only_bracket(text: str) -> Found:
     if len(times) != 1:
         return Found(None, text)
     bracket, time = times[0]
-    return Found(time, f"{text[: bracket.start()].rstrip()} {text[bracket.end() :].lstrip()}".strip())
+    before, after = text[: bracket.start()].rstrip(), text[bracket.end() :].lstrip()
+    return Found(time, (before + after if after[:1] in tuple(",.;:!?") else f"{before} {after}").strip())
 
 
 def _inside(flat: str, content: str) -> tuple[Time | None, str]:

@@ -8,7 +8,7 @@ from shotverse_jax.screenplay import lengths
 from shotverse_jax.screenplay.lengths import Time, plain
 
 _NUMERAL = r"\d{1,3}[a-z]?|one|two|three|four|five|six|seven|eight|nine|ten|[一二三四五六七八九十]{1,3}"
-_BEHIND = r"(?=\s*(?:[\[\](){}<>:.,|-]|$)|\s+[A-Z0-9\u0400-\uffff])"
+_BEHIND = r"(?=\s*(?:[\[\](){}<>:.,|-]|$)|\s+(?-i:[A-Z0-9\u0400-\uffff]))"
 _SHOT_WORDS = (
     r"(?:camera\s+)?(?:shot|take|clip|cut|einstellung|plano|toma|plan|inquadratura|кадр)|镜头|鏡頭|分镜头|分鏡頭|分镜|分鏡"
     r"|ショット|カット|컷|샷"
@@ -59,7 +59,8 @@ LABELS = (
     | _labels(
         "out",
         "notes|note|title|author|authors|credit|draft date|date|music|sound|audio|sfx|sound effects|voiceover|vo"
-        "|voice over|narration|frame rate|fps|resolution|aspect ratio|format|total duration|total length|runtime"
+        "|voice over|narration|frame rate|fps|resolution|aspect ratio|format|total|total runtime|total time"
+        "|total duration|total length|runtime"
         "|director|negative prompt|contact|source|notiz|notizen|titel|titre|título|notas|备注|标题|音乐|音效|旁白"
         "|タイトル|音楽|備考",
     )

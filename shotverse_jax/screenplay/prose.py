@@ -14,6 +14,10 @@ from shotverse_jax.screenplay.lengths import Time, plain
 from shotverse_jax.screenplay.lines import LABEL, LABELS, Line, mark_of
 from shotverse_jax.screenplay.play import Screenplay, Shot, short
 
+_BEFORE = re.compile(
+    r"(?:here(?:'s|’s| is| are)|sure|certainly|of course|absolutely)\b.*:$|以下是.*[:：]$", re.IGNORECASE
+)
+_AFTER = re.compile(r"(?:let me know|feel free|would you like|i hope)\b", re.IGNORECASE)
 _STRANGE = re.compile(r"[\[【｛{](?!\s*character\s*\d+\s*\])[^\[\]【】{}｛｝]{1,80}[\]】｝}]", re.IGNORECASE)
 
 
@@ -69,7 +73,7 @@ class _Reader:
         self.mode = self._mode()
 
     def _lines(self, text: str) -> list[Line]:
-        lines = [mark_of(words) for words in text.split("\n")]
+        lines = [mark_of(words) for words in self._without_answer(text.split("\n"))]
         kept, fresh, label, deep = [], True, "", False
         for index, line in enumerate(lines):
             if re.fullmatch(r"\d+", line.words) and any(
@@ -108,6 +112,15 @@ class _Reader:
             for line in stamped:
                 line.time, line.stamped, line.text = None, False, f"{line.time.words} {line.text}"
         return self._one_line_paragraphs(kept)
+
+    def _without_answer(self, lines: list[str]) -> list[str]:
+        """The lines without what a language model says before and after an answer."""
+        filled = [i for i, line in enumerate(lines) if line.strip()]
+        ends = [(i, pattern) for i, pattern in zip(filled[:1] + filled[-1:], (_BEFORE, _AFTER), strict=False)]
+        said = {i for i, pattern in ends if len(filled) > 2 and pattern.match(lines[i].strip())}
+        for i in sorted(said):
+            self._say(f"{short(lines[i].strip())} was left out: it is said to the reader")
+        return ["" if i in said else line for i, line in enumerate(lines)]
 
     def _one_line_paragraphs(self, lines: list[Line]) -> list[Line]:
         """Without a blank line, lines that all end a sentence are paragraphs."""
@@ -284,7 +297,7 @@ class _Reader:
             if time := lengths.read_time(part):
                 times.append(time)
                 part = ""
-            for take in (lengths.trailing, lengths.keyed, lengths.trailing):
+            for take in (lengths.trailing, lengths.keyed, lengths.between_bars, lengths.trailing):
                 found = take(part)
                 if found.time:
                     times.append(found.time)
