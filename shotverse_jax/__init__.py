@@ -6,7 +6,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["film", "load", "plan"]
+__all__ = ["explain", "film", "load", "plan", "read_trajectory"]
 
 
 def __getattr__(name: str) -> Any:

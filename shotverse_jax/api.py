@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shotverse_jax.camera.formats import read_trajectory
+from shotverse_jax.camera.formats.explain import explain
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
 from shotverse_jax.screenplay import Screenplay, read_screenplay
 from shotverse_jax.views.preview import Progress
 
-__all__ = ["CONTROLLER", "PLANNER", "film", "load", "load_planner", "plan"]
+__all__ = ["CONTROLLER", "PLANNER", "explain", "film", "load", "load_planner", "plan", "read_trajectory"]
 
 if TYPE_CHECKING:
     from shotverse_jax.infer.film import Film
@@ -78,7 +79,8 @@ def film(
 
     Args:
         screenplay: a screenplay, or a file with one, as `plan` takes it.
-        trajectory: its cameras, or a file of any format that can be read; None (default) plans them with the same seed.
+        trajectory: its cameras, or a file of any format that can be read; `read_trajectory` takes options of reading.
+            None (default) plans them with the same seed.
         model: a loaded `Cinematographer`, its name or its folder.
         planner: what plans the cameras, as `plan` takes it.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
@@ -106,6 +108,8 @@ def film(
         say(note)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
+        for note in trajectory.notes:
+            say(note)
     named = isinstance(model, str | Path)
     place = dict(place or {})
     quantize = place.pop("quantize", None)

@@ -53,6 +53,12 @@ def of_trajectories(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     }
 
 
+def _cameras(item: Item) -> Trajectory:
+    """The cameras of an item's own file."""
+    options = dict(item.read)
+    return read_trajectory(item.trajectory, options.pop("from", None), **options)
+
+
 class PlanWork:
     """Plans: an item's folder is that of `infer.outputs.write_plans`.
 
@@ -132,7 +138,7 @@ class FilmWork:
 
     def _bucket(self, item: Item) -> Hashable:
         planned = self._planner.bucket(item.screenplay) if item.trajectory is None else None
-        take = self._take(item, None if planned else read_trajectory(item.trajectory))
+        take = self._take(item, None if planned else _cameras(item))
         self._check_fits(item.frames, item.size, whole=item.screenplay.layout().num_frames)
         self._read_loras(item.lora)
         return planned, film_bucket(self._cinematographer, take), item.samples, item.lora
@@ -147,7 +153,7 @@ class FilmWork:
             planned = {wanted[plan.index]: plan.trajectories for plan in plans}
         takes: list[Take] = []
         for index, item in enumerate(items):
-            given = planned.get(index) or [read_trajectory(item.trajectory)] * samples
+            given = planned.get(index) or [_cameras(item)] * samples
             takes += [self._take(item, trajectory) for trajectory in given]
         numbers = list(range(samples)) * len(items)
         seeds = [item.seed for item in items for _ in range(samples)]
@@ -183,7 +189,7 @@ class FilmWork:
         return {
             **self.settings,
             "versions": versions(),
-            "notes": (*notes, *films[0].take.notes),
+            "notes": (*notes, *films[0].take.plan.notes, *films[0].take.notes),
             **of_trajectories(paths),
         }
 

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
 from shotverse_jax.text_files import decode, read_table
 
 SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", ".fdx")
 """Files of a folder that are read as screenplays."""
 
-OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "negative", "lora", "scene")
+OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "read", "negative", "lora", "scene")
 _INLINE = ("caption", "global_caption", "shots", "fps", "width", "height")
 _NAME = re.compile(r"[\w][\w .()+=,@-]{0,199}")
 
@@ -34,6 +36,7 @@ class Item:
         frames: of the film, 4t+1; None takes the screenplay's.
         size: (height, width) in pixels of the film; None takes the model's.
         trajectory: a file with the cameras of a film; None has them planned.
+        read: (name, value) options with which that file is read, as `--read` takes them; "from" names its format.
         negative: the prompt that a film is steered away from; None takes the model's.
         lora: adapters of a film, each as `--lora` takes it; none by default.
     """
@@ -45,6 +48,7 @@ class Item:
     frames: int | None = None
     size: tuple[int, int] | None = None
     trajectory: str | None = None
+    read: tuple[tuple[str, Any], ...] = ()
     negative: str | None = None
     lora: tuple[str, ...] = ()
 
@@ -69,7 +73,8 @@ def read_items(path: str | Path, scene: int | None = None) -> list[Item | Refuse
         path: one of
             - a .jsonl file: an object a line. `screenplay` is the path of a file (beside the list) or an object,
               `text` is a screenplay as text, or the keys of a screenplay (caption, shots) stand in the row itself.
-              Beside it: id and the options of `Item`; size is "480x832", lora a text or a list of texts.
+              Beside it: id and the options of `Item`; size is "480x832", lora a text or a list of texts,
+              read an object like {"up": "z"} or a text like "up=z; fps=24".
             - a .csv file with a header, as `text_files.read_table` reads it: the columns screenplay or text, and id and
               options; several lora are separated by ";". An empty cell is no value.
             - a folder: every screenplay file in it, by name.
@@ -192,6 +197,10 @@ def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
             if not isinstance(row[name], str):
                 raise ValueError(f"{name} must be text")
             options[name] = row[name] if name == "negative" else str(beside / row[name])
+    if row.get("read") is not None:
+        if "trajectory" not in options:
+            raise ValueError("read says how a trajectory is read; give one")
+        options["read"] = _read(row["read"])
     if row.get("size") is not None:
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(row["size"]).strip().lower())
         if not match:
@@ -203,6 +212,20 @@ def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
             raise ValueError("lora is FILE[@SCALE][:high|low], or a list of such texts")
         options["lora"] = tuple(part.strip() for part in parts)
     return options
+
+
+def _read(value: Any) -> tuple[tuple[str, Any], ...]:
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError(f"read is NAME=VALUE, several separated by ';', got {value!r}")
+        try:
+            value = {name.strip().replace("-", "_"): yaml.safe_load(text) for name, _, text in pairs}
+        except yaml.YAMLError as error:
+            raise ValueError(f"read is NAME=VALUE, several separated by ';', got {value!r}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f'read is an object like {{"up": "z"}}, or a text like "up=z; fps=24", got {value!r}')
+    return tuple(value.items())
 
 
 def _whole(value: Any, name: str, least: int) -> int:

@@ -7,6 +7,7 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import timing
 from shotverse_jax.camera.formats.lens import fitted
+from shotverse_jax.camera.formats.level import advice
 from shotverse_jax.camera.formats.options import UP, ReadOptions
 from shotverse_jax.camera.formats.record import FPS, Reading
 from shotverse_jax.camera.formats.rigid import camera_to_world, matrices
@@ -49,6 +50,8 @@ def finish(reading: Reading, options: ReadOptions) -> Trajectory:
     up = options.up or reading.up
     if up is not None:
         trajectory = trajectory.moved(se3.make(UP[up], np.zeros(3)))
+    else:
+        notes += advice(trajectory)
     return dataclasses.replace(trajectory, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -84,8 +87,8 @@ def _clock(
     if fps is None:
         fps = FPS
         assumed.append(f"{FPS:g} frames per second (option fps)")
-    place_T = reading.number_T
-    if place_T is None or (np.diff(place_T) <= 1).all():
+    place_T = None if reading.number_T is None else timing.places(reading.number_T, notes)
+    if place_T is None:
         return float(fps), None, None
     missing, first = int((np.diff(place_T) - 1).sum()), int(np.argmax(np.diff(place_T) > 1))
     what = f"the numbering leaves out {missing} frames, the first of them after pose {first}"

@@ -46,12 +46,14 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
         for name in chosen
         for (_, key), frame in zip(numbers, frames, strict=True)
     ]
-    place_N = np.array([number for number, _ in numbers]) - numbers[0][0]
+    # The cameras of a file are shots of one clock; each begins a step after the one before it.
+    number_N = np.array([number for number, _ in numbers]) - numbers[0][0]
+    step = int(np.gcd.reduce(number_N)) or 1
     notes = [f"{chosen[0]} of {', '.join(known)} was read (option camera)"] if camera is None and len(known) > 1 else []
     return common.Reading(
         pose_T34=np.stack(poses),
         shot_T=np.repeat(np.arange(len(chosen)), len(frames)),
-        number_T=np.concatenate([place_N + k * (place_N[-1] + 1) for k in range(len(chosen))]),
+        number_T=np.concatenate([number_N + k * (number_N[-1] + step) for k in range(len(chosen))]),
         captions=tuple(chosen),
         notes=notes,
     )

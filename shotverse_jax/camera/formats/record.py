@@ -34,7 +34,7 @@ class Reading:
         usual_size: size that is assumed when nothing says it; default 832x480.
         time_T: [T] time stamps; None (default) without.
         time_unit: "seconds" (default), "milliseconds", "microseconds" or "nanoseconds", as the format is written.
-        number_T: [T] place of every frame in its video (`timing.frame_numbers`); None (default): there are no gaps.
+        number_T: [T] number of every frame in its video (`timing.frame_numbers`), rising; None (default) without.
         fps: the file's rate; None (default) without.
         shot_T: [T] shot numbers; None (default) for one shot.
         captions, global_caption, scale, stage_34, stage_time_T: as in `Trajectory`.

@@ -14,7 +14,7 @@ FASTEST_FPS = 1000.0
 SLOWEST_STEP = 10.0
 """Seconds between two poses from which time stamps cannot be of the unit in which they are read."""
 SPARSEST = 20
-"""Numbers in names count frames when at least one frame of so many is there; else they are dates or anything else."""
+"""Numbers count frames when at least one frame of so many is there; else they are dates or anything else."""
 
 
 def stamps(time_T: np.ndarray, unit: str = "seconds") -> tuple[np.ndarray | None, list[str]]:
@@ -64,9 +64,10 @@ def rate_of(second_T: np.ndarray) -> tuple[float, np.ndarray | None]:
     frame_T = np.arange(len(second_T))
     if mean > 0 and np.abs(second_T - frame_T / mean).max() < 1e-5:
         return mean, None
-    for rate in (round(mean), round(mean) * 1000 / 1001):
-        if rate > 0 and (np.abs((second_T - second_T[0]) * rate - frame_T) < EVEN).all():
-            return float(rate), second_T
+    known = [rate for rate in (round(mean), round(mean) * 1000 / 1001) if rate > 0]
+    errors = [np.abs((second_T - second_T[0]) * rate - frame_T).max() for rate in known]
+    if errors and min(errors) < EVEN:
+        return float(known[int(np.argmin(errors))]), second_T
     usual = 1 / float(np.median(step_T[step_T > 0]))
     return (float(round(usual)) if usual >= LEAST_FPS else KEY_FRAME_FPS), second_T
 
@@ -78,21 +79,34 @@ def natural(name: str) -> list:
 
 
 def frame_numbers(names: Sequence[str]) -> np.ndarray | None:
-    """Returns the places [T] of frames in their video, by the numbers that end the names of their images.
+    """Returns the numbers [T] that end the names of frames, counted from 0 at the first; None if names have none.
 
     Names are in `natural` order; "shot_01/frame_0012.png" counts in its folder and by what stands before the number.
-    The first is 0, and where all numbers are multiples apart (every tenth frame of a video) the multiple is one place.
-    None where the names hold no numbers, or where the numbers are so far apart that they count something else.
+    Where another series of names begins, the count goes on by one step.
     """
     found = [re.fullmatch(r"(.*?)(\d{1,15})(?:\.[A-Za-z]\w*)?", name) for name in names]
     # The number of "12.5.png" is a part of a time, not a frame.
     if not all(match and not re.search(r"\d\.$", match[1]) for match in found):
         return None
-    step_T = [
-        int(b[2]) - int(a[2]) if a[1] == b[1] else 0 for a, b in zip(found, found[1:], strict=False)
-    ]  # 0: another series of names begins
-    inside = [step for step in step_T if step]
-    if any(step < 0 for step in step_T) or (inside and sum(inside) > SPARSEST * np.gcd.reduce(inside) * len(inside)):
+    step_T = [int(b[2]) - int(a[2]) if a[1] == b[1] else 0 for a, b in zip(found, found[1:], strict=False)]
+    unit = int(np.gcd.reduce([step for step in step_T if step] or [1]))
+    return np.concatenate([[0], np.cumsum([step or unit for step in step_T])]).astype(np.int64)
+
+
+def places(number_T: np.ndarray, notes: list[str]) -> np.ndarray | None:
+    """Returns the places [T] of frames in their video, from 0, by their numbers; None where no frame is left out.
+
+    Numbers that are multiples apart (every tenth frame of a video) count as consecutive. Numbers that are so far apart
+    that they count something else give only the order. `notes` gets a sentence about either.
+    """
+    step_T = np.diff(number_T)
+    if not len(step_T) or (step_T < 1).any():
         return None
-    unit = int(np.gcd.reduce(inside)) if inside else 1
-    return np.concatenate([[0], np.cumsum([step // unit if step else 1 for step in step_T])]).astype(np.int64)
+    unit = int(np.gcd.reduce(step_T))
+    place_T = (number_T - number_T[0]) // unit
+    if unit > 1:
+        notes.append(f"the frames are numbered in steps of {unit}; they were read as consecutive")
+    if place_T[-1] > SPARSEST * len(place_T):
+        notes.append("the numbers of the frames are too far apart to count frames; they give only the order")
+        return None
+    return place_T if (np.diff(place_T) > 1).any() else None
