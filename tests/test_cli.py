@@ -222,6 +222,7 @@ COMMANDS = [
     "film",
     "batch",
     "preview",
+    "explain",
     "export",
     "export-lora",
     "tags",

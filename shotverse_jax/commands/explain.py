@@ -5,7 +5,7 @@ import argparse
 from shotverse_jax.commands.common import options, show, trajectory_arguments
 
 HELP = "Tell how a trajectory file is read, and how else it might be."
-EXAMPLES = ("shotverse explain transforms.json --read up=z",)
+EXAMPLES = ("shotverse explain out/last_train/trajectory.json",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
