@@ -13,6 +13,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 
 READABLE = [name for name, form in FORMATS.items() if form.read]
 JSON = [name for name in READABLE if FORMATS[name].extension == ".json"]
+BINARY = ("gltf",)
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 JUNK = [
@@ -100,7 +101,7 @@ def test_mutated_files(tmp_path, fmt, data):
     check(path)
 
 
-@pytest.mark.parametrize("fmt", [name for name in READABLE if name not in JSON])
+@pytest.mark.parametrize("fmt", [name for name in READABLE if name not in JSON and name not in BINARY])
 @QUICK
 @given(st.data())
 def test_one_word_replaced(tmp_path, fmt, data):
@@ -140,6 +141,22 @@ def test_one_json_value_replaced(tmp_path, fmt, data):
     where = data.draw(st.sampled_from(list(places(doc))))
     path.write_text(json.dumps(replaced(doc, where, data.draw(LEAVES))))
     check(path, fmt)
+    check(path)
+
+
+@QUICK
+@given(st.data())
+def test_one_value_of_a_gltf_replaced(tmp_path, data):
+    path, _ = main_file(tmp_path, "gltf")
+    content = path.read_bytes()
+    size = int.from_bytes(content[12:16], "little")
+    doc = json.loads(content[20 : 20 + size])
+    where = data.draw(st.sampled_from(list(places(doc))))
+    text = json.dumps(replaced(doc, where, data.draw(LEAVES))).encode()
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + size :]
+    head = b"glTF" + b"".join(n.to_bytes(4, "little") for n in (2, 20 + len(text) + len(rest), len(text))) + b"JSON"
+    path.write_bytes(head + text + rest)
     check(path)
 
 

@@ -43,7 +43,12 @@ def cameras_in_blender(path: Path, monkeypatch) -> dict:
         objects=types.SimpleNamespace(new=new_object),
         collections=types.SimpleNamespace(new=lambda name: collection),
     )
-    scene = types.SimpleNamespace(
+
+    class Scene(types.SimpleNamespace):
+        def __setitem__(self, name, value):
+            setattr(self, f"custom_{name}", value)
+
+    scene = Scene(
         render=types.SimpleNamespace(), collection=collection, frame_set=lambda frame: None,
         timeline_markers=types.SimpleNamespace(new=new_marker),
     )  # fmt: skip
@@ -75,7 +80,7 @@ def exported_poses(fmt: str, trajectory: Trajectory, folder: Path, monkeypatch) 
             values = read(sampler["output"])
             if channel["target"]["path"] == "translation":
                 poses[frames, :3, 3] = values
-            else:
+            elif channel["target"]["path"] == "rotation":
                 poses[frames, :3, :3] = Rotation.from_quat(values).as_matrix()
     else:
         pxr = pytest.importorskip("pxr.UsdGeom")

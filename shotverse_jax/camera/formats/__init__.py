@@ -26,6 +26,7 @@ from shotverse_jax.camera.formats import (
     motionctrl,
     multishotmaster,
     omnicam,
+    otio,
     realestate10k,
     recammaster,
     shotdirector,
@@ -64,6 +65,7 @@ FORMATS: dict[str, Format] = {
         blender.FORMAT,
         chan.FORMAT,
         edl.FORMAT,
+        otio.FORMAT,
     )
 }
 
@@ -126,14 +128,16 @@ def write_trajectory(
     if path.exists() and path.is_dir() != form.folder:
         kinds = ("a folder", "a file") if form.folder else ("a file", "a folder")
         raise ValueError(f"{path}: the format {form.name} is {kinds[0]}, but this is {kinds[1]}")
-    written = trajectory.evenly(rate) if rate is not None or form.steady else trajectory
+    own = form.rate(trajectory.fps) if rate is None and form.rate else None
+    written = trajectory.evenly(rate or own) if (rate or own) is not None or form.steady else trajectory
     with replacing(path) as place:
         try:
             form.write(written, place, **options)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
-    return *written.notes[len(trajectory.notes) :], *_lost(form, written)
+    why = [f"programs that read {form.name} do not have {trajectory.fps:g} frames per second"] if own else []
+    return *why, *written.notes[len(trajectory.notes) :], *_lost(form, written)
 
 
 def _lost(form: Format, trajectory: Trajectory) -> list[str]:

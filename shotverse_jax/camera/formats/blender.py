@@ -1,4 +1,4 @@
-"""A Python script that builds the film's cameras in Blender (written only; Blender 2.93 or newer).
+"""A Python script that builds the film's cameras in Blender (2.93 or newer); it and .blend files are read.
 
 Every shot is one camera with keys for location, rotation (quaternion) and, where it changes, lens on every frame; keys
 are interpolated linearly. Timeline markers are bound to the cameras, so playback and rendering cut by themselves. The
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import blender_read
 from shotverse_jax.camera.trajectory import Trajectory
 
 SCRIPT = '''"""Cameras of a multi-shot film. In Blender: Scripting > Open > Run, or: blender --python THIS_FILE"""
@@ -28,6 +29,8 @@ SENSOR_MM = @SENSOR@
 # Per shot: name, caption, keys. A key: frame, location x y z, quaternion w x y z, lens in mm, lens shift x y.
 SHOTS = [
 @SHOTS@]
+CAPTION = @CAPTION@
+STAGE = @STAGE@  # where the subject stands, in the world of the plan
 
 
 def curves(action):
@@ -51,6 +54,9 @@ def build_shot(scene, collection, name, caption, keys):
     data.sensor_width = SENSOR_MM
     camera = bpy.data.objects.new(name, data)
     camera["caption"] = caption
+    # Files that are exported from here tell by these when a camera is shown.
+    camera["start_seconds"] = (keys[0][0] - FIRST_FRAME) / FPS
+    camera["end_seconds"] = (keys[-1][0] + 1 - FIRST_FRAME) / FPS
     collection.objects.link(camera)
     camera.rotation_mode = "QUATERNION"
     changing = [i for i in (8, 9, 10) if len({key[i] for key in keys}) > 1]
@@ -80,6 +86,9 @@ def build():
     scene.frame_start, scene.frame_end = FIRST_FRAME, LAST_FRAME
     collection = bpy.data.collections.new("Film cameras")
     scene.collection.children.link(collection)
+    scene["caption"] = CAPTION
+    if STAGE:
+        scene["stage"] = STAGE
     cameras = [build_shot(scene, collection, *shot) for shot in SHOTS]
     scene.camera = cameras[0]
     scene.frame_set(FIRST_FRAME)
@@ -90,7 +99,13 @@ build()
 
 
 def write(trajectory: Trajectory, path: Path) -> None:
-    """Writes the script."""
+    """Writes the script.
+
+    Raises:
+        ValueError: the file is to be a .blend, which Blender saves after it has run the script.
+    """
+    if path.suffix.lower() == ".blend":
+        raise ValueError("what is written is a script that builds the cameras; give the suffix .py")
     first = common.FIRST_FRAME
     fx, fy = trajectory.intrinsics_T4[0, :2].tolist()
     values = {
@@ -99,6 +114,8 @@ def write(trajectory: Trajectory, path: Path) -> None:
         "ASPECT": repr(fx / fy),
         "RANGE": f"{first}, {first + len(trajectory) - 1}",
         "SENSOR": repr(common.FILM_BACK_MM),
+        "CAPTION": repr(trajectory.global_caption),
+        "STAGE": repr(None if trajectory.stage_34 is None else trajectory.stage_34.ravel().tolist()),
         "SHOTS": "".join(_shot(trajectory, k) for k in range(trajectory.num_shots)),
     }
     script = SCRIPT
@@ -129,10 +146,11 @@ def _shot(trajectory: Trajectory, index: int) -> str:
 
 FORMAT = common.Format(
     name="blender",
-    suffixes=(".py",),
-    description="Python script that builds one camera per shot in Blender, with cuts (write)",
+    suffixes=(".py", ".blend"),
+    description="Python script that builds one camera per shot in Blender, with cuts (a .blend needs bpy to be read)",
     convention="OpenGL camera axes, z-up world, metres, quaternion real part first, lens in mm on a 36 mm sensor",
-    keeps=common.EVERYTHING - {"times", "stage"},
+    keeps=common.EVERYTHING - {"times"},
+    read=blender_read.read,
     write=write,
     steady=True,
 )

@@ -1,4 +1,4 @@
-"""Nuke .chan camera channels, also read by Natron, Houdini and Blender (written only).
+"""Nuke .chan camera channels, also read by Natron, Houdini and Blender.
 
 Lines of `frame tx ty tz rx ry rz vfov`, frames from 1. Cuts are not stored: the camera jumps.
 Axes: OpenGL camera axes (x right, y up, looking along -z), y-up world. Unit: metres; degrees. Rotation order ZXY,
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats.record import HEIGHT, WIDTH
 from shotverse_jax.camera.trajectory import Trajectory
 
 
@@ -40,6 +42,38 @@ def euler_zxy(rotation_T33: np.ndarray) -> np.ndarray:
     return np.array(angles)
 
 
+@common.reader
+def read(path: Path) -> common.Reading:
+    """Reads one camera; lines without a field of view are read too."""
+    lines = common.data_lines(common.read_text(path))
+    columns = len(lines[0][1].split()) if lines else 0
+    meaning = "frame, position, angles rx ry rz" + ", vertical fov" * (columns != 7)
+    rows = common.number_rows(lines, 7 if columns == 7 else 8, meaning)
+    if (rows[:, 0] != np.round(rows[:, 0])).any() or (np.diff(rows[:, 0]) < 1).any() or np.ptp(rows[:, 0]) > 1e6:
+        raise ValueError("the frames should count upwards in whole numbers")
+    x, y, z = np.radians(rows[:, 4:7]).T
+    rotation = _about(1, y) @ _about(0, x) @ _about(2, z)
+    lens = (np.nan,) * 4
+    if rows.shape[1] == 8:
+        if not ((rows[:, 7] > 0) & (rows[:, 7] < 180)).all():
+            raise ValueError("the vertical field of view should be between 0 and 180 degrees")
+        fy = 0.5 / np.tan(np.radians(rows[:, 7]) / 2)
+        # Pixels are taken as square, as long as nothing says the size.
+        lens = np.stack([fy * HEIGHT / WIDTH, fy, np.full_like(fy, 0.5), np.full_like(fy, 0.5)], axis=1)
+    return common.Reading(
+        pose_T34=se3.flip_yz(se3.make(rotation, rows[:, 1:4])),
+        lens_T4=lens,
+        relative=rows.shape[1] == 8,
+        number_T=(rows[:, 0] - rows[0, 0]).astype(np.int64),
+        up="y",
+    )
+
+
+def _about(axis: int, angle_T: np.ndarray) -> np.ndarray:
+    """Rotations [T, 3, 3] about an axis, by angles in radians."""
+    return se3.so3_exp(angle_T[:, None] * np.eye(3)[axis])
+
+
 def write(trajectory: Trajectory, path: Path) -> None:
     """Writes the film as one camera."""
     pose_T34 = common.upright(trajectory, common.Y_UP)
@@ -57,9 +91,10 @@ def write(trajectory: Trajectory, path: Path) -> None:
 FORMAT = common.Format(
     name="chan",
     suffixes=(".chan",),
-    description="Nuke / Natron / Houdini camera channels (write)",
+    description="Nuke / Natron / Houdini camera channels",
     convention="OpenGL camera axes, y-up world, metres, Euler angles in degrees in order ZXY, vertical fov; no cuts",
     keeps=frozenset({"poses", "lens", "zoom"}),
+    read=read,
     write=write,
     steady=True,
 )

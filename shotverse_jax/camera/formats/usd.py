@@ -1,12 +1,13 @@
-"""Universal Scene Description, for Houdini, Maya, Unreal, Omniverse and Blender (written only; needs usd-core).
+"""Universal Scene Description, for Houdini, Maya, Unreal, Omniverse and Blender. usd-core writes and reads it.
 
 One Camera prim per shot, /Film/shot_01 …, with `xformOp:transform` time samples over that shot's frames (the first
 frame of the film is time code 1, timeCodesPerSecond = fps).
 Axes: camera-to-world, OpenGL camera axes (x right, y up, looking along -z), y-up world; matrices act on row vectors,
 so the usual matrix is transposed. Unit: metersPerUnit = 1; focalLength and apertures are tenths of a scene unit, so a
 35 mm lens on a 36 mm film back reads 0.35 and 0.36. Conversion: the world is the stage (floor under the subject) when
-known, else the trajectory's own, turned from y down to y up. The principal point becomes aperture offsets. Source:
-openusd.org, UsdGeomCamera.
+known, else the trajectory's own, turned from y down to y up. The principal point becomes aperture offsets. Custom data
+of /Film keep what USD has no place for: the image's size, the stage and the caption. Source: openusd.org,
+UsdGeomCamera.
 """
 
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import usd_read
 from shotverse_jax.camera.trajectory import Trajectory
 
 FILM_BACK = common.FILM_BACK_MM / 100
@@ -28,7 +30,7 @@ def write(trajectory: Trajectory, path: Path) -> None:
         ValueError: usd-core is not installed.
     """
     try:
-        from pxr import Gf, Usd, UsdGeom
+        from pxr import Gf, Usd, UsdGeom, Vt
     except ImportError as error:
         raise ValueError("writing USD needs usd-core; install it with: pip install 'shotverse_jax[usd]'") from error
     stage = Usd.Stage.CreateInMemory()
@@ -40,15 +42,17 @@ def write(trajectory: Trajectory, path: Path) -> None:
     stage.SetEndTimeCode(common.FIRST_FRAME + len(trajectory) - 1)
     film = UsdGeom.Xform.Define(stage, "/Film").GetPrim()
     stage.SetDefaultPrim(film)
+    film.SetCustomDataByKey("width", trajectory.width)
+    film.SetCustomDataByKey("height", trajectory.height)
     if trajectory.global_caption:
         film.SetCustomDataByKey("caption", trajectory.global_caption)
+    if trajectory.stage_34 is not None:
+        film.SetCustomDataByKey("stage", Vt.DoubleArray(trajectory.stage_34.ravel().tolist()))
     # USD multiplies row vectors from the left, so its matrices are the transposed ones.
     matrices = se3.to_44(common.upright(trajectory, common.Y_UP)).swapaxes(1, 2).tolist()
     for k, (start, end) in enumerate(trajectory.spans):
         camera = UsdGeom.Camera.Define(stage, f"/Film/{common.shot_name(k)}")
-        if trajectory.captions[k]:
-            camera.GetPrim().SetCustomDataByKey("caption", trajectory.captions[k])
-        camera.GetPrim().SetCustomDataByKey("frames", f"{common.FIRST_FRAME + start}-{common.FIRST_FRAME + end - 1}")
+        _keep(camera.GetPrim(), trajectory, k)
         camera.CreateProjectionAttr(UsdGeom.Tokens.perspective)
         # USD's default range begins at 1 unit, here a metre, and would hide a subject that is close.
         camera.CreateClippingRangeAttr(Gf.Vec2f(0.01, 10000.0))
@@ -57,6 +61,21 @@ def write(trajectory: Trajectory, path: Path) -> None:
             transform.Set(Gf.Matrix4d(matrices[t]), common.FIRST_FRAME + t)
         _lens(camera, trajectory, start, end)
     stage.GetRootLayer().Export(str(path))
+
+
+def _keep(prim, trajectory: Trajectory, index: int) -> None:
+    """The caption of a shot and when it is shown, as custom properties that Blender imports and exports too."""
+    from pxr import Sdf
+
+    kinds = Sdf.ValueTypeNames
+    start, end = trajectory.spans[index]
+    values = {
+        "caption": (trajectory.captions[index], kinds.String),
+        "start_seconds": (start / trajectory.fps, kinds.Double),
+        "end_seconds": (end / trajectory.fps, kinds.Double),
+    }
+    for name, (value, kind) in values.items():
+        prim.CreateAttribute(f"userProperties:{name}", kind, custom=True).Set(value)
 
 
 def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
@@ -84,9 +103,10 @@ def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
 FORMAT = common.Format(
     name="usd",
     suffixes=(".usda", ".usdc", ".usd"),
-    description="Universal Scene Description, one camera per shot (write; needs usd-core)",
+    description="Universal Scene Description, one camera per shot (needs usd-core)",
     convention="camera-to-world, OpenGL camera axes, y-up world, metres, row vectors, lens in tenths of a metre",
-    keeps=common.EVERYTHING - {"times", "stage", "size"},
+    keeps=common.EVERYTHING - {"times"},
+    read=usd_read.read,
     write=write,
     steady=True,
 )
