@@ -15,6 +15,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
+from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.formats.record import HEIGHT, WIDTH
 from shotverse_jax.camera.trajectory import Trajectory
 
@@ -45,10 +46,11 @@ def euler_zxy(rotation_T33: np.ndarray) -> np.ndarray:
 @common.reader
 def read(path: Path) -> common.Reading:
     """Reads one camera; lines without a field of view are read too."""
-    lines = common.data_lines(common.read_text(path))
-    columns = len(lines[0][1].split()) if lines else 0
-    meaning = "frame, position, angles rx ry rz" + ", vertical fov" * (columns != 7)
-    rows = common.number_rows(lines, 7 if columns == 7 else 8, meaning)
+    table = tables.read_table(common.read_text(path))
+    columns = 7 if table.columns == 7 else 8
+    rows = table.numbers(
+        columns, "frame, position, angles rx ry rz" + ", vertical fov" * (columns == 8), pose=slice(0, 0)
+    )
     if (rows[:, 0] != np.round(rows[:, 0])).any() or (np.diff(rows[:, 0]) < 1).any() or np.ptp(rows[:, 0]) > 1e6:
         raise ValueError("the frames should count upwards in whole numbers")
     x, y, z = np.radians(rows[:, 4:7]).T
