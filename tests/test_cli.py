@@ -286,3 +286,13 @@ def test_examples_are_understood():
 def test_the_record_of_the_example_replays(capsys):
     assert cli.main(["verify", str(ROOT / "examples" / "wan_dit.npz")]) == 0
     assert "holocine_dit: ok" in capsys.readouterr().out
+
+
+def test_what_was_assumed_of_a_trajectory_is_said_once(tmp_path, capsys):
+    (tmp_path / "a.tum").write_text("0 0 0 0 0 0 0 1\n0.5 1 0 0 0 0 0 1\n3 2 0 0 0 0 0 1\n")
+    assert cli.main(["export", str(tmp_path / "a.tum"), "--to", "chan", "--read", "fov=50"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" ")[1] for line in said if line.startswith("note: ")] == ["assumed,", "3", "chan"]
+    assert cli.main(["export", str(tmp_path / "a.tum"), "--to", "chan", "--quiet"]) == 0
+    assert not capsys.readouterr().err
+    assert cli.main(["film", str(tmp_path / "play.txt"), "--read", "up=z"]) == 2

@@ -109,6 +109,16 @@ def test_a_list_of_lines(tmp_path):
     assert items[2].lora == ("a.safetensors@0.5",)
 
 
+def test_how_a_trajectory_is_read(tmp_path):
+    row = {"text": "A room.\n\nPan left.", "trajectory": "path.tum"}
+    ways = [{"up": "z", "fps": 24}, "up=z; fps=24", {"from": "tum"}, "up", 3, "a=[;"]
+    rows = [row | {"read": way} for way in ways]
+    items = read_items(listed(tmp_path / "list.jsonl", [*rows, {"text": row["text"], "read": "up=z"}]))
+    assert [item.read for item in items[:3]] == [(("up", "z"), ("fps", 24))] * 2 + [(("from", "tum"),)]
+    assert [type(item) for item in items[3:]] == [Refused] * 4
+    assert "give one" in items[-1].error and "an object like" in items[4].error
+
+
 def test_a_table_and_a_folder(tmp_path):
     (tmp_path / "b.txt").write_text("A room.\n\nPan left.")
     (tmp_path / "a.yaml").write_text("caption: A hall\nshots: [Tilt up]\n")

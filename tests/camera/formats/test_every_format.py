@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camera_paths import edited
+from camera_paths import edited, motion
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
+from shotverse_jax.camera.formats import FEATURES, FORMATS, read_trajectory, write_trajectory
 from shotverse_jax.camera.motion_tags import segments, tag_labels
 from shotverse_jax.camera.trajectory import Trajectory
 
@@ -148,3 +148,49 @@ def test_the_documentation_has_a_row_per_format():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
         assert ("read" in row.split("|")[2]) == (form.read is not None), name
         assert ("write" in row.split("|")[2]) == (form.write is not None), name
+
+
+def test_the_documentation_says_what_formats_do_not_hold():
+    page = (Path(__file__).parents[3] / "docs/formats.md").read_text(encoding="utf-8")
+    table = page.split("| format | does not hold |")[1].split("\n\n")[0]
+    told = dict(line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| `"))
+    lost = {f"`{name}`": [f for f in FEATURES if f not in form.keeps] for name, form in FORMATS.items() if form.write}
+    assert told == {name: ", ".join(features) or "nothing" for name, features in lost.items()}
+
+
+@pytest.mark.parametrize("fmt", [name for name, form in FORMATS.items() if form.read and form.write])
+def test_formats_hold_what_they_say(tmp_path, fmt):
+    """A zooming path of two shots at uneven times, with an off-centre lens and pixels that are not square."""
+    keeps, frames = FORMATS[fmt].keeps, 12
+    zoom = np.linspace(1, 1.5, frames)[:, None]
+    path = Trajectory(
+        pose_T34=motion("loop", frames, np.random.default_rng(1)),
+        intrinsics_T4=np.array([700.0, 770.0, 0, 0]) * zoom + [0, 0, 400, 250],
+        width=832,
+        height=480,
+        shot_T=np.repeat([0, 1], frames // 2),
+        fps=24.0,
+        captions=("a", "b"),
+        time_T=np.cumsum([0, *([0.25, 0.125] * frames)][:frames]),
+    )
+    file = tmp_path / ("model" if FORMATS[fmt].folder else f"a.{fmt}{FORMATS[fmt].extension}")
+    notes = write_trajectory(path, file, fmt)
+    got = read_trajectory(file, fmt)
+    lost = {name for name, has in FEATURES.items() if has(path) and name not in keeps}
+    assert not lost or any(all(name in note for name in lost - {"times"}) for note in notes)
+    if "times" in keeps:
+        np.testing.assert_allclose(got.seconds_T, path.seconds_T, atol=1e-5)
+    if FORMATS[fmt].steady or "poses" not in keeps:
+        return
+    if {"lens", "zoom"} <= keeps:
+        size = {} if "size" in keeps else {"width": 832, "height": 480}
+        focal = read_trajectory(file, fmt, **size).intrinsics_T4
+        np.testing.assert_allclose(focal[:, 1], path.intrinsics_T4[:, 1], rtol=1e-6)
+        if "principal point" in keeps:
+            np.testing.assert_allclose(focal[:, 2:], path.intrinsics_T4[:, 2:], rtol=1e-6)
+        if "pixel aspect" in keeps:
+            np.testing.assert_allclose(focal[:, 0], path.intrinsics_T4[:, 0], rtol=1e-6)
+    if "cuts" in keeps and fmt != "recammaster":  # whose shots are read with camera=all
+        np.testing.assert_array_equal(got.shot_T, path.shot_T)
+    if "captions" in keeps:
+        assert got.captions == path.captions
