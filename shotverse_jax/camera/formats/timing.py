@@ -13,7 +13,7 @@ FASTEST_FPS = 1000.0
 """Rate above which time stamps cannot be of the unit in which they are read."""
 SLOWEST_STEP = 10.0
 """Seconds between two poses from which time stamps cannot be of the unit in which they are read."""
-SPARSEST = 20
+SPARSEST = 100
 """Numbers count frames when at least one frame of so many is there; else they are dates or anything else."""
 
 
@@ -96,16 +96,12 @@ def frame_numbers(names: Sequence[str]) -> np.ndarray | None:
 def places(number_T: np.ndarray, notes: list[str]) -> np.ndarray | None:
     """Returns the places [T] of frames in their video, from 0, by their numbers; None where no frame is left out.
 
-    Numbers that are multiples apart (every tenth frame of a video) count as consecutive. Numbers that are so far apart
-    that they count something else give only the order. `notes` gets a sentence about either.
+    Numbers that are so far apart that they count something else give only the order, and `notes` gets a sentence.
     """
     step_T = np.diff(number_T)
     if not len(step_T) or (step_T < 1).any():
         return None
-    unit = int(np.gcd.reduce(step_T))
-    place_T = (number_T - number_T[0]) // unit
-    if unit > 1:
-        notes.append(f"the frames are numbered in steps of {unit}; they were read as consecutive")
+    place_T = number_T - number_T[0]
     if place_T[-1] > SPARSEST * len(place_T):
         notes.append("the numbers of the frames are too far apart to count frames; they give only the order")
         return None
