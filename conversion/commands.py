@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.files import nbytes, replacing, write_safetensors
+from shotverse_jax.files import nbytes, read_json, replacing, write_safetensors
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import (
     CONFIG,
@@ -173,8 +173,8 @@ def _publish(conversion, work: Path, out: Path, weights: str, config, tokenizer:
     """Writes the other files and then moves the finished weights to their place, where they are whole or absent."""
     out.mkdir(parents=True, exist_ok=True)
     manifests = {}
-    with contextlib.suppress(OSError, ValueError):
-        manifests = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    with contextlib.suppress(ValueError):
+        manifests = read_json(out / MANIFEST)
     manifests[weights] = conversion.manifest | {"not_finite": sorted(journal.bad)}
     for name, values in ((CONFIG, values_of(conversion.network.folder_kind, config)), (MANIFEST, manifests)):
         with replacing(out / name) as place:
@@ -239,9 +239,8 @@ def convert_back(
 
 def _network_of(folder: Path) -> str:
     try:
-        manifests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return next(iter(manifests.values()))["network"]
-    except (OSError, ValueError, KeyError, StopIteration) as error:
+        return next(iter(read_json(folder / MANIFEST).values()))["network"]
+    except (ValueError, KeyError, TypeError, StopIteration) as error:
         raise ValueError(f"{folder} has no {MANIFEST} that names its network; say it with --as") from error
 
 
@@ -292,9 +291,9 @@ def inspect(path: str | Path) -> Iterator[str]:
 
 def _known_from(weights: Path) -> str:
     try:
-        manifest = json.loads((weights.parent / MANIFEST).read_text(encoding="utf-8"))[weights.name]
+        manifest = read_json(weights.parent / MANIFEST)[weights.name]
         return f"{manifest['network']} from {', '.join(entry['file'] for entry in manifest['sources'])}"
-    except (OSError, ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return f"without a {MANIFEST}"
 
 

@@ -23,7 +23,7 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_download, try_to_lo
 from huggingface_hub.utils import WeakFileLock, disable_progress_bars, logging
 from tqdm import tqdm
 
-from shotverse_jax.files import replacing
+from shotverse_jax.files import read_json, replacing
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import CONFIG, fetched_models, has, read_config, read_values
 
@@ -159,8 +159,8 @@ def there(name: str, out: Path) -> dict[str, Any] | None:
     if not folder.exists():
         return None
     try:
-        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_json(folder / RECORD)
+    except ValueError as error:
         raise ValueError(f"{folder} exists and is not what get wrote; remove it, or give another --out") from error
 
 

@@ -5,13 +5,13 @@ kind can have several rows: GenDoP was published three times, and an expert may 
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from shotverse_jax.config import GenDoPConfig, WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_text_rgbd
+from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
 from . import clatr, clip, core, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
@@ -94,12 +94,7 @@ class Network:
 def _beside(source: Source) -> dict[str, Any] | None:
     """The values of the config.json in the folder of a checkpoint; None when there is none."""
     path = source.files[0].parent / "config.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+    return read_json(path) if path.is_file() else None
 
 
 def _hf_values(source: Source, title: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ array goes. Weights that were scaled to fit 8 bits (`scaled.py`) are multiplied 
 """
 
 import hashlib
-import json
 import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from shotverse_jax.files import nbytes
+from shotverse_jax.files import nbytes, read_json, reading, shown
 from shotverse_jax.weights.safetensors import Stored, open_safetensors, read_metadata
 
 from .problems import Problems
@@ -27,6 +26,7 @@ from .scaled import unscaled
 
 TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training programs keep a network's tensors
+DEPTH = 16  # how deep dictionaries of a PyTorch file may be nested
 REMAP = 256 << 20  # bytes handed out before a PyTorch file is mapped anew, which lets its pages go
 BLOCK, BLOCKS = 1 << 20, 64  # what is hashed of a file that is larger than these together
 
@@ -144,10 +144,9 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _open_index(path: Path) -> Source:
-    try:
-        shard_of = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not the index of a sharded checkpoint: {error!r}") from error
+    shard_of = read_json(path).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of or not all(isinstance(file, str) for file in shard_of.values()):
+        raise ValueError(f"{path} is not the index of a sharded checkpoint: its weight_map is {shown(shard_of)}")
     shards = sorted(set(shard_of.values()))
     if missing := [shard for shard in shards if not (path.parent / shard).is_file()]:
         raise ValueError(f"{path} names shards that are missing beside it: {', '.join(missing)} does not exist")
@@ -208,8 +207,9 @@ class _TorchFile:
                 return tensor.view(bits).numpy().view(ours)
         try:
             return tensor.numpy()
-        except TypeError as error:
-            raise ValueError(f"{self._path}: {name} is stored as {tensor.dtype}, which is not read here") from error
+        except (TypeError, RuntimeError) as error:
+            what = "a conjugate or negative view" if tensor.is_conj() or tensor.is_neg() else tensor.dtype
+            raise ValueError(f"{self._path}: {name} is stored as {what}, which is not read here") from error
 
     def _load(self) -> tuple[dict[str, Any], dict[str, Any]]:
         try:
@@ -220,7 +220,10 @@ class _TorchFile:
             ) from error
         try:
             # weights_only, because a pickle could run any program; mmap, so that only tensors that are used are read.
-            held = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
+            with reading(
+                self._path, "a PyTorch file of tensors", passing=(RuntimeError, EOFError, pickle.UnpicklingError)
+            ):
+                held = torch.load(self._path, map_location="cpu", weights_only=True, mmap=True)
         except pickle.UnpicklingError as error:
             reason = str(error).replace("\n", " ").split("Please file")[0][:300]
             raise ValueError(
@@ -239,7 +242,9 @@ def _unpacked(held: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     import torch
 
     values = {}
-    while isinstance(held, Mapping):
+    for _ in range(DEPTH):
+        if not isinstance(held, Mapping):
+            break
         values |= {str(name): value for name, value in held.items() if _is_plain(value)}
         inside = {name: value for name, value in held.items() if isinstance(value, Mapping) and not _is_plain(value)}
         wrapper = next((name for name in WRAPPERS if name in inside), None)
@@ -253,17 +258,24 @@ def _unpacked(held: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     rest = {str(name): value for name, value in held.items() if not _is_plain(value)}
     if other := [f"{name} ({type(value).__name__})" for name, value in rest.items() if not torch.is_tensor(value)]:
         raise ValueError(f"{path} holds things that are not tensors: {', '.join(other[:10])}")
+    if unnamed := [name for name in held if not isinstance(name, str)]:
+        raise ValueError(f"{path} holds things under {shown(unnamed[0])}, which is no name of a tensor")
     if not rest:
         raise ValueError(f"{path} holds no tensors, but {', '.join(list(values)[:10])}")
     return {name: tensor.detach() for name, tensor in rest.items()}, values
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it is a number, a text, None, or lists and tables of these."""
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether it is a number, a text, None, or lists and tables of these; not if it is nested deeper than DEPTH.
+
+    A dictionary in a PyTorch file can hold itself.
+    """
+    if depth > DEPTH:
+        return False
     if isinstance(value, Mapping):
-        return all(map(_is_plain, value.values()))
+        return all(_is_plain(inside, depth + 1) for inside in value.values())
     if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
+        return all(_is_plain(inside, depth + 1) for inside in value)
     return value is None or isinstance(value, bool | int | float | str)
 
 

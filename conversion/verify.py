@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.camera.tokens.shotverse import FIRST_BIN
+from shotverse_jax.files import reading
 from shotverse_jax.inputs.prompt import window_mask
 from shotverse_jax.inputs.qwen3_vl import arrange, pack
 from shotverse_jax.models.clip import end_of_text
@@ -24,6 +25,9 @@ from shotverse_jax.weights import KINDS
 
 from . import clatr, clip, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
 from .networks import NETWORKS
+
+EXPANSION, SMALL = 20, 64 << 20
+"""Weights hardly shrink: a record that unpacks to more than 20 times its size, and to more than 64 MiB, is none."""
 
 Arrays = dict[str, np.ndarray]
 Meta = Mapping[str, Any]
@@ -98,10 +102,10 @@ def verify_record(path: str | Path, tol: float = 1e-4) -> Report:
     if unknown := inputs.keys() - {*replay.inputs, *replay.optional}:
         raise ValueError(f"{path} has inputs that the replay of {model} cannot use: {', '.join(sorted(unknown))}")
     tensors = {name.removeprefix("param/"): array for name, array in arrays.items() if name.startswith("param/")}
-    network, config = NETWORKS[replay.network], replay.config(meta, tensors)
-    module, _ = KINDS[network.kind].build(config)
     # A GPU or TPU multiplies float32 in fewer bits by default, which alone would exceed the tolerance.
-    with jax.default_matmul_precision("highest"):
+    with reading(path, f"a record of {model}"), jax.default_matmul_precision("highest"):
+        network, config = NETWORKS[replay.network], replay.config(meta, tensors)
+        module, _ = KINDS[network.kind].build(config)
         ours = replay.run(module, {"params": network.from_torch(tensors, config)}, inputs, meta)
     if missing := [name for name in meta["outputs"] if name not in ours]:
         raise ValueError(f"{path} records {', '.join(missing)}, which the replay of {model} does not produce")
@@ -112,16 +116,22 @@ def verify_record(path: str | Path, tol: float = 1e-4) -> Report:
 def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     if not path.is_file():
         raise ValueError(f"{path} does not exist; give the .npz record of a model")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file; give the .npz record of a model")
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    with reading(path, "the .npz record of a model"):
+        with zipfile.ZipFile(path) as archive:
+            # A few bytes can claim to unpack to any number of them.
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > max(EXPANSION * path.stat().st_size, SMALL):
+            raise ValueError(f"{path} would unpack to {size:,} bytes, which is no record of weights")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
     if "meta" not in arrays:
         raise ValueError(f"{path} has no `meta` entry, so it is not the record of a model")
     try:
         meta = json.loads(str(arrays.pop("meta")))
-        named = [*meta["inputs"], *meta["outputs"], meta["model"]][:-1]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        named = [*meta["inputs"], *meta["outputs"]]
+        if not all(isinstance(name, str) for name in (*named, meta["model"])):
+            raise TypeError("a name is no text")
+    except (RecursionError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: `meta` must be JSON with model, inputs and outputs ({error!r})") from error
     if missing := [name for name in named if name not in arrays]:
         raise ValueError(f"{path}: `meta` names {', '.join(missing)}, which the file does not hold")

@@ -165,6 +165,68 @@ def locked(folder: Path, certain: bool = False) -> Iterator[None]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def reading(path: str | Path, what: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """The border to a library that reads a file: whatever it raises for a damaged one becomes one sentence.
+
+    Args:
+        path: the file.
+        what: what the file should be, for example "an .npz file".
+        passing: errors that the caller has a better sentence for; they pass.
+
+    Raises:
+        ValueError: the library raised any other error. One with the path in its words passes as it is.
+    """
+    try:
+        yield
+    except passing:
+        raise
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} does not exist; give {what}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} cannot be read as {what}: it is nested too deeply") from error
+    except MemoryError as error:
+        raise ValueError(f"{path} cannot be read as {what}: there is too little memory for what it claims") from error
+    # Libraries raise errors of all kinds for bytes that their authors never saw: KeyError, struct.error, BadZipFile, …
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if str(path) in reason and isinstance(error, ValueError):
+            raise
+        raise ValueError(f"{path} cannot be read as {what}: {reason[:300] or type(error).__name__}") from error
+
+
+MOST_JSON = 256 << 20
+"""Bytes of the largest JSON file that is read."""
+
+
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """Returns the value in a JSON file that describes something: a config, an index, a manifest, a journal.
+
+    kind: the type that it must have; default a mapping.
+
+    Raises:
+        ValueError: there is no such file, it is not JSON, or its value is of another type.
+    """
+    path = Path(path)
+    with reading(path, "a JSON file"):
+        if (size := path.stat().st_size) > MOST_JSON:
+            raise ValueError(f"{path} is no JSON file of this project: it has {size:,} bytes")
+        try:
+            value = json.loads(path.read_text(encoding="utf-8-sig"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, kind):
+        names = {dict: "a mapping of names to values", list: "a list"}
+        raise ValueError(f"{path} should hold {names.get(kind, kind.__name__)}, and holds {shown(value)}")
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value from a file for a message: its beginning."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
 def write_safetensors(
     path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
 ) -> None:

@@ -196,6 +196,8 @@ def test_no_print_and_no_blind_except():
         for path, tree in parsed(*LIBRARY)
         for line, what in offences(tree)
         if not (what == "calls print" and room(module_name(path)) in ("launch", "cli", "commands"))
+        # The one border to libraries that read files, which raise anything.
+        and not (what == "catches every exception" and room(module_name(path)) == "files")
     ]
     assert not errors, "\n".join(errors)
 

@@ -1,35 +1,75 @@
 """Plain values of a file or a command line to a frozen dataclass."""
 
 import dataclasses
+import math
 import types
 import typing
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
+MOST = 2**63
+"""Whole numbers are below this one, as arrays of the machine hold them."""
 
 
-def from_dict(cls, values: dict):
+def from_dict(cls, values: Mapping[str, Any]):
     """A frozen dataclass of nested plain values (JSON, ConfigDict); lists become tuples.
 
     A field that was renamed says so (`metadata={"was": old name}`), and its old name is still read.
 
     Raises:
-        ValueError: unknown fields, or a value that is none of a field's choices.
+        ValueError: unknown or missing fields, or a value that is not of a field's type or none of its choices.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{cls.__name__} should be a mapping of names to values, got {values!r:.60}")
     fields = typing.get_type_hints(cls)
     renamed = {field.metadata["was"]: field.name for field in dataclasses.fields(cls) if "was" in field.metadata}
     values = {renamed.get(name, name): value for name, value in values.items()}
-    unknown = sorted(set(values) - set(fields))
+    unknown = sorted(map(str, set(values) - set(fields)))
     if unknown:
         raise ValueError(f"{cls.__name__} has no {', '.join(unknown)}; its fields are {', '.join(fields)}")
-    for name, value in values.items():
-        choices = typing.get_args(fields[name])
-        if typing.get_origin(fields[name]) is Literal and value not in choices:
-            raise ValueError(f"{name} of {cls.__name__} is {' or '.join(map(repr, choices))}, got {value!r}")
-    return cls(**{name: _value(fields[name], value) for name, value in values.items()})
+    try:
+        return cls(**{name: _value(fields[name], value, f"{name} of {cls.__name__}") for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__} cannot be made: {str(error).partition(') ')[2] or error}") from error
 
 
-def _value(kind, value):
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    nested = next((option for option in options if dataclasses.is_dataclass(option)), None)
-    if nested is not None and value is not None:
-        return from_dict(nested, value)
-    return tuple(value) if isinstance(value, (list, tuple)) else value
+def _value(kind: Any, value: Any, what: str) -> Any:
+    """The value as a field of this type holds it. Raises ValueError, with `what` in it, for one of another type."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
+    errors = []
+    for option in options:
+        try:
+            return _of(option, value, what)
+        except ValueError as error:
+            errors.append(error)
+    # Of several types the last one that is not None is the one that was meant.
+    raise next((error for option, error in zip(options, errors, strict=True) if option is not type(None)), errors[-1])
+
+
+def _of(kind: Any, value: Any, what: str) -> Any:
+    origin, inside = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in inside:
+            raise ValueError(f"{what} is {' or '.join(map(repr, inside))}, got {value!r:.60}")
+        return value
+    if dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else from_dict(kind, value)
+    if origin is tuple and isinstance(value, list | tuple):
+        kinds = [inside[0]] * len(value) if inside[-1:] == (...,) else inside
+        if len(kinds) != len(value):
+            raise ValueError(f"{what} is {len(kinds)} values, got {value!r:.60}")
+        return tuple(_value(part, each, what) for part, each in zip(kinds, value, strict=True))
+    if kind is Any or not isinstance(kind, type) or _is_one(kind, value):
+        return tuple(value) if isinstance(value, list) else value
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
+    raise ValueError(
+        f"{what} is {names.get(kind, 'nothing' if kind is type(None) else kind.__name__)}, got {value!r:.60}"
+    )
+
+
+def _is_one(kind: type, value: Any) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
+    return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)

@@ -21,7 +21,7 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from shotverse_jax.files import replacing
+from shotverse_jax.files import read_json, reading, replacing
 
 Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64
@@ -92,8 +92,8 @@ def read_settings(folder: str | Path) -> dict:
         ValueError: the folder is no data set.
     """
     try:
-        return json.loads((Path(folder) / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        return read_json(Path(folder) / SETTINGS)
+    except ValueError as error:
         raise ValueError(f"{folder} is no data set: {SETTINGS} cannot be read ({error})") from error
 
 
@@ -252,7 +252,8 @@ def _write_lines(path: Path, notes: list[dict]) -> None:
 def _read_lines(path: Path) -> list[dict]:
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with reading(path, "lines of JSON"):
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _items(source: Sequence, shard: int) -> range:
@@ -265,7 +266,7 @@ def _agree(path: Path, settings: dict) -> None:
         with replacing(path) as scratch:
             scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         return
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = read_json(path)
     if there != settings:
         names = [name for name in {**there, **settings} if there.get(name) != settings.get(name)]
         before = {name: there.get(name) for name in names}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from shotverse_jax.files import replacing
+from shotverse_jax.files import reading, replacing
 
 PAD = 0
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<shot>", "<reserved_0>", "<reserved_1>", "<reserved_2>", "<reserved_3>")
@@ -68,7 +68,8 @@ def load_text_tokenizer(path: str | Path) -> Tokenizer:
     """
     if not Path(path).is_file():
         raise ValueError(f"no tokenizer at {path}: expected a tokenizer.json file")
-    tokenizer = Tokenizer.from_file(str(path))
+    with reading(path, "a tokenizer.json"):
+        tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
 

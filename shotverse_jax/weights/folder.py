@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import cache_folder, write_safetensors
+from shotverse_jax.files import cache_folder, read_json, reading, write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors
 from shotverse_jax.weights.sums import Sums, read_sums, sums_file, write_sums
@@ -137,15 +137,15 @@ def values_of(kind: str, config: Any) -> dict:
 
 def read_config(folder: Path, cls: type) -> Any:
     """The config of a folder as the dataclass `cls`. Raises ValueError when it is not JSON or has other fields."""
-    return from_dict(cls, {name: value for name, value in read_values(folder).items() if name != "kind"})
+    try:
+        return from_dict(cls, {name: value for name, value in read_values(folder).items() if name != "kind"})
+    except ValueError as error:
+        raise ValueError(f"{folder / CONFIG}: {error}") from error
 
 
 def read_values(folder: Path) -> dict:
-    """The values in the config.json of a folder. Raises ValueError when it is not JSON."""
-    try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / CONFIG} is not JSON: {error}") from error
+    """The values in the config.json of a folder. Raises ValueError when it is not a mapping in JSON."""
+    return read_json(folder / CONFIG)
 
 
 def is_arrays(path: Path) -> bool:
@@ -189,11 +189,9 @@ def _open_array(path: Path, sums: Sums) -> Stored:
     if not (path / ".zarray").is_file():
         raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
     spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
-    try:
+    with reading(path, "an array"):
         array = tensorstore.open(spec, open=True, read=True).result()
         metadata = array.spec().to_json()["metadata"]
-    except ValueError as error:
-        raise ValueError(f"{path} is not an array: {_reason(error)}; convert the checkpoint anew") from error
     chunk, dtype = array.chunk_layout.read_chunk.shape, array.dtype.numpy_dtype
     _check_chunks(path, array.shape, chunk, None if metadata["compressor"] else math.prod(chunk) * dtype.itemsize)
 
@@ -235,11 +233,6 @@ def _chunks(index: Any, shape: Sequence[int], chunk: Sequence[int]) -> list[rang
         for part, size in zip(given, shape, strict=True)
     ]
     return [range(start // size, -(-stop // size)) for (start, stop), size in zip(spans, chunk, strict=True)]
-
-
-def _reason(error: Exception) -> str:
-    """The words of tensorstore's error without the places in its program."""
-    return str(error).split(" [source")[0].split(" [tensorstore")[0]
 
 
 def read_params(path: Path, abstract: dict) -> dict:

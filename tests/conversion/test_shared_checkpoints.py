@@ -221,4 +221,4 @@ def test_a_tokenizer_is_asked_for(tmp_path, capsys):
     assert message.count("\n") == 1 and not ours.exists()
     assert run("convert", tmp_path / "a.safetensors", "--as", "umt5", "--out", ours, "--tokenizer", "none") == 0
     assert "put one into the folder" in capsys.readouterr().out
-    assert {path.name for path in ours.iterdir()} == {"config.json", "manifest.json", "model"}
+    assert {path.name for path in ours.iterdir()} == {"config.json", "manifest.json", "model", "model.sha256"}

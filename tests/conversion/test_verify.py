@@ -76,7 +76,7 @@ def test_not_a_record(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         verify_record(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
-    with pytest.raises(ValueError, match="is not an .npz file"):
+    with pytest.raises(ValueError, match="cannot be read as the .npz record of a model: File is not a zip file"):
         verify_record(tmp_path / "text.npz")
     np.savez(tmp_path / "plain.npz", x=np.zeros(1))
     with pytest.raises(ValueError, match="no `meta` entry"):
