@@ -290,11 +290,15 @@ def inspect(path: str | Path) -> Iterator[str]:
 
 
 def _known_from(weights: Path) -> str:
+    path = weights.parent / MANIFEST
+    manifests = read_json(path) if path.is_file() else {}
+    if weights.name not in manifests:
+        return f"without an entry in a {MANIFEST}"
     try:
-        manifest = read_json(weights.parent / MANIFEST)[weights.name]
+        manifest = manifests[weights.name]
         return f"{manifest['network']} from {', '.join(entry['file'] for entry in manifest['sources'])}"
-    except (ValueError, KeyError, TypeError):
-        return f"without a {MANIFEST}"
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: it does not say what {weights.name} was converted from") from error
 
 
 def _listing(shapes: Mapping[str, Any]) -> Iterator[str]:

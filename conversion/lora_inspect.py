@@ -25,6 +25,9 @@ def is_adapter(names: Iterable[str]) -> bool:
 def describe(path: Path) -> Iterator[str]:
     """Yields lines about an adapter file. Raises ValueError as `lora.read_tensors` and `lora_scale.told`."""
     tensors, metadata = read_tensors(path)
+    if bad := [name for name, tensor in tensors.items() if not np.isfinite(np.asarray(tensor, np.float32)).all()]:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise ValueError(f"{path}: {bad[0]}{more} holds NaN or infinity; the adapter is damaged")
     title, keys = _network(tensors)
     parts = by_expert(tensors)
     for expert, part in parts.items():

@@ -10,6 +10,9 @@ from typing import Any, Literal
 MOST = 2**63
 """Whole numbers are below this one, as arrays of the machine hold them."""
 
+NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "nothing"}
+"""What the types of fields are called in messages."""
+
 
 def from_dict(cls, values: Mapping[str, Any]):
     """A frozen dataclass of nested plain values (JSON, ConfigDict); lists become tuples.
@@ -54,17 +57,16 @@ def _of(kind: Any, value: Any, what: str) -> Any:
         return value
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_dict(kind, value)
-    if origin is tuple and isinstance(value, list | tuple):
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{what} is a list, got {value!r:.60}")
         kinds = [inside[0]] * len(value) if inside[-1:] == (...,) else inside
         if len(kinds) != len(value):
             raise ValueError(f"{what} is {len(kinds)} values, got {value!r:.60}")
         return tuple(_value(part, each, what) for part, each in zip(kinds, value, strict=True))
     if kind is Any or not isinstance(kind, type) or _is_one(kind, value):
         return tuple(value) if isinstance(value, list) else value
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
-    raise ValueError(
-        f"{what} is {names.get(kind, 'nothing' if kind is type(None) else kind.__name__)}, got {value!r:.60}"
-    )
+    raise ValueError(f"{what} is {NAMES.get(kind) or kind.__name__}, got {value!r:.60}")
 
 
 def _is_one(kind: type, value: Any) -> bool:
