@@ -19,7 +19,7 @@ from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
 from .core import Tensors
 from .lora import adapter_file, from_tensors, read_tensors
 from .lora_keys import is_image_branch
-from .lora_scale import PEFT_FILE, told
+from .lora_scale import PEFT_FILE, file_scale
 from .lora_write import to_tensors
 from .sources import TORCH_SUFFIXES
 
@@ -202,10 +202,10 @@ def _read_file(path: Path, experts: set[str], config: WanDiTConfig) -> Read:
             raise ValueError(f"{path}: some of its keys name an expert, and {next(iter(parts[None]))} does not")
         if None not in parts:
             modules = {"high": "transformer", "low": "transformer_2"}
-            said = {name: told(path, metadata, part, modules[name]) for name, part in parts.items()}
+            said = {name: file_scale(path, metadata, part, modules[name]) for name, part in parts.items()}
             changes = {name: _changes(path, part, config, said[name].values) for name, part in parts.items()}
             return changes, tuple(dict.fromkeys(one.note for one in said.values() if one.note))
-    said = told(path, metadata, tensors)
+    said = file_scale(path, metadata, tensors)
     changes = _changes(path, tensors, config, said.values)
     return dict.fromkeys(sorted(experts) or EXPERTS, changes), (said.note,) if said.note else ()
 

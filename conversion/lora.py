@@ -23,7 +23,7 @@ from shotverse_jax.weights import abstract
 from . import qwen3_vl, wan_dit
 from .core import Table, Tensors
 from .lora_keys import Key, Keys, is_image_branch
-from .lora_scale import PEFT_FILE, told
+from .lora_scale import PEFT_FILE, file_scale
 from .problems import Problems
 from .sources import TORCH_SUFFIXES, open_checkpoint
 
@@ -58,7 +58,7 @@ def read_changes(path: str | Path, config: Config, *, strict: bool = True) -> Ch
     """
     path = adapter_file(path)
     tensors, metadata = read_tensors(path)
-    said = told(path, metadata, tensors)
+    said = file_scale(path, metadata, tensors)
     try:
         return from_tensors(tensors, config, said.values, strict=strict)
     except ValueError as error:

@@ -11,7 +11,7 @@ from shotverse_jax.config import Qwen3VLTextConfig, WanDiTConfig
 from .adapters import by_expert, said_by
 from .lora import keys_of, read_tensors, scale_of
 from .lora_keys import Key, Keys, is_image_branch
-from .lora_scale import Told, told
+from .lora_scale import FileScale, file_scale
 
 _NETWORKS = (("Wan's video transformer", WanDiTConfig()), ("Qwen3-VL's text decoder", Qwen3VLTextConfig()))
 
@@ -23,7 +23,7 @@ def is_adapter(names: Iterable[str]) -> bool:
 
 
 def describe(path: Path) -> Iterator[str]:
-    """Yields lines about an adapter file. Raises ValueError as `lora.read_tensors` and `lora_scale.told`."""
+    """Yields lines about an adapter file. Raises ValueError as `lora.read_tensors` and `lora_scale.file_scale`."""
     tensors, metadata = read_tensors(path)
     if bad := [name for name, tensor in tensors.items() if not np.isfinite(np.asarray(tensor, np.float32)).all()]:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
@@ -34,7 +34,7 @@ def describe(path: Path) -> Iterator[str]:
         module = "transformer_2" if expert == "low" else "transformer"
         whom = f"the expert {expert} of {title}" if expert else _whom(metadata, title)
         yield f"{path}: an adapter (LoRA) for {whom}"
-        yield from _contents(part, keys, told(path, metadata, part, module))
+        yield from _contents(part, keys, file_scale(path, metadata, part, module))
 
 
 def _network(tensors: Mapping[str, Any]) -> tuple[str, Keys]:
@@ -53,7 +53,7 @@ def _whom(metadata: Mapping[str, Any], title: str) -> str:
     return f"the expert {said.pop()} of {title}, as its metadata say" if said else title
 
 
-def _contents(tensors: Mapping[str, np.ndarray], keys: Keys, said: Told) -> Iterator[str]:
+def _contents(tensors: Mapping[str, np.ndarray], keys: Keys, said: FileScale) -> Iterator[str]:
     read = {name: key for name in tensors if (key := keys.read(name)) is not None}
     linears: dict[tuple, dict[str, str]] = {}
     for name, key in read.items():
@@ -77,12 +77,12 @@ def _contents(tensors: Mapping[str, np.ndarray], keys: Keys, said: Told) -> Iter
         yield "  it changes nothing: A, B or alpha of every linear is zero"
 
 
-def _scale(tensors: Mapping[str, np.ndarray], key: Key, parts: Mapping[str, str], said: Told) -> float:
+def _scale(tensors: Mapping[str, np.ndarray], key: Key, parts: Mapping[str, str], said: FileScale) -> float:
     alpha = tensors[parts["alpha"]] if "alpha" in parts else None
     return scale_of(key, tensors[parts["b"]].shape[1], alpha, said.values)
 
 
-def _changes(tensors: Mapping[str, Any], read: Mapping[str, Key], parts: Mapping[str, str], said: Told) -> bool:
+def _changes(tensors: Mapping[str, Any], read: Mapping[str, Key], parts: Mapping[str, str], said: FileScale) -> bool:
     a, b = (np.asarray(tensors[parts[part]], np.float32) for part in "ab")
     ranks = np.any(a.reshape(len(a), -1), 1) & np.any(b.reshape(*b.shape[:2], -1), (0, 2))
     return bool(_scale(tensors, read[parts["b"]], parts, said)) and bool(ranks.any())

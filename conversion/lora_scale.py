@@ -17,11 +17,11 @@ _SAME_MODULE = ("", "unet", "dit", "model", "diffusion_model", "base_model", "ba
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is told of a scale.
+class FileScale:
+    """What an adapter file says of its scale.
 
     Attributes:
-        values: The values of PEFT's LoraConfig, of which `lora_alpha` is one; None when nothing is told.
+        values: The values of PEFT's LoraConfig, of which `lora_alpha` is one; None when the file says nothing.
         where: Where they were found, for people.
         note: A sentence about what was found and is not used; "" for none.
     """
@@ -31,7 +31,7 @@ class Told:
     note: str = ""
 
 
-def told(path: Path, metadata: Mapping[str, Any], names: Iterable[str], module: str = "transformer") -> Told:
+def file_scale(path: Path, metadata: Mapping[str, Any], names: Iterable[str], module: str = "transformer") -> FileScale:
     """Returns what a file and its neighbours say of the scale.
 
     Args:
@@ -44,21 +44,21 @@ def told(path: Path, metadata: Mapping[str, Any], names: Iterable[str], module: 
         ValueError: A config that is not JSON, or an alpha that is not a number.
     """
     if (beside := path.parent / PEFT_FILE).is_file():
-        return Told(_checked(_json(beside, beside.read_text(encoding="utf-8")), path), PEFT_FILE)
+        return FileScale(_checked(_json(beside, beside.read_text(encoding="utf-8")), path), PEFT_FILE)
     header = metadata.get(PEFT_HEADER)
     if isinstance(header, str) and (values := _of_module(_json(path, header) or {}, module)):
-        return Told(_checked(values, path), f"its header, {PEFT_HEADER}")
+        return FileScale(_checked(values, path), f"its header, {PEFT_HEADER}")
     for name, value in {"": metadata, **metadata}.items():
         values = _of_module(_mapping(value), module)
         if any(_is_said(values.get(alpha)) for alpha in _ALPHAS) and not name.startswith("ss_"):
-            return Told(_checked(values, path), f"its header, {name}" if name else "its header")
+            return FileScale(_checked(values, path), f"its header, {name}" if name else "its header")
     if not _is_said(alpha := metadata.get(_KOHYA)):
-        return Told(None)
+        return FileScale(None)
     # musubi's converter to ComfyUI's names multiplies alpha into A and B and leaves the trainer's header as it was.
     if _KOHYA_MODULE in metadata and any(".lora_A." in name for name in names):
         note = f"{path}: {_KOHYA} {alpha} is not applied, since converters to these names put it into A and B"
-        return Told(None, "in A and B, as far as its names tell", note)
-    return Told(_checked({"lora_alpha": alpha}, path), f"its header, {_KOHYA}")
+        return FileScale(None, "in A and B, as far as its names tell", note)
+    return FileScale(_checked({"lora_alpha": alpha}, path), f"its header, {_KOHYA}")
 
 
 def _json(path: Path, text: str) -> Any:

@@ -65,8 +65,8 @@ class Source(Mapping):
 def open_checkpoint(path: str | Path) -> Source:
     """Opens a checkpoint by its file, by the index of its shards (.index.json) or by the folder that holds one.
 
-    Shards without an index are told by their names, such as model-00001-of-00003.safetensors; one of them stands for
-    all that are beside it.
+    Shards without an index are recognised by their names, such as model-00001-of-00003.safetensors. One of them stands
+    for all that are beside it.
 
     Raises:
         ValueError: There is no checkpoint, a file is cut off or of another format, a shard is missing, the shards do

@@ -227,7 +227,7 @@ _add = jax.jit(_add, static_argnames="place")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SideBySide:
-    """Several adapters of one linear, whose ranks lie side by side: y += (x A * weights) B.
+    """Several adapters of one linear, whose ranks are side by side: y += (x A * weights) B.
 
     a: [in, sum of ranks], with leading axes where layers are stacked.
     b: [sum of ranks, out], likewise; every adapter's own scale is in it.

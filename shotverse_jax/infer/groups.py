@@ -1,7 +1,7 @@
 """Screenplays of more shots than a planner takes: planned in groups that have one shot in common, then put together.
 
-Each group is planned in a world of its own. The next group is moved so that both have one stage, where subjects then
-stay in the picture; where a planner knows no stage, so that the shot in common lies where it lay.
+Each group is planned in a world of its own. Where a planner knows the stage, the next group is moved so that both have
+one stage: subjects then stay in the picture. Otherwise it is moved so that the poses of the shot in common agree.
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ class Adapter(struct.PyTreeNode):
     b: [rank, out], likewise.
     scale: alpha / rank. Like dropout a constant of the tree and not a leaf, so that an optimiser never sees it.
     dropout: probability that an input channel is set to zero in training; default 0.
-    weight: [rank], with the leading axes of a: a factor of every column of x A, where several adapters lie side by side
+    weight: [rank], with the leading axes of a: a factor of every column of x A, where several adapters are side by side
         and each has a weight that changes without another program. None (default) is one adapter with weight 1.
     """
 

@@ -104,7 +104,7 @@ class Screenplay:
         width, height: size in pixels; default 832 x 480.
         frames: number of frames, which `layout` snaps to 4t+1; None (default) lets the durations decide.
         notes: a sentence for everything that the reader of the file assumed, left out or did not understand; it is no
-            part of what the screenplay says, and two that differ in notes alone are equal.
+            part of the screenplay, and two screenplays that differ in their notes alone are equal.
 
     Raises:
         ValueError: there are no shots or too many, a caption or number is out of range, or the durations contradict

@@ -26,7 +26,7 @@ def read(path: Path, *, model: str | None = None) -> common.Reading:
     """Reads a model, text or binary: its folder or project, or the images file in it.
 
     Args:
-        path: the folder; `colmap_folders.find` says where a model may lie in it.
+        path: the folder; `colmap_folders.find` says where a model may be in it.
         model: which of several models, the name of its folder, or "all", which are the shots of one scene and share a
             world; default that with the most images.
     """

@@ -57,7 +57,7 @@ def text(folder: Path, name: str) -> tuple[str, str]:
 
 
 def count(folder: Path) -> int:
-    """Returns the number of images of a model, without reading them all; 0 where it cannot be told."""
+    """Returns the number of images of a model, without reading them all; 0 where the file does not say."""
     binary = folder / "images.bin"
     if (folder / "images.txt").exists():
         lines = (folder / "images.txt").read_text(encoding="utf-8", errors="replace").split("\n")

@@ -1,4 +1,4 @@
-"""Where COLMAP's models lie: in a project folder, in its sparse/0, in several numbered folders."""
+"""Where COLMAP's models are: in a project folder, in its sparse/0, in several numbered folders."""
 
 from pathlib import Path
 
