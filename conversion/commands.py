@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.files import nbytes, read_json, replacing, write_safetensors
+from shotverse_jax.files import Locked, locked, nbytes, read_json, replacing, write_safetensors
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import (
     CONFIG,
@@ -64,9 +64,9 @@ def convert(
         Notes for the user.
 
     Raises:
-        ValueError: Weights that exist already, NaN without `allow_nan`, a file that is no tokenizer or no tokenizer
-            where the network needs one, an expert of another architecture than the folder's, or too little space on
-            the disk.
+        ValueError: Another process that converts to this folder, weights that exist already, NaN without `allow_nan`, a
+            file that is no tokenizer or no tokenizer where the network needs one, an expert of another architecture
+            than the folder's, or too little space on the disk.
     """
     out, net, leaves = Path(out), conversion.network, conversion.leaves
     _ = conversion.plan  # raises, before anything is written, when the checkpoint does not fit
@@ -78,15 +78,18 @@ def convert(
     tokenizer = _tokenizer(conversion, out, tokenizer)
     check_ties(conversion.table, conversion.source)
     work = out.parent / f".{out.name}.{weights}.converting"
-    journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
-    if not journal.done:
-        shutil.rmtree(work, ignore_errors=True)
-    _check_space(work, sum(nbytes(leaf) for target, leaf in leaves.items() if target not in journal.done))
     try:
         work.mkdir(parents=True, exist_ok=True)
-        bar = conversion.manifest["network"] if progress else None
-        write_arrays(conversion, work / weights, journal, allow_nan, bar)
-        _publish(conversion, work, out, weights, config, tokenizer, journal)
+        with locked(work):
+            journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
+            if not journal.done:
+                shutil.rmtree(work / weights, ignore_errors=True)
+            _check_space(work, sum(nbytes(leaf) for target, leaf in leaves.items() if target not in journal.done))
+            bar = conversion.manifest["network"] if progress else None
+            write_arrays(conversion, work / weights, journal, allow_nan, bar)
+            _publish(conversion, work, out, weights, config, tokenizer, journal)
+    except Locked:
+        raise
     # An error would come again, so what was written goes. A program that is killed leaves it, and the next run
     # continues.
     except (ValueError, OSError):

@@ -12,7 +12,7 @@ import pytest
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
-from shotverse_jax.commands.common import printable
+from shotverse_jax.commands.common import options, printable
 from shotverse_jax.config import planner_nano
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
@@ -85,6 +85,12 @@ def test_a_name_of_dots_stays_below_out(nano, tmp_path, monkeypatch, name, folde
     monkeypatch.chdir(tmp_path)
     assert cli.main(["plan", name, "--model", str(nano), "--no-preview", "--quiet"]) == 0
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("value", ["[", "{a: b", "!!int x", "\u0000", "*a", "[" * 2000, "%"])
+def test_values_that_are_none(value):
+    with pytest.raises(ValueError, match="the value of frames cannot be read"):
+        options([f"frames={value}"])
 
 
 def test_a_terminal_sees_no_control_characters(capsys, tmp_path):

@@ -119,7 +119,11 @@ def options(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals:
             raise ValueError(f"options are written NAME=VALUE, got {pair!r}")
-        values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        try:
+            values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        # PyYAML lets errors of Python out for malformed values with a tag, such as "!!int x".
+        except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"the value of {name} cannot be read: {value[:60]!r}") from error
     return values
 
 

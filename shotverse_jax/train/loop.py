@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
-from shotverse_jax.files import replacing
+from shotverse_jax.files import locked, replacing
 from shotverse_jax.parallel.mesh import together
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.train.checkpoint import Checkpoints
@@ -48,11 +48,27 @@ def train(task: Task, folder: str | Path, steps: Steps | None = None) -> TrainSt
         The last state; `state.step` is less than `config.steps` for a run that was stopped.
 
     Raises:
-        ValueError: a mesh that does not use all devices, a batch that does not divide over it, previews of a task that
-            has none, or a damaged checkpoint.
+        ValueError: another process trains in the folder; a mesh that does not use all devices, a batch that does not
+            divide over it, previews of a task that has none, or a damaged checkpoint.
         FloatingPointError: `config.max_bad_steps` steps in a row were not finite; nothing of them was saved.
     """
-    config, folder = task.config, Path(folder)
+    with _owned(Path(folder)):
+        return _train(task, Path(folder), steps)
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of the folder of a run; the first process does it for all."""
+    if jax.process_index() != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        yield
+
+
+def _train(task: Task, folder: Path, steps: Steps | None) -> TrainState:
+    config = task.config
     state, place = _start(task)
     steps = steps or make_steps(task, place)
     preview = _make_preview(task, folder)

@@ -18,6 +18,7 @@ from shotverse_jax.config import UMT5Config
 from shotverse_jax.conversion import commands, core, prepare, stream, umt5
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
+from shotverse_jax.files import locked
 from shotverse_jax.weights.folder import open_weights
 
 CONFIG = UMT5Config(vocab_size=20, hidden_size=8, num_layers=3, num_heads=2, head_dim=3, mlp_size=12, buckets=8)
@@ -140,6 +141,17 @@ def test_a_killed_conversion_goes_on(tmp_path, checkpoint, monkeypatch):
     assert arrays.keys() == params.keys()
     for name, leaf in params.items():
         np.testing.assert_array_equal(np.asarray(arrays[name]), leaf)
+
+
+def test_two_conversions_into_one_folder(tmp_path, checkpoint):
+    path, _ = checkpoint
+    work = tmp_path / ".ours.model.converting"
+    work.mkdir()
+    with locked(work), pytest.raises(ValueError, match="another process is writing to .*converting"):
+        commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours", tokenizer="none")
+    assert work.is_dir() and not (tmp_path / "ours").exists()
+    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours", tokenizer="none")
+    assert [p.name for p in tmp_path.iterdir()] == ["ours"]
 
 
 def test_what_is_left_of_another_conversion_is_not_continued(tmp_path, checkpoint):

@@ -11,6 +11,7 @@ import pytest
 
 from shotverse_jax.config import Execution, TrainConfig, planner_nano
 from shotverse_jax.data.planner_source import PlannerSource
+from shotverse_jax.files import locked
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import stage_captions, train_text_tokenizer
 from shotverse_jax.models.planner import Planner
@@ -108,6 +109,12 @@ def test_stopped_by_sigterm_and_resumed_equals_uninterrupted_to_the_last_digit(b
     assert trace(records) == trace(whole[1])
     for ours, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(whole[0]), strict=True):
         assert (np.asarray(ours) == np.asarray(theirs)).all()
+
+
+def test_two_runs_in_one_folder(bench, tmp_path):
+    with locked(tmp_path), pytest.raises(ValueError, match="another process is writing to"):
+        bench.run(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_started_again_does_nothing(bench, tmp_path):
