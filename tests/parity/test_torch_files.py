@@ -77,7 +77,9 @@ def test_damaged_and_foreign_files(tmp_path):
     with pytest.raises(ValueError, match="model.pth"):
         open_checkpoint(path)
     torch.save({"weight": torch.zeros(2), "step": 3}, path)
-    with pytest.raises(ValueError, match=r"holds things that are not tensors: step \(int\)"):
+    assert open_checkpoint(path).metadata == {"step": 3} and list(open_checkpoint(path)) == ["weight"]
+    torch.save({"weight": torch.zeros(2), "moments": [torch.zeros(2)]}, path)
+    with pytest.raises(ValueError, match=r"holds things that are not tensors: moments \(list\)"):
         open_checkpoint(path)
     torch.save(torch.zeros(2), path)
     with pytest.raises(ValueError, match="holds a Tensor, expected tensors by name"):

@@ -57,6 +57,9 @@ def test_weights_that_do_not_fit_are_all_listed(folder):
     tensors["queries"] = tensors["queries"][:1]
     tensors["extra"] = tensors.pop("separator")
     save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="model.safetensors is not as it was written"):
+        load("planner", folder)
+    (folder / "model.sha256").unlink()
     message = r"missing separator; queries has shape \[1, 32\], expected \[2, 32\]; unexpected extra"
     with pytest.raises(ValueError, match=message):
         load("planner", folder)
@@ -65,6 +68,9 @@ def test_weights_that_do_not_fit_are_all_listed(folder):
 def test_broken_files(folder):
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[:100])
+    with pytest.raises(ValueError, match="model.safetensors is not as it was written"):
+        load("planner", folder)
+    (folder / "model.sha256").unlink()
     with pytest.raises(ValueError, match="is not a safetensors file"):
         load("planner", folder)
     (folder / "config.json").write_text(json.dumps({"querries": 3}))
