@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from camera_paths import QUICK, trajectories
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
@@ -33,10 +32,10 @@ def assert_moves_alike(got: Trajectory, want: Trajectory) -> None:
 
 
 @pytest.mark.parametrize("first", BOTH)
-@settings(QUICK, max_examples=3)
-@given(trajectory=trajectories(), others=st.lists(st.sampled_from(BOTH), min_size=3, max_size=3))
-def test_motion_stays_through_two_formats(tmp_path, first, trajectory, others):
+@settings(QUICK, max_examples=2)
+@given(trajectory=trajectories())
+def test_motion_stays_through_two_formats(tmp_path, first, trajectory):
     between, went = through(trajectory, first, tmp_path)
     assert_moves_alike(between, went)
-    for second in others:
+    for second in BOTH:
         assert_moves_alike(*through(between, second, tmp_path))
