@@ -305,8 +305,8 @@ def _begin(scratch: Path, name: str, record: dict[str, Any]) -> Path:
     """The scratch folder of a model: what an earlier run left of the same, else a new one."""
     folder = scratch / name
     try:
-        held = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        held = read_json(folder / RECORD)
+    except ValueError:
         held = None
     if held != record:
         shutil.rmtree(scratch, ignore_errors=True)

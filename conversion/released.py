@@ -3,10 +3,10 @@
 A root is given where a checkpoint is; the network and the expert that are asked for say which part of it is meant.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from shotverse_jax.files import read_json
 from shotverse_jax.weights.folder import TOKENIZER
 
 from .sources import holds_checkpoint
@@ -69,7 +69,6 @@ def tokenizer(checkpoint: Path) -> Path | None:
 def pipeline_values(checkpoint: Path) -> dict[str, Any]:
     """Returns what diffusers' model_index.json says of the pipeline that the file of a checkpoint belongs to, or {}."""
     try:
-        values = json.loads((checkpoint.parent.parent / INDEX).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(checkpoint.parent.parent / INDEX)
+    except ValueError:
         return {}
-    return values if isinstance(values, dict) else {}

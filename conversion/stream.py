@@ -26,7 +26,7 @@ import numpy as np
 import tensorstore as ts
 from tqdm import tqdm
 
-from shotverse_jax.files import nbytes
+from shotverse_jax.files import nbytes, read_json
 from shotverse_jax.parallel.mesh import parse_sizes
 from shotverse_jax.parallel.rules import spec
 from shotverse_jax.weights.sums import digests
@@ -93,12 +93,12 @@ class Journal:
         self.done: dict[str, dict[str, str]] = {}
         self.bad: set[str] = set()
         try:
-            held = json.loads(self._path.read_text(encoding="utf-8"))
+            held = read_json(self._path)
             if held["identity"] == self._identity:
                 self.done = {name: dict(files) for name, files in held["done"].items()}
                 self.bad = set(held["bad"])
         # Whatever else a file holds that somebody changed: the conversion begins anew.
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self.done = {}
 
     def keep(self, folder: Path) -> None:

@@ -90,13 +90,18 @@ def strength(text: str) -> float:
     return _in_range(limits.finite, float, text, "the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)
 
 
-def _in_range(check: Callable, kind: type, text: str, *limits: Any) -> Any:
+def _in_range(check: Callable, kind: type, text: str, *bounds: Any) -> Any:
     value: Any = text
     # What is no number is shown as it was written.
     with contextlib.suppress(ValueError):
         value = kind(text)
+    return _checked(check, value, *bounds)
+
+
+def _checked(check: Callable, *values: Any) -> Any:
+    """check(*values), whose ValueError becomes the words of argparse: it shows no other error's own."""
     try:
-        return check(value, *limits)
+        return check(*values)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -207,10 +212,7 @@ def faster_of(args: argparse.Namespace) -> dict[str, Any]:
 def _range(text: str) -> tuple[float, float]:
     from shotverse_jax.infer.execution import read_range
 
-    try:
-        return read_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return _checked(read_range, text)
 
 
 def placement_of(args: argparse.Namespace) -> dict[str, Any]:

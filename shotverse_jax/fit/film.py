@@ -157,8 +157,7 @@ def lines(report: FilmReport, capacity: Capacity | None = None) -> Iterator[str]
     yield f"{asked.frames} frames of {asked.height}x{asked.width}: {report.tokens:,} tokens, {asked.steps} steps, " + (
         "no guidance" if asked.guidance == 1 else f"guidance {asked.guidance:g}"
     )
-    kind = f"{place.dtype}, its experts in {place.quantize}," if place.quantize else place.dtype
-    yield f"{report.model} in {kind} on {place.devices} {report.device}, {mesh}: on each device"
+    yield f"{report.model} in {place.kind} on {place.devices} {report.device}, {mesh}: on each device"
     for part, size in report.need.weights.items():
         where = ", on the host between its uses" if part in report.need.waiting else ""
         yield f"  weights, {part:<11}{bytes_shown(size):>12}{where}"

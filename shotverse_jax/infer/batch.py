@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from shotverse_jax.conversion.adapters import parse_lora
-from shotverse_jax.files import locked, replacing
+from shotverse_jax.files import locked, read_json, replacing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
@@ -287,10 +287,9 @@ def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Pa
     found = {}
     for item in items:
         # A folder is moved to its place when all of it is written, its record too.
-        with contextlib.suppress(OSError, json.JSONDecodeError):
-            record = json.loads((out / item.id / RECORD).read_text(encoding="utf-8"))
-            wanted = isinstance(item, Item) and isinstance(record, dict)
-            if wanted and record.get("made_of") == made_of(item, settings):
+        with contextlib.suppress(ValueError):
+            record = read_json(out / item.id / RECORD)
+            if isinstance(item, Item) and record.get("made_of") == made_of(item, settings):
                 found[item.id] = record
     return found
 

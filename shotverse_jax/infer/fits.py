@@ -45,9 +45,8 @@ def problem(networks: Networks, request: Request, place: Place, memory: float) -
     if total <= memory:
         return ""
     film = f"a film of {request.frames} frames of {request.height}x{request.width}"
-    kind = f"{place.dtype}, its experts in {place.quantize}," if place.quantize else place.dtype
     where = "memory, and this machine has" if place.platform == "cpu" else "each device, which has"
-    needs = f"{film} in {kind} needs {total / GIB:.1f} GiB of {where} {memory / GIB:.1f}"
+    needs = f"{film} in {place.kind} needs {total / GIB:.1f} GiB of {where} {memory / GIB:.1f}"
     ways = _remedies(networks, request, place, memory)
     if not ways:
         return needs if place.platform == "cpu" else f"{needs}; it fits no mesh of up to {MOST} devices"

@@ -184,6 +184,11 @@ class Place:
     quantize: str | None = None
     platform: Literal["gpu", "tpu", "cpu"] = "gpu"
 
+    @property
+    def kind(self) -> str:
+        """The types of its weights in words, for sentences."""
+        return f"{self.dtype}, its experts in {self.quantize}," if self.quantize else self.dtype
+
     def along(self, *axes: str) -> int:
         """Devices along these axes together."""
         return math.prod(self.sizes.get(axis, 1) for axis in axes)
