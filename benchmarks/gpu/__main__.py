@@ -42,10 +42,11 @@ SECTIONS = {
     "parity": Section("benchmarks.gpu.kernels:parity", 45, "--xla_gpu_autotune_level=0"),
     "attention": Section("benchmarks.gpu.kernels:attention", 15),
     "forward": Section("benchmarks.gpu.networks:forward", 100),
+    "memory": Section("benchmarks.gpu.networks:memory", 50),
     "train": Section("benchmarks.gpu.networks:train", 110),
     "planner": Section("benchmarks.gpu.networks:planner", 50),
     "vae": Section("benchmarks.gpu.networks:vae", 50),
-    "small_film": Section("benchmarks.gpu.networks:small_film", 50),
+    "small_film": Section("benchmarks.gpu.networks:small_film", 100),
     "torch": Section("benchmarks.gpu.torch_dit:sections", 80),
 }
 

@@ -37,6 +37,7 @@ from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import decode_chunks
+from shotverse_jax.nn.quantized import quantize
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.screenplay import read_screenplay
@@ -110,6 +111,39 @@ def _forward_parity(small: bool) -> Iterator[Row]:
     execution = dataclasses.replace(run.execution, dtype="bfloat16")
     ours = np.asarray(_velocity(config, execution, None)(params, batch))
     yield {"what": f"velocity in bf16 against float32, {_tokens(config)}", "error": distance(ours, exact)}
+
+
+def memory(small: bool) -> Iterator[Row]:
+    """The DiT's forward pass with weights in 8 bits, and how fast weights come from the host's memory and go there."""
+    config, run, batch, mesh = _controller(small, 17 if small else 81)
+    params = train_step.draw(config.expert("high"), run.execution.dtype, mesh)
+    batch = jax.device_put(batch)
+    exact = np.asarray(_velocity(config, run.execution, None)(params, batch), np.float32)
+    for name in ("int8", "float8"):
+        yield from attempt(name, _quantized, name, config, run.execution, params, batch, exact)
+    yield from attempt("weights that wait on the host", _waiting, params)
+
+
+def _quantized(name, config, execution, params, batch, exact) -> Iterator[Row]:
+    work = flops.forward(flops.dit(config.expert("high"), *latents(config), config.text_length))
+    small, velocity = quantize(params, name), _velocity(config, execution, None)
+    what = f"full attention, {_tokens(config)}, weights in {name}"
+    row = timed(what, velocity, small, batch, operations=work, rounds=3)
+    yield row | {"error": distance(np.asarray(velocity(small, batch), np.float32), exact)}
+
+
+def _waiting(params) -> Iterator[Row]:
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+    for where, words in (("pinned_host", "to the host"), ("device", "from the host")):
+        moved = None
+        for name in ("first time", "again"):
+            del moved
+            start = time.perf_counter()
+            moved = jax.tree.map(lambda x: jax.device_put(x, x.sharding.with_memory_kind(where)), params)  # noqa: B023
+            jax.block_until_ready(moved)
+            taken = time.perf_counter() - start
+            yield {"what": f"{size / GIB:.3g} GiB {words}, {name}", "ms": 1e3 * taken, "gb_s": size / taken / 1e9}
+        params = moved
 
 
 def train(small: bool) -> Iterator[Row]:
