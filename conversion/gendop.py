@@ -1,11 +1,14 @@
 """Names and sizes of GenDoP's published networks for `models/gendop.py`.
 
-The files are text_motion.safetensors, text_directorial.safetensors and text_rgbd.safetensors.
+The published files are text_motion.safetensors, text_directorial.safetensors and text_rgbd.safetensors; who trains
+GenDoP also gets networks of its other modes.
 """
 
 import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
 
-from shotverse_jax.config import GenDoPConfig
+from shotverse_jax.config import MODES, GenDoPConfig
 
 from . import gendop_opt
 from .clip import (
@@ -21,7 +24,6 @@ TOWER_HEADS = 16  # in the releases; the tensors do not show it
 _TEXT, _VISION = "text_encoder.text_model.", "{}_encoder.vision_model."
 
 _SHARED = (
-    *text_entries(_TEXT, "text/tower/"),
     *norm("norm_cond", "norm"),
     *(dataclasses.replace(entry, target=f"decoder/{entry.target}") for entry in gendop_opt.TABLE.entries),
 )
@@ -33,47 +35,65 @@ _SPELLINGS = {
     ),
     "ignore": (POSITION_IDS,),
 }
-TEXT_TABLE = Table((*_SHARED, *linear("proj_cond", "text/project")), **_SPELLINGS)
-RGBD_TABLE = Table(
-    (
-        *_SHARED,
-        *(e for part in ("text", "image", "depth") for e in linear(f"proj_cond_{part}", f"{part}/project")),
-        *(e for part in ("image", "depth") for e in vision_entries(_VISION.format(part), f"{part}/tower/")),
-    ),
-    **_SPELLINGS,
-)
 
 
 def table(config: GenDoPConfig) -> Table:
-    """Returns the table of a network that reads text alone, or that sees pictures too."""
-    return TEXT_TABLE if config.vision is None else RGBD_TABLE
+    """Returns the table of a network with the conditions of a config."""
+    return _table(config.mode)
+
+
+@functools.cache
+def _table(mode: str) -> Table:
+    conditions, entries = MODES[mode], list(_SHARED)
+    for part in conditions:
+        tower = f"{part}/tower/"
+        entries += text_entries(_TEXT, tower) if part == "text" else vision_entries(_VISION.format(part), tower)
+        entries += linear(_projection(part, conditions), f"{part}/project")
+    return Table(tuple(entries), **_SPELLINGS)
+
+
+def _projection(part: str, conditions: Sequence[str]) -> str:
+    """GenDoP's name of a condition's projection: one condition alone has no suffix."""
+    return f"proj_cond_{part}" if len(conditions) > 1 else "proj_cond"
+
+
+def mode_of(names: Iterable[str]) -> str | None:
+    """Returns the mode of the network whose tensors have these names, by its towers; None where it has no such."""
+    towers = {name.split("_encoder.")[0] for name in names if "_encoder." in name}
+    return next((mode for mode, conditions in MODES.items() if set(conditions) == towers), None)
 
 
 def config_from_tensors(
-    tensors: Tensors, vision: bool, tower_heads: int = TOWER_HEADS, decoder_heads: int = gendop_opt.NUM_HEADS
+    tensors: Tensors, mode: str, tower_heads: int = TOWER_HEADS, decoder_heads: int = gendop_opt.NUM_HEADS
 ) -> GenDoPConfig:
     """Returns the config of a GenDoP from the shapes of its tensors, which do not show the numbers of heads.
 
-    vision: Whether the network sees an image and its depth.
+    mode: What the network is conditioned on, a key of `config.MODES`.
 
     Raises:
         ValueError: The tensors are not such a network's.
     """
-    names = canonical_names(RGBD_TABLE if vision else TEXT_TABLE, tensors)
-    needed = ["proj_cond_text.weight" if vision else "proj_cond.weight", f"{_TEXT}embeddings.token_embedding.weight"]
-    towers = [(_TEXT, text_config_from_shapes)]
-    if vision:
-        towers.append((_VISION.format("image"), vision_config_from_shapes))
-        needed.append(f"{_VISION.format('image')}embeddings.patch_embedding.weight")
-    for tower, _ in towers:
+    conditions = MODES[mode]
+    names = canonical_names(_table(mode), tensors)
+    towers, needed = {}, []
+    for part in conditions:
+        tower = _TEXT if part == "text" else _VISION.format(part)
+        first = "token" if part == "text" else "patch"
+        needed += [f"{_projection(part, conditions)}.weight", f"{tower}embeddings.{first}_embedding.weight"]
         needed += [f"{tower}embeddings.position_embedding.weight", f"{tower}encoder.layers.0.mlp.fc1.weight"]
+        towers[part] = tower
     if missing := [name for name in needed if name not in names]:
-        kind = "that sees image and depth" if vision else "of text alone"
-        raise ValueError(f"not a GenDoP {kind}: {', '.join(missing)} missing; give its .safetensors file")
-    configs = []
-    for tower, sizes in towers:
+        raise ValueError(f"not a GenDoP of {mode}: {', '.join(missing)} missing; give its .safetensors file")
+
+    def sizes(part, read):
+        tower = towers[part]
         own = {name.removeprefix(tower): tensors[names[name]] for name in names if name.startswith(tower)}
         layers = {name.split(".")[2] for name in own if name.startswith("encoder.layers.")}
-        configs.append(sizes(own, len(layers), tower_heads))
-    decoder = gendop_opt.config_from_tensors(tensors, decoder_heads)
-    return GenDoPConfig(configs[0], configs[1] if vision else None, decoder)
+        return read(own, len(layers), tower_heads)
+
+    return GenDoPConfig(
+        sizes("text", text_config_from_shapes) if "text" in towers else None,
+        sizes("image", vision_config_from_shapes) if "image" in towers else None,
+        gendop_opt.config_from_tensors(tensors, decoder_heads),
+        depth="depth" in towers or "image" not in towers,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shotverse_jax.config import GenDoPConfig, WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_text_rgbd
+from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_of
 from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
@@ -53,7 +53,8 @@ class Network:
     @property
     def read_tokenizer(self) -> Callable | None:
         """Reads the tokenizer.json beside its weights; None for a network that reads no text."""
-        return KINDS[self.kind].read_tokenizer
+        kind = KINDS[self.kind]
+        return kind.read_tokenizer if kind.reads_text(self.example_config) else None
 
     @property
     def tokenizer_hint(self) -> str:
@@ -127,14 +128,13 @@ def _expert(title: str, windows: str) -> Network:
     return Network(title, "wan_dit", _wan_dit_config, styles, windows=windows)
 
 
-def _gendop(title: str, default: GenDoPConfig) -> Network:
-    vision = default.vision is not None
+def _gendop(title: str, mode: str) -> Network:
     return Network(
         title,
         "gendop",
-        lambda source: gendop.config_from_tensors(source.shapes, vision),
+        lambda source: gendop.config_from_tensors(source.shapes, mode),
         {"gendop": gendop.table},
-        default,
+        gendop_of(mode),
     )
 
 
@@ -171,9 +171,13 @@ NETWORKS = {
         lambda source: gendop_opt.config_from_tensors(source.shapes, gendop_opt.NUM_HEADS),
         {"gendop": lambda _: gendop_opt.TABLE, "transformers": lambda _: gendop_opt.HF_TABLE},
     ),
-    "gendop-text-motion": _gendop("GenDoP for captions of the camera's motion", GenDoPConfig()),
-    "gendop-text-directorial": _gendop("GenDoP for captions of what is shown and why", GenDoPConfig()),
-    "gendop-text-rgbd": _gendop("GenDoP that sees the first frame and its depth", gendop_text_rgbd()),
+    "gendop-text-motion": _gendop("GenDoP for captions of the camera's motion", "text"),
+    "gendop-text-directorial": _gendop("GenDoP for captions of what is shown and why", "text"),
+    "gendop-text-rgbd": _gendop("GenDoP that sees the first frame and its depth", "depth+image+text"),
+    # Their names are GenDoP's own modes; nobody has published such networks.
+    "gendop-image": _gendop("GenDoP that reads no caption and sees the first frame", "image"),
+    "gendop-image-text": _gendop("GenDoP that sees the first frame", "image+text"),
+    "gendop-image-depth": _gendop("GenDoP that reads no caption and sees the first frame and its depth", "image+depth"),
     "clip-text": Network(
         "CLIP's text tower",
         "clip_text",

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.camera.tokens.shotverse import FIRST_BIN
+from shotverse_jax.config import MODES
 from shotverse_jax.files import reading
 from shotverse_jax.inputs.prompt import window_mask
 from shotverse_jax.inputs.qwen3_vl import arrange, pack
@@ -172,9 +173,9 @@ def _gendop(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
     `text_mask` is True at real tokens. A network that sees the first frame also gets `image` [B, 3, H, W] and `depth`
     [B, H, W], as its towers take them.
     """
-    conditions = [inputs["text_ids"], inputs["text_mask"].astype(bool)]
-    if "image" in inputs and "depth" in inputs:
-        conditions += [np.moveaxis(inputs["image"], 1, -1), inputs["depth"]]
+    text = (inputs["text_ids"], inputs["text_mask"].astype(bool)) if "text_ids" in inputs else (None, None)
+    image = np.moveaxis(inputs["image"], 1, -1) if "image" in inputs else None
+    conditions = [*text, image, inputs.get("depth")]
     return {
         "cond_embeds": jax.jit(partial(module.apply, method="prefix"))(variables, *conditions),
         "logits": jax.jit(module.apply)(variables, inputs["input_ids"], *conditions),
@@ -182,14 +183,14 @@ def _gendop(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
 
 
 def _gendop_config(meta: Meta, tensors: Arrays) -> Any:
-    sees = any(name.startswith("image_encoder.") for name in tensors)
-    if sees != ("image" in meta["inputs"]) or sees != ("depth" in meta["inputs"]):
-        raise ValueError(
-            "the weights have towers for pictures, so the record needs the inputs image and depth"
-            if sees
-            else "the weights have no towers for the inputs image and depth"
-        )
-    return gendop.config_from_tensors(tensors, sees, meta["tower_heads"], meta["num_heads"])
+    mode = gendop.mode_of(tensors)
+    if mode is None:
+        raise ValueError("the weights have towers for none of GenDoP's modes")
+    names = {"text": ("text_ids", "text_mask"), "image": ("image",), "depth": ("depth",)}
+    needed = {name for part in MODES[mode] for name in names[part]}
+    if needed != set(meta["inputs"]) - {"input_ids"}:
+        raise ValueError(f"the weights have towers for {mode}, so the record needs {', '.join(sorted(needed))}")
+    return gendop.config_from_tensors(tensors, mode, meta["tower_heads"], meta["num_heads"])
 
 
 def _clatr(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
@@ -361,9 +362,9 @@ REPLAYS = {
         "gendop-text-motion",
         _gendop_config,
         _gendop,
-        inputs=("text_ids", "text_mask", "input_ids"),
+        inputs=("input_ids",),
         meta=("tower_heads", "num_heads"),
-        optional=("image", "depth"),
+        optional=("text_ids", "text_mask", "image", "depth"),
     ),
     "gendop_opt": Replay(
         "gendop-opt",

@@ -1,12 +1,12 @@
 """Screenplay → multi-shot camera trajectories → multi-shot video, in JAX/Flax.
 
-`load`, `plan` and `film` (api.py) are imported on first use: importing this is quick and touches no device.
+`load`, `plan`, `film` and `gendop` (api.py) are imported on first use: importing this is quick and touches no device.
 """
 
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["explain", "film", "load", "plan", "read_trajectory"]
+__all__ = ["explain", "film", "gendop", "load", "plan", "read_trajectory"]
 
 
 def __getattr__(name: str) -> Any:

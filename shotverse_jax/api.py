@@ -18,10 +18,10 @@ from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.formats.explain import explain
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load, load_planner
-from shotverse_jax.screenplay import Screenplay, read_screenplay
+from shotverse_jax.screenplay import Screenplay, Shot, read_screenplay
 from shotverse_jax.views.preview import Progress
 
-__all__ = ["CONTROLLER", "PLANNER", "explain", "film", "load", "load_planner", "plan", "read_trajectory"]
+__all__ = ["CONTROLLER", "PLANNER", "explain", "film", "gendop", "load", "load_planner", "plan", "read_trajectory"]
 
 if TYPE_CHECKING:
     from shotverse_jax.infer.film import Film
@@ -60,6 +60,45 @@ def plan(
     picking = {} if sampling is None else {"sampling": SAMPLERS[sampling]}
     [planned] = planner.plan([screenplay], seed, samples, **picking)
     return planned.trajectories
+
+
+def gendop(
+    text: str | None = None,
+    image: str | Path | None = None,
+    depth: str | Path | None = None,
+    model: Any = "gendop-text-motion",
+    *,
+    seed: int = 0,
+    samples: int = 1,
+    pred_scale: Literal["none", "exp", "pow10"] = "none",
+) -> list[Trajectory]:
+    """Returns `samples` paths that GenDoP makes of a caption, of a first frame and its depth, or of both.
+
+    A path has 120 poses and an image of 512x512. `infer.gendop_work.write_prediction` writes GenDoP's own file of it.
+
+    Args:
+        text: the caption.
+        image: the picture file of the first frame.
+        depth: its depth file, as `inputs.clip.read_depth` takes it.
+        model: a loaded `GenDoPPlanner`, its name or its folder.
+        seed: another seed, another path.
+        samples: how many paths.
+        pred_scale: "none" (default) leaves the longest way at 1, as GenDoP's files do; "pow10" takes the scale that the
+            network wrote; "exp" that of GenDoP's pictures.
+
+    Raises:
+        ValueError: what is given is none of GenDoP's modes, the network has no tower for it, or a file cannot be read.
+    """
+    from shotverse_jax.infer.gendop import Picture, mode_of, predictions
+    from shotverse_jax.inputs.clip import read_depth, read_image
+
+    planner = load(model, "gendop") if isinstance(model, str | Path) else model
+    planner = planner.conditioned(mode_of(text is not None, image is not None, depth is not None))
+    picture = Picture(None if image is None else read_image(image), None if depth is None else read_depth(depth))
+    play = Screenplay("", (Shot(text if text is not None else "no caption"),))
+    options = {"seed": seed, "samples": samples, "pred_scale": pred_scale}
+    [made] = predictions(planner, [play], None if image is None else [picture], **options)
+    return made.trajectories
 
 
 def film(

@@ -70,7 +70,7 @@ def check_place(path: str | Path, folder: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | Path, owns: Sequence[str] = ()) -> Iterator[Path]:
+def replacing(path: str | Path, owns: Sequence[str] = (), seal: str | None = None) -> Iterator[Path]:
     """Yields a temporary path for writing a file or folder, which becomes `path` if the block ends without an error.
 
     After an error it is deleted, with the folders above that were made for it. The temporary path has the name of
@@ -82,6 +82,9 @@ def replacing(path: str | Path, owns: Sequence[str] = ()) -> Iterator[Path]:
         path: the file or folder. Missing folders above it are made.
         owns: patterns of the files that an earlier result may have left in an existing folder, such as "shot_*.mp4";
             those that were not written now are removed.
+        seal: the file, in a folder that other results share, which says that this result is whole, such as
+            "test/shot_1_result.json". An earlier one is removed first and the new one comes last, so there is no
+            UNFINISHED, and others may write to the folder meanwhile.
 
     Raises:
         ValueError: `path` cannot be written, or is a folder where a file was made, or a file where a folder was made.
@@ -94,7 +97,10 @@ def replacing(path: str | Path, owns: Sequence[str] = ()) -> Iterator[Path]:
             place = scratch / (path.name if path.name not in ("", "..") else "folder")  # "." and ".." name no new place
             yield place
             try:
-                _move(place, path, owns)
+                if seal is None:
+                    _move(place, path, owns)
+                else:
+                    _move_sealed(place, path, owns, seal)
             except OSError as error:
                 raise _cannot(path, error) from error
         done = True
@@ -279,6 +285,16 @@ def _move(place: Path, path: Path, owns: Sequence[str]) -> None:
             if old.parent != path:
                 old.parent.rmdir()
     mark.unlink()
+
+
+def _move_sealed(place: Path, path: Path, owns: Sequence[str], seal: str) -> None:
+    (path / seal).unlink(missing_ok=True)
+    files = sorted((p.relative_to(place) for p in place.rglob("*") if p.is_file()), key=lambda p: p == Path(seal))
+    for stale in {p for pattern in owns for p in path.glob(pattern)} - {path / file for file in files}:
+        stale.unlink(missing_ok=True)
+    for file in files:
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(place / file, path / file)
 
 
 def _cannot(path: Path, error: OSError) -> ValueError:

@@ -20,12 +20,13 @@ from shotverse_jax.config.controller import (
 from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, LoraConfig, MeshConfig
 from shotverse_jax.config.gendop import (
+    MODES,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     GenDoPConfig,
     clip_text_b32,
-    gendop_text_rgbd,
+    gendop_of,
 )
 from shotverse_jax.config.planner import (
     PLANNERS,
@@ -56,6 +57,7 @@ __all__ = [
     "ControllerConfig",
     "ControllerTrainConfig",
     "Execution",
+    "MODES",
     "GenDoPConfig",
     "LoraConfig",
     "MeshConfig",
@@ -81,7 +83,7 @@ __all__ = [
     "controller_14b",
     "controller_small",
     "from_dict",
-    "gendop_text_rgbd",
+    "gendop_of",
     "planner_nano",
     "planner_qwen3vl_2b",
     "planner_small",

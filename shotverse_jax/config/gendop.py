@@ -42,18 +42,48 @@ class CLIPVisionConfig:
         return 1 + (self.image_size // self.patch_size) ** 2
 
 
+MODES = {
+    "text": ("text",),
+    "image": ("image",),
+    "image+text": ("text", "image"),
+    "image+depth": ("image", "depth"),
+    "depth+image+text": ("text", "image", "depth"),
+}
+"""GenDoP's names of what a network is conditioned on (`--cond_mode`) → the conditions, in the order of the prefix."""
+
+
 @dataclasses.dataclass(frozen=True)
 class GenDoPConfig:
-    """GenDoP: a pose decoder whose prefix is the states of a text, and with `vision` of an image and a depth map.
+    """GenDoP: a pose decoder whose prefix is the states of a caption, of a picture and of its depth map.
 
-    text: the text tower.
-    vision: the vision tower, which reads the image and the depth map; None reads text only.
-    decoder: the pose decoder. The published networks have a table of 41,047 positions, with vision one of 41,561.
+    text: the text tower; None for a network that reads no captions.
+    vision: the vision tower of pictures; None for a network that sees none.
+    decoder: the pose decoder. The published networks have a table of 41,047 positions, with all conditions of 41,561.
+    depth: whether a network that sees a picture also sees its depth map, by a tower of its own; default true.
+
+    Raises:
+        ValueError: it has no tower.
     """
 
-    text: CLIPTextConfig = CLIPTextConfig()
+    text: CLIPTextConfig | None = CLIPTextConfig()
     vision: CLIPVisionConfig | None = None
     decoder: OPTConfig = OPTConfig(max_positions=41047)
+    depth: bool = True
+
+    def __post_init__(self):
+        if self.text is None and self.vision is None:
+            raise ValueError("a GenDoP has a tower for captions or one for pictures, or both")
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What it is conditioned on: of "text", "image" and "depth" those that it reads, in the prefix's order."""
+        pictures = ("image", "depth") if self.depth else ("image",)
+        return (("text",) if self.text else ()) + (pictures if self.vision else ())
+
+    @property
+    def mode(self) -> str:
+        """Its conditions as GenDoP calls them, a key of `MODES`."""
+        return next(mode for mode, conditions in MODES.items() if conditions == self.conditions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +102,24 @@ class CLaTrConfig:
     text_size: int = 512
 
 
-def gendop_text_rgbd() -> GenDoPConfig:
-    """The published GenDoP that also reads the first frame and its depth map."""
-    return GenDoPConfig(vision=CLIPVisionConfig(), decoder=OPTConfig(max_positions=41561))
+def gendop_of(mode: str) -> GenDoPConfig:
+    """GenDoP in its published size for a mode; those of "text" and "depth+image+text" were published.
+
+    The table of positions is as long as the original makes it: 40,960 for poses, 10 to spare, and the prefix.
+
+    Raises:
+        ValueError: the mode is no key of `MODES`.
+    """
+    if mode not in MODES:
+        raise ValueError(f"GenDoP's modes are {', '.join(MODES)}; got {mode!r}")
+    text, vision, conditions = CLIPTextConfig(), CLIPVisionConfig(), MODES[mode]
+    places = sum(text.max_positions if condition == "text" else vision.places for condition in conditions)
+    return GenDoPConfig(
+        text if "text" in conditions else None,
+        vision if "image" in conditions else None,
+        OPTConfig(max_positions=40970 + places),
+        depth="depth" in conditions or "image" not in conditions,
+    )
 
 
 def clip_text_b32() -> CLIPTextConfig:

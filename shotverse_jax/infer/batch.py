@@ -23,7 +23,7 @@ from shotverse_jax.files import locked, read_json, replacing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
-RECORD, RESULTS = "result.json", "results.jsonl"
+RESULTS = "results.jsonl"
 _ENDS = 1 << 20
 WRITERS = 2
 """Threads that decode and write results while the next ones are made."""
@@ -141,17 +141,18 @@ class Worker:
             last = time.monotonic()
 
     def _write(self, item: Item, made: Made, seconds: float) -> dict[str, Any]:
-        begun, folder = time.monotonic(), self._out / item.id
+        begun, place = time.monotonic(), item.place(self._out)
         try:
-            with replacing(folder) as place:
-                place.mkdir()
-                values = made.write(place)
+            with replacing(place.folder, place.owns, place.record if place.owns else None) as scratch:
+                scratch.mkdir()
+                values = made.write(scratch)
                 spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
                 digest = made_of(item, self._work.settings)
                 record = {**head(item), **values, "error": None, "made_of": digest, "seconds": spent}
-                _write_json(place / RECORD, record)
-                if folder.is_dir():  # of other settings; `replacing` would keep files that are not made any more
-                    shutil.rmtree(folder)
+                _write_json(scratch / place.record, record)
+                # One of other settings; `replacing` would keep files that are not made any more.
+                if not place.owns and place.folder.is_dir():
+                    shutil.rmtree(place.folder)
         except FAULTS as error:
             return failure(item, error)
         return record
@@ -170,7 +171,7 @@ def failure(item: Item | Refused, error: Exception | str) -> dict[str, Any]:
 def made_of(item: Item, settings: dict[str, Any]) -> str:
     """A digest of everything that decides the result of an item, the files it names too."""
     values = dataclasses.asdict(item) | {"screenplay": to_text(item.screenplay, "json"), "settings": settings}
-    files = ([item.trajectory] if item.trajectory else []) + [parse_lora(text).file for text in item.lora]
+    files = [*item.files, *(parse_lora(text).file for text in item.lora)]
     values["files"] = [file_digest(file) for file in files]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -288,8 +289,11 @@ def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Pa
     for item in items:
         # A folder is moved to its place when all of it is written, its record too.
         with contextlib.suppress(ValueError):
-            record = read_json(out / item.id / RECORD)
-            if isinstance(item, Item) and record.get("made_of") == made_of(item, settings):
+            if not isinstance(item, Item):
+                continue
+            place = item.place(out)
+            record = read_json(place.folder / place.record)
+            if record.get("made_of") == made_of(item, settings):
                 found[item.id] = record
     return found
 

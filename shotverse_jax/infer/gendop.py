@@ -1,11 +1,12 @@
-"""GenDoP as published, in the form of `infer/plan.py`: captions of single shots, and pictures where it has the towers.
+"""GenDoP in the form of `infer/plan.py`: single shots from captions, from first frames with or without depth, or both.
 
-A network with vision towers also sees the first frame of the shot and that frame's depth.
+What a network is conditioned on follows from its towers (`config.MODES`).
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -14,10 +15,12 @@ import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
-from shotverse_jax.camera.tokens.gendop import NUM_POSES, GenDoPTokenizer
+from shotverse_jax.camera.tokens.gendop import NUM_POSES, GenDoPTokenizer, PredScale
 from shotverse_jax.camera.tokens.shotverse import EOS
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.config import Execution, GenDoPConfig
+from shotverse_jax.config import MODES, Execution, GenDoPConfig
+from shotverse_jax.conversion.commands import MANIFEST
+from shotverse_jax.files import read_json
 from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_opt
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.plan import Plan, in_order
@@ -27,9 +30,12 @@ from shotverse_jax.inputs.planner_text import unknown_words
 from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.weights import load
+from shotverse_jax.weights import find, load
+from shotverse_jax.weights.folder import read_config
 
 GRAMMAR = Grammar.of_gendop(NUM_POSES)
+FPS = 30.0
+"""Frames per second of GenDoP's 120 poses, as its motion tags take them; its files name no rate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +45,18 @@ class GenDoPPlanner:
     Attributes:
         config: its configuration.
         params: its 'params' collection.
-        tokenizer: CLIP's.
+        tokenizer: CLIP's; None for a network that reads no captions.
         execution: how the network runs.
         mesh: the devices that weights are split over; None for one device.
+        mode: what of its towers is used, a key of `MODES`; None (default) for all of them, as it was trained.
     """
 
     config: GenDoPConfig
     params: dict
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None
     execution: Execution = Execution()
     mesh: Mesh | None = None
+    mode: str | None = None
 
     @classmethod
     def load(
@@ -65,6 +73,23 @@ class GenDoPPlanner:
         execution = dataclasses.replace(execution, unroll=False)
         config, params, tokenizer = load("gendop", folder, mesh=place, dtype=execution.dtype)
         return cls(config, params, tokenizer, execution, mesh)
+
+    def conditioned(self, mode: str | None) -> "GenDoPPlanner":
+        """Returns the planner with a mode of GenDoP, which its towers must have; None takes all of them.
+
+        Raises:
+            ValueError: there is no such mode, or the network has no tower for it.
+        """
+        if mode is not None and mode not in MODES:
+            raise ValueError(f"GenDoP's modes are {', '.join(MODES)}; got {mode!r}")
+        if mode is not None and not set(MODES[mode]) <= set(self.config.conditions):
+            raise ValueError(f"this GenDoP is one of {self.config.mode}; it has not the towers of {mode}")
+        return dataclasses.replace(self, mode=mode)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What it is conditioned on: of "text", "image" and "depth" those that are used."""
+        return MODES[self.mode or self.config.mode]
 
     def plan(
         self,
@@ -83,6 +108,8 @@ class GenDoPPlanner:
 
     def notes(self, screenplay: Screenplay) -> tuple[str, ...]:
         """Sentences about the words of a screenplay that the planner cannot know."""
+        if "text" not in self.conditions:
+            return ()
         return tuple(filter(None, (unknown_words(self.tokenizer, screenplay),)))
 
     @property
@@ -96,18 +123,61 @@ class GenDoPPlanner:
         return opt.decode_weights(self.params["decoder"], self.config.decoder, self.execution.dtype)
 
 
-class Picture(NamedTuple):
-    """The first frame of a shot, uint8 RGB [H, W, 3], and its depth [H', W'] in the unit that the network learned."""
+def mode_of(text: bool, image: bool, depth: bool) -> str:
+    """Returns the mode of what is given. Raises ValueError where GenDoP has no such mode."""
+    given = {"text": text, "image": image, "depth": depth}
+    given = tuple(name for name, here in given.items() if here)
+    if given not in MODES.values():
+        raise ValueError(f"no mode of GenDoP takes {' and '.join(given) or 'nothing'}; modes: {', '.join(MODES)}")
+    return next(mode for mode, conditions in MODES.items() if conditions == given)
 
-    image_HWC: np.ndarray
-    depth_HW: np.ndarray
+
+class Made(NamedTuple):
+    """What a folder of GenDoP says of its network before it is loaded.
+
+    Attributes:
+        mode: what it is conditioned on, a key of `MODES`.
+        directorial: whether it was converted of a checkpoint for captions of what is shown and why.
+    """
+
+    mode: str
+    directorial: bool
+
+
+def look(name_or_folder: str | Path) -> Made:
+    """Returns what a folder of GenDoP says, by its path or name, without reading weights.
+
+    Raises:
+        ValueError: it is not there, or no GenDoP.
+    """
+    path = Path(name_or_folder)
+    if path.suffix in (".safetensors", ".pt", ".ckpt", ".bin") and path.is_file():
+        raise ValueError(
+            f"{path} is a checkpoint; make a folder of it first: shotverse convert {path} --as gendop-text-motion "
+            "(or another of GenDoP's networks) --out FOLDER --tokenizer FILE"
+        )
+    folder = find("gendop", name_or_folder)
+    manifest = folder / MANIFEST
+    network = read_json(manifest).get("network") if manifest.is_file() else None
+    config = read_config(folder, GenDoPConfig)
+    return Made(config.mode, config.mode != "text" or network == "gendop-text-directorial")
+
+
+class Picture(NamedTuple):
+    """The first frame of a shot, uint8 RGB [H, W, 3], and its depth [H', W'] in the unit that the network learned.
+
+    What the network is not conditioned on is None.
+    """
+
+    image_HWC: np.ndarray | None = None
+    depth_HW: np.ndarray | None = None
 
 
 class Inputs(NamedTuple):
-    """What the network reads of a batch, as `inputs/clip.py` makes it; no pictures where it has no vision towers."""
+    """What the network reads of a batch, as `inputs/clip.py` makes it; None for what it is not conditioned on."""
 
-    text_ids_BT: np.ndarray
-    real_BT: np.ndarray
+    text_ids_BT: np.ndarray | None = None
+    real_BT: np.ndarray | None = None
     image_BHWC: np.ndarray | None = None
     depth_BHW: np.ndarray | None = None
 
@@ -139,12 +209,38 @@ def plans(
     The path is spread over the shot's frames; focal lengths are the network's own, and so is the unit of length.
 
     Raises:
-        ValueError: a screenplay of several shots, or pictures where there are no towers and the reverse.
+        ValueError: a screenplay of several shots, or pictures that the planner is not conditioned on and the reverse.
     """
     drawn = _sample(planner, screenplays, pictures, seed, samples, sampling)
 
     def read_all(index, sampled):
         return [read_plan(screenplays[index], ids_N) for ids_N in sampled.ids_JN]
+
+    return (Plan(index, functools.partial(read_all, index, sampled)) for index, sampled in drawn)
+
+
+def predictions(
+    planner: GenDoPPlanner,
+    screenplays: Sequence[Screenplay],
+    pictures: Sequence[Picture] | None = None,
+    *,
+    seed: int | Sequence[int] = 0,
+    samples: int = 1,
+    sampling: Sampling = SAMPLERS["top_k"],
+    pred_scale: PredScale = "none",
+) -> Iterator[Plan]:
+    """Yields GenDoP's own predictions, whatever a screenplay's frames: 120 poses, `FPS`, an image of 512x512.
+
+    The world is that of the sequence, whose first camera need not be the identity. Arguments and errors are those of
+    `plans`; pred_scale is that of `GenDoPTokenizer`.
+    """
+    tokenizer = GenDoPTokenizer(pred_scale)
+    drawn = _sample(planner, screenplays, pictures, seed, samples, sampling)
+
+    def read_all(index, sampled):
+        captions = (screenplays[index].shots[0].caption,) if "text" in planner.conditions else ()
+        fields = {"fps": FPS, "captions": captions}
+        return [tokenizer.decode(ids_N, first_camera=False, **fields) for ids_N in sampled.ids_JN]
 
     return (Plan(index, functools.partial(read_all, index, sampled)) for index, sampled in drawn)
 
@@ -181,23 +277,36 @@ def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Se
     """Returns what the network reads of screenplays and their pictures; the text is all of a screenplay's captions.
 
     Raises:
-        ValueError: a screenplay of several shots, another number of pictures, or arrays that are no pictures.
+        ValueError: a screenplay of several shots, another number of pictures, pictures that the planner is not
+            conditioned on or that lack what it is conditioned on, or arrays that are no pictures.
     """
     for screenplay in screenplays:
         if len(screenplay.shots) != 1:
             raise ValueError(f"GenDoP plans one shot, the screenplay has {len(screenplay.shots)}; give its shots alone")
-    texts = [" ".join(filter(None, (play.caption, play.shots[0].caption))) for play in screenplays]
-    inputs = Inputs(*tokenize(planner.tokenizer, texts, planner.config.text.max_positions))
-    if pictures is None:
-        return inputs
-    if len(pictures) != len(screenplays):
+    if pictures is not None and len(pictures) != len(screenplays):
         raise ValueError(f"{len(screenplays)} screenplays and {len(pictures)} pictures; give one for each")
-    # A network without towers refuses pictures later, whatever their size is.
-    size = planner.config.vision.image_size if planner.config.vision else 224
-    return inputs._replace(
-        image_BHWC=np.stack([prepare_image(picture.image_HWC, size) for picture in pictures]),
-        depth_BHW=np.stack([prepare_depth(picture.depth_HW, size) for picture in pictures]),
-    )
+    for picture in [Picture()] if pictures is None else pictures:
+        _check_picture(planner, picture)
+    inputs = Inputs()
+    if "text" in planner.conditions:
+        texts = [" ".join(filter(None, (play.caption, play.shots[0].caption))) for play in screenplays]
+        inputs = Inputs(*tokenize(planner.tokenizer, texts, planner.config.text.max_positions))
+    if "image" in planner.conditions:
+        size = planner.config.vision.image_size
+        inputs = inputs._replace(image_BHWC=np.stack([prepare_image(each.image_HWC, size) for each in pictures]))
+    if "depth" in planner.conditions:
+        inputs = inputs._replace(depth_BHW=np.stack([prepare_depth(each.depth_HW, size) for each in pictures]))
+    return inputs
+
+
+def _check_picture(planner: GenDoPPlanner, picture: Picture) -> None:
+    for name, value in (("image", picture.image_HWC), ("depth", picture.depth_HW)):
+        if (name in planner.conditions) != (value is not None):
+            does = "sees" if name in planner.conditions else "does not see"
+            raise ValueError(
+                f"GenDoP's mode {planner.mode or planner.config.mode} {does} the {name} of a shot; "
+                f"{'give it' if value is None else 'leave it out'}"
+            )
 
 
 def decode(planner: GenDoPPlanner, inputs: Inputs, key: jax.Array, sampling: Sampling = SAMPLERS["top_k"]) -> Drawn:
@@ -207,7 +316,7 @@ def decode(planner: GenDoPPlanner, inputs: Inputs, key: jax.Array, sampling: Sam
     is not drawn, and its log-probability is 0 like that of BOS. The original draws a 301st token and drops it.
 
     Raises:
-        ValueError: pictures where the network has no towers for them, or the reverse.
+        ValueError: conditions that the network has no towers for.
     """
     prefix_BPD = _prefix(planner.params, planner.config, planner.execution, *inputs)
     draw = Draw.of(GRAMMAR, key, len(prefix_BPD), sampling)

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
+from shotverse_jax.files import reading
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
+from shotverse_jax.limits import SIDE
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", 0
 CANVAS = 512  # side in pixels to which a picture is cropped or padded before it is resized
@@ -55,6 +58,69 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tu
     return ids_BT, real_BT
 
 
+def read_image(path: str | Path) -> np.ndarray:
+    """Returns a picture as uint8 RGB [H, W, 3], turned as its file asks; what is transparent is dropped.
+
+    Raises:
+        ValueError: the file is no picture, or has a side above `limits.SIDE`.
+    """
+    with reading(path, "a picture"), Image.open(path) as picture:
+        _check_sides(path, picture.size)
+        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+
+
+def read_depth(path: str | Path) -> np.ndarray:
+    """Returns a depth map as float32 [H, W]: of an .npy file as it is, of a picture, or of an OpenEXR file.
+
+    The whole numbers of a picture (.png, .tif) are thousandths, millimetres for metres, as depth cameras write them.
+    An .exr file needs the package OpenEXR; its channel Z is taken, else the only one.
+
+    Raises:
+        ValueError: the file holds no map of finite numbers, or has a side above `limits.SIDE`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".exr":
+        depth_HW = _read_exr(path)
+    elif suffix == ".npy":
+        with reading(path, "a depth map"):
+            depth_HW = np.load(path, allow_pickle=False, mmap_mode="r")
+    else:
+        with reading(path, "a depth map, an .npy, .png or .exr file"), Image.open(path) as picture:
+            _check_sides(path, picture.size)
+            if len(picture.getbands()) != 1:
+                raise ValueError(f"{path} is a coloured picture; a depth map has one channel")
+            depth_HW = np.asarray(picture)
+            depth_HW = depth_HW if depth_HW.dtype.kind == "f" else depth_HW / 1000
+    if depth_HW.dtype.kind not in "fiu" or depth_HW.ndim != 2 or not depth_HW.size:
+        raise ValueError(
+            f"{path} holds an array {depth_HW.dtype}{list(depth_HW.shape)}; a depth map is [height, width]"
+        )
+    _check_sides(path, depth_HW.shape[::-1])
+    depth_HW = np.array(depth_HW, np.float32)
+    if not np.isfinite(depth_HW).all():
+        raise ValueError(f"{path} holds NaN or infinity; a depth map is of finite numbers")
+    return depth_HW
+
+
+def _read_exr(path: Path) -> np.ndarray:
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise ValueError(f"{path}: reading .exr needs a package: pip install OpenEXR; or save it as .npy") from error
+    with reading(path, "an OpenEXR file"), OpenEXR.File(str(path)) as file:
+        channels = {name: channel.pixels for name, channel in file.channels().items()}
+        named = [name for name in channels if name.rsplit(".")[-1] in ("Z", "depth", "Y")] or list(channels)
+        if len(named) != 1:
+            raise ValueError(f"{path} has the channels {', '.join(channels)}; a depth map has Z, or one alone")
+        return np.asarray(channels[named[0]])
+
+
+def _check_sides(path: str | Path, size: Sequence[int]) -> None:
+    if max(size) > SIDE:
+        raise ValueError(f"{path} is {size[0]}x{size[1]}; pictures have at most {SIDE} pixels on a side")
+
+
 def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:
     """Prepares an image for the image tower.
 
@@ -74,7 +140,7 @@ def prepare_image(image_HWC: np.ndarray, size: int = 224) -> np.ndarray:
     image_HWC = np.asarray(image_HWC)
     if image_HWC.ndim != 3 or image_HWC.shape[-1] != 3 or image_HWC.dtype != np.uint8 or not image_HWC.size:
         raise ValueError(f"an image is a uint8 array [height, width, 3], got {image_HWC.dtype} {image_HWC.shape}")
-    canvas_HWC = _on_canvas(image_HWC).astype(np.float32) / 255
+    canvas_HWC = on_canvas(image_HWC).astype(np.float32) / 255
     # GenDoP normalises before it resizes, and the black around a small picture with it.
     return _resize((canvas_HWC - MEAN) / STD, size)
 
@@ -96,10 +162,10 @@ def prepare_depth(depth_HW: np.ndarray, size: int = 224) -> np.ndarray:
     if depth_HW.ndim != 2 or not depth_HW.size or not np.isfinite(depth_HW).all():
         raise ValueError(f"a depth map is an array [height, width] of finite numbers, got shape {depth_HW.shape}")
     # GenDoP gives depths to the tower as they are, without normalising them.
-    return _resize(_on_canvas(depth_HW).astype(np.float32), size)
+    return _resize(on_canvas(depth_HW).astype(np.float32), size)
 
 
-def _on_canvas(picture):
+def on_canvas(picture):
     """The middle CANVAS x CANVAS pixels of a picture, with zeros around a smaller one."""
     for axis in (0, 1):
         missing = CANVAS - picture.shape[axis]

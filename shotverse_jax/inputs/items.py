@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -21,7 +21,23 @@ SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", "
 
 OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "read", "negative", "lora", "scene")
 _INLINE = ("caption", "global_caption", "shots", "fps", "width", "height")
+RECORD = "result.json"
 _NAME = re.compile(r"[\w][\w .()+=,@-]{0,199}")
+
+
+class Place(NamedTuple):
+    """Where the result of an item is.
+
+    Attributes:
+        folder: the folder of its files.
+        record: the name of its record there.
+        owns: names of all files that it may have, where results of several items share the folder; none where the
+            folder is the item's own.
+    """
+
+    folder: Path
+    record: str = RECORD
+    owns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +67,15 @@ class Item:
     read: tuple[tuple[str, Any], ...] = ()
     negative: str | None = None
     lora: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files beside the screenplay and the adapters that decide its result."""
+        return (self.trajectory,) if self.trajectory else ()
+
+    def place(self, out: Path) -> Place:
+        """Where its result is in the folder of results."""
+        return Place(out / self.id)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """GenDoP (arXiv 2504.07083): conditions go through CLIP's towers and a projection, and are a pose decoder's prefix.
 
-It takes from the text tower the final-normed states of all 77 tokens, padding too, and from the towers of the image
-and of its depth map all states of the last layer, class token first, without the final norm (GenDoP core/models.py).
+A network reads a caption, a picture, the picture's depth map, or several of them (`config.MODES`). It takes from the
+text tower the final-normed states of all 77 tokens, padding too, and from the towers of the image and of its depth map
+all states of the last layer, class token first, without the final norm (GenDoP core/models.py).
 
 Axes: T tokens of the text, P places of the prefix, N pose tokens; images are [B, H, W, C].
 """
@@ -32,9 +33,9 @@ class Condition(nn.Module):
 
 
 class GenDoP(nn.Module):
-    """P(pose tokens | caption); with `config.vision` P(pose tokens | caption, first frame, its depth).
+    """P(pose tokens | the conditions of `config.conditions`).
 
-    Parameters: text and, with vision, image and depth, each a `tower` and its `project`; norm; decoder.
+    Parameters: text, image and depth, those that it is conditioned on, each a `tower` and its `project`; norm; decoder.
     `inputs/clip.py` makes the inputs.
     """
 
@@ -43,9 +44,11 @@ class GenDoP(nn.Module):
 
     def setup(self):
         config, width, execution = self.config, self.config.decoder.hidden_size, self.execution
-        self.text = Condition(CLIPText(config.text, execution), width, execution)
-        if config.vision is not None:
+        if "text" in config.conditions:
+            self.text = Condition(CLIPText(config.text, execution), width, execution)
+        if "image" in config.conditions:
             self.image = Condition(CLIPVision(config.vision, execution), width, execution)
+        if "depth" in config.conditions:
             self.depth = Condition(CLIPVision(config.vision, execution), width, execution)
         self.norm = LayerNorm()
         self.decoder = OPTDecoder(config.decoder, self.execution)
@@ -53,8 +56,8 @@ class GenDoP(nn.Module):
     def __call__(
         self,
         pose_ids_BN: jax.Array,
-        text_ids_BT: jax.Array,
-        real_BT: jax.Array,
+        text_ids_BT: jax.Array | None = None,
+        real_BT: jax.Array | None = None,
         image_BHWC: jax.Array | None = None,
         depth_BHW: jax.Array | None = None,
         deterministic: bool = True,
@@ -68,12 +71,15 @@ class GenDoP(nn.Module):
 
     def prefix(
         self,
-        text_ids_BT: jax.Array,
-        real_BT: jax.Array,
+        text_ids_BT: jax.Array | None = None,
+        real_BT: jax.Array | None = None,
         image_BHWC: jax.Array | None = None,
         depth_BHW: jax.Array | None = None,
     ) -> jax.Array:
         """What the decoder reads before BOS, [B, P, decoder width]: text, then image, then depth, normed together.
+
+        Conditions that are None are left out of the prefix: a network of several reads any of `MODES` that it has the
+        towers for.
 
         Args:
             text_ids_BT: int32 token ids of the caption.
@@ -82,18 +88,20 @@ class GenDoP(nn.Module):
             depth_BHW: its depth map; it goes through a tower as three equal channels.
 
         Raises:
-            ValueError: pictures for a network without towers for them, or the reverse.
+            ValueError: a condition that the network has no tower for, or none of them.
         """
-        given = [picture is not None for picture in (image_BHWC, depth_BHW)]
-        if given != [self.config.vision is not None] * 2:
-            raise ValueError(
-                "a GenDoP with vision towers reads an image and its depth, one without reads neither; "
-                f"got image: {given[0]}, depth: {given[1]}, vision towers: {self.config.vision is not None}"
-            )
-        parts = [self.text(text_ids_BT, real_BT)]
-        if self.config.vision is not None:
-            depth_BHWC = jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))
-            parts += [self.image(image_BHWC), self.depth(depth_BHWC)]
+        given = {"text": text_ids_BT, "image": image_BHWC, "depth": depth_BHW}
+        given = [name for name, value in given.items() if value is not None]
+        if not given or not set(given) <= set(self.config.conditions):
+            has = " and ".join(self.config.conditions)
+            raise ValueError(f"this GenDoP has towers for {has}; it was given {' and '.join(given) or 'nothing'}")
+        parts = []
+        if text_ids_BT is not None:
+            parts.append(self.text(text_ids_BT, real_BT))
+        if image_BHWC is not None:
+            parts.append(self.image(image_BHWC))
+        if depth_BHW is not None:
+            parts.append(self.depth(jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))))
         # One norm after joining: GenDoP has a single `norm_cond` for all conditions.
         return self.norm(jnp.concatenate(parts, axis=1))
 
@@ -101,15 +109,15 @@ class GenDoP(nn.Module):
 def example(config: GenDoPConfig) -> dict:
     """The smallest arguments of `GenDoP.__call__` that fix the parameters, as shapes.
 
-    One token, and one image with its depth where the network sees them.
+    One token, and one of each condition of the network.
     """
-    inputs = {
-        "pose_ids_BN": jax.ShapeDtypeStruct((1, 1), jnp.int32),
-        "text_ids_BT": jax.ShapeDtypeStruct((1, 1), jnp.int32),
-        "real_BT": jax.ShapeDtypeStruct((1, 1), bool),
-    }
-    if config.vision is not None:
-        side = config.vision.image_size
+    inputs = {"pose_ids_BN": jax.ShapeDtypeStruct((1, 1), jnp.int32)}
+    if "text" in config.conditions:
+        inputs["text_ids_BT"] = jax.ShapeDtypeStruct((1, 1), jnp.int32)
+        inputs["real_BT"] = jax.ShapeDtypeStruct((1, 1), bool)
+    side = config.vision.image_size if config.vision else 0
+    if "image" in config.conditions:
         inputs["image_BHWC"] = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    if "depth" in config.conditions:
         inputs["depth_BHW"] = jax.ShapeDtypeStruct((1, side, side), jnp.float32)
     return inputs

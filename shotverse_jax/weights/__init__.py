@@ -86,7 +86,7 @@ def load(
     wanted = shapes if mesh is None else placed(shapes, mesh, dtype, memory)
     params = files.read_params(folder / _weights(expert), wanted)
     read = row(kind).read_tokenizer
-    return Loaded(config, params, read(folder / TOKENIZER) if read else None)
+    return Loaded(config, params, read(folder / TOKENIZER) if row(kind).reads_text(config) else None)
 
 
 def export(
@@ -124,10 +124,15 @@ def find(kind: str, name_or_folder: str | Path, *, expert: Expert | None = None)
         ValueError: No such folder (the message names those that are there), a folder of another kind, or a missing
             file.
     """
-    needed = [CONFIG] + [TOKENIZER] * (row(kind).read_tokenizer is not None)
+    reads_text = row(kind).read_tokenizer is not None
+    folder = files.find(kind, name_or_folder, ())
+    # A GenDoP without a text tower says so in its config.
+    if reads_text and (folder / CONFIG).is_file() and files.read_values(folder).get("text", "") is None:
+        reads_text = False
+    needed = [CONFIG] + [TOKENIZER] * reads_text
     if expert or not row(kind).experts:
         needed.append(_weights(expert))
-    return files.find(kind, name_or_folder, needed)
+    return files.find(kind, folder, needed)
 
 
 def find_tokenizer(name_or_folder: str | Path) -> Path:

@@ -63,6 +63,10 @@ class Kind:
         config = config.expert(expert) if self.experts else config
         return getattr(models, name)(config, Execution()), models.example(config)
 
+    def reads_text(self, config: Any) -> bool:
+        """Whether a network of a config reads text. Of one kind, GenDoP's, there are some that do not."""
+        return self.read_tokenizer is not None and getattr(config, "text", "") is not None
+
 
 KINDS: dict[str, Kind] = {
     "planner": Kind("planner", PlannerConfig, "planner.Planner", load_text_tokenizer),

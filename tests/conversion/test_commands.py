@@ -71,6 +71,11 @@ CONFIGS = {
     "gendop-text-rgbd": GenDoPConfig(
         CLIPTextConfig(20, 16, 2, 16, 12, 5), CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8)
     ),
+    "gendop-image": GenDoPConfig(None, CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8), depth=False),
+    "gendop-image-text": GenDoPConfig(
+        CLIPTextConfig(20, 16, 2, 16, 12, 5), CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8), depth=False
+    ),
+    "gendop-image-depth": GenDoPConfig(None, CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8)),
     "clip-text": CLIP_TEXT,
     "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),
     "qwen3-vl": qwen3_vl.full_config_from_hf(QWEN),

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
+from shotverse_jax.config import MODES, CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
 from shotverse_jax.conversion import core, gendop, gendop_opt
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.gendop import GenDoP
@@ -27,12 +27,16 @@ def tower(config, kind):
     return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**sizes, patch_size=4, image_size=12))
 
 
-def original(rgbd):
+def projection(part, conditions):
+    return f"proj_cond_{part}" if len(conditions) > 1 else "proj_cond"
+
+
+def original(conditions):
     """Modules by the first component of GenDoP's names; the decoder by transformers'."""
-    modules = {"text_encoder": tower(TEXT, "text")}
-    modules |= {f"{part}_encoder": tower(VISION, part) for part in ("image", "depth") if rgbd}
-    widths = {"_text": 32, "_image": 48, "_depth": 48} if rgbd else {"": 32}
-    modules |= {f"proj_cond{part}": torch.nn.Linear(width, 32) for part, width in widths.items()}
+    modules = {}
+    for part in conditions:
+        modules[f"{part}_encoder"] = tower(TEXT if part == "text" else VISION, part)
+        modules[projection(part, conditions)] = torch.nn.Linear(32 if part == "text" else 48, 32)
     modules["norm_cond"] = torch.nn.LayerNorm(32)
     opt = transformers.OPTConfig(**gendop_opt.config_to_hf(DECODER), attn_implementation="eager")
     torch.manual_seed(0)
@@ -43,49 +47,56 @@ def original(rgbd):
     return modules, decoder
 
 
-@pytest.mark.parametrize("rgbd", [False, True])
-def test_logits(rgbd, parity, replayed):
-    modules, decoder = original(rgbd)
+@pytest.mark.parametrize("mode", MODES)
+def test_logits(mode, parity, replayed):
+    conditions = MODES[mode]
+    modules, decoder = original(conditions)
     tensors = {f"{part}.{name}": x.numpy() for part, m in modules.items() for name, x in m.state_dict().items()}
     hf = {name: x.numpy() for name, x in decoder.state_dict().items()}
     opt_params = core.to_flax(gendop_opt.HF_TABLE, hf, NETWORKS["gendop-opt"].abstract(DECODER))
     tensors |= core.to_torch(gendop_opt.TABLE, opt_params)
-    config = GenDoPConfig(TEXT, VISION if rgbd else None, DECODER)
-    assert gendop.config_from_tensors(tensors, rgbd, tower_heads=4, decoder_heads=4) == config
+    text, vision = TEXT if "text" in conditions else None, VISION if "image" in conditions else None
+    config = GenDoPConfig(text, vision, DECODER, depth="depth" in conditions or vision is None)
+    assert config.mode == mode == gendop.mode_of(tensors)
+    assert gendop.config_from_tensors(tensors, mode, tower_heads=4, decoder_heads=4) == config
 
     rng = np.random.default_rng(1)
     mask_BT = np.arange(9) < np.array([[9], [5]])
-    text_ids_BT = np.where(mask_BT, rng.integers(1, 39, (2, 9)), 0)
+    given = {
+        "text_ids": np.where(mask_BT, rng.integers(1, 39, (2, 9)), 0),
+        "image": rng.normal(size=(2, 3, 12, 12)).astype(np.float32),
+        "depth": rng.normal(size=(2, 12, 12)).astype(np.float32),
+    }
     pose_ids_BN = rng.integers(1, 260, (2, 8))
-    pictures = ()
-    if rgbd:
-        pictures = rng.normal(size=(2, 12, 12, 3)).astype(np.float32), rng.normal(size=(2, 12, 12)).astype(np.float32)
-
     with torch.no_grad():
-        text = modules["text_encoder"](torch.tensor(text_ids_BT), torch.tensor(mask_BT, dtype=torch.long))
-        parts = [modules["proj_cond_text" if rgbd else "proj_cond"](text.last_hidden_state)]
-        if rgbd:
-            image, depth = (torch.tensor(picture) for picture in pictures)
-            seen = {"image": image.permute(0, 3, 1, 2), "depth": depth[:, None].repeat(1, 3, 1, 1)}
-            for part, pixels in seen.items():
-                parts.append(modules[f"proj_cond_{part}"](modules[f"{part}_encoder"](pixels).last_hidden_state))
+        words = (torch.tensor(given["text_ids"]), torch.tensor(mask_BT, dtype=torch.long))
+        seen = {
+            "text": words,
+            "image": [torch.tensor(given["image"])],
+            "depth": [torch.tensor(given["depth"])[:, None].repeat(1, 3, 1, 1)],
+        }
+        states = {part: modules[f"{part}_encoder"](*seen[part]).last_hidden_state for part in conditions}
+        parts = [modules[projection(part, conditions)](states[part]) for part in conditions]
         prefix = modules["norm_cond"](torch.cat(parts, dim=1))
         x = torch.cat([prefix, decoder.get_input_embeddings()(torch.tensor(pose_ids_BN))], dim=1)
         theirs = decoder(inputs_embeds=x, attention_mask=torch.ones(x.shape[:2], dtype=torch.long)).logits.numpy()
 
-    places = 9 + 2 * 10 * rgbd
+    places = sum(9 if part == "text" else 10 for part in conditions)
     assert prefix.shape == (2, places, 32)
+    inputs = {name: value for name, value in given.items() if name.removesuffix("_ids") in conditions}
+    inputs |= {"text_mask": mask_BT} if "text" in conditions else {}
+    outputs, heads = {"cond_embeds": prefix.numpy(), "logits": theirs[:, places:]}, {"tower_heads": 4, "num_heads": 4}
+    report = replayed("gendop", tensors, inputs | {"input_ids": pose_ids_BN}, outputs, **heads)
+    assert report.ok
     params = NETWORKS["gendop-text-motion"].from_torch(tensors, config)
-    ours = jax.jit(GenDoP(config).apply)({"params": params}, pose_ids_BN, text_ids_BT, mask_BT, *pictures)
+    arguments = [inputs.get("text_ids"), inputs.get("text_mask"), None, inputs.get("depth")]
+    if "image" in conditions:
+        arguments[2] = np.moveaxis(given["image"], 1, -1)
+    ours = jax.jit(GenDoP(config).apply)({"params": params}, pose_ids_BN, *arguments)
     assert ours.shape == (2, 8, 260)
     assert parity("logits", ours, theirs[:, places:]) < 1e-4
-
-    inputs = {"text_ids": text_ids_BT, "text_mask": mask_BT, "input_ids": pose_ids_BN}
-    if rgbd:
-        inputs |= {"image": np.moveaxis(pictures[0], -1, 1), "depth": pictures[1]}
-    outputs, heads = {"cond_embeds": prefix.numpy(), "logits": theirs[:, places:]}, {"tower_heads": 4, "num_heads": 4}
-    assert replayed("gendop", tensors, inputs, outputs, **heads).ok
-    assert not replayed("gendop", tensors, inputs, outputs, tower_heads=2, num_heads=4).ok
-    wrong = inputs | {"image": 0, "depth": 0} if not rgbd else {name: inputs[name] for name in list(inputs)[:3]}
-    with pytest.raises(ValueError, match="the weights have (no )?towers for"):
-        replayed("gendop", tensors, wrong, outputs, **heads)
+    if mode != "text":
+        with pytest.raises(ValueError, match=r"the weights have towers for .*, so the record needs "):
+            replayed("gendop", tensors, {"text_ids": 0, "text_mask": 0, "input_ids": pose_ids_BN}, outputs, **heads)
+        return
+    assert not replayed("gendop", tensors, inputs | {"input_ids": pose_ids_BN}, outputs, tower_heads=2, num_heads=4).ok

@@ -22,6 +22,7 @@ LEVELS = 256
 POSE_VALUES = 10
 NUM_POSES = 30
 FRAMES = 120
+PredScale = Literal["none", "exp", "pow10"]
 SEQUENCE_LENGTH = 1 + NUM_POSES * POSE_VALUES + 1
 
 # Ranges of the ten values (GenDoP core/utils.py). Focal lengths reach to ten image sizes, as its code has it; its paper
@@ -58,7 +59,7 @@ class GenDoPTokenizer:
         ValueError: another `pred_scale`.
     """
 
-    def __init__(self, pred_scale: Literal["none", "exp", "pow10"] = "pow10"):
+    def __init__(self, pred_scale: PredScale = "pow10"):
         if pred_scale not in ("none", "exp", "pow10"):
             raise ValueError(f'pred_scale must be "none", "exp" or "pow10", got {pred_scale!r}')
         self.pred_scale = pred_scale
@@ -112,12 +113,16 @@ class GenDoPTokenizer:
         # The ten values repeat lens and scale in every pose; the first pose's are used, as GenDoP does.
         return GenDoPTokens(pose_T34, *(float(value) for value in values[0, 7:]))
 
-    def decode(self, ids: np.ndarray, spans: list[tuple[int, int]] | None = None, **fields) -> Trajectory:
-        """Decodes ids [302] to a trajectory of one shot; its world is the first camera.
+    def decode(
+        self, ids: np.ndarray, spans: list[tuple[int, int]] | None = None, *, first_camera: bool = True, **fields
+    ) -> Trajectory:
+        """Decodes ids [302] to a trajectory of one shot.
 
         Args:
             ids: the sequence; anything after EOS is ignored.
             spans: one (start, end exclusive) of frames; None (default) means GenDoP's 120 frames.
+            first_camera: whether the world is moved to the first camera (default). A sequence that a network wrote need
+                not begin at the identity; GenDoP's prediction files keep its own world.
             **fields: other fields of `Trajectory`. The image is 512x512 by default; focal lengths are those of the
                 sequence unless `intrinsics_T4` is given.
 
@@ -137,8 +142,8 @@ class GenDoPTokenizer:
         width, height = fields["width"], fields["height"]
         fields.setdefault("intrinsics_T4", [tokens.fx * width, tokens.fy * height, width / 2, height / 2])
         shot_T = np.zeros(frames, np.int32)
-        # A sequence that a network wrote need not begin at the identity, so the world is moved to its first camera.
-        return Trajectory(pose_T34=pose_T34, shot_T=shot_T, scale=float(scale), **fields).from_first_camera()
+        path = Trajectory(pose_T34=pose_T34, shot_T=shot_T, scale=float(scale), **fields)
+        return path.from_first_camera() if first_camera else path
 
 
 def _to_opengl(pose_T34: np.ndarray) -> np.ndarray:
