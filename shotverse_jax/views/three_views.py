@@ -61,7 +61,15 @@ def pyramids(trajectory: Trajectory, pose_T34: np.ndarray, frames: np.ndarray, s
     return np.concatenate([pose_T34[frames][:, None, :, 3], points_F43], axis=1)
 
 
-def plot_three_views(trajectory: Trajectory, path: str | Path, title: str | None = None) -> None:
+def frames_of(trajectory: Trajectory, cameras: int = CAMERAS) -> np.ndarray:
+    """Returns the frames [F] whose cameras are drawn: up to `cameras` of every shot, its first and last among them."""
+    found = [np.unique(np.linspace(start, end - 1, cameras).round().astype(int)) for start, end in trajectory.spans]
+    return np.concatenate(found)
+
+
+def plot_three_views(
+    trajectory: Trajectory, path: str | Path, title: str | None = None, cameras: int = CAMERAS
+) -> None:
     """Draws a path as GenDoP's pictures do, written whole or not at all.
 
     The front view shows right and up, as the first camera sees it; the top view right and forward; the side view
@@ -72,6 +80,7 @@ def plot_three_views(trajectory: Trajectory, path: str | Path, title: str | None
         trajectory: the path, of any number of shots.
         path: the picture, .png, .svg or .pdf; missing folders above it are made.
         title: a line above the views; None (default) takes the first caption.
+        cameras: that are drawn of every shot; default 30.
 
     Raises:
         ValueError: the suffix is another, or the picture cannot be written.
@@ -82,9 +91,8 @@ def plot_three_views(trajectory: Trajectory, path: str | Path, title: str | None
     pose_T34 = first_camera_points(trajectory)
     eye_T3 = pose_T34[:, :, 3]
     reach = np.abs(eye_T3).max() * ROOM or 1.0  # a camera that stands still
-    frames = np.unique(np.linspace(0, len(trajectory) - 1, CAMERAS * trajectory.num_shots).round().astype(int))
     # What is drawn last covers the rest, so the beginning is drawn last: views begin there.
-    frames = frames[::-1]
+    frames = frames_of(trajectory, cameras)[::-1]
     corner_F53 = pyramids(trajectory, pose_T34, frames, reach / 4)
     color_T4 = colors_of(len(trajectory))
     reach = max(reach, np.abs(corner_F53).max() * 1.02)
