@@ -90,14 +90,12 @@ def gendop(
         ValueError: what is given is none of GenDoP's modes, the network has no tower for it, or a file cannot be read.
     """
     from shotverse_jax.infer.gendop import Picture, mode_of, predictions
-    from shotverse_jax.inputs.clip import read_depth, read_image
 
     planner = load(model, "gendop") if isinstance(model, str | Path) else model
     planner = planner.conditioned(mode_of(text is not None, image is not None, depth is not None))
-    picture = Picture(None if image is None else read_image(image), None if depth is None else read_depth(depth))
     play = Screenplay("", (Shot(text if text is not None else "no caption"),))
     options = {"seed": seed, "samples": samples, "pred_scale": pred_scale}
-    [made] = predictions(planner, [play], None if image is None else [picture], **options)
+    [made] = predictions(planner, [play], None if image is None else [Picture.read(image, depth)], **options)
     return made.trajectories
 
 

@@ -6,6 +6,7 @@ import sys
 from shotverse_jax.commands import (
     batch,
     convert,
+    datadop,
     eval,
     explain,
     export,
@@ -30,6 +31,7 @@ COMMANDS = {
     "film": film,
     "batch": batch,
     "gendop": gendop,
+    "datadop": datadop,
     "plot": plot,
     "preview": preview,
     "explain": explain,

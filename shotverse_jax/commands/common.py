@@ -11,7 +11,7 @@ from typing import Any
 from shotverse_jax import limits
 from shotverse_jax.files import check_place
 
-UNITS = {"film": "film", "item": "item", "denoise": "step"}
+UNITS = {"film": "film", "item": "item", "denoise": "step", "shots": "shot"}
 """What a bar counts, by its name; frames unless it is said here."""
 
 

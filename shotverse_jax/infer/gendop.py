@@ -25,7 +25,7 @@ from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling,
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.plan import Plan, in_order
 from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
-from shotverse_jax.inputs.clip import prepare_depth, prepare_image, tokenize
+from shotverse_jax.inputs.clip import prepare_depth, prepare_image, read_depth, read_image, tokenize
 from shotverse_jax.inputs.planner_text import unknown_words
 from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
@@ -171,6 +171,11 @@ class Picture(NamedTuple):
 
     image_HWC: np.ndarray | None = None
     depth_HW: np.ndarray | None = None
+
+    @classmethod
+    def read(cls, image: str | Path | None, depth: str | Path | None) -> "Picture":
+        """Reads the files that are given. Raises ValueError as `read_image` and `read_depth`."""
+        return cls(None if image is None else read_image(image), None if depth is None else read_depth(depth))
 
 
 class Inputs(NamedTuple):

@@ -22,7 +22,7 @@ from shotverse_jax.infer.plan import Plan
 from shotverse_jax.infer.samples import block_rows
 from shotverse_jax.infer.work import versions
 from shotverse_jax.inputs.cases import SUFFIXES, Case
-from shotverse_jax.inputs.clip import on_canvas, read_depth, read_image
+from shotverse_jax.inputs.clip import on_canvas
 from shotverse_jax.views.preview import render_preview
 from shotverse_jax.views.three_views import plot_three_views
 
@@ -43,14 +43,9 @@ def picture_of(case: Case, conditions: Sequence[str]) -> Picture:
     """Reads what a planner with these conditions sees of a case.
 
     Raises:
-        ValueError: a picture is not given or cannot be read.
+        ValueError: a file cannot be read.
     """
-    seen = []
-    for condition, file, read in (("image", case.image, read_image), ("depth", case.depth, read_depth)):
-        if condition in conditions and file is None:
-            raise ValueError(f"there is no {condition} of {case.id}")
-        seen.append(read(file) if condition in conditions else None)
-    return Picture(*seen)
+    return Picture.read(*(getattr(case, name) if name in conditions else None for name in ("image", "depth")))
 
 
 class GenDoPWork:

@@ -62,7 +62,9 @@ def root_of(folder: str | Path, split: str | None) -> Path:
     return folder / split if split and (folder / split).is_dir() else folder
 
 
-def list_shots(folder: str | Path, split: str | None = "test", part: str = "transforms") -> list[ShotFiles]:
+def list_shots(
+    folder: str | Path, split: str | None = "test", part: str = "transforms", listed: bool = True
+) -> list[ShotFiles]:
     """Lists the shots of a folder laid out as DataDoP's, by name; an empty list for any other folder.
 
     Args:
@@ -70,20 +72,21 @@ def list_shots(folder: str | Path, split: str | None = "test", part: str = "tran
         split: name of the part to read; None for a folder without splits. Where <split>_valid.txt exists, it names the
             shots, in its order.
         part: of which file a shot is known where there is no such list.
+        listed: whether that list is asked; default true.
 
     Raises:
         ValueError: the list cannot be read, or names a shot that is no <video>/<shot>.
     """
     folder, root, ending = Path(folder), root_of(folder, split), PARTS[part]
-    listed = folder / f"{split}_valid.txt"
-    if split and listed.is_file():
+    place = folder / f"{split}_valid.txt"
+    if split and listed and place.is_file():
         try:
-            names = decode(listed.read_bytes()).text.split()
+            names = decode(place.read_bytes()).text.split()
         except (OSError, ValueError) as error:
-            raise ValueError(f"{listed} cannot be read: {error}") from error
+            raise ValueError(f"{place} cannot be read: {error}") from error
         # The name becomes a path of results: it must not lead out of them.
         if wrong := [name for name in names if Path(name).is_absolute() or {"..", "."} & set(Path(name).parts)]:
-            raise ValueError(f"{listed}: {wrong[0]!r} is no <video>/<shot>")
+            raise ValueError(f"{place}: {wrong[0]!r} is no <video>/<shot>")
     else:
         names = [str(path.relative_to(root)).removesuffix(ending) for path in sorted(root.rglob(f"*{ending}"))]
     return [ShotFiles(name.replace("\\", "/"), root / name) for name in names]
