@@ -208,3 +208,38 @@ def test_the_cache_is_where_the_user_says(monkeypatch, variables, expected):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert str(cache_folder()) == expected
+
+
+def sealed(folder, text, names=("a_one.txt", "sub/a_two.txt")):
+    with replacing(folder, owns=("a_*", "sub/a_*"), seal="a_whole.txt") as place:
+        for name in (*names, "a_whole.txt"):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_results_that_share_a_folder_are_whole_where_their_seal_is(tmp_path, monkeypatch):
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    (folder / "b_one.txt").write_text("another's")
+    sealed(folder, "first")
+    assert files_of(folder) == {"a_one.txt": "first", "a_whole.txt": "first", "b_one.txt": "another's"} | {
+        "sub/a_two.txt": "first"
+    }
+    sealed(folder, "second", names=("a_one.txt",))
+    assert files_of(folder) == {"a_one.txt": "second", "a_whole.txt": "second", "b_one.txt": "another's"}
+    # Killed when the first file is in its place: the rest is old and new, and no seal says that it is whole.
+    move, done = os.replace, []
+
+    def killed(source, target):
+        if done:
+            raise OSError("killed")
+        done.append(move(source, target))
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(ValueError, match="cannot be written"):
+        sealed(folder, "third")
+    assert "a_whole.txt" not in files_of(folder) and files_of(folder)["b_one.txt"] == "another's"

@@ -158,7 +158,8 @@ def look(name_or_folder: str | Path) -> Made:
         )
     folder = find("gendop", name_or_folder)
     manifest = folder / MANIFEST
-    network = read_json(manifest).get("network") if manifest.is_file() else None
+    values = read_json(manifest).get("model") if manifest.is_file() else None
+    network = values.get("network") if isinstance(values, dict) else None
     config = read_config(folder, GenDoPConfig)
     return Made(config.mode, config.mode != "text" or network == "gendop-text-directorial")
 

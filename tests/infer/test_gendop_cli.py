@@ -15,6 +15,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.tokens.gendop import BOS, EOS, FIRST_BIN, GenDoPTokenizer
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
+from shotverse_jax.infer.gendop import look
 from shotverse_jax.infer.gendop_work import write_prediction
 from shotverse_jax.weights import abstract, export
 
@@ -79,6 +80,11 @@ def test_a_published_checkpoint_from_file_to_path(tmp_path, folder, capsys, kind
     assert [frame["monst3r_im_id"] for frame in made["frames"]] == list(range(1, 121))
     record = json.loads((out / "text" / "case1_result.json").read_text())
     assert record["caption"] == ("The camera moves left to the cup." if kind == "rgbd" else "The camera moves right.")
+    assert look(tmp_path / "model") == (("depth+image+text", True) if kind == "rgbd" else ("text", False))
+    # Motion and directorial checkpoints have the same tensors; the conversion knows which caption it was trained on.
+    manifest = tmp_path / "model" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("gendop-text-motion", "gendop-text-directorial"))
+    assert look(tmp_path / "model").directorial
     assert run("--model", tmp_path / "text.safetensors", *asked, "--out", out) == 2
     assert "is a checkpoint; make a folder of it first: shotverse convert" in capsys.readouterr().err
 

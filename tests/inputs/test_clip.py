@@ -1,6 +1,8 @@
 """What CLIP's towers read: token ids of the original program, its pictures, and torch's resizing."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,3 +83,60 @@ def test_what_is_no_picture():
         clip.prepare_image(np.zeros((4, 4, 3), np.float32))
     with pytest.raises(ValueError, match="of finite numbers"):
         clip.prepare_depth(np.full((4, 4), np.nan))
+
+
+def test_depth_files(tmp_path, monkeypatch):
+    """Floating numbers as they are, whole numbers of a picture as thousandths, and the channel Z of an .exr."""
+    depth_HW = np.arange(6, dtype=np.float32).reshape(2, 3) + 0.5
+    np.save(tmp_path / "a.npy", depth_HW.astype(np.float64))
+    Image.fromarray((depth_HW * 1000).astype(np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(depth_HW).save(tmp_path / "a.tif")
+    for name in ("a.npy", "a.png", "a.tif"):
+        read = clip.read_depth(tmp_path / name)
+        assert read.dtype == np.float32
+        np.testing.assert_allclose(read, depth_HW)
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    with pytest.raises(ValueError, match="pip install OpenEXR; or save it as .npy"):
+        clip.read_depth(tmp_path / "a.exr")
+
+    class File:
+        def __init__(self, path):
+            self.channels = lambda: {name: SimpleNamespace(pixels=depth_HW) for name in File.names}
+
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+    monkeypatch.setitem(sys.modules, "OpenEXR", SimpleNamespace(File=File))
+    for File.names in (["RGB", "Z"], ["V"]):
+        np.testing.assert_array_equal(clip.read_depth(tmp_path / "a.exr"), depth_HW)
+    File.names = ["U", "V"]
+    with pytest.raises(ValueError, match="has the channels U, V; a depth map has Z, or one alone"):
+        clip.read_depth(tmp_path / "a.exr")
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((2, 3, 4)), "a depth map is"),
+        (np.full((2, 3), np.nan), "holds NaN or infinity"),
+        (np.array([["a", "b"]]), "a depth map is"),
+        (np.zeros((1, 20000), np.float32), "pictures have at most 16384 pixels on a side"),
+        (np.array([{}]), "cannot be read as a depth map"),
+    ],
+)
+def test_arrays_that_are_no_depth(tmp_path, array, words):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=words):
+        clip.read_depth(tmp_path / "a.npy")
+
+
+def test_pictures_that_are_no_depth_or_no_pictures(tmp_path):
+    Image.fromarray(np.zeros((2, 3, 3), np.uint8)).save(tmp_path / "color.png")
+    with pytest.raises(ValueError, match="a depth map has one channel"):
+        clip.read_depth(tmp_path / "color.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for read in (clip.read_depth, clip.read_image):
+        with pytest.raises(ValueError, match="cannot be read as a"):
+            read(tmp_path / "text.png")
+    Image.fromarray(np.full((2, 3, 4), 90, np.uint8)).save(tmp_path / "alpha.png")
+    assert (clip.read_image(tmp_path / "alpha.png") == 90).all()
