@@ -82,6 +82,28 @@ def test_blenders_script_has_the_frusta(tmp_path):
     np.testing.assert_allclose(frusta[0][0], (1.0, 0.0, 0.0), atol=1e-6)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_blender_renders_the_script(tmp_path, monkeypatch, broken):
+    """A stand-in for Blender gets the script and writes the picture that it names; one that fails leaves nothing."""
+    blender = tmp_path / "blender"
+    last = "echo no memory >&2; exit 1" if broken else 'printf picture > "$picture"'
+    find = """picture=$(sed -n "s/^PICTURE = '\\(.*\\)'/\\1/p" "$4")"""
+    blender.write_text(
+        f"#!/bin/sh\n[ \"$1 $2 $3\" = '--background --factory-startup --python' ] || exit 2\n{find}\n{last}\n"
+    )
+    blender.chmod(0o755)
+    monkeypatch.setattr(blender_figure.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(blender_figure.shutil, "which", lambda name: str(blender))
+    out = tmp_path / "out" / "figure.png"
+    if broken:
+        with pytest.raises(ValueError, match="Blender could not render it .no memory."):
+            blender_figure.render_figure(moving((1, 0, 0)), out)
+        assert not out.parent.exists()
+    else:
+        blender_figure.render_figure(moving((1, 0, 0)), out)
+        assert out.read_text() == "picture" and [path.name for path in out.parent.iterdir()] == ["figure.png"]
+
+
 def test_mistakes(tmp_path, monkeypatch, capsys):
     write_trajectory(moving((1, 0, 0)), tmp_path / "path.json")
     monkeypatch.setattr(blender_figure.importlib.util, "find_spec", lambda name: None)
