@@ -11,8 +11,8 @@ from shotverse_jax.files import check_place
 HELP = "Make and check data sets like GenDoP's DataDoP: build, clean, caption, plot, check."
 EXAMPLES = (
     "shotverse datadop build Monst3r --out DataDoP --split train",
-    "shotverse datadop clean shot_traj.txt --out shot_transforms_cleaning.json",
-    "shotverse datadop caption DataDoP --endpoint http://localhost:8000/v1 --model NAME --frames Images",
+    "shotverse datadop clean DataDoP --split train",
+    "shotverse datadop caption DataDoP",
     "shotverse datadop check DataDoP --write",
 )
 ACTIONS = ("build", "clean", "caption", "plot", "check")

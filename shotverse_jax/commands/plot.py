@@ -9,7 +9,7 @@ from shotverse_jax.files import check_place
 HELP = "Draw a trajectory: three views (.png, .svg, .pdf), or frusta rendered by Blender."
 EXAMPLES = (
     "shotverse plot out/last_train/trajectory.json --out path.svg",
-    "shotverse plot case1_transforms_pred.json --style blender --out figure.png",
+    "shotverse plot out/last_train/trajectory.json --style blender --out figure.py",
 )
 STYLES = ("views", "stage", "blender")
 
