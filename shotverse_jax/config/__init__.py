@@ -43,6 +43,7 @@ from shotverse_jax.config.planner import (
 from shotverse_jax.config.reader import from_dict
 from shotverse_jax.config.training import (
     ControllerTrainConfig,
+    GenDoPTrainConfig,
     PlannerTrainConfig,
     PoseNetTrainConfig,
     TrainConfig,
@@ -59,6 +60,7 @@ __all__ = [
     "Execution",
     "MODES",
     "GenDoPConfig",
+    "GenDoPTrainConfig",
     "LoraConfig",
     "MeshConfig",
     "NEGATIVE_PROMPT",

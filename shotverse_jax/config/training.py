@@ -10,6 +10,7 @@ from typing import Literal
 from shotverse_jax.config.controller import ControllerConfig, WanVAEConfig
 from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, MeshConfig
+from shotverse_jax.config.gendop import GenDoPConfig
 from shotverse_jax.config.planner import PlannerConfig
 
 
@@ -105,6 +106,41 @@ class PlannerTrainConfig(TrainConfig):
     text_lengths: tuple[int, ...] = (80, 128, 176, 224)
     move_weights: tuple[float, ...] = (0.10, 0.52, 0.16, 0.22)
     even_angles: float = 0.0
+    bpe_examples: int = 20000
+
+
+@dataclasses.dataclass(frozen=True)
+class GenDoPTrainConfig(TrainConfig):
+    """A run of GenDoP (its README and paper, §5.1 and C.1): single shots, conditioned on what `model` has towers for.
+
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        base_weights: folder of a GenDoP to go on from, as `shotverse convert` or a run wrote it; "" begins with random
+            weights.
+        text_weights: folder of a CLIP text tower to begin with (`shotverse convert --as clip-text`), as the original
+            begins with Stable Diffusion 2.1's; "" begins with random weights. Its tokenizer is used.
+        vision_weights: the same for the towers of the picture and of its depth (`--as clip-vision`), as the original
+            begins with LAION's ViT-H/14.
+        freeze_towers: whether the towers stay as they are; the original trains them too.
+        data: folder of DataDoP's layout; "" takes shots of the stage.
+        test_data: the same for held-out shots; "" takes the part "test" of `data`.
+        caption: which caption of a shot of DataDoP: GenDoP's "motion" is "movement" here, its "directorial" is
+            "concise".
+        code_penalty: λ of the paper's Eq. 3, on the mean square of the prefix; its code, and so the default, has none.
+        bpe_examples: number of shots whose captions a tokenizer is learned from, where none is given.
+    """
+
+    task: Literal["gendop"] = "gendop"
+    model: GenDoPConfig = GenDoPConfig()
+    base_weights: str = ""
+    text_weights: str = ""
+    vision_weights: str = ""
+    freeze_towers: bool = False
+    data: str = ""
+    test_data: str = ""
+    caption: Literal["movement", "concise", "detailed"] = "movement"
+    code_penalty: float = 0.0
     bpe_examples: int = 20000
 
 

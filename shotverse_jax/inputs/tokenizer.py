@@ -1,7 +1,7 @@
 """Text tokenizers: a byte-level BPE learned from captions, for planners trained from scratch, and reading others."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -14,16 +14,19 @@ PIN = "tokenizer.sha256"
 TYPOGRAPHY = (("[\u2018\u2019]", "'"), ("[\u201c\u201d]", '"'), ("[\u2010-\u2015]", "-"), (r"\s+", " "))
 
 
-def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
+def train_text_tokenizer(
+    captions: Iterable[str], vocab_size: int, special: Sequence[str] = SPECIAL_TOKENS
+) -> Tokenizer:
     """Learns a byte-level BPE. The same captions in the same order give the same tokenizer.
 
     Text is brought to NFC, lower case ("Dolly In" = "dolly in"), plain quotes and dashes, and single spaces. Every
-    digit is a token, and every byte has a token, so no text is unknown. Ids 0..7 are `SPECIAL_TOKENS`; 0 is padding.
+    digit is a token, and every byte has a token, so no text is unknown. The first ids are those of `special`; 0 is
+    padding.
 
     Raises:
         ValueError: `vocab_size` is too small for the special tokens and the 256 bytes.
     """
-    least = len(SPECIAL_TOKENS) + 256
+    least = len(special) + 256
     if vocab_size < least:
         raise ValueError(f"a byte-level vocabulary needs at least {least} entries, got {vocab_size}")
     tokenizer = Tokenizer(models.BPE())
@@ -39,7 +42,7 @@ def train_text_tokenizer(captions: Iterable[str], vocab_size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(special),
         # With all bytes no text is unknown. They are sorted because they get their ids in this order.
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,

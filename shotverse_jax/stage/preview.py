@@ -13,6 +13,9 @@ _BATCH = 16  # frames per call of the compiled program; any film length uses the
 _EYE_HEIGHT = 1.6
 _USUAL_DISTANCE = 3.0
 
+SKY = 100.0
+"""Metres that a depth map has for the sky, and for all that is farther."""
+
 
 def implied_stage(trajectory: Trajectory) -> np.ndarray:
     """Returns a plausible stage [3, 4] in the world of a trajectory whose floor and subject are unknown.
@@ -59,6 +62,25 @@ def stage_poses(trajectory: Trajectory) -> np.ndarray:
     return se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
 
 
+def first_frame(trajectory: Trajectory, scene: Scene, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first frame of `preview_frames`, [height, width, 3] uint8, and its depth, [height, width] float32.
+
+    Depth is along the optical axis, in metres, and `SKY` where it is farther.
+    """
+    scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
+    frames = render(primitives(scene, trajectory.stage_seconds_T[:1]), pose_T34[:1], lens_T4[:1], width, height)
+    return np.asarray(frames.color_THW3[0]), np.minimum(frames.depth_THW[0], SKY)
+
+
+def _on_stage(
+    trajectory: Trajectory, scene: Scene, width: int, height: int
+) -> tuple[Scene, np.ndarray, np.ndarray]:
+    """The scene as the cameras see it, their poses on the stage, and their lenses for frames of width x height."""
+    pose_T34 = stage_poses(trajectory)
+    zoom = np.array([width / trajectory.width, height / trajectory.height])
+    return scene.clear_views(pose_T34[:, :, 3]), pose_T34, trajectory.intrinsics_T4 * np.tile(zoom, 2)
+
+
 def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:
     """Renders the stage through the trajectory's cameras, without burned-in text.
 
@@ -73,10 +95,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     Yields:
         each frame, [height, width, 3] uint8.
     """
-    pose_T34 = stage_poses(trajectory)
-    scene = scene.clear_views(pose_T34[:, :, 3])
-    zoom = np.array([width / trajectory.width, height / trajectory.height])
-    lens_T4 = trajectory.intrinsics_T4 * np.tile(zoom, 2)
+    scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
     time_T = trajectory.stage_seconds_T
 
     pending = None

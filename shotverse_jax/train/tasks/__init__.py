@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 
 from shotverse_jax.config import (
     ControllerTrainConfig,
+    GenDoPTrainConfig,
     PlannerTrainConfig,
     PoseNetTrainConfig,
     TrainConfig,
@@ -13,11 +14,12 @@ from shotverse_jax.config import (
     from_dict,
 )
 from shotverse_jax.train.task import Outline, Task, TaskKind
-from shotverse_jax.train.tasks import controller, planner, pose_net, vae
+from shotverse_jax.train.tasks import controller, gendop, planner, pose_net, vae
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
     "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline),
+    "gendop": TaskKind(GenDoPTrainConfig, gendop.build),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build),
     "vae": TaskKind(VAETrainConfig, vae.build),
 }

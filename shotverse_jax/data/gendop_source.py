@@ -1,0 +1,181 @@
+"""Training batches of GenDoP: single shots of DataDoP's folders or of the stage, each with what the network reads.
+
+Batch `step` is a pure function of (seed, step).
+"""
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from shotverse_jax.camera.formats import read_trajectory
+from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.config import GenDoPConfig
+from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, read_captions
+from shotverse_jax.data.records import shuffled
+from shotverse_jax.data.steps import FieldsOnly, StepSource
+from shotverse_jax.grammar.samples import Example, sample_example
+from shotverse_jax.inputs.clip import load_clip_tokenizer, prepare_depth, prepare_image, read_depth, read_image, tokenize
+from shotverse_jax.stage.preview import first_frame
+
+_ATTEMPTS = 100
+_STAGE_SIZE = (512, 288)  # width and height of the stage's first frames, in pixels; DataDoP's are 512 wide too
+
+
+class Shot(NamedTuple):
+    """One shot: its caption, its path, and its first frame with the depth of that; None for what is not asked for."""
+
+    caption: str
+    trajectory: Trajectory
+    image_HWC: np.ndarray | None = None
+    depth_HW: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class GenDoPSource(StepSource):
+    """Random access over steps: `source[step]` → (None, this host's slice of the global batch).
+
+    A batch has pose_ids_BN [B, 302], and of text_ids_BT, real_BT, image_BHWC and depth_BHW what the network reads.
+
+    Attributes:
+        config: the network that is trained.
+        tokenizer_file: path of its tokenizer.json; "" for a network that reads no captions.
+        shots: `shots(index, seed)` → sample `index` of an endless run.
+        seed: seed of the run.
+        global_batch: shots per step, over all hosts.
+        num_steps: steps of the run.
+        host, num_hosts: this process and the number of processes; default 0 of 1.
+
+    Raises:
+        ValueError: the batch does not divide over the hosts.
+    """
+
+    config: GenDoPConfig
+    tokenizer_file: str
+    shots: Callable[[int, int], Shot]
+    seed: int
+    global_batch: int
+    num_steps: int
+    host: int = 0
+    num_hosts: int = 1
+
+    @functools.cached_property
+    def _tokenizer(self):
+        return load_clip_tokenizer(self.tokenizer_file)
+
+    def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
+        shots, config = [self.shots(index, self.seed) for index in self.samples(step)], self.config
+        encode = GenDoPTokenizer().encode
+        batch = {"pose_ids_BN": np.stack([encode(shot.trajectory) for shot in shots])}
+        if "text" in config.conditions:
+            texts = [shot.caption for shot in shots]
+            ids_BT, real_BT = tokenize(self._tokenizer, texts, config.text.max_positions)
+            batch |= {"text_ids_BT": ids_BT, "real_BT": real_BT}
+        if "image" in config.conditions:
+            size = config.vision.image_size
+            batch["image_BHWC"] = np.stack([prepare_image(shot.image_HWC, size) for shot in shots])
+        if "depth" in config.conditions:
+            size = config.vision.image_size
+            batch["depth_BHW"] = np.stack([prepare_depth(shot.depth_HW, size) for shot in shots])
+        return None, batch
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDoPShots(FieldsOnly):
+    """The shots of a DataDoP folder, each once per epoch in an order that depends on (seed, epoch) alone.
+
+    A shot that cannot be read is left out with a warning, and the next one of the order takes its place.
+
+    Attributes:
+        folder: the data set.
+        split: "train" or "test".
+        caption: key of the caption file.
+        conditions: what the network reads, as `GenDoPConfig.conditions` has it.
+
+    Raises:
+        ValueError: the folder has no shots of this split. On access: 100 shots in a row cannot be read.
+    """
+
+    folder: str
+    split: str
+    caption: str
+    conditions: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self._shots:
+            raise ValueError(f"{self.folder} has no shots of DataDoP's layout for {self.split}: <video>/<shot>_…")
+
+    @functools.cached_property
+    def _shots(self) -> list[ShotFiles]:
+        return list_shots(self.folder, self.split)
+
+    def __call__(self, index: int, seed: int) -> Shot:
+        for attempt in range(_ATTEMPTS):
+            files = self._shots[shuffled(index + attempt, len(self._shots), seed)]
+            try:
+                return self._read(files)
+            except ValueError as error:
+                _warn(f"left out: {files.name}: {error}")
+        raise ValueError(f"{self.folder}: {_ATTEMPTS} shots in a row cannot be read")
+
+    def _read(self, files: ShotFiles) -> Shot:
+        caption = read_captions(files.path("caption")).get(self.caption, "") if "text" in self.conditions else ""
+        if "text" in self.conditions and not caption.strip():
+            raise ValueError(f"it has no caption {self.caption!r}")
+        return Shot(
+            caption,
+            read_trajectory(files.path("transforms"), "nerfstudio"),
+            read_image(files.path("rgb")) if "image" in self.conditions else None,
+            read_depth(files.path("depth")) if "depth" in self.conditions else None,
+        )
+
+    def captions(self, count: int) -> list[str]:
+        """Returns the captions of the first `count` shots, where they can be read; a tokenizer learns from them."""
+        found = []
+        for files in self._shots[:count]:
+            try:
+                found.append(read_captions(files.path("caption")).get(self.caption, ""))
+            except ValueError as error:
+                _warn(f"left out: {files.name}: {error}")
+        return [caption for caption in found if caption]
+
+
+@functools.cache
+def _warn(sentence: str) -> None:
+    """Says it once in a process."""
+    logging.getLogger(__name__).warning(sentence)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageShots:
+    """Single shots that the film grammar writes for the stage; the first frame is drawn where the network sees it.
+
+    Attributes:
+        split: "train" or "test".
+        conditions: what the network reads, as `GenDoPConfig.conditions` has it.
+    """
+
+    split: str
+    conditions: tuple[str, ...]
+
+    def __call__(self, index: int, seed: int) -> Shot:
+        word = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
+        example = sample_example(int(word >> 1), self.split, num_shots=1)
+        picture = (None, None)
+        if "image" in self.conditions:
+            picture = first_frame(example.trajectory, example.scene, *_STAGE_SIZE)
+        return Shot(_words(example), example.trajectory, *picture)
+
+    def captions(self, count: int) -> list[str]:
+        """Returns the captions of `count` shots; a tokenizer learns from them."""
+        return [_words(sample_example(seed, self.split, num_shots=1)) for seed in range(count)]
+
+
+def _words(example: Example) -> str:
+    """All that a screenplay of one shot says."""
+    play = example.screenplay
+    return " ".join(filter(None, (play.caption, play.shots[0].caption)))

@@ -1,0 +1,164 @@
+"""Training GenDoP: its data, its loss and its weights (GenDoP core/models.py, core/provider.py, main.py)."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from shotverse_jax import weights
+from shotverse_jax.config import GenDoPConfig, GenDoPTrainConfig
+from shotverse_jax.data.datadop.shots import CAPTIONS
+from shotverse_jax.data.gendop_source import DataDoPShots, GenDoPSource, StageShots
+from shotverse_jax.files import replacing
+from shotverse_jax.inputs.clip import END, START
+from shotverse_jax.inputs.tokenizer import pin_tokenizer, train_text_tokenizer
+from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
+from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train.task import Loss, Task
+from shotverse_jax.train.tasks.planner import planner_loss
+from shotverse_jax.weights.folder import TOKENIZER
+
+_SPECIAL = ("<pad>", START, END)
+
+
+def build(config: GenDoPTrainConfig, folder: Path) -> Task:
+    """The task of a config; `folder` gets the text tokenizer when one is learned, and a note of which one is used.
+
+    Raises:
+        ValueError: a run in `folder` that was started with another text tokenizer, weights of another size, or data
+            without shots.
+    """
+    if config.base_weights and (config.text_weights or config.vision_weights):
+        raise ValueError("base_weights is a whole network; give it, or text_weights and vision_weights")
+    model = config.model
+    shots = {split: _shots(config, split) for split in ("train", "test")}
+    tokenizer_file = _tokenizer(config, folder, shots["train"])
+    if tokenizer_file:
+        pin_tokenizer(tokenizer_file, folder)
+    mesh = make_mesh(config.mesh)
+    trainable, frozen = split_towers(make_params(config, mesh), model, config.freeze_towers)
+    return Task(
+        config=config,
+        trainable={"params": trainable},
+        frozen={"params": frozen} if frozen else {},
+        loss=make_loss(GenDoP(model, spread(config.execution, mesh)), config.code_penalty),
+        source=functools.partial(_source, config, tokenizer_file, shots),
+        export=functools.partial(_export, model, tokenizer_file),
+    )
+
+
+def split_towers(params: dict, model: GenDoPConfig, freeze_towers: bool) -> tuple[dict, dict]:
+    """(trainable, frozen) parameters of a network: all are trained, or all but the towers."""
+    if not freeze_towers:
+        return params, {}
+    trainable, frozen = dict(params), {}
+    for part in model.conditions:
+        trainable[part] = dict(params[part])
+        frozen[part] = {"tower": trainable[part].pop("tower")}
+    return trainable, frozen
+
+
+def make_loss(network: GenDoP, code_penalty: float) -> Loss:
+    """The loss of a run: the mean cross-entropy of all 301 next tokens, and λ times the mean square of the prefix."""
+
+    def loss(variables, batch, bucket, key):
+        rngs = None if key is None else {"dropout": key}
+        logits_BNV, prefix_BPD = network.apply(variables, batch, key is None, rngs=rngs, method=_logits_and_prefix)
+        return planner_loss(logits_BNV, prefix_BPD, batch["pose_ids_BN"], code_penalty)
+
+    return loss
+
+
+def _logits_and_prefix(network: GenDoP, batch: dict, deterministic: bool) -> tuple[jax.Array, jax.Array]:
+    conditions = {name: value for name, value in batch.items() if name != "pose_ids_BN"}
+    prefix_BPD = network.prefix(**conditions)
+    logits_BLV = network.decoder(prefix_BPD, batch["pose_ids_BN"], deterministic)
+    return logits_BLV[:, prefix_BPD.shape[1] :], prefix_BPD
+
+
+def make_params(config: GenDoPTrainConfig, mesh: Mesh) -> dict:
+    """Random parameters on a mesh, with the weights that the config names.
+
+    Raises:
+        ValueError: weights that are not there or of another size.
+    """
+    model = config.model
+    if config.base_weights:
+        return _load("gendop", config.base_weights, model, mesh)
+    towers = {}
+    if config.text_weights:
+        towers["text"] = _load("clip_text", config.text_weights, model.text, mesh)
+    if config.vision_weights:
+        for part in ("image", "depth"):
+            # Each has a copy of its own: they learn different things, and one buffer cannot be donated twice.
+            towers[part] = _load("clip_vision", config.vision_weights, model.vision, mesh)
+    if unread := towers.keys() - set(model.conditions) - {"depth"}:
+        raise ValueError(f"{unread.pop()}_weights were given, but a network of {model.mode} has no tower for them")
+
+    def fresh():
+        params = weights.init("gendop", model, jax.random.key(config.seed))
+        for part in towers:
+            # This is inside of the compiled function, which then never makes these random weights.
+            params.get(part, {}).pop("tower", None)
+        return params
+
+    params = create(fresh, mesh)
+    for part in params.keys() & towers.keys():
+        params[part]["tower"] = towers[part]
+    return params
+
+
+def _load(kind: str, folder: str, expected: Any, mesh: Mesh) -> dict:
+    found, params, _ = weights.load(kind, folder, mesh=mesh)
+    if found != expected:
+        raise ValueError(f"the weights in {folder} are of another size than the config's: {found}")
+    return params
+
+
+def _shots(config: GenDoPTrainConfig, split: str) -> DataDoPShots | StageShots:
+    if not config.data:
+        if config.test_data:
+            raise ValueError("test_data goes with data: give the shots to train on too")
+        return StageShots(split, config.model.conditions)
+    folder = (config.test_data or config.data) if split == "test" else config.data
+    return DataDoPShots(folder, split, CAPTIONS[config.caption], config.model.conditions)
+
+
+def _tokenizer(config: GenDoPTrainConfig, folder: Path, shots: DataDoPShots | StageShots) -> str:
+    """The file of the tokenizer: that of the weights, or one learned from the captions on the first start."""
+    if "text" not in config.model.conditions:
+        return ""
+    for kind, name in (("gendop", config.base_weights), ("clip_text", config.text_weights)):
+        if name:
+            return str(weights.find(kind, name) / TOKENIZER)
+    path = folder / TOKENIZER
+    if not path.exists():
+        tokenizer = train_text_tokenizer(
+            shots.captions(config.bpe_examples), config.model.text.vocab_size, special=_SPECIAL
+        )
+        with replacing(path) as place:
+            tokenizer.save(str(place))
+    return str(path)
+
+
+def _source(config: GenDoPTrainConfig, tokenizer_file: str, shots: dict, split: str, num_steps: int) -> GenDoPSource:
+    host, num_hosts = batch_share(make_mesh(config.mesh))
+    return GenDoPSource(
+        config=config.model,
+        tokenizer_file=tokenizer_file,
+        shots=shots[split],
+        seed=config.seed,
+        global_batch=config.batch,
+        num_steps=num_steps,
+        host=host,
+        num_hosts=num_hosts,
+    )
+
+
+def _export(model: GenDoPConfig, tokenizer_file: str, variables: dict, folder: Path) -> None:
+    weights.export("gendop", variables["params"], model, folder, tokenizer_file=tokenizer_file or None)
