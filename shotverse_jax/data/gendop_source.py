@@ -19,7 +19,14 @@ from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, read_caption
 from shotverse_jax.data.records import shuffled
 from shotverse_jax.data.steps import FieldsOnly, StepSource
 from shotverse_jax.grammar.samples import Example, sample_example
-from shotverse_jax.inputs.clip import load_clip_tokenizer, prepare_depth, prepare_image, read_depth, read_image, tokenize
+from shotverse_jax.inputs.clip import (
+    load_clip_tokenizer,
+    prepare_depth,
+    prepare_image,
+    read_depth,
+    read_image,
+    tokenize,
+)
 from shotverse_jax.stage.preview import first_frame
 
 _ATTEMPTS = 100

@@ -72,9 +72,7 @@ def first_frame(trajectory: Trajectory, scene: Scene, width: int, height: int) -
     return np.asarray(frames.color_THW3[0]), np.minimum(frames.depth_THW[0], SKY)
 
 
-def _on_stage(
-    trajectory: Trajectory, scene: Scene, width: int, height: int
-) -> tuple[Scene, np.ndarray, np.ndarray]:
+def _on_stage(trajectory: Trajectory, scene: Scene, width: int, height: int) -> tuple[Scene, np.ndarray, np.ndarray]:
     """The scene as the cameras see it, their poses on the stage, and their lenses for frames of width x height."""
     pose_T34 = stage_poses(trajectory)
     zoom = np.array([width / trajectory.width, height / trajectory.height])

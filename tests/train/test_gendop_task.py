@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from functools import partial
 
 import jax
 import numpy as np
@@ -39,6 +40,11 @@ def run_of(mode="text", **values):
     return read_config(dataclasses.asdict(GenDoPTrainConfig(model=nano(mode), **values)))
 
 
+def loss_of(task):
+    """The deterministic loss of a task, compiled."""
+    return jax.jit(lambda variables, batch: task.loss(variables, batch, None, None))
+
+
 @pytest.fixture(scope="module")
 def datadop(tmp_path_factory):
     """Six training shots and two held-out ones, of the stage's grammar; picture i is of shade 30 i, its depth i."""
@@ -69,7 +75,7 @@ def test_batches_hold_what_the_network_reads(datadop, tmp_path, mode):
     assert batch.keys() == {"pose_ids_BN", *(name for part in MODES[mode] for name in names[part])}
     assert (batch["pose_ids_BN"][:, 0] == BOS).all() and (batch["pose_ids_BN"][:, -1] == EOS).all()
     assert batch["pose_ids_BN"].shape == (4, 302)
-    value, metrics = task.loss(merge(task.trainable, task.frozen), batch, bucket, None)
+    value, metrics = loss_of(task)(merge(task.trainable, task.frozen), batch)
     assert np.isfinite(value) and int(metrics["tokens"]) == 4 * 301
 
 
@@ -89,7 +95,7 @@ def test_every_shot_once_per_epoch_on_any_number_of_hosts(datadop, tmp_path):
     assert {ids.tobytes() for ids in held_out["pose_ids_BN"]} == {ids.tobytes() for ids in expected}
 
 
-def test_a_shot_that_cannot_be_read_is_left_out(datadop, caplog):
+def test_a_shot_that_cannot_be_read_is_left_out(datadop, tmp_path, caplog):
     shots = DataDoPShots(str(datadop), "train", "Movement", ("text",))
     broken = list_shots(datadop, "train")[2].path("transforms")
     whole = broken.read_bytes()
@@ -102,7 +108,7 @@ def test_a_shot_that_cannot_be_read_is_left_out(datadop, caplog):
     with pytest.raises(ValueError, match="in a row"):
         DataDoPShots(str(datadop), "train", "Detailed Interaction", ("text",))(0, 0)
     with pytest.raises(ValueError, match="no shots"):
-        DataDoPShots(str(datadop / "train" / "1_0000"), "validation", "Movement", ("text",))
+        DataDoPShots(str(tmp_path), "train", "Movement", ("text",))
 
 
 def test_shots_of_the_stage_are_seen_from_their_first_camera():
@@ -118,14 +124,16 @@ def test_the_loss_is_the_mean_over_all_next_tokens(tmp_path):
     task = build(run_of(), tmp_path)
     _, batch = task.source("train", 1)[0]
     variables = merge(task.trainable, task.frozen)
-    value, metrics = task.loss(variables, batch, None, None)
+    value, metrics = loss_of(task)(variables, batch)
     network = gendop.GenDoP(nano("text"))
-    logits = network.apply(variables, *(batch[name] for name in ("pose_ids_BN", "text_ids_BT", "real_BT")))
+    logits = jax.jit(network.apply)(variables, *(batch[name] for name in ("pose_ids_BN", "text_ids_BT", "real_BT")))
     targets = torch.tensor(batch["pose_ids_BN"][:, 1:].astype(np.int64))
-    expected = torch.nn.functional.cross_entropy(torch.tensor(np.array(logits[:, :-1])).flatten(0, 1), targets.flatten())
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(np.array(logits[:, :-1])).flatten(0, 1), targets.flatten()
+    )
     np.testing.assert_allclose(value, expected, atol=1e-5)
-    prefix = network.apply(variables, batch["text_ids_BT"], batch["real_BT"], method="prefix")
-    penalised, _ = gendop.make_loss(network, 0.5)(variables, batch, None, None)
+    prefix = jax.jit(partial(network.apply, method="prefix"))(variables, batch["text_ids_BT"], batch["real_BT"])
+    penalised, _ = jax.jit(lambda *given: gendop.make_loss(network, 0.5)(*given, None, None))(variables, batch)
     np.testing.assert_allclose(penalised, value + 0.5 * np.mean(np.square(prefix)), rtol=1e-5)
 
 
@@ -168,19 +176,19 @@ def test_a_run_begins_with_towers_and_goes_on_from_a_network(datadop, tmp_path):
 
 
 def test_a_run_from_config_to_folder(tmp_path):
-    values = dataclasses.asdict(run_of(steps=60))
+    values = dataclasses.asdict(run_of(steps=30, lr=2e-2))
     task = build(read_config(values), tmp_path)
     optimizer, schedule = make_optimizer(task.config)
     state = init_state(task.trainable, optimizer, ema=False)
     step, evaluate = make_train_step(task.loss, optimizer, schedule, task.config.ema), make_eval_step(task.loss)
     bucket, held_out = task.source("test", 1)[0]
     before = evaluate(state.averaged, task.frozen, held_out, bucket=bucket)
-    batches = task.source("train", 60)
-    for index in range(60):
+    batches = task.source("train", 30)
+    for index in range(30):
         bucket, batch = batches[index]
         state, _ = step(state, task.frozen, batch, jax.random.key(0), bucket=bucket)
     after = evaluate(state.averaged, task.frozen, held_out, bucket=bucket)
-    assert after["ce"] < before["ce"] - 1.5 and after["accuracy"] > 0.2
+    assert after["ce"] < before["ce"] - 1 and after["accuracy"] > 0.2
     task.export(merge(state.averaged, task.frozen), tmp_path / "export")
     config, params, tokenizer = weights.load("gendop", tmp_path / "export")
     assert config == nano("text") and jax.tree.structure(params) == jax.tree.structure(dict(state.averaged["params"]))
