@@ -58,6 +58,12 @@ TEXT_TABLE = Table(
     ignore=(r"vision_model\.", r"(text|visual)_projection\.", r"logit_scale$", POSITION_IDS),
 )
 
+VISION_TABLE = Table(
+    entries=vision_entries("vision_model."),
+    aliases=((r"(?=embeddings\.|encoder\.|pre_layrnorm\.|post_layernorm\.)", "vision_model."),),
+    ignore=(r"text_model\.", r"(text|visual)_projection\.", r"logit_scale$", POSITION_IDS),
+)
+
 
 def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
     """Returns the config of a text tower from a transformers config.json, of a whole CLIP or of the tower alone.
@@ -65,17 +71,30 @@ def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:
     Values that are missing there are the defaults of transformers.
     """
     values = values.get("text_config") or values
+    own = {"vocab_size": ("vocab_size", 49408), "max_positions": ("max_position_embeddings", 77)}
+    return CLIPTextConfig(**_fields(values, own, hidden_size=512, heads=8))
+
+
+def vision_config_from_hf(values: Mapping[str, Any]) -> CLIPVisionConfig:
+    """Returns the config of a vision tower, as `text_config_from_hf`."""
+    values = values.get("vision_config") or values
+    own = {"patch_size": ("patch_size", 32), "image_size": ("image_size", 224)}
+    return CLIPVisionConfig(**_fields(values, own, hidden_size=768, heads=12))
+
+
+def _fields(
+    values: Mapping[str, Any], own: Mapping[str, tuple[str, Any]], hidden_size: int, heads: int
+) -> dict[str, Any]:
+    """The fields of a tower: those of both, with a tower's own defaults, and its own."""
     fields = {
-        "vocab_size": ("vocab_size", 49408),
-        "hidden_size": ("hidden_size", 512),
+        "hidden_size": ("hidden_size", hidden_size),
         "num_layers": ("num_hidden_layers", 12),
-        "num_heads": ("num_attention_heads", 8),
-        "mlp_size": ("intermediate_size", 2048),
-        "max_positions": ("max_position_embeddings", 77),
+        "num_heads": ("num_attention_heads", heads),
+        "mlp_size": ("intermediate_size", 4 * hidden_size),
         "activation": ("hidden_act", "quick_gelu"),
         "layer_norm_eps": ("layer_norm_eps", 1e-5),
-    }
-    return CLIPTextConfig(**{ours: values.get(name, default) for ours, (name, default) in fields.items()})
+    } | own
+    return {ours: values.get(name, default) for ours, (name, default) in fields.items()}
 
 
 def text_config_from_shapes(tensors: Mapping[str, Any], num_layers: int, num_heads: int) -> CLIPTextConfig:

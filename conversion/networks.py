@@ -185,6 +185,12 @@ NETWORKS = {
         {"transformers": lambda _: clip.TEXT_TABLE},
         clip_text_b32(),
     ),
+    "clip-vision": Network(
+        "CLIP's vision tower",
+        "clip_vision",
+        lambda source: clip.vision_config_from_hf(_hf_values(source, "CLIP")),
+        {"transformers": lambda _: clip.VISION_TABLE},
+    ),
     "clatr": Network(
         "CLaTr",
         "clatr",

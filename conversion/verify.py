@@ -234,6 +234,12 @@ def _clip_text(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arra
     return {"last_hidden": states_BTD, "pooled": end_of_text(states_BTD, ids_BT)}
 
 
+def _clip_vision(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The states of `pixel_values` [B, 3, H, W], normalised as CLIP's, and the pooled one."""
+    seen = jax.jit(module.apply)(variables, np.moveaxis(inputs["pixel_values"], 1, -1))
+    return {"last_hidden": seen.last_BPD, "pooled": seen.pooled_BD}
+
+
 def _wan_vae(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
     """The normalised mean latents of `video` [B, 3, T, H, W] in [-1, 1], and the video of normalised `latents`."""
     if not inputs:
@@ -357,6 +363,13 @@ REPLAYS = {
         inputs=("input_ids",),
         meta=("config",),
         optional=("attention_mask",),
+    ),
+    "clip_vision": Replay(
+        "clip-vision",
+        lambda meta, tensors: clip.vision_config_from_hf(meta["config"]),
+        _clip_vision,
+        inputs=("pixel_values",),
+        meta=("config",),
     ),
     "gendop": Replay(
         "gendop-text-motion",

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from shotverse_jax.config import (
     CLaTrConfig,
     CLIPTextConfig,
+    CLIPVisionConfig,
     ControllerConfig,
     Execution,
     GenDoPConfig,
@@ -80,6 +81,7 @@ KINDS: dict[str, Kind] = {
     "opt": Kind("pose decoder", OPTConfig, "opt.OPTDecoder"),
     "gendop": Kind("GenDoP", GenDoPConfig, "gendop.GenDoP", load_clip_tokenizer),
     "clip_text": Kind("CLIP text tower", CLIPTextConfig, "clip.CLIPText", load_clip_tokenizer),
+    "clip_vision": Kind("CLIP vision tower", CLIPVisionConfig, "clip.CLIPVision"),
     "clatr": Kind("CLaTr", CLaTrConfig, "clatr.CLaTr"),
 }
 

@@ -77,11 +77,13 @@ CONFIGS = {
     ),
     "gendop-image-depth": GenDoPConfig(None, CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8)),
     "clip-text": CLIP_TEXT,
+    "clip-vision": CLIPVisionConfig(8, 2, 2, 12, 2, 6, "quick_gelu"),
     "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),
     "qwen3-vl": qwen3_vl.full_config_from_hf(QWEN),
     "qwen3-vl-text": qwen3_vl.config_from_hf(QWEN),
 }
-BESIDE = {"wan-vae": VAE, "clip-text": CLIP, "qwen3-vl": QWEN, "qwen3-vl-text": QWEN}
+PATCHES = {"patch_size": 2, "image_size": 6}
+BESIDE = {"wan-vae": VAE, "clip-text": CLIP, "clip-vision": CLIP | PATCHES, "qwen3-vl": QWEN, "qwen3-vl-text": QWEN}
 STYLES = [(name, style) for name in CONFIGS if name != "holocine" for style in NETWORKS[name].styles]
 SMALL = "umt5"
 

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig
-from shotverse_jax.conversion import clip, core
+from shotverse_jax.conversion import clip
 from shotverse_jax.conversion.networks import NETWORKS
-from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text, example
-from shotverse_jax.weights import init_module
+from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text
 
 torch = pytest.importorskip("torch")
 modeling = pytest.importorskip("transformers.models.clip.modeling_clip")
@@ -82,22 +81,21 @@ def test_vision_states_and_gradients(parity):
     tensors, their_grads = arrays(model, "")
     sizes = clip.vision_config_from_shapes(tensors, 3, 4)
     assert sizes.places == config.places and sizes.mlp_size == 40 and sizes.patch_size == 5
-    table = core.Table(clip.vision_entries(""))
-    abstract = jax.eval_shape(lambda: init_module(CLIPVision(config), example(config), jax.random.key(0)))
+    assert clip.vision_config_from_hf(hf.to_dict()) == config
 
     def loss(params):
         seen = CLIPVision(config).apply({"params": params}, image_BHWC)
         return jnp.sum(seen.last_BPD * weights_BPD) + jnp.sum(seen.pooled_BD * weights_BPD[:, 0]), seen
 
-    grads, seen = jax.jit(jax.grad(loss, has_aux=True))(core.to_flax(table, tensors, abstract))
+    grads, seen = jax.jit(jax.grad(loss, has_aux=True))(NETWORKS["clip-vision"].from_torch(tensors, config))
     assert parity("vision states", seen.last_BPD, theirs.last_hidden_state.detach().numpy()) < 2e-5
     assert parity("vision states", seen.pooled_BD, theirs.pooler_output.detach().numpy()) < 2e-5
-    expected = core.to_flax(table, their_grads, abstract)
+    expected = NETWORKS["clip-vision"].from_torch(their_grads, config)
     expected["layers"]["k_proj"].pop("bias"), grads["layers"]["k_proj"].pop("bias")
     assert parity("gradients of weights", grads, expected, size=np.max) < 1e-4
 
 
-def test_a_whole_clip_is_read_for_its_text_tower(parity):
+def test_a_whole_clip_is_read_for_one_tower(parity):
     text = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT)
     vision = configuration.CLIPVisionConfig(**HF_SIZES, **VISION)
     whole = configuration.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
@@ -109,6 +107,13 @@ def test_a_whole_clip_is_read_for_its_text_tower(parity):
     with torch.no_grad():
         theirs = model.text_model(torch.tensor(ids_BT), torch.tensor(real_BT, dtype=torch.long)).last_hidden_state
     assert parity("text states", ours, theirs.numpy()) < 2e-5
+    image_BHWC = np.random.default_rng(1).normal(size=(1, 22, 22, 3)).astype(np.float32)
+    config = clip.vision_config_from_hf(whole.to_dict())
+    assert config == CLIPVisionConfig(**SIZES, **VISION, activation="quick_gelu")
+    ours = CLIPVision(config).apply({"params": NETWORKS["clip-vision"].from_torch(tensors, config)}, image_BHWC)
+    with torch.no_grad():
+        theirs = model.vision_model(torch.tensor(image_BHWC.transpose(0, 3, 1, 2)))
+    assert parity("vision states", ours.last_BPD, theirs.last_hidden_state.numpy()) < 2e-5
 
 
 def test_a_record_of_the_text_tower_replays(replayed):
@@ -122,3 +127,14 @@ def test_a_record_of_the_text_tower_replays(replayed):
     assert replayed("clip_text", tensors, inputs, outputs, config=meta).ok
     # Another activation is another network.
     assert not replayed("clip_text", tensors, inputs, outputs, config=meta | {"hidden_act": "gelu"}).ok
+
+
+def test_a_record_of_the_vision_tower_replays(replayed):
+    hf = configuration.CLIPVisionConfig(**HF_SIZES, **VISION)
+    model = random_weights(modeling.CLIPVisionModel(hf))
+    inputs = {"pixel_values": np.random.default_rng(1).normal(size=(1, 3, 22, 22)).astype(np.float32)}
+    with torch.no_grad():
+        theirs = model(**{name: torch.tensor(x) for name, x in inputs.items()})
+    outputs = {"last_hidden": theirs.last_hidden_state.numpy(), "pooled": theirs.pooler_output.numpy()}
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    assert replayed("clip_vision", tensors, inputs, outputs, config=hf.to_dict()).ok
