@@ -111,8 +111,6 @@ class Format:
             of an image, and for formats with times.
         rate: function of frames per second that returns the rate to which a path is resampled, where the programs that
             read the format do not have its own, else None; None (default) where every rate will do.
-        rate: function of frames per second that returns the rate to which a path is resampled, where the programs that
-            read the format do not have its own, else None; None (default) where every rate will do.
         read: function of (path, **options) that returns a `Reading`; None when the format is only written.
         write: function of (trajectory, path, **options); None when the format is only read.
         folder: True when the format is a folder of files; default False.
@@ -127,7 +125,6 @@ class Format:
     write: Callable[..., None] | None = None
     folder: bool = False
     steady: bool = False
-    rate: Callable[[float], float | None] | None = None
     rate: Callable[[float], float | None] | None = None
 
     @property
