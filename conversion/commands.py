@@ -15,7 +15,16 @@ import numpy as np
 from tqdm import tqdm
 
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.files import Locked, locked, nbytes, read_json, replacing, write_safetensors
+from shotverse_jax.files import (
+    Locked,
+    check_place,
+    nbytes,
+    owned,
+    read_json,
+    replacing,
+    write_safetensors,
+    writing,
+)
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import (
     CONFIG,
@@ -71,6 +80,7 @@ def convert(
     out, net, leaves = Path(out), conversion.network, conversion.leaves
     _ = conversion.plan  # raises, before anything is written, when the checkpoint does not fit
     weights = _weights(net, expert)
+    check_place(out, folder=True)
     for path in (out / weights, out / f"{weights}.safetensors"):
         if path.exists():
             raise ValueError(f"{path} exists; remove it, or give another --out")
@@ -79,8 +89,7 @@ def convert(
     check_ties(conversion.table, conversion.source)
     work = out.parent / f".{out.name}.{weights}.converting"
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with locked(work):
+        with owned(work), writing(out):
             journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
             if not journal.done:
                 shutil.rmtree(work / weights, ignore_errors=True)
@@ -174,21 +183,20 @@ def _check_space(work: Path, needed: int) -> None:
 
 def _publish(conversion, work: Path, out: Path, weights: str, config, tokenizer: Path | None, journal: Journal) -> None:
     """Writes the other files and then moves the finished weights to their place, where they are whole or absent."""
-    out.mkdir(parents=True, exist_ok=True)
     manifests = {}
     with contextlib.suppress(ValueError):
         manifests = read_json(out / MANIFEST)
     manifests[weights] = conversion.manifest | {"not_finite": sorted(journal.bad)}
-    for name, values in ((CONFIG, values_of(conversion.network.folder_kind, config)), (MANIFEST, manifests)):
-        with replacing(out / name) as place:
-            place.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-    if tokenizer is not None:
-        with replacing(out / TOKENIZER) as place:
-            shutil.copyfile(tokenizer, place)
     arrays = {f"{weights}/{name}": digest for files in journal.done.values() for name, digest in files.items()}
     rest = sorted(path for path in (work / weights).iterdir() if path.is_file())
     arrays |= dict(zip((f"{weights}/{path.name}" for path in rest), digests(rest), strict=True))
-    write_sums(out / weights, arrays)
+    with replacing(out) as place:
+        place.mkdir()
+        for name, values in ((CONFIG, values_of(conversion.network.folder_kind, config)), (MANIFEST, manifests)):
+            (place / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        if tokenizer is not None:
+            shutil.copyfile(tokenizer, place / TOKENIZER)
+        write_sums(place / weights, arrays)
     # Everything must be on the disk before the weights get their name: a crash then leaves whole weights or none.
     os.sync()
     os.replace(work / weights, out / weights)
@@ -233,6 +241,7 @@ def convert_back(
     out = out if out.suffix == ".safetensors" else out / WEIGHTS
     if out.exists():
         raise ValueError(f"{out} exists; remove it, or give another --out")
+    check_place(out)
     shapes = torch_shapes(table, arrays)
     total = sum(nbytes(shape) for shape in shapes.values())
     with tqdm(total=total, desc=style, unit="B", unit_scale=True, disable=not progress) as bar:

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, try_to_load_from_cache
-from huggingface_hub.utils import WeakFileLock, disable_progress_bars, logging
+from huggingface_hub.utils import disable_progress_bars, logging
 from tqdm import tqdm
 
-from shotverse_jax.files import read_json, replacing
+from shotverse_jax.files import owned, read_json, replacing, writing
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import CONFIG, fetched_models, has, read_config, read_values
 
@@ -250,18 +250,17 @@ def fetch(
         Notes for the user.
 
     Raises:
-        ValueError: The hub cannot be reached or refuses, a file has another hash than the hub states, the checkpoint
-            does not fit, or the disk is full.
+        ValueError: Another process fetches it, the hub cannot be reached or refuses, a file has another hash than the
+            hub states, the checkpoint does not fit, or the disk is full.
     """
     out, options, row = place(out), options or Options(), offer.row
     record = _record(offer, options)
     with _explained(row.repository, offer.revision):
-        out.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(out / f".{offer.name}.lock"):
+        scratch = out / f".{offer.name}.getting"
+        with owned(scratch), writing(out / offer.name):
             if there(offer.name, out) is not None:
                 return [f"{out / offer.name} is there"]
             _check_space(offer, out, options)
-            scratch = out / f".{offer.name}.getting"
             folder = _begin(scratch, offer.name, record)
             for weights, files in offer.parts:
                 if not has(folder, f"{weights.expert or 'model'}.safetensors"):
@@ -309,8 +308,9 @@ def _begin(scratch: Path, name: str, record: dict[str, Any]) -> Path:
     except ValueError:
         held = None
     if held != record:
-        shutil.rmtree(scratch, ignore_errors=True)
-        folder.mkdir(parents=True)
+        for left in scratch.iterdir():  # the folder itself is locked
+            shutil.rmtree(left, ignore_errors=True)
+        folder.mkdir()
         with replacing(folder / RECORD) as file:
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return folder

@@ -176,9 +176,15 @@ def export(source: str | Path, fmt: str, out: str | Path) -> list[Path]:
         out: The folder to write.
 
     Raises:
-        ValueError: There is no adapter, or the format is unknown.
+        ValueError: There is no adapter, the format is unknown, or the folder cannot be written.
     """
     folder, out = find_adapter(source), Path(out)
+    with replacing(out) as place:
+        paths = _export(folder, fmt, place)
+        return [out / path.relative_to(place) for path in paths]
+
+
+def _export(folder: Path, fmt: str, out: Path) -> list[Path]:
     paths = []
     for expert in adapted_experts(folder):
         config, adapter, params = load_adapter(folder, expert)

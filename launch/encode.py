@@ -22,7 +22,7 @@ from absl import flags
 
 from shotverse_jax.config import NEGATIVE_PROMPT
 from shotverse_jax.data.encode import PromptRecords, chained, to_latents, to_states, write_negative
-from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, write_dataset
+from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, alone, write_dataset
 from shotverse_jax.data.scenes import CAPTIONS, CHANGES, SceneRecords, find_scenes
 from shotverse_jax.data.stage_films import StageFilms
 from shotverse_jax.files import check_place
@@ -53,18 +53,19 @@ def main(_):
     """Makes the data set; returns the exit code."""
     check_place(OUT.value, folder=True)
     process, processes = _place()
-    source, settings = _source()
-    steps = []
-    if VAE.value:
-        step, more = to_latents(VAE.value, BATCH.value)
-        steps, settings = [*steps, step], settings | more
-    if TEXT.value:
-        step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
-        steps, settings = [*steps, step], settings | more
-        source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
-    written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
-    if TEXT.value:
-        write_negative(OUT.value, negative)
+    with alone(OUT.value, process, processes):
+        source, settings = _source()
+        steps = []
+        if VAE.value:
+            step, more = to_latents(VAE.value, BATCH.value)
+            steps, settings = [*steps, step], settings | more
+        if TEXT.value:
+            step, more, tokenizer, negative = to_states(TEXT.value, BATCH.value, TEXT_LENGTH.value, NEGATIVE.value)
+            steps, settings = [*steps, step], settings | more
+            source = PromptRecords(source, tokenizer, TEXT_LENGTH.value)
+        written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
+        if TEXT.value:
+            write_negative(OUT.value, negative)
     print(f"{OUT.value}: {_summary(written)}")
     return 1 if written.empty else 0
 

@@ -5,6 +5,7 @@ with --export_only at any time, the averaged parameters are exported to <workdir
 signal saves and exits with code 75. On several hosts every process is started alike; see docs/pods.md.
 """
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from shotverse_jax import train
+from shotverse_jax.files import check_place
 from shotverse_jax.launch import distributed, program
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "a file of configs/", lock_config=True)
@@ -25,8 +27,11 @@ STOPPED = 75  # "temporary failure": start it again
 def main(_):
     """Trains or exports; returns the exit code."""
     distributed.join(distributed.DISTRIBUTED.value, distributed.HEARTBEAT.value)
-    folder = Path(WORKDIR.value)
-    task = train.build(train.read_config(CONFIG.value.to_dict()), folder)
+    check_place(WORKDIR.value, folder=True)
+    folder, config = Path(WORKDIR.value), train.read_config(CONFIG.value.to_dict())
+    # A run that another process trains can be exported meanwhile.
+    with contextlib.nullcontext() if EXPORT_ONLY.value else train.alone(folder):
+        task = train.build(config, folder)
     state = train.restore(task, folder) if EXPORT_ONLY.value else train.train(task, folder)
     step, steps, first = int(state.step), task.config.steps, jax.process_index() == 0
     if EXPORT_ONLY.value or step >= steps:

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import functools
 import json
 import math
@@ -26,6 +27,9 @@ DTYPES = {  # safetensors' names of the types
     "I32": np.dtype(np.int32),
     "I16": np.dtype(np.int16),
     "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
     "U8": np.dtype(np.uint8),
     "BOOL": np.dtype(bool),
 }
@@ -44,9 +48,16 @@ def cache_folder() -> Path:
 UNFINISHED = "UNFINISHED"
 """A folder with a file of this name holds a mixture: what replaced its files was killed meanwhile."""
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""The errors of a disk that is full or for reading alone."""
+
 _SCRATCH = ".writing-"
 _LEFT = 10.0
 """Seconds after which an unlocked scratch folder was left by a killed process."""
+
+
+class Unwritable(ValueError):
+    """A result cannot be written where it is wanted: the place is none, or the disk is full or for reading alone."""
 
 
 def check_place(path: str | Path, folder: bool = False) -> None:
@@ -55,18 +66,57 @@ def check_place(path: str | Path, folder: bool = False) -> None:
     folder: whether the result is a folder; False (default) is a file.
 
     Raises:
-        ValueError: a file is where a folder must be, or a folder where a file must be; or the folder that it comes to
-            cannot be written.
+        Unwritable: the name is empty; a file is where a folder must be, or a folder where a file must be; or the folder
+            that it comes to cannot be written.
     """
-    path = Path(path)
-    if path.exists() and path.is_dir() != folder:
-        is_, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
-        raise ValueError(f"{path} is {is_}; give the name of {wanted}")
-    above = next(parent for parent in (path if folder else path.parent, *path.absolute().parents) if parent.exists())
-    if not above.is_dir():
-        raise ValueError(f"{path} cannot be written: {above} is a file")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise ValueError(f"{path} cannot be written: there is no permission to write to {above}")
+    if not str(path):
+        raise Unwritable(f"the name of a {'folder' if folder else 'file'} to write is empty")
+    with writing(path):
+        path = Path(path)
+        if path.exists() and path.is_dir() != folder:
+            is_, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+            raise Unwritable(f"{path} is {is_}; give the name of {wanted}")
+        if path.is_symlink() and not path.exists():
+            raise Unwritable(f"{path} is a link to {os.readlink(path)}, which does not exist")
+        above = next(
+            parent for parent in (path if folder else path.parent, *path.absolute().parents) if parent.exists()
+        )
+        if not above.is_dir():
+            raise Unwritable(f"{path} cannot be written: {above} is a file")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise Unwritable(f"{path} cannot be written: there is no permission to write to {above}")
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """The border to whatever writes a result: an error of the disk becomes one sentence about `path`.
+
+    Libraries that write files themselves have errors of their own for a full disk, with the system's words for it.
+
+    Raises:
+        Unwritable: the disk is full or for reading alone, or `path` is no name that the system takes. Other errors pass
+            as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (reason := _of_the_disk(error)) is None:
+            raise
+        raise _cannot(path, reason) from error
+
+
+def _of_the_disk(error: BaseException | None) -> str | None:
+    """The system's words for what is wrong with the disk, where that is the reason of an error; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return error.strerror
+        for number in DISK:
+            if isinstance(error, OSError) and error.errno == number or os.strerror(number) in str(error):
+                return os.strerror(number)
+        if "embedded null" in str(error):
+            return "there is a NUL in its name"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextlib.contextmanager
@@ -93,33 +143,62 @@ def replacing(path: str | Path, owns: Sequence[str] = (), seal: str | None = Non
     missing = [parent for parent in path.parents if not parent.exists()]
     done = False
     try:
-        with _scratch(path) as scratch:
+        with writing(path), _scratch(path) as scratch:
             place = scratch / (path.name if path.name not in ("", "..") else "folder")  # "." and ".." name no new place
             yield place
             try:
-                if seal is None:
-                    _move(place, path, owns)
-                else:
-                    _move_sealed(place, path, owns, seal)
+                _move(place, path, owns, seal)
             except OSError as error:
-                raise _cannot(path, error) from error
+                raise _cannot(path, error.strerror or error) from error
         done = True
     finally:
         if not done:
-            for parent in missing:
-                with contextlib.suppress(OSError):  # something else is in it
-                    parent.rmdir()
+            _remove_empty(missing)
+
+
+@contextlib.contextmanager
+def owned(folder: str | Path, shared: bool = False) -> Iterator[Path]:
+    """Keeps other processes out of a result's folder for the block; yields the folder.
+
+    It is made if it is not there, and removed if it is empty at the end.
+
+    shared: whether processes that share it may own it together.
+
+    Raises:
+        Locked: another process owns it.
+        Unwritable: it cannot be made.
+    """
+    folder = Path(folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot(folder, error.strerror or error) from error
+        with locked(folder, shared=shared):
+            yield folder
+    finally:
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders in which there is nothing, the inner ones first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # something else is in it
+            folder.rmdir()
 
 
 @contextlib.contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
     """A folder beside `path`, hence on the same disk, where moving is one step; it is locked while it is used."""
+    # A link may lead to another disk, and the root of a disk has nothing on that disk beside it.
+    home = path if path.is_dir() and (path.is_symlink() or path.is_mount()) else path.parent
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent.absolute())
-        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=path.parent))
+        home.mkdir(parents=True, exist_ok=True)
+        _sweep(home.absolute())
+        scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=home))
     except OSError as error:
-        raise _cannot(path, error) from error
+        raise _cannot(path, error.strerror or error) from error
     try:
         with locked(scratch):
             yield scratch
@@ -143,12 +222,13 @@ class Locked(ValueError):
 
 
 @contextlib.contextmanager
-def locked(folder: Path, certain: bool = False) -> Iterator[None]:
+def locked(folder: Path, certain: bool = False, shared: bool = False) -> Iterator[None]:
     """Locks a folder for the block, or until the process ends.
 
     Where the system or the disk has no locks, the block runs without one.
 
     certain: whether that is an error, Locked, instead.
+    shared: whether others may have the lock too, if they share it.
 
     Raises:
         Locked: another process has the lock.
@@ -159,9 +239,12 @@ def locked(folder: Path, certain: bool = False) -> Iterator[None]:
             import fcntl
 
             handle = os.open(folder, os.O_RDONLY)
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Locked(f"another process is writing to {folder}") from error
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            # Who had it may have removed or replaced the folder since it was opened.
+            if not os.path.samestat(os.fstat(handle), os.stat(folder)):
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError) as error:
+            raise Locked(f"another process is writing to {folder}; wait until it has ended") from error
         except (ImportError, OSError) as error:  # Windows; a disk without locks
             if certain:
                 raise Locked(f"{folder} cannot be locked") from error
@@ -199,6 +282,15 @@ def reading(path: str | Path, what: str, passing: tuple[type[Exception], ...] = 
         if str(path) in reason and isinstance(error, ValueError):
             raise
         raise ValueError(f"{path} cannot be read as {what}: {reason[:300] or type(error).__name__}") from error
+
+
+def end_with_a_line(path: Path) -> None:
+    """Removes a line that a killed process left unfinished at the end of a file of lines; there need be no file.
+
+    The next line would be appended to it, and neither of the two could be read.
+    """
+    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
+        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 MOST_JSON = 256 << 20
@@ -249,18 +341,27 @@ def write_safetensors(
     Raises:
         ValueError: a tensor is not the next of `shapes` or has another shape or type, or the file cannot be written.
     """
-    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": metadata}, 0
+    header = safetensors_header(shapes, metadata)
+    with replacing(path) as place, place.open("wb") as file:
+        file.write(header)
+        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
+            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
+                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
+            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+
+
+def safetensors_header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """Returns the beginning of a .safetensors file, which the bytes of the tensors follow in the order of `shapes`.
+
+    safetensors' own writer has another order in every process, so that equal tensors would be other bytes.
+    """
+    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": dict(metadata)}, 0
     for name, shape in shapes.items():
         begin, end = end, end + nbytes(shape)
         header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
-    with replacing(path) as place, place.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
-            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
-                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
-            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+    return len(text).to_bytes(8, "little") + text
 
 
 def nbytes(array: Any) -> int:
@@ -268,34 +369,55 @@ def nbytes(array: Any) -> int:
     return math.prod(array.shape) * array.dtype.itemsize
 
 
-def _move(place: Path, path: Path, owns: Sequence[str]) -> None:
-    if not (place.is_dir() and path.is_dir()):
-        os.replace(place, path)
+def _move(place: Path, path: Path, owns: Sequence[str], seal: str | None) -> None:
+    """Gives a result its name; see `replacing`."""
+    linked = path.is_symlink() or path.is_mount()
+    shared = seal is not None or (path.is_dir() and (linked or any(path.iterdir())))
+    if not (place.is_dir() and shared):
+        os.replace(place, path)  # one step, in which an empty folder gives way too
         return
-    files = sorted(p.relative_to(place) for p in place.rglob("*") if p.is_file())
-    stale = {p for pattern in owns for p in path.glob(pattern)} - {path / file for file in files}
-    mark = path / UNFINISHED
-    mark.write_text("The files of this folder were being replaced when the program was killed; run it again.\n")
-    for file in files:
-        (path / file).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(place / file, path / file)
-    for old in stale:
-        old.unlink()
-        with contextlib.suppress(OSError):  # something else is in it
-            if old.parent != path:
-                old.parent.rmdir()
-    mark.unlink()
+    files = [file.relative_to(place) for file in sorted(place.rglob("*")) if file.is_file()]
+    of_before = (p for pattern in owns for p in path.glob(pattern) if place.parent not in p.parents)
+    stale = {p.relative_to(path) for p in of_before} - set(files)
+    old = [file for file in (*files, *stale) if (path / file).is_file()]
+    before, mark = place.with_name("before"), place.with_name("mark")
+    # The seal goes first and comes last.
+    old.sort(key=lambda file: file != Path(seal or UNFINISHED))
+    files.sort(key=lambda file: file == Path(seal or UNFINISHED))
+    moves = [(path / file, before / file) for file in old] + [(place / file, path / file) for file in files]
+    # Whatever needs room on the disk comes before the first file is moved.
+    if seal is None:
+        mark.write_text("The files of this folder were being replaced when the program was killed; run it again.\n")
+        moves.insert(0, (mark, path / UNFINISHED))
+    made = _folders(target.parent for _, target in moves)
+    done: list[tuple[Path, Path]] = []
+    try:
+        for source, target in moves:
+            os.replace(source, target)
+            done.append((source, target))
+    except BaseException:
+        for source, target in reversed(done):
+            os.replace(target, source)
+        _remove_empty(made)
+        raise
+    _remove_empty([folder for folder in {(path / file).parent for file in stale} if folder != path])
+    if seal is None:
+        (path / UNFINISHED).unlink()
 
 
-def _move_sealed(place: Path, path: Path, owns: Sequence[str], seal: str) -> None:
-    (path / seal).unlink(missing_ok=True)
-    files = sorted((p.relative_to(place) for p in place.rglob("*") if p.is_file()), key=lambda p: p == Path(seal))
-    for stale in {p for pattern in owns for p in path.glob(pattern)} - {path / file for file in files}:
-        stale.unlink(missing_ok=True)
-    for file in files:
-        (path / file).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(place / file, path / file)
+def _folders(folders: Iterable[Path]) -> list[Path]:
+    """Makes folders, all or none; returns those that were made, the inner ones first."""
+    made: list[Path] = []
+    try:
+        for folder in dict.fromkeys(folders):
+            new = [place for place in (folder, *folder.parents) if not place.exists()]
+            made[:0] = new
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        _remove_empty(made)
+        raise
+    return made
 
 
-def _cannot(path: Path, error: OSError) -> ValueError:
-    return ValueError(f"{path} cannot be written: {error.strerror or error}")
+def _cannot(path: str | Path, reason: object) -> Unwritable:
+    return Unwritable(f"{path} cannot be written: {reason}")

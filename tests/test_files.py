@@ -1,6 +1,9 @@
 """Files and folders are written whole or not at all."""
 
+import errno
+import itertools
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -84,29 +87,99 @@ def test_a_new_result_removes_what_it_owns_of_the_old_one(tmp_path):
     assert not (out / "sample_0").exists()
 
 
-def test_a_mixture_says_that_it_is_one(tmp_path, monkeypatch):
-    out, moved = tmp_path / "out", []
+@pytest.mark.parametrize("count", range(1, 5))
+def test_a_mixture_says_that_it_is_one(tmp_path, monkeypatch, count):
+    out = tmp_path / "out"
     write(out, {"a": "1", "b": "1"})
-
-    def replace(source, target):
-        if moved:
-            raise OSError(5, "killed")
-        moved.append(os.rename(source, target))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", replace)
-        with pytest.raises(ValueError, match="out cannot be written: killed"):
-            write(out, {"a": "2", "b": "2"})
+    if (child := os.fork()) == 0:
+        monkeypatch.setattr(os, "replace", lambda *paths, moved=[0]: kill_after(count, moved, *paths))
+        write(out, {"a": "2", "b": "2"})
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     assert "run it again" in (out / UNFINISHED).read_text()
-    assert {name: text for name, text in tree(out).items() if name != UNFINISHED} == {"a": "2", "b": "1"}
     write(out, {"a": "2", "b": "2"})
     assert tree(out) == {"a": "2", "b": "2"}
+
+
+def kill_after(count, moved, source, target):
+    os.rename(source, target)
+    moved[0] += 1
+    if moved[0] == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_a_result_that_cannot_be_moved_to_its_place_leaves_the_old_one(tmp_path, monkeypatch, count):
+    out = tmp_path / "out"
+    write(out, {"a": "1", "old/b": "1"})
+    calls = itertools.count(1)
+
+    def replace(source, target):
+        if next(calls) == count:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with (
+        pytest.raises(files.Unwritable, match="out cannot be written: No space left"),
+        replacing(out, ("*/*",)) as place,
+    ):
+        (place / "new").mkdir(parents=True)
+        for name in ("a", "new/c"):
+            (place / name).write_text("2")
+    assert tree(tmp_path) == {"out/a": "1", "out/old/b": "1"} and sorted(p.name for p in out.iterdir()) == ["a", "old"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        RuntimeError(f"writer: {os.strerror(errno.ENOSPC)} [in a library]"),
+        ValueError("wrapped"),
+    ],
+)
+def test_errors_of_the_disk_are_one_sentence_whoever_raises_them(tmp_path, error):
+    if error.args == ("wrapped",):
+        error.__cause__ = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    with pytest.raises(files.Unwritable, match=r"a\.txt cannot be written: (Disk quota|No space|Read-only)"):  # noqa: SIM117
+        with replacing(tmp_path / "a.txt"):
+            raise error
+    with pytest.raises(KeyError), replacing(tmp_path / "a.txt"):
+        raise KeyError("other")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_owned_folder_has_one_process(tmp_path):
+    with files.owned(tmp_path / "new" / "out") as out:
+        with pytest.raises(files.Locked, match="another process is writing to .*out"), files.owned(out):
+            pass
+        assert out.is_dir()
+    assert not list(tmp_path.iterdir())
+    with files.owned(tmp_path / "out", shared=True) as out, files.owned(out, shared=True):
+        with pytest.raises(files.Locked), files.owned(out):
+            pass
+        (out / "mine").write_text("mine")
+    assert tree(tmp_path) == {"out/mine": "mine"}
+
+
+def test_a_folder_on_another_disk(tmp_path):
+    """A link that leads away: what is written is never moved between disks."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "target")
+    for text in ("1", "2"):
+        with replacing(tmp_path / "here" / "link") as place:
+            assert (tmp_path / "target").resolve() in place.resolve().parents
+            place.mkdir()
+            (place / "a").write_text(text)
+    assert tree(tmp_path / "target") == {"a": "2"} and (tmp_path / "here" / "link").is_symlink()
 
 
 def write(folder, texts):
     with replacing(folder) as place:
         place.mkdir()
         for name, text in texts.items():
+            (place / name).parent.mkdir(exist_ok=True)
             (place / name).write_text(text)
 
 

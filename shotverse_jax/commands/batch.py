@@ -9,6 +9,7 @@ from shotverse_jax.commands.common import (
     faster_arguments,
     faster_of,
     lora_argument,
+    out_name,
     placement_arguments,
     positive,
     scene_argument,
@@ -30,7 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("list", metavar="LIST", help=".jsonl or .csv file, or a folder of screenplays (docs/batch.md)")
     scene_argument(parser)
     parser.add_argument("--task", choices=("plan", "film"), required=True, help="what is made of every screenplay")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of results, one folder an item")
+    parser.add_argument(
+        "--out", type=out_name, required=True, metavar="DIR", help="folder of results, one folder an item"
+    )
     parser.add_argument("--model", help="name or folder of the controller of films (default: the shipped one)")
     parser.add_argument("--planner", help="name or folder of the planner (default: the shipped one)")
     parser.add_argument(

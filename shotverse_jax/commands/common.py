@@ -85,6 +85,13 @@ def seed(text: str) -> int:
     return _in_range(limits.whole, int, text, "a seed", 0, limits.SEEDS - 1)
 
 
+def out_name(text: str) -> str:
+    """The type of an argument that names a file or folder to write."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def strength(text: str) -> float:
     """The type of an argument that is a strength of guidance."""
     return _in_range(limits.finite, float, text, "the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)

@@ -4,7 +4,7 @@ import argparse
 import itertools
 from collections.abc import Iterable
 
-from shotverse_jax.commands.common import show
+from shotverse_jax.commands.common import out_name, show
 
 HELP = "Convert a published checkpoint to a model folder of ours, or back."
 EXAMPLES = (
@@ -18,7 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("source", metavar="SRC", help=".safetensors, .pth, .pt, .ckpt, an index of shards, or a folder")
     parser.add_argument("--as", dest="name", metavar="NAME", help="the network: qwen3-vl, wan-dit, holocine, umt5, ...")
-    parser.add_argument("--out", metavar="DIR", help="folder to write; with --to the .safetensors file")
+    parser.add_argument("--out", type=out_name, metavar="DIR", help="folder to write; with --to the .safetensors file")
     parser.add_argument("--expert", choices=("high", "low", "base"), help="which expert of a controller it is")
     parser.add_argument("--target-dtype", choices=("float32", "bfloat16"), help="default: as stored")
     parser.add_argument(

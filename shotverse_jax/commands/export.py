@@ -3,7 +3,15 @@
 import argparse
 from pathlib import Path
 
-from shotverse_jax.commands.common import Terminal, options, read_trajectory, say_notes, trajectory_arguments
+from shotverse_jax.commands.common import (
+    Terminal,
+    options,
+    out_name,
+    read_trajectory,
+    say_notes,
+    trajectory_arguments,
+)
+from shotverse_jax.files import check_place
 
 HELP = "Convert a trajectory to another format."
 EXAMPLES = ("shotverse export out/last_train/trajectory.json --to blender",)
@@ -13,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
     parser.add_argument("--to", required=True, metavar="FORMAT", help="; ".join(_written()))
-    parser.add_argument("--out", help="file or folder to write (default: beside the trajectory)")
+    parser.add_argument("--out", type=out_name, help="file or folder to write (default: beside the trajectory)")
     parser.add_argument(
         "--set",
         action="append",
@@ -32,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     trajectory = read_trajectory(args)
     source = Path(args.trajectory)
     out = Path(args.out) if args.out else source.parent / f"{source.stem}.{args.to}{FORMATS[args.to].extension}"
+    check_place(out, FORMATS[args.to].folder)
     say_notes(args, write_trajectory(trajectory, out, args.to, **options(args.set)))
     Terminal(args.quiet).say(f"wrote {out} ({FORMATS[args.to].convention})")
     return 0

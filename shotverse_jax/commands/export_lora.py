@@ -2,7 +2,8 @@
 
 import argparse
 
-from shotverse_jax.commands.common import Terminal
+from shotverse_jax.commands.common import Terminal, out_name
+from shotverse_jax.files import check_place
 
 HELP = "Write a trained adapter (LoRA) as other programs load it."
 EXAMPLES = (
@@ -17,13 +18,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", required=True, metavar="FORMAT", help="diffsynth, comfyui, kohya, musubi, diffusers or peft"
     )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write; each expert has a folder in it")
+    parser.add_argument(
+        "--out", type=out_name, required=True, metavar="DIR", help="folder to write; each expert has a folder in it"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the adapter's files; returns the exit code 0."""
     from shotverse_jax.conversion.lora_write import export
 
+    check_place(args.out, folder=True)
     paths = export(args.adapter, args.to, args.out)
     Terminal(args.quiet).say("wrote " + ", ".join(map(str, paths)))
     return 0

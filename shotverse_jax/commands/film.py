@@ -8,6 +8,7 @@ from shotverse_jax.commands.common import (
     faster_of,
     lora_argument,
     out_folder,
+    out_name,
     placement_arguments,
     placement_of,
     positive,
@@ -19,6 +20,7 @@ from shotverse_jax.commands.common import (
     strength,
     use_compilation_cache,
 )
+from shotverse_jax.files import owned
 
 HELP = "Make the film of a screenplay."
 EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
@@ -29,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     screenplay_arguments(parser)
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     read_arguments(parser)
-    parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    parser.add_argument("--out", type=out_name, help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument(
@@ -64,23 +66,24 @@ def run(args: argparse.Namespace) -> int:
     use_compilation_cache()
     from shotverse_jax import api
 
-    film = api.film(
-        screenplay,
-        trajectory,
-        args.model,
-        planner=args.planner,
-        frames=args.frames,
-        size=args.size,
-        loras=args.lora,
-        progress=terminal,
-        seed=args.seed,
-        steps=args.steps,
-        guidance=args.cfg,
-        solver=args.solver,
-        negative=args.negative,
-        place=placement_of(args),
-        **faster_of(args),
-    )
-    film.write(out, compare=args.compare, progress=terminal)
+    with owned(out):
+        film = api.film(
+            screenplay,
+            trajectory,
+            args.model,
+            planner=args.planner,
+            frames=args.frames,
+            size=args.size,
+            loras=args.lora,
+            progress=terminal,
+            seed=args.seed,
+            steps=args.steps,
+            guidance=args.cfg,
+            solver=args.solver,
+            negative=args.negative,
+            place=placement_of(args),
+            **faster_of(args),
+        )
+        film.write(out, compare=args.compare, progress=terminal)
     terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")
     return 0

@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from shotverse_jax.commands.common import Terminal, show
+from shotverse_jax.commands.common import Terminal, out_name, show
+from shotverse_jax.files import check_place
 
 HELP = "Download a published model and convert it, so that every command finds it by its name."
 EXAMPLES = ("shotverse get holocine-full", "shotverse get --list")
@@ -15,7 +16,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="show what can be fetched, and what is there")
     parser.add_argument("--yes", action="store_true", help="do not ask: the licence is accepted")
     parser.add_argument(
-        "--out", metavar="DIR", help="folder in which the model gets its folder (default: models/ in the user's cache)"
+        "--out",
+        type=out_name,
+        metavar="DIR",
+        help="folder in which the model gets its folder (default: models/ in the user's cache)",
     )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit in the repository (default: main)")
     parser.add_argument("--target-dtype", choices=("float32", "bfloat16"), help="default: as stored")
@@ -52,6 +56,7 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     if args.name is None:
         raise ValueError(f"say which model: {', '.join(hub.PUBLISHED)}")
+    check_place(out, folder=True)
     names = hub.wanted(args.name, out, args.revision)
     if not names:
         show(f"{out / args.name} is there")

@@ -5,6 +5,7 @@ import argparse
 from shotverse_jax.commands.common import (
     Terminal,
     out_folder,
+    out_name,
     placement_arguments,
     placement_of,
     positive,
@@ -12,6 +13,7 @@ from shotverse_jax.commands.common import (
     seed,
     use_compilation_cache,
 )
+from shotverse_jax.files import owned
 
 HELP = "Plan the cameras of a screenplay."
 EXAMPLES = ("shotverse plan examples/last_train.yaml",)
@@ -20,7 +22,7 @@ EXAMPLES = ("shotverse plan examples/last_train.yaml",)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     screenplay_arguments(parser)
-    parser.add_argument("--out", help="folder for the results (default: out/<name of the screenplay>)")
+    parser.add_argument("--out", type=out_name, help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=seed, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
     parser.add_argument(
@@ -50,11 +52,12 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.infer.outputs import write_plans
 
     options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
-    planner = api.load_planner(args.model, **placement_of(args))
-    for note in planner.notes(screenplay):
-        terminal.say(note)
-    trajectories = api.plan(screenplay, planner, **options)
-    write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
+    with owned(out):
+        planner = api.load_planner(args.model, **placement_of(args))
+        for note in planner.notes(screenplay):
+            terminal.say(note)
+        trajectories = api.plan(screenplay, planner, **options)
+        write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
     for trajectory in trajectories:
         for number, ((start, end), words) in enumerate(zip(trajectory.spans, lines(trajectory), strict=True), 1):
             seconds = (end - start) / trajectory.fps

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from shotverse_jax.commands.common import (
     Terminal,
+    out_name,
     positive,
     read_trajectory,
     say_notes,
@@ -20,7 +21,7 @@ EXAMPLES = ("shotverse preview out/last_train/trajectory.json",)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
-    parser.add_argument("--out", help="video to write (default: preview.mp4 beside the trajectory)")
+    parser.add_argument("--out", type=out_name, help="video to write (default: preview.mp4 beside the trajectory)")
     parser.add_argument("--height", type=positive, default=None, help="height of the video in pixels")
 
 

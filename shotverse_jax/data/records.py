@@ -21,7 +21,7 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from shotverse_jax.files import read_json, reading, replacing
+from shotverse_jax.files import owned, read_json, reading, replacing, safetensors_header
 
 Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64
@@ -98,11 +98,10 @@ def read_settings(folder: str | Path) -> dict:
 
 
 def pack(record: Record) -> bytes:
-    """Returns a record as bytes; `unpack` reads them."""
-    # safetensors writes the memory of an array as it is, so its elements must be in row-major order.
-    arrays = {name: np.asarray(value, order="C") for name, value in record.items() if not isinstance(value, str)}
-    texts = {name: value for name, value in record.items() if isinstance(value, str)}
-    return safetensors.numpy.save(arrays, metadata=texts)
+    """Returns a record as bytes, the same for equal records; `unpack` reads them."""
+    arrays = {name: np.asarray(value) for name, value in sorted(record.items()) if not isinstance(value, str)}
+    texts = {name: value for name, value in sorted(record.items()) if isinstance(value, str)}
+    return safetensors_header(arrays, texts) + b"".join(array.tobytes() for array in arrays.values())
 
 
 def shuffled(index: int, count: int, seed: int) -> int:
@@ -146,6 +145,21 @@ def _writing(path: Path) -> Iterator[Callable[[Record], None]]:
             yield lambda record: writer.write(pack(record))
         finally:
             writer.close()
+
+
+@contextlib.contextmanager
+def alone(folder: str | Path, host: int = 0, num_hosts: int = 1) -> Iterator[None]:
+    """Keeps other processes from making the shards of this one; `host` and `num_hosts` are those of `write_dataset`.
+
+    Raises:
+        Locked: another process makes them.
+        Unwritable: the folder cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(owned(folder, shared=num_hosts > 1))
+        if num_hosts > 1:
+            stack.enter_context(owned(Path(folder) / f".process-{host}-of-{num_hosts}"))
+        yield
 
 
 class Written(NamedTuple):

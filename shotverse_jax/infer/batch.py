@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from shotverse_jax.conversion.adapters import parse_lora
-from shotverse_jax.files import locked, read_json, replacing
+from shotverse_jax.files import Unwritable, end_with_a_line, owned, read_json, replacing, writing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
 RESULTS = "results.jsonl"
+EVERYTHING = ("*", "*/*")
+"""What an item's folder may hold, its samples' folders too; a result of other settings is replaced whole."""
+
 _ENDS = 1 << 20
 WRITERS = 2
 """Threads that decode and write results while the next ones are made."""
@@ -106,6 +109,10 @@ class Worker:
         self._making, self._writers = threading.Lock(), ThreadPoolExecutor(WRITERS)
         self.busy = 0.0
 
+    def close(self) -> None:
+        """Ends the writing of results; those that were not begun are left out."""
+        self._writers.shutdown(cancel_futures=True)
+
     def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
         """The records of items of one bucket, those that failed too; fewer where it was stopped."""
         written: list[tuple[int, Future]] = []
@@ -143,16 +150,15 @@ class Worker:
     def _write(self, item: Item, made: Made, seconds: float) -> dict[str, Any]:
         begun, place = time.monotonic(), item.place(self._out)
         try:
-            with replacing(place.folder, place.owns, place.record if place.owns else None) as scratch:
+            with replacing(place.folder, place.owns or EVERYTHING, place.record) as scratch:
                 scratch.mkdir()
                 values = made.write(scratch)
                 spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
                 digest = made_of(item, self._work.settings)
                 record = {**head(item), **values, "error": None, "made_of": digest, "seconds": spent}
                 _write_json(scratch / place.record, record)
-                # One of other settings; `replacing` would keep files that are not made any more.
-                if not place.owns and place.folder.is_dir():
-                    shutil.rmtree(place.folder)
+        except Unwritable:  # no other item could be written either
+            raise
         except FAULTS as error:
             return failure(item, error)
         return record
@@ -220,7 +226,7 @@ def run_batch(
     if run is None:
         worker = Worker(work, out, stop)
         run = lambda groups: in_threads(worker.run, groups)  # noqa: E731
-    with _folder(out) as results:
+    with _folder(out) as results, contextlib.closing(worker) if worker else contextlib.nullcontext():
         for note in work.notes if progress is not None else ():
             progress(note, 0, 0)
         records = _finished(items, work.settings, out)
@@ -301,15 +307,16 @@ def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Pa
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[Any]:
     """Opens results.jsonl for appending, for one batch at a time; sweeps what a killed one left half-written."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        results = (out / RESULTS).open("a", encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{out} cannot be written: {error.strerror or error}") from error
-    with results, locked(out):
+    with writing(out), owned(out):
+        end_with_a_line(out / RESULTS)
         for left in out.glob(".writing-*"):
             shutil.rmtree(left, ignore_errors=True)
-        yield results
+        try:
+            with (out / RESULTS).open("a", encoding="utf-8") as results:
+                yield results
+        finally:
+            if not (out / RESULTS).stat().st_size:  # nothing was made, as on a full disk
+                (out / RESULTS).unlink()
 
 
 def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:

@@ -6,8 +6,8 @@ state = train(task, "runs/first")
 export(task, state, "runs/first/export")
 """
 
-from shotverse_jax.train.loop import export, restore, train
+from shotverse_jax.train.loop import alone, export, restore, train
 from shotverse_jax.train.task import Task
 from shotverse_jax.train.tasks import TASKS, build, outline, read_config
 
-__all__ = ["TASKS", "Task", "build", "export", "outline", "read_config", "restore", "train"]
+__all__ = ["TASKS", "Task", "alone", "build", "export", "outline", "read_config", "restore", "train"]

@@ -1,5 +1,6 @@
 """Checkpoints of a training run: Orbax, kept strict. The only file that imports Orbax."""
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from shotverse_jax.files import writing
 from shotverse_jax.weights.trees import check_same, flatten
 
 UNFINISHED = ".orbax-checkpoint-tmp"
@@ -14,6 +16,16 @@ UNFINISHED = ".orbax-checkpoint-tmp"
 
 DAMAGE = (ValueError, KeyError, TypeError, OSError, RuntimeError)
 """The exceptions that reading damaged files of a checkpoint can raise."""
+
+
+class _Told(logging.Filter):
+    """Drops the tracebacks that Orbax logs of errors which its response raises too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and "orbax" in record.pathname)
+
+
+_TOLD = _Told()
 
 
 class Checkpoints:
@@ -35,6 +47,7 @@ class Checkpoints:
         if writes and jax.process_index() == 0:  # Orbax has an option for this, but sweeps in the background
             for orphan in self._folder.glob(f"*{UNFINISHED}"):
                 shutil.rmtree(orphan, ignore_errors=True)
+        logging.getLogger("absl").addFilter(_TOLD)
         self._checkpointer = ocp.training.Checkpointer(self._folder)
         self._pending = None  # the save under way: its step and Orbax's response
 
@@ -56,7 +69,9 @@ class Checkpoints:
         self._finish()
         flat = flatten(tree)
         # force: Orbax by itself may skip a save, for example while another one runs; the loop wants this one.
-        response = self._checkpointer.save_async(step, flat, force=True, custom_metadata={"checksums": checksums(flat)})
+        sums = {"checksums": checksums(flat)}
+        with writing(self._folder / str(step)):
+            response = self._checkpointer.save_async(step, flat, force=True, custom_metadata=sums)
         if response is None:
             raise RuntimeError(f"checkpoint {step} was refused; is {self._folder} written by another run?")
         self._pending = step, response
@@ -69,7 +84,9 @@ class Checkpoints:
         if self._pending is None:
             return
         (step, response), self._pending = self._pending, None
-        if response.result() is False:
+        with writing(self._folder / str(step)):
+            written = response.result()
+        if written is False:
             raise RuntimeError(f"checkpoint {step} was not written in {self._folder}")
         if jax.process_index() == 0:
             for old in self._steps()[: -self._keep]:

@@ -15,7 +15,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
-from shotverse_jax.files import locked, replacing
+from shotverse_jax.files import owned, replacing, writing
 from shotverse_jax.parallel.mesh import together
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.train.checkpoint import Checkpoints
@@ -52,18 +52,14 @@ def train(task: Task, folder: str | Path, steps: Steps | None = None) -> TrainSt
             divide over it, previews of a task that has none, or a damaged checkpoint.
         FloatingPointError: `config.max_bad_steps` steps in a row were not finite; nothing of them was saved.
     """
-    with _owned(Path(folder)):
+    with alone(folder), writing(folder):
         return _train(task, Path(folder), steps)
 
 
 @contextlib.contextmanager
-def _owned(folder: Path) -> Iterator[None]:
+def alone(folder: str | Path) -> Iterator[None]:
     """Keeps other runs out of the folder of a run; the first process does it for all."""
-    if jax.process_index() != 0:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with owned(folder) if jax.process_index() == 0 else contextlib.nullcontext():
         yield
 
 

@@ -3,8 +3,9 @@
 import importlib
 import importlib.util
 import json
-import os
 from pathlib import Path
+
+from shotverse_jax.files import end_with_a_line
 
 JSONL = "metrics.jsonl"
 EVENTS = (("tensorboardX", "tensorboardX", "SummaryWriter"), ("tensorboard", "tensorboard.summary", "Writer"))
@@ -28,7 +29,7 @@ class MetricsWriter:
             return
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        _end_with_a_line(folder / JSONL)
+        end_with_a_line(folder / JSONL)
         self._file = open(folder / JSONL, "a", encoding="utf-8")  # noqa: SIM115
         self._events = _event_writer(folder / "tensorboard")
 
@@ -55,12 +56,6 @@ def _event_writer(folder: Path):
         if importlib.util.find_spec(package):
             return getattr(importlib.import_module(module), name)(str(folder))
     return None
-
-
-def _end_with_a_line(path: Path) -> None:
-    # The next record would be appended to the unfinished line, and neither of the two could be read.
-    if path.exists() and (data := path.read_bytes()) and not data.endswith(b"\n"):
-        os.truncate(path, data.rfind(b"\n") + 1)
 
 
 def read_metrics(path: str | Path) -> list[dict]:

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import cache_folder, read_json, reading, write_safetensors
+from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, replacing, write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors
-from shotverse_jax.weights.sums import Sums, read_sums, sums_file, write_sums
+from shotverse_jax.weights.sums import Sums, read_sums, write_sums
 from shotverse_jax.weights.trees import check_same, flatten, nest
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -44,7 +44,7 @@ def find(kinds: str | Sequence[str], folder_or_name: str | Path, files: Iterable
 
     Raises:
         ValueError: No such folder (with the names of what ships and what was fetched), a folder of another kind, or a
-            file is missing.
+            file is missing, or it was being replaced when the program was killed.
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     title = " or ".join(map(_title, kinds))
@@ -59,6 +59,8 @@ def find(kinds: str | Sequence[str], folder_or_name: str | Path, files: Iterable
     kind = kind_of(folder)
     if kind is not None and kind not in kinds:
         raise ValueError(f"{folder} is {_article(_title(kind))}, not {_article(title)}")
+    if (folder / UNFINISHED).exists():
+        raise ValueError(f"{folder} is unfinished: what replaced its files was killed meanwhile; make it again")
     missing = [name for name in files if not has(folder, name)]
     if missing:
         raise ValueError(f"{folder} is not {_article(title)}: it has no {' and no '.join(missing)}")
@@ -96,7 +98,7 @@ def write(
     weights: str = WEIGHTS,
     tokenizer_file: str | Path | None = None,
 ) -> None:
-    """Writes the folder of a network.
+    """Writes the folder of a network, all or nothing; what else is in the folder stays.
 
     Args:
         kind: Its kind, a name in the catalogue or "adapter".
@@ -107,7 +109,7 @@ def write(
         tokenizer_file: A tokenizer.json to copy.
 
     Raises:
-        ValueError: A parameter is not finite; nothing is written.
+        ValueError: A parameter is not finite, or the folder cannot be written; nothing is changed then.
     """
     tensors = {}
     for name, leaf in flatten(params).items():
@@ -115,19 +117,15 @@ def write(
         if not np.isfinite(value).all():
             raise ValueError(f"parameter {name} holds NaN or infinity; it is not exported")
         tensors[name] = np.ascontiguousarray(value.astype(jnp.bfloat16))
-    # The tokenizer is read first: if it cannot be read, nothing is written.
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    # A program that is killed here leaves weights, the old or the new ones, without digests.
-    sums_file(folder / weights).unlink(missing_ok=True)
-    write_safetensors(folder / weights, tensors, tensors.items(), {"format": f"shotverse_jax {_title(kind)}"})
-    write_sums(folder / weights)
-    if tokenizer is not None:
-        (folder / TOKENIZER).write_text(tokenizer, encoding="utf-8")
-    # config.json comes last: a folder without it is not taken for a network.
     values = json.dumps(values_of(kind, config), indent=2)
-    (folder / CONFIG).write_text(values + "\n", encoding="utf-8")
+    with replacing(folder) as place:
+        place.mkdir()
+        write_safetensors(place / weights, tensors, tensors.items(), {"format": f"shotverse_jax {_title(kind)}"})
+        write_sums(place / weights)
+        if tokenizer is not None:
+            (place / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        (place / CONFIG).write_text(values + "\n", encoding="utf-8")
 
 
 def values_of(kind: str, config: Any) -> dict:

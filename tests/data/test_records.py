@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shotverse_jax.data.loader import batches
-from shotverse_jax.data.records import SHARD_RECORDS, Records, pack, unpack, write_dataset, write_shard
+from shotverse_jax.data.records import SHARD_RECORDS, Records, alone, pack, unpack, write_dataset, write_shard
 
 SETTINGS = {"source": "counting", "size": (2, 3)}
 COUNT = 2 * SHARD_RECORDS + 5
@@ -52,6 +52,26 @@ def test_a_record_comes_back_as_it_was():
         else:
             assert back[name].dtype == value.dtype
             np.testing.assert_array_equal(back[name], value)
+
+
+def test_equal_records_are_equal_bytes():
+    """A data set that was stopped and gone on with is byte for byte the one of an uninterrupted run."""
+    record = {name: np.arange(3) for name in "fedcba"} | {name: "é" for name in "zyx"}
+    assert pack(record) == pack(dict(reversed(record.items())))
+
+
+def test_each_process_of_a_data_set_is_there_once(tmp_path):
+    with (
+        alone(tmp_path / "one"),
+        pytest.raises(ValueError, match="another process is writing"),
+        alone(tmp_path / "one"),
+    ):
+        pass
+    with alone(tmp_path, 0, 2), alone(tmp_path, 1, 2):
+        for process, processes in ((0, 2), (0, 1)):
+            with pytest.raises(ValueError, match="another process is writing"), alone(tmp_path, process, processes):
+                pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_written_is_read_in_order(tmp_path):

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from shotverse_jax.config import TrainConfig
 from shotverse_jax.data.records import Records, shuffled
 from shotverse_jax.data.steps import StepSource
+from shotverse_jax.files import replacing
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.train import TASKS
@@ -95,8 +96,10 @@ def build(run, folder):
         return ToySource(run, split, run.batch, steps, *batch_share(mesh))
 
     def export(variables, folder):
-        folder.mkdir(exist_ok=True)
-        np.save(folder / "base.npy", variables["params"]["q_proj"]["kernel"])
+        with replacing(folder) as place:
+            place.mkdir()
+            np.save(place / "base.npy", variables["params"]["q_proj"]["kernel"])
+            np.save(place / "head.npy", variables["params"]["head"]["kernel"])
 
     trainable, frozen = create(init, mesh)
     if jax.process_count() == 1:

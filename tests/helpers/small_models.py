@@ -1,0 +1,57 @@
+"""Folders of small networks of random weights, for tests that need models and not what they say."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small, planner_nano
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
+from shotverse_jax.models.controller import Controller, example
+from shotverse_jax.weights import abstract, export, find_tokenizer, init_module
+
+
+def planner(folder: Path) -> Path:
+    """Writes a planner of at most three shots; returns its folder."""
+    config = dataclasses.replace(planner_nano(), max_shots=3)
+    train_text_tokenizer(["the camera pans left and pushes in on a woman"], 300).save(str(folder / "text.json"))
+    params = drawn(abstract("planner", config), 0)
+    export("planner", params, config, folder / "nano", tokenizer_file=folder / "text.json")
+    return folder / "nano"
+
+
+def controller(folder: Path) -> Path:
+    """Writes a controller of 17 frames of 32x48, its text encoder `text` and VAE `vae`; returns the controller."""
+    text = UMT5Config(vocab_size=4096, hidden_size=16, num_layers=1, num_heads=2, head_dim=8, mlp_size=32)
+    dit = WanDiTConfig(
+        hidden_size=64, num_layers=2, num_heads=4, mlp_size=64, frequency_size=16, text_size=16, latent_channels=4
+    )
+    small = {"frames": 17, "height": 32, "width": 48, "steps": 4, "guidance": 2.0}
+    parts = {"dit": dit, "text": str(folder / "text"), "vae": str(folder / "vae")}
+    config = dataclasses.replace(controller_small(), **parts, **small)
+    vae = WanVAEConfig(4, 4, (1, 1, 1, 1), 1, latent_mean=(0.1,) * 4, latent_std=(0.9,) * 4)
+    for number, expert in enumerate(("high", "low")):
+        make = functools.partial(init_module, Controller(config, text, expert), example(config))
+        params = drawn(jax.eval_shape(make, jax.random.key(0)), number)
+        export("controller", params["dit"], config, folder / "controller", expert=expert)
+    export("text_encoder", params["text"], text, folder / "text", tokenizer_file=find_tokenizer("planner_small"))
+    export("vae", drawn(abstract("vae", vae), 3), vae, folder / "vae")
+    return folder / "controller"
+
+
+def drawn(shapes, seed: int):
+    """Random parameters for a tree of shapes, as large as a network starts with, and none of them zero.
+
+    Nothing is compiled for them: the initializers of a small VAE take XLA twenty seconds, its use takes two.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path, leaf):
+        # Kernels keep the size of what goes through them; the scales of norms are near one.
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) > 1 else 25
+        center = 1.0 if path[-1].key in ("scale", "gamma") else 0.0
+        return (center + rng.normal(size=leaf.shape) / np.sqrt(fan_in)).astype(leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
