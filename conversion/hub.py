@@ -23,7 +23,7 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_download, try_to_lo
 from huggingface_hub.utils import disable_progress_bars, logging
 from tqdm import tqdm
 
-from shotverse_jax.files import owned, read_json, replacing, writing
+from shotverse_jax.files import owned, read_json, replacing
 from shotverse_jax.weights import KINDS
 from shotverse_jax.weights.folder import CONFIG, fetched_models, has, read_config, read_values
 
@@ -257,7 +257,7 @@ def fetch(
     record = _record(offer, options)
     with _explained(row.repository, offer.revision):
         scratch = out / f".{offer.name}.getting"
-        with owned(scratch), writing(out / offer.name):
+        with owned(scratch):
             if there(offer.name, out) is not None:
                 return [f"{out / offer.name} is there"]
             _check_space(offer, out, options)

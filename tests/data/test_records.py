@@ -71,7 +71,7 @@ def test_each_process_of_a_data_set_is_there_once(tmp_path):
         for process, processes in ((0, 2), (0, 1)):
             with pytest.raises(ValueError, match="another process is writing"), alone(tmp_path, process, processes):
                 pass
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*"))
 
 
 def test_what_is_written_is_read_in_order(tmp_path):

@@ -356,7 +356,7 @@ class Full(Fragile):
 
 def test_a_full_disk_stops_the_batch(tmp_path):
     items = [Item(f"i{seed}", Screenplay("", (Shot("x"),)), seed=seed) for seed in (1, 2)]
-    with pytest.raises(ValueError, match="i1 cannot be written: No space left"):
+    with pytest.raises(ValueError, match="out cannot be written: No space left"):
         run_batch(items, Full(), tmp_path / "out")
     assert not list(tmp_path.iterdir())
 

@@ -87,7 +87,8 @@ def disk(place: Path) -> Iterator[Disk]:
 
 def refused(ended: Ended) -> list[str]:
     """What is wrong with a refusal: it is exit code 2 and one sentence."""
-    shown = (line.split("\r")[-1].strip() for line in ended.err.split("\n"))
+    said = ended.err.rpartition("\nshotverse")[2] if ended.err.startswith("usage: ") else ended.err  # argparse's own
+    shown = (line.split("\r")[-1].strip() for line in said.split("\n"))
     lines = [line for line in shown if line and not BAR.search(line)]
     problems = [] if ended.code == 2 else [f"exit code {ended.code}"]
     if "Traceback" in ended.err or len(lines) != 1:
@@ -262,7 +263,6 @@ NAMES: dict[str, Callable[[Path], str]] = {
     "a link to a folder": lambda folder: _link(folder, "target"),
     "a broken link": lambda folder: _link(folder, "nothing"),
     "a long name": lambda folder: "x" * 300,
-    "a NUL": lambda folder: "a\0b",
 }
 
 
