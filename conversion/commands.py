@@ -18,6 +18,7 @@ from shotverse_jax.config import ControllerConfig
 from shotverse_jax.files import (
     Locked,
     check_place,
+    locked,
     nbytes,
     owned,
     read_json,
@@ -81,13 +82,14 @@ def convert(
     _ = conversion.plan  # raises, before anything is written, when the checkpoint does not fit
     weights = _weights(net, expert)
     check_place(out, folder=True)
+    work = out.parent / f".{out.name}.{weights}.converting"
     for path in (out / weights, out / f"{weights}.safetensors"):
         if path.exists():
+            _sweep(work)
             raise ValueError(f"{path} exists; remove it, or give another --out")
     config = _folder_config(conversion, out, expert)
     tokenizer = _tokenizer(conversion, out, tokenizer)
     check_ties(conversion.table, conversion.source)
-    work = out.parent / f".{out.name}.{weights}.converting"
     try:
         with owned(work), writing(out):
             journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
@@ -112,6 +114,12 @@ def convert(
     if net.is_expert:
         notes.append(f"text encoder {config.text!r} and VAE {config.vae!r}: name your folders of them in {CONFIG}")
     return notes
+
+
+def _sweep(work: Path) -> None:
+    """Removes what a conversion left that was killed when its weights had their name already."""
+    with contextlib.suppress(OSError, Locked), locked(work, certain=True):
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _weights(net: Network, expert: str | None) -> str:

@@ -91,7 +91,7 @@ def main() -> int:
 
 def _kills(world: places.World, names: list[str], args: argparse.Namespace) -> int:
     print(" | ".join(COLUMNS), flush=True)
-    problems = []
+    wrong = 0
     for name in names:
         if COMMANDS[name].long:
             begun = time.monotonic()
@@ -99,9 +99,10 @@ def _kills(world: places.World, names: list[str], args: argparse.Namespace) -> i
             values = (row.command, row.kills, row.hits, row.real, row.whole, row.ended, row.same, row.left)
             took = f"(work {row.seconds:.1f} s; {time.monotonic() - begun:.0f} s in all)"
             print(" | ".join(map(str, values)), took, flush=True)
-            problems += [f"  WRONG {name}: {problem}" for problem in row.problems]
-    print("\n".join(problems), flush=True)
-    return len(problems)
+            for problem in row.problems:
+                print(f"  WRONG {name}: {problem}", flush=True)
+            wrong += len(row.problems)
+    return wrong
 
 
 def _trials(what: str, trials) -> int:

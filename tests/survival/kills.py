@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.survival.commands import COMMANDS, NEW, OLD, Command
 from tests.survival.places import World
-from tests.survival.processes import Ended
 
 LONGER = 1.15
 """The latest moment of a kill, as a share of the time that an uninterrupted run works."""
@@ -80,10 +79,10 @@ def killed(world: World, name: str, moments: int, seed: int = 0, real: int = 0) 
             _age(folder)
             again = draw.random() < 0.6  # sometimes nothing kills the next run
         else:
-            # A conversion that is whole is not made again.
-            whole = not command.replaces and command.same(out) == new
-            ended = Ended(0, "", "") if whole else own.run(command, out, NEW)
-            row.problems += [f"going on, it ended with exit code {ended.code}: {ended.err[-300:]}"] * bool(ended.code)
+            whole = command.same(out) == new
+            ended = own.run(command, out, NEW)
+            if ended.code and not whole:  # a conversion that is whole is not made again
+                row.problems.append(f"going on, it ended with exit code {ended.code}: {ended.err[-300:]}")
         _compare(folder, command, row, new)
         if len(row.problems) > 20:
             break
