@@ -87,25 +87,33 @@ def test_a_new_result_removes_what_it_owns_of_the_old_one(tmp_path):
     assert not (out / "sample_0").exists()
 
 
+KILLED_MOVING = """
+import os, sys
+from shotverse_jax.files import replacing
+left = int(sys.argv[2])
+def replace(source, target):
+    global left
+    os.rename(source, target)
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), 9)
+os.replace = replace
+with replacing(sys.argv[1]) as place:
+    place.mkdir()
+    for name in "ab":
+        (place / name).write_text("2")
+"""
+
+
 @pytest.mark.parametrize("count", range(1, 5))
-def test_a_mixture_says_that_it_is_one(tmp_path, monkeypatch, count):
+def test_a_mixture_says_that_it_is_one(tmp_path, count):
     out = tmp_path / "out"
     write(out, {"a": "1", "b": "1"})
-    if (child := os.fork()) == 0:
-        monkeypatch.setattr(os, "replace", lambda *paths, moved=[0]: kill_after(count, moved, *paths))
-        write(out, {"a": "2", "b": "2"})
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    ran = subprocess.run([sys.executable, "-c", KILLED_MOVING, str(out), str(count)], check=False)
+    assert ran.returncode == -signal.SIGKILL
     assert "run it again" in (out / UNFINISHED).read_text()
     write(out, {"a": "2", "b": "2"})
     assert tree(out) == {"a": "2", "b": "2"}
-
-
-def kill_after(count, moved, source, target):
-    os.rename(source, target)
-    moved[0] += 1
-    if moved[0] == count:
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("count", range(1, 6))
