@@ -48,8 +48,7 @@ BRIEF = {
 
 COLUMNS = (
     "command",
-    "kills",
-    "during work",
+    "kills during work",
     "real processes",
     "whole after",
     "runs that ended",
@@ -96,7 +95,7 @@ def _kills(world: places.World, names: list[str], args: argparse.Namespace) -> i
         if COMMANDS[name].long:
             begun = time.monotonic()
             row = kills.killed(world, name, args.moments, args.seed, args.real)
-            values = (row.command, row.kills, row.hits, row.real, row.whole, row.ended, row.same, row.left)
+            values = (row.command, row.kills, row.real, row.whole, row.ended, row.same, row.left)
             took = f"(work {row.seconds:.1f} s; {time.monotonic() - begun:.0f} s in all)"
             print(" | ".join(map(str, values)), took, flush=True)
             for problem in row.problems:

@@ -27,8 +27,7 @@ class Row:
     """What happened to a command.
 
     Attributes:
-        kills: how often it was killed.
-        hits: kills while it worked; the others came before the first file.
+        kills: how often it was killed, always while it worked.
         real: kills of processes that were started anew.
         whole: kills after which everything was whole.
         ended: runs that ended by themselves after kills, one for each fresh folder.
@@ -40,7 +39,6 @@ class Row:
 
     command: str
     kills: int = 0
-    hits: int = 0
     real: int = 0
     whole: int = 0
     ended: int = 0
@@ -58,7 +56,7 @@ def killed(world: World, name: str, moments: int, seed: int = 0, real: int = 0) 
     if new != _uninterrupted(world, command, row, NEW):
         row.problems.append("two uninterrupted runs differ")
     old_there = False
-    while row.hits < moments and row.kills < 3 * moments:
+    while row.kills < moments:
         if (folder := world.folder / "trial").exists():
             shutil.rmtree(folder)
         folder.mkdir()
@@ -68,9 +66,9 @@ def killed(world: World, name: str, moments: int, seed: int = 0, real: int = 0) 
             own.run(command, out, OLD)
         before = old if old_there else {}
         again = True
-        while again and row.hits < moments:
+        while again and row.kills < moments:
             fresh = row.real < real
-            if not _kill(own, command, row, draw, fresh):
+            if not _kill(own, command, row, draw, fresh, new):
                 break
             row.real += fresh
             problems = command.kept(out, new, before)
@@ -108,21 +106,22 @@ def _uninterrupted(world: World, command: Command, row: Row, seed: int) -> dict:
     return result
 
 
-def _kill(world: World, command: Command, row: Row, draw: random.Random, fresh: bool) -> bool:
+def _kill(world: World, command: Command, row: Row, draw: random.Random, fresh: bool, new: dict) -> bool:
     """Starts a command and kills it at a random moment of its work; False: it had ended by itself before."""
     before, begun = _mark(world.folder), None
     process = world.start(command, world.folder / "out", NEW, fresh=fresh)
     delay = draw.uniform(0, LONGER * row.seconds)
     while begun is None or time.monotonic() < begun + delay:
         if (code := process.ended()) is not None:
-            if code:
+            if code and command.same(world.folder / "out") != new:  # a whole conversion is not made again
                 row.problems.append(f"it ended with exit code {code}: {process.said()[1][-300:]}")
             return False
         if begun is None and _mark(world.folder) != before:
             begun = time.monotonic()
         time.sleep(0.001)
+    if not process.kill():
+        return False
     row.kills += 1
-    row.hits += process.kill()
     return True
 
 
