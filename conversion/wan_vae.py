@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from shotverse_jax.config import WanVAEConfig
-from shotverse_jax.models.wan_vae import check_config
 
 from .core import COPY, Entry, Table, Transform, unwrapped
 
@@ -106,7 +105,6 @@ def _tensors(config: WanVAEConfig) -> Iterator[tuple[str, str, str, Transform]]:
 
 def table(config: WanVAEConfig, names: Literal["wan", "diffusers"] = "wan") -> Table:
     """Returns the table of a config. It reads both spellings and writes `names`."""
-    check_config(config)
     rows = [(a, b, *rest) if names == "wan" else (b, a, *rest) for a, b, *rest in _tensors(config)]
     return Table(
         entries=tuple(Entry(name, target, transform) for name, _, target, transform in rows),
@@ -157,6 +155,4 @@ def config_from_tensors(tensors: Mapping[str, Any], **latents: tuple[float, ...]
                 "give latent_mean and latent_std (diffusers: latents_mean and latents_std of its config.json)"
             )
         return wan
-    config = WanVAEConfig(**sizes, **latents)
-    check_config(config)
-    return config
+    return WanVAEConfig(**sizes, **latents)

@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,8 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from shotverse_jax.limits import FILE, file_size, shown
 
 DTYPES = {  # safetensors' names of the types
     "F64": np.dtype(np.float64),
@@ -293,10 +296,6 @@ def end_with_a_line(path: Path) -> None:
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
-MOST_JSON = 256 << 20
-"""Bytes of the largest JSON file that is read."""
-
-
 def read_json(path: str | Path, kind: type = dict) -> Any:
     """Returns the value in a JSON file that describes something: a config, an index, a manifest, a journal.
 
@@ -307,8 +306,7 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
     """
     path = Path(path)
     with reading(path, "a JSON file"):
-        if (size := path.stat().st_size) > MOST_JSON:
-            raise ValueError(f"{path} is no JSON file of this project: it has {size:,} bytes")
+        file_size(path, FILE)
         try:
             value = json.loads(path.read_text(encoding="utf-8-sig"))
         except json.JSONDecodeError as error:
@@ -319,10 +317,13 @@ def read_json(path: str | Path, kind: type = dict) -> Any:
     return value
 
 
-def shown(value: Any) -> str:
-    """A value from a file for a message: its beginning."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Returns JSON for a file in UTF-8, which a person can read in any language.
+
+    Halves of characters, as in names of files that are not UTF-8, are written as escapes.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write_safetensors(

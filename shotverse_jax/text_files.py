@@ -19,6 +19,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DELIMITERS = (",", ";", "\t", "|")
 
 
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but tab and line feed, separators of lines, changes of direction, halves of characters."""
+
+
 class Text(NamedTuple):
     """A text and what was assumed to read it.
 
@@ -41,6 +45,16 @@ class Table(NamedTuple):
 
     columns: list[str]
     rows: list[tuple[int, list[str]]]
+
+
+def printable(text: str) -> str:
+    """Returns the text with control characters as escapes: names and captions could move a terminal's cursor."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def plain(text: str) -> str:
+    """Returns the text with blanks in the place of control characters, for files and pictures that cannot hold them."""
+    return _COMMANDS.sub(" ", text)
 
 
 def decode(data: bytes) -> Text:

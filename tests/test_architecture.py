@@ -15,16 +15,16 @@ LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
 
 # The rooms that each room may import: at once the drawing of the project and its check. Data flow down this table.
 ALLOWED = {
-    "config": "",
+    "config": "limits",
     "cost": "config",
-    "files": "",
+    "files": "limits",
     "limits": "",
     "text_files": "",
     "screenplay": "text_files",
-    "camera": "config files text_files",
+    "camera": "config files limits text_files",
     "stage": "camera",
     "grammar": "camera screenplay stage",
-    "views": "camera files limits stage",
+    "views": "camera files limits stage text_files",
     "nn": "config",
     "flow": "",
     "lora": "config nn",
@@ -32,8 +32,8 @@ ALLOWED = {
     "models": "camera config nn",
     "inputs": "camera config files limits screenplay stage text_files",
     "weights": "config files inputs lora models parallel",
-    "conversion": "camera config files inputs lora models nn parallel weights",
-    "data": "camera config files grammar inputs models screenplay stage text_files views weights",
+    "conversion": "camera config files inputs limits lora models nn parallel weights",
+    "data": "camera config files grammar inputs limits models screenplay stage text_files views weights",
     "infer": "camera config conversion cost files flow inputs limits lora models nn parallel screenplay stage views"
     " weights",
     "api": "camera conversion infer lora screenplay views weights",
@@ -43,9 +43,9 @@ ALLOWED = {
     "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay views"
     " weights",
     "fit": "camera config cost infer nn parallel train views weights",
-    "cli": "commands",
+    "cli": "commands text_files",
     "configs": "config",
-    "launch": "cli commands config data files infer inputs train",
+    "launch": "cli commands config data files infer inputs limits train",
 }
 
 TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")

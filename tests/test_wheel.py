@@ -116,7 +116,14 @@ def test_convert(run):
 
 def test_train(run, quick_environment):
     config = run.packages / "shotverse_jax" / "configs" / "planner" / "nano.py"
-    values = {"steps": 1, "bpe_examples": 20, "shot_weights": "(1.0,)", "text_lengths": "(112,)", "eval_batches": 1}
+    values = {
+        "steps": 1,
+        "warmup": 0,
+        "bpe_examples": 20,
+        "shot_weights": "(1.0,)",
+        "text_lengths": "(112,)",
+        "eval_batches": 1,
+    }
     changes = [f"--config.{name}={value}" for name, value in values.items()]
     said = run(
         "python",

@@ -4,6 +4,23 @@ import dataclasses
 from typing import Literal
 
 from shotverse_jax.config.execution import LoraConfig
+from shotverse_jax.config.ranges import (
+    Checked,
+    Count,
+    CountOrNone,
+    Decay,
+    DenoisingSteps,
+    Epsilon,
+    Frames,
+    Guidance,
+    Number,
+    Rate,
+    Scale,
+    Share,
+    Side,
+    Size,
+    Weight,
+)
 
 # What guidance steers away from, the default of Wan2.2 (wan/configs/shared_config.py) and HoloCine.
 NEGATIVE_PROMPT = (
@@ -14,22 +31,22 @@ NEGATIVE_PROMPT = (
 
 
 @dataclasses.dataclass(frozen=True)
-class UMT5Config:
+class UMT5Config(Checked):
     """UMT5's encoder: relative positions with a table in every layer, gated GELU, RMSNorm, no biases; UMT5-XXL."""
 
-    vocab_size: int = 256384
-    hidden_size: int = 4096
-    num_layers: int = 24
-    num_heads: int = 64
-    head_dim: int = 64
-    mlp_size: int = 10240
-    buckets: int = 32
-    max_distance: int = 128
-    rms_norm_eps: float = 1e-6
+    vocab_size: Size = 256384
+    hidden_size: Size = 4096
+    num_layers: Count = 24
+    num_heads: Count = 64
+    head_dim: Size = 64
+    mlp_size: Size = 10240
+    buckets: Size = 32
+    max_distance: Size = 128
+    rms_norm_eps: Epsilon = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
-class WanVAEConfig:
+class WanVAEConfig(Checked):
     """Wan2.1's causal video VAE: a latent stands for 8 x 8 pixels of 4 frames, the first latent for 1 frame.
 
     latent_channels: channels of a latent.
@@ -39,23 +56,37 @@ class WanVAEConfig:
     latent_mean, latent_std: latents are normalised per channel, (mu - latent_mean) / latent_std.
     """
 
-    latent_channels: int = 16
-    base_size: int = 96
-    multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    res_blocks: int = 2
+    latent_channels: Size = 16
+    base_size: Size = 96
+    multipliers: tuple[Size, ...] = (1, 2, 4, 4)
+    res_blocks: CountOrNone = 2
     temporal: tuple[bool, ...] = (False, True, True)
-    latent_mean: tuple[float, ...] = (
+    latent_mean: tuple[Number, ...] = (
         -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
         0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
     )  # fmt: skip
-    latent_std: tuple[float, ...] = (
+    latent_std: tuple[Scale, ...] = (
         2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
         3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
     )  # fmt: skip
 
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.temporal) != len(self.multipliers) - 1:
+            raise ValueError(
+                f"WanVAEConfig: {len(self.multipliers)} multipliers need {len(self.multipliers) - 1} values of "
+                f"temporal, one per halving of the resolution, got {len(self.temporal)}"
+            )
+        for name in ("latent_mean", "latent_std"):
+            if len(getattr(self, name)) != self.latent_channels:
+                raise ValueError(
+                    f"WanVAEConfig: {name} needs one value per latent channel ({self.latent_channels}), "
+                    f"got {len(getattr(self, name))}"
+                )
+
 
 @dataclasses.dataclass(frozen=True)
-class WanDiTConfig:
+class WanDiTConfig(Checked):
     """One expert of Wan2.2-T2V-A14B's video transformer, with the additions of HoloCine and ShotVerse as values.
 
     frequency_size: the width of the sinusoidal features of the timestep.
@@ -70,20 +101,24 @@ class WanDiTConfig:
         "holocine" computes them in the dtype of the activations, with the timestep in bfloat16 (HoloCine's code).
     """
 
-    hidden_size: int = 5120
-    num_layers: int = 40
-    num_heads: int = 40
-    mlp_size: int = 13824
-    frequency_size: int = 256
-    text_size: int = 4096
-    latent_channels: int = 16
-    patch: tuple[int, int, int] = (1, 2, 2)
-    eps: float = 1e-6
+    hidden_size: Size = 5120
+    num_layers: Count = 40
+    num_heads: Count = 40
+    mlp_size: Size = 13824
+    frequency_size: Size = 256
+    text_size: Size = 4096
+    latent_channels: Size = 16
+    patch: tuple[Count, Count, Count] = (1, 2, 2)
+    eps: Epsilon = 1e-6
     rope: Literal["wan3d", "shotverse4d"] = "shotverse4d"
-    rope_theta: float = 10000.0
+    rope_theta: Scale = 10000.0
     camera: bool = True
     self_attention: Literal["full", "sparse"] = "full"
     rounding: Literal["float32", "holocine"] = "float32"
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
     @property
     def head_dim(self) -> int:
@@ -91,7 +126,7 @@ class WanDiTConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ControllerConfig:
+class ControllerConfig(Checked):
     """ShotVerse's controller: two experts of one architecture, a text encoder and a VAE (paper §3.2, §5.1).
 
     dit: the architecture of the experts.
@@ -128,17 +163,17 @@ class ControllerConfig:
     windows: Literal["holocine", "clean", "none"] = "holocine"
     see_padding: bool = True
     negative: str = NEGATIVE_PROMPT
-    boundary: float = 0.875
-    shift: float = 5.0
-    shared_noise: float = 0.0
-    text_length: int = 512
-    frames: int = 249
-    height: int = 480
-    width: int = 832
-    fps: float = 16.0
-    steps: int = 50
-    guidance: float = 5.0
-    velocity_change: tuple[float, ...] = ()
+    boundary: Share = 0.875
+    shift: Scale = 5.0
+    shared_noise: Decay = 0.0
+    text_length: Size = 512
+    frames: Frames = 249
+    height: Side = 480
+    width: Side = 832
+    fps: Rate = 16.0
+    steps: DenoisingSteps = 50
+    guidance: Guidance = 5.0
+    velocity_change: tuple[Weight, ...] = ()
 
     def expert(self, name: Literal["high", "low", "base"]) -> WanDiTConfig:
         """The architecture of one expert, or of the model that both start from: HoloCine's, with Wan's 3D RoPE.

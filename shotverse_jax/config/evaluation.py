@@ -2,9 +2,11 @@
 
 import dataclasses
 
+from shotverse_jax.config.ranges import Checked, Count, Scale, Side, Size
+
 
 @dataclasses.dataclass(frozen=True)
-class PoseNetConfig:
+class PoseNetConfig(Checked):
     """The network that estimates the pose of a camera on the stage from one frame: a residual CNN.
 
     height, width: of the frames that it was trained on, in pixels; other sizes of the same proportions are resized.
@@ -16,11 +18,11 @@ class PoseNetConfig:
     unit: metres per unit of its output for the position.
     """
 
-    height: int = 64
-    width: int = 96
-    patch: int = 4
-    channels: tuple[int, ...] = (32, 64, 128)
-    blocks: int = 2
-    squeeze: int = 48
-    hidden_size: int = 256
-    unit: float = 4.0
+    height: Side = 64
+    width: Side = 96
+    patch: Count = 4
+    channels: tuple[Size, ...] = (32, 64, 128)
+    blocks: Count = 2
+    squeeze: Size = 48
+    hidden_size: Size = 256
+    unit: Scale = 4.0

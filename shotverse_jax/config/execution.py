@@ -3,9 +3,11 @@
 import dataclasses
 from typing import Any, Literal
 
+from shotverse_jax.config.ranges import Checked, Decay, Devices, Number, Size
+
 
 @dataclasses.dataclass(frozen=True)
-class Execution:
+class Execution(Checked):
     """How a network runs: this changes speed and memory, not what is computed. A network is built with it.
 
     attention: the kernel, a row of the table in `nn/attention.py`.
@@ -25,7 +27,7 @@ class Execution:
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Checked):
     """The number of devices along each axis of the mesh (`parallel/mesh.py`); one axis may be -1, the rest.
 
     data: splits the batch; parameters are copied.
@@ -34,14 +36,14 @@ class MeshConfig:
     tensor: splits heads and hidden layers.
     """
 
-    data: int = -1
-    fsdp: int = 1
-    sequence: int = 1
-    tensor: int = 1
+    data: Devices = -1
+    fsdp: Devices = 1
+    sequence: Devices = 1
+    tensor: Devices = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Checked):
     """Low-rank adapters: y = x W + (alpha / rank) dropout(x) A B on the linear layers named in `targets`.
 
     rank: the width of A B.
@@ -50,7 +52,7 @@ class LoraConfig:
     targets: names of linear layers in our parameter tree.
     """
 
-    rank: int
-    alpha: float
-    dropout: float = 0.0
+    rank: Size
+    alpha: Number
+    dropout: Decay = 0.0
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -4,37 +4,46 @@ import dataclasses
 from typing import Literal
 
 from shotverse_jax.config.planner import OPTConfig
+from shotverse_jax.config.ranges import Checked, Count, Epsilon, Side, Size
 
 
 @dataclasses.dataclass(frozen=True)
-class CLIPTextConfig:
+class CLIPTextConfig(Checked):
     """CLIP's text tower: pre-norm, causal, learned positions; the defaults are Stable Diffusion 2.1's (GenDoP).
 
     activation: "gelu" is the exact GELU; "quick_gelu" is x sigmoid(1.702 x), which OpenAI's own towers have.
     """
 
-    vocab_size: int = 49408
-    hidden_size: int = 1024
-    num_layers: int = 23
-    num_heads: int = 16
-    mlp_size: int = 4096
-    max_positions: int = 77
+    vocab_size: Size = 49408
+    hidden_size: Size = 1024
+    num_layers: Count = 23
+    num_heads: Count = 16
+    mlp_size: Size = 4096
+    max_positions: Size = 77
     activation: Literal["gelu", "quick_gelu"] = "gelu"
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
 
 @dataclasses.dataclass(frozen=True)
-class CLIPVisionConfig:
+class CLIPVisionConfig(Checked):
     """CLIP's vision tower: pre-norm, a class token before the patches, learned positions; LAION's ViT-H/14."""
 
-    hidden_size: int = 1280
-    num_layers: int = 32
-    num_heads: int = 16
-    mlp_size: int = 5120
-    patch_size: int = 14
-    image_size: int = 224
+    hidden_size: Size = 1280
+    num_layers: Count = 32
+    num_heads: Count = 16
+    mlp_size: Size = 5120
+    patch_size: Size = 14
+    image_size: Side = 224
     activation: Literal["gelu", "quick_gelu"] = "gelu"
-    layer_norm_eps: float = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
     @property
     def places(self) -> int:
@@ -53,7 +62,7 @@ MODES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class GenDoPConfig:
+class GenDoPConfig(Checked):
     """GenDoP: a pose decoder whose prefix is the states of a caption, of a picture and of its depth map.
 
     text: the text tower; None for a network that reads no captions.
@@ -71,6 +80,7 @@ class GenDoPConfig:
     depth: bool = True
 
     def __post_init__(self):
+        super().__post_init__()
         if self.text is None and self.vision is None:
             raise ValueError("a GenDoP has a tower for captions or one for pictures, or both")
 
@@ -87,19 +97,23 @@ class GenDoPConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CLaTrConfig:
+class CLaTrConfig(Checked):
     """CLaTr, the network behind GenDoP's scores: encoders of trajectories and texts into one space, a decoder.
 
     feature_size: numbers per frame of a trajectory.
     text_size: the width of the text tower's states (OpenAI's ViT-B/32).
     """
 
-    hidden_size: int = 256
-    num_layers: int = 6
-    num_heads: int = 4
-    mlp_size: int = 1024
-    feature_size: int = 9
-    text_size: int = 512
+    hidden_size: Size = 256
+    num_layers: Count = 6
+    num_heads: Count = 4
+    mlp_size: Size = 1024
+    feature_size: Size = 9
+    text_size: Size = 512
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
 
 def gendop_of(mode: str) -> GenDoPConfig:

@@ -4,30 +4,38 @@ import dataclasses
 from typing import Literal
 
 from shotverse_jax.config.execution import LoraConfig
+from shotverse_jax.config.ranges import Checked, Count, Decay, Epsilon, Index, Scale, Size, SizeOrDefault, Weight
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen3VLTextConfig:
+class Qwen3VLTextConfig(Checked):
     """Qwen3-VL's text decoder: RMSNorm, grouped-query attention with normed queries and keys, SwiGLU, tied head.
 
     The defaults are those of the 2B model. `mrope_section` is the number of rotary frequencies that turn with time, row
     and column; the three are interleaved (M-RoPE).
     """
 
-    vocab_size: int = 151936
-    hidden_size: int = 2048
-    num_layers: int = 28
-    num_heads: int = 16
-    num_kv_heads: int = 8
-    head_dim: int = 128
-    mlp_size: int = 6144
-    rope_theta: float = 5e6
-    mrope_section: tuple[int, int, int] = (24, 20, 20)
-    rms_norm_eps: float = 1e-6
+    vocab_size: Size = 151936
+    hidden_size: Size = 2048
+    num_layers: Count = 28
+    num_heads: Count = 16
+    num_kv_heads: Count = 8
+    head_dim: Size = 128
+    mlp_size: Size = 6144
+    rope_theta: Scale = 5e6
+    mrope_section: tuple[Index, Index, Index] = (24, 20, 20)
+    rms_norm_eps: Epsilon = 1e-6
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_kv_heads", "num_heads")
+        if 2 * sum(self.mrope_section) != self.head_dim:
+            got = f"head_dim={self.head_dim}, mrope_section={self.mrope_section}"
+            raise ValueError(f"the sum of mrope_section of Qwen3VLTextConfig must be half of head_dim, got {got}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen3VLVisionConfig:
+class Qwen3VLVisionConfig(Checked):
     """Qwen3-VL's vision tower: pre-norm blocks within one frame, 2-D RoPE, and a learned square table of positions.
 
     The defaults are those of the 2B model.
@@ -38,19 +46,23 @@ class Qwen3VLVisionConfig:
         them is added to the text decoder's states after its k-th layer.
     """
 
-    hidden_size: int = 1024
-    num_layers: int = 24
-    num_heads: int = 16
-    mlp_size: int = 4096
-    out_size: int = 2048
-    in_channels: int = 3
-    patch_size: int = 16
-    temporal_patch_size: int = 2
-    merge_size: int = 2
-    position_grid: int = 48
-    deepstack_layers: tuple[int, ...] = (5, 11, 17)
-    rope_theta: float = 10000.0
-    layer_norm_eps: float = 1e-6
+    hidden_size: Size = 1024
+    num_layers: Count = 24
+    num_heads: Count = 16
+    mlp_size: Size = 4096
+    out_size: Size = 2048
+    in_channels: Count = 3
+    patch_size: Size = 16
+    temporal_patch_size: Count = 2
+    merge_size: Count = 2
+    position_grid: Count = 48
+    deepstack_layers: tuple[Index, ...] = (5, 11, 17)
+    rope_theta: Scale = 10000.0
+    layer_norm_eps: Epsilon = 1e-6
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
     @property
     def patch_values(self) -> int:
@@ -64,30 +76,34 @@ class Qwen3VLVisionConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Qwen3VLConfig:
+class Qwen3VLConfig(Checked):
     """Both towers of Qwen3-VL, and the token ids that stand for one merged patch of an image and of a video."""
 
     text: Qwen3VLTextConfig = Qwen3VLTextConfig()
     vision: Qwen3VLVisionConfig = Qwen3VLVisionConfig()
-    image_token: int = 151655
-    video_token: int = 151656
+    image_token: Index = 151655
+    video_token: Index = 151656
 
 
 @dataclasses.dataclass(frozen=True)
-class OPTConfig:
+class OPTConfig(Checked):
     """GenDoP's OPT-style decoder: learned positions from 0, post-norm blocks, ReLU, an untied head without bias.
 
     vocab_size: 260 ids: PAD 0, BOS 1, EOS 2, then the bins. ShotVerse has 256 bins and SEP 259, GenDoP has 257 bins.
     ffn_size: the width of the hidden layer; 0 means 4 * hidden_size.
     """
 
-    vocab_size: int = 260
-    hidden_size: int = 1024
-    num_layers: int = 12
-    num_heads: int = 8
-    ffn_size: int = 0
-    max_positions: int = 4096
-    dropout: float = 0.1
+    vocab_size: Size = 260
+    hidden_size: Size = 1024
+    num_layers: Count = 12
+    num_heads: Count = 8
+    ffn_size: SizeOrDefault = 0
+    max_positions: Size = 4096
+    dropout: Decay = 0.1
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_divides("num_heads", "hidden_size")
 
     @property
     def mlp_size(self) -> int:
@@ -95,7 +111,7 @@ class OPTConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class PoseTokenConfig:
+class PoseTokenConfig(Checked):
     """The form in which a multi-shot trajectory becomes decoder tokens (`camera/tokens/shotverse.py`).
 
     bins: number of levels per value.
@@ -109,16 +125,16 @@ class PoseTokenConfig:
         a move has the same tokens whatever moves came before it.
     """
 
-    bins: int = 256
+    bins: Size = 256
     poses: Literal["every", "count"] = "every"
-    every: int = 4
-    count: int = 5
+    every: Count = 4
+    count: Count = 5
     origin: Literal["none", "header", "world"] = dataclasses.field(default="header", metadata={"was": "stage"})
     path: Literal["world", "shot", "step"] = "world"
 
 
 @dataclasses.dataclass(frozen=True)
-class PlannerConfig:
+class PlannerConfig(Checked):
     """The ShotVerse planner: a text encoder with trajectory queries, a projection and the OPT decoder (paper §3.1).
 
     text, decoder, tokens: the three parts: Qwen3-VL's text decoder, the pose decoder, and the form of its tokens.
@@ -137,12 +153,12 @@ class PlannerConfig:
     decoder: OPTConfig = OPTConfig()
     tokens: PoseTokenConfig = PoseTokenConfig()
     lora: LoraConfig | None = LoraConfig(rank=32, alpha=32.0)
-    num_queries: int = 32
+    num_queries: Count = 32
     encoder: Literal["queries", "text", "none"] = "queries"
     decoder_kind: Literal["opt", "native"] = "opt"
-    code_penalty: float = 1e-4
-    max_text_tokens: int = 1024
-    max_shots: int = 4
+    code_penalty: Weight = 1e-4
+    max_text_tokens: Size = 1024
+    max_shots: Count = 4
 
 
 def planner_qwen3vl_2b() -> PlannerConfig:

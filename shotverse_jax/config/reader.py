@@ -1,11 +1,13 @@
 """Plain values of a file or a command line to a frozen dataclass."""
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from shotverse_jax.config.ranges import hints
+from shotverse_jax.limits import shown
 
 MOST = 2**63
 """Whole numbers are below this one, as arrays of the machine hold them."""
@@ -20,11 +22,12 @@ def from_dict(cls, values: Mapping[str, Any]):
     A field that was renamed says so (`metadata={"was": old name}`), and its old name is still read.
 
     Raises:
-        ValueError: unknown or missing fields, or a value that is not of a field's type or none of its choices.
+        ValueError: unknown or missing fields, or a value that is not of a field's type, none of its choices or out of
+            its range.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{cls.__name__} should be a mapping of names to values, got {values!r:.60}")
-    fields = typing.get_type_hints(cls)
+        raise ValueError(f"{cls.__name__} should be a mapping of names to values, got {shown(values)}")
+    fields = hints(cls)
     renamed = {field.metadata["was"]: field.name for field in dataclasses.fields(cls) if "was" in field.metadata}
     values = {renamed.get(name, name): value for name, value in values.items()}
     unknown = sorted(map(str, set(values) - set(fields)))
@@ -53,25 +56,27 @@ def _of(kind: Any, value: Any, what: str) -> Any:
     origin, inside = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in inside:
-            raise ValueError(f"{what} is {' or '.join(map(repr, inside))}, got {value!r:.60}")
+            raise ValueError(f"{what} is {' or '.join(map(repr, inside))}, got {shown(value)}")
         return value
     if dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else from_dict(kind, value)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{what} is a list, got {value!r:.60}")
+            raise ValueError(f"{what} is a list, got {shown(value)}")
         kinds = [inside[0]] * len(value) if inside[-1:] == (...,) else inside
         if len(kinds) != len(value):
-            raise ValueError(f"{what} is {len(kinds)} values, got {value!r:.60}")
+            raise ValueError(f"{what} is {len(kinds)} values, got {shown(value)}")
         return tuple(_value(part, each, what) for part, each in zip(kinds, value, strict=True))
+    if origin is Annotated:
+        return value  # the class checks its own ranges (`config.ranges.Checked`)
     if kind is Any or not isinstance(kind, type) or _is_one(kind, value):
         return tuple(value) if isinstance(value, list) else value
-    raise ValueError(f"{what} is {NAMES.get(kind) or kind.__name__}, got {value!r:.60}")
+    raise ValueError(f"{what} is {NAMES.get(kind) or kind.__name__}, got {shown(value)}")
 
 
 def _is_one(kind: type, value: Any) -> bool:
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        return isinstance(value, int | float) and not isinstance(value, bool)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
     return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)

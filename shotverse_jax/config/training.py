@@ -12,10 +12,25 @@ from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, MeshConfig
 from shotverse_jax.config.gendop import GenDoPConfig
 from shotverse_jax.config.planner import PlannerConfig
+from shotverse_jax.config.ranges import (
+    Checked,
+    Count,
+    Decay,
+    Frames,
+    Scale,
+    Seed,
+    Share,
+    Side,
+    Size,
+    Steps,
+    StepsOrNone,
+    Weight,
+    Workers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Checked):
     """Values that every training run has.
 
     Attributes:
@@ -47,29 +62,38 @@ class TrainConfig:
         execution: how the network runs.
     """
 
-    steps: int = 20000
-    batch: int = 32
-    accumulate: int = 1
+    steps: Steps = 20000
+    batch: Size = 32
+    accumulate: Size = 1
     optimizer: Literal["adamw", "muon"] = "adamw"
-    lr: float = 1e-3
-    warmup: int = 500
-    final_lr: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    ema: float = 0.999
-    seed: int = 0
-    workers: int = 0
-    log_every: int = 20
-    eval_every: int = 500
-    eval_batches: int = 8
-    checkpoint_every: int = 1000
-    checkpoint_minutes: float = 10.0
-    max_bad_steps: int = 10
-    preview_every: int = 0
+    lr: Weight = 1e-3
+    warmup: StepsOrNone = 500
+    final_lr: Share = 0.1
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    weight_decay: Weight = 0.01
+    clip: Scale = 1.0
+    ema: Decay = 0.999
+    seed: Seed = 0
+    workers: Workers = 0
+    log_every: Steps = 20
+    eval_every: Steps = 500
+    eval_batches: Size = 8
+    checkpoint_every: Steps = 1000
+    checkpoint_minutes: Weight = 10.0
+    max_bad_steps: Steps = 10
+    preview_every: StepsOrNone = 0
     preview: str = ""
     mesh: MeshConfig = MeshConfig()
     execution: Execution = Execution()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.warmup > self.steps:
+            raise ValueError(
+                f"warmup must be at most the steps of the run, got warmup={self.warmup}, steps={self.steps}"
+            )
+        if self.batch % self.accumulate:
+            raise ValueError(f"a batch of {self.batch} does not divide into accumulate={self.accumulate} parts")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,13 +124,26 @@ class PlannerTrainConfig(TrainConfig):
     base_weights: str = ""
     data: str = ""
     test_data: str = ""
-    path_weight: float = 0.0
-    single_shot_steps: int = 0
-    shot_weights: tuple[float, ...] = (0.15, 0.51, 0.255, 0.085)
-    text_lengths: tuple[int, ...] = (80, 128, 176, 224)
-    move_weights: tuple[float, ...] = (0.10, 0.52, 0.16, 0.22)
-    even_angles: float = 0.0
-    bpe_examples: int = 20000
+    path_weight: Weight = 0.0
+    single_shot_steps: StepsOrNone = 0
+    shot_weights: tuple[Weight, ...] = (0.15, 0.51, 0.255, 0.085)
+    text_lengths: tuple[Size, ...] = (80, 128, 176, 224)
+    move_weights: tuple[Weight, Weight, Weight, Weight] = (0.10, 0.52, 0.16, 0.22)
+    even_angles: Share = 0.0
+    bpe_examples: Steps = 20000
+
+    def __post_init__(self):
+        super().__post_init__()
+        lengths, weights = self.text_lengths, self.shot_weights
+        if len(lengths) != len(weights) or not lengths:
+            counts = f"{len(lengths)} and {len(weights)}"
+            raise ValueError(f"text_lengths and shot_weights have one number for each shot count, got {counts}")
+        if list(lengths) != sorted(lengths) or lengths[-1] > self.model.max_text_tokens:
+            most = self.model.max_text_tokens
+            raise ValueError(f"text_lengths must rise up to model.max_text_tokens={most} at most, got {lengths}")
+        for name in ("shot_weights", "move_weights"):
+            if not sum(getattr(self, name)):
+                raise ValueError(f"one of {name} must be more than 0, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,8 +177,8 @@ class GenDoPTrainConfig(TrainConfig):
     data: str = ""
     test_data: str = ""
     caption: Literal["movement", "concise", "detailed"] = "movement"
-    code_penalty: float = 0.0
-    bpe_examples: int = 20000
+    code_penalty: Weight = 0.0
+    bpe_examples: Steps = 20000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,11 +208,11 @@ class VAETrainConfig(TrainConfig):
     data: str = ""
     test_data: str = ""
     part: Literal["whole", "decoder"] = "whole"
-    frames: int = 9
-    height: int = 64
-    width: int = 64
-    kl_weight: float = 1e-6
-    color_weight: float = 0.0
+    frames: Frames = 9
+    height: Side = 64
+    width: Side = 64
+    kl_weight: Weight = 1e-6
+    color_weight: Weight = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +236,9 @@ class PoseNetTrainConfig(TrainConfig):
     model: PoseNetConfig = PoseNetConfig()
     data: str = ""
     test_data: str = ""
-    blur: int = 2
-    noise: float = 0.08
-    tint: float = 0.1
+    blur: Workers = 2
+    noise: Weight = 0.08
+    tint: Weight = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,8 +271,8 @@ class ControllerTrainConfig(TrainConfig):
     text_tokenizer: str = "planner_small"
     data: str = ""
     test_data: str = ""
-    text_dropout: float = 0.1
-    max_shots: int = 4
+    text_dropout: Share = 0.1
+    max_shots: Count = 4
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
-    subject_weight: float = 1.0
+    subject_weight: Weight = 1.0
     preview_weights: str = ""

@@ -32,21 +32,6 @@ def time_factor(config: WanVAEConfig) -> int:
     return 2 ** sum(config.temporal)
 
 
-def check_config(config: WanVAEConfig) -> None:
-    """Raises ValueError when the fields of the config do not fit together."""
-    if len(config.temporal) != len(config.multipliers) - 1:
-        raise ValueError(
-            f"WanVAEConfig: {len(config.multipliers)} multipliers need {len(config.multipliers) - 1} values of "
-            f"temporal, one per halving of the resolution, got {len(config.temporal)}"
-        )
-    for name in ("latent_mean", "latent_std"):
-        if len(getattr(config, name)) != config.latent_channels:
-            raise ValueError(
-                f"WanVAEConfig: {name} needs one value per latent channel ({config.latent_channels}), "
-                f"got {len(getattr(config, name))}"
-            )
-
-
 # ---------------------------------------------------------------------------------------------------- layers
 
 
@@ -220,7 +205,6 @@ class WanVAE(nn.Module):
     execution: Execution = Execution()
 
     def setup(self):
-        check_config(self.config)
         channels = self.config.latent_channels
         self.encoder = Encoder(self.config, self.execution)
         self.decoder = Decoder(self.config, self.execution)

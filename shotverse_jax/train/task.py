@@ -89,11 +89,13 @@ class TaskKind:
         config: the class of its training config.
         build: (config, folder) → Task; `folder` is the run's, which gets for example the text tokenizer.
         outline: (config, mesh) → Outline; None where `fit` does not know the task.
+        needs: fields of the config that must not be empty, because the task has no data of its own.
     """
 
     config: type[TrainConfig]
     build: Callable[[Any, Path], Task]
     outline: Callable[[Any, Mesh], Outline] | None = None
+    needs: tuple[str, ...] = ()
 
 
 def batch_shapes(size: int, arrays: dict[str, tuple]) -> dict[str, jax.ShapeDtypeStruct]:

@@ -219,9 +219,8 @@ def test_one_tile_is_the_whole_frame():
     ],
 )
 def test_a_config_that_does_not_fit(changes, message):
-    vae = WanVAE(dataclasses.replace(TINY, **changes))
     with pytest.raises(ValueError, match=message):
-        jax.eval_shape(vae.init, jax.random.key(0), jnp.zeros((1, 1, 2, 2, 3)))
+        dataclasses.replace(TINY, **changes)
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,13 @@ def test_values_that_do_not_fit_are_refused_before_a_step(toy, tmp_path, values,
 def test_the_program_trains_and_exports_again_on_demand(tmp_path):
     def launch(*flags):
         command = [sys.executable, "-m", "launch.train", "--config=configs/planner/nano.py", f"--workdir={tmp_path}"]
-        small = ["--config.steps=3", "--config.bpe_examples=20", "--config.log_every=1", "--config.shot_weights=(1.0,)"]
+        small = [
+            "--config.steps=3",
+            "--config.bpe_examples=20",
+            "--config.warmup=1",
+            "--config.log_every=1",
+            "--config.shot_weights=(1.0,)",
+        ]
         small += ["--config.text_lengths=(112,)", "--config.eval_batches=1"]
         devices = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
         done = subprocess.run(

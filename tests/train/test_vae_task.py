@@ -206,7 +206,7 @@ def test_a_decoder_alone_needs_a_vae_that_fits(colors, tmp_path):
 
 
 def nano_task(folder, **values):
-    values = nano.get_config().to_dict() | values
+    values = nano.get_config().to_dict() | {"warmup": 1} | values
     return build(read_config(values), folder)
 
 

@@ -13,14 +13,16 @@ from shotverse_jax.config import (
     VAETrainConfig,
     from_dict,
 )
+from shotverse_jax.files import check_place
+from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
 from shotverse_jax.train.tasks import controller, gendop, planner, pose_net, vae
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
-    "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline),
+    "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline, ("data", "test_data")),
     "gendop": TaskKind(GenDoPTrainConfig, gendop.build),
-    "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build),
+    "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
     "vae": TaskKind(VAETrainConfig, vae.build),
 }
 
@@ -32,7 +34,7 @@ def read_config(values: dict) -> TrainConfig:
         ValueError: an unknown task or field, or a value that is none of a field's choices.
     """
     task = values.get("task")
-    if task not in TASKS:
+    if not isinstance(task, str) or task not in TASKS:
         raise ValueError(f"task is one of {', '.join(TASKS)}; got {task!r}")
     return from_dict(TASKS[task].config, values)
 
@@ -41,11 +43,20 @@ def build(config: TrainConfig, folder: str | Path) -> Task:
     """The task of a config, ready for `train`; `folder` is the run's and is made if it is not there.
 
     Raises:
-        ValueError: weights, data or a tokenizer that are not there or do not fit, listed in the file of the task.
+        ValueError: a mesh that does not use all devices, a batch that does not divide over it, or data that are not
+            given; before anything is read or made. Then weights, data or a tokenizer that are not there or do not fit,
+            listed in the file of the task.
     """
-    folder = Path(folder)
+    kind, folder = TASKS[config.task], Path(folder)
+    for name in kind.needs:
+        if not getattr(config, name):
+            raise ValueError(f"{name} must name a data set for a run of {config.task}, and is empty (docs/data.md)")
+    mesh = make_mesh(config.mesh)
+    for size in {config.batch, config.batch // config.accumulate}:
+        batch_sharding(mesh, size)
+    check_place(folder, folder=True)
     folder.mkdir(parents=True, exist_ok=True)
-    return TASKS[config.task].build(config, folder)
+    return kind.build(config, folder)
 
 
 def outline(config: TrainConfig, mesh: Mesh) -> Outline:

@@ -66,9 +66,15 @@ def build(config: ControllerTrainConfig, folder: Path) -> Task:
     key, mesh = jax.random.key(config.seed), make_mesh(config.mesh)
     states = has_states(config)
     if config.expert == "base":
+        if model.text not in TEXT_ENCODERS:
+            raise ValueError(f"text of the model is one of {', '.join(TEXT_ENCODERS)}, got {model.text!r}")
         text_config, tokenizer_file = TEXT_ENCODERS[model.text](), weights.find_tokenizer(config.text_tokenizer)
         controller = Controller(model, text_config, "base", config.execution)
         trainable, frozen = create(lambda: {"params": weights.init_module(controller, example(model), key)}, mesh), {}
+    elif not config.base_weights:
+        raise ValueError(
+            f"base_weights must name the base model that the expert {config.expert!r} adapts, and is empty"
+        )
     else:
         place = {"mesh": mesh, "dtype": config.execution.dtype}  # frozen weights need no float32 copy
         if states:

@@ -35,6 +35,10 @@ def build(config: VAETrainConfig, folder: Path) -> Task:
         ValueError: a VAE to begin with that has another size, or none where only the decoder is trained.
     """
     model, mesh = _unscaled(config.model), make_mesh(config.mesh)
+    time, space = time_factor(model), space_factor(model)
+    if (config.frames - 1) % time or config.height % space or config.width % space:
+        size = f"frames={config.frames}, height={config.height}, width={config.width}"
+        raise ValueError(f"crops must have {time}t+1 frames and sides that {space} divides for this VAE, got {size}")
     vae = WanVAE(model, config.execution)
     base_config = None
     if config.base_weights:
