@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 
 RIGID_TOLERANCE = 1e-3
@@ -43,8 +44,8 @@ class Trajectory:
             path keep them.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, a pose is a reflection or not rigid, shots are not
-            contiguous and numbered from 0, or time runs backwards.
+        ValueError: shapes do not fit, values are not finite or outside the ranges of `limits`, a pose is a reflection
+            or not rigid, shots are not contiguous and numbered from 0, or time runs backwards.
     """
 
     pose_T34: np.ndarray
@@ -81,8 +82,6 @@ class Trajectory:
         check_rigid(self.pose_T34)
         if self.stage_34 is not None:
             check_rigid(self.stage_34[None], what="the stage pose")
-        if not np.isfinite(self.intrinsics_T4).all() or (self.intrinsics_T4[:, :2] <= 0).any():
-            raise ValueError("focal lengths must be positive, finite numbers of pixels")
         if self.shot_T.shape != (frames,) or self.shot_T[0] != 0 or not np.isin(np.diff(self.shot_T), (0, 1)).all():
             raise ValueError("shots must be contiguous and numbered from 0, one number per frame")
         if len(self.captions) != self.num_shots:
@@ -92,10 +91,16 @@ class Trajectory:
                 raise ValueError("the recorded times must be one finite number of seconds per frame")
         if self.time_T is not None and (np.diff(self.time_T) < 0).any():
             raise ValueError(f"time runs backwards at pose {int(np.argmax(np.diff(self.time_T) < 0)) + 1}")
-        if not (np.isfinite(self.scale) and self.scale > 0):
-            raise ValueError(f"the scale must be a positive number, got {self.scale}")
-        if not (np.isfinite(self.fps) and self.fps > 0 and self.width > 0 and self.height > 0):
-            raise ValueError(f"fps and image size must be positive, got {self.fps} fps and {self.width}x{self.height}")
+        limits.finite(self.scale, "the scale", *limits.SCALE)
+        limits.finite(self.fps, "fps of a trajectory", *limits.RATES)
+        for name in ("width", "height"):
+            limits.whole(getattr(self, name), f"the {name} of the image", 1, limits.PIXELS)
+        least, most = limits.LENS
+        focal_T2, center_T2 = np.split(self.intrinsics_T4 / ([self.width, self.height] * 2), 2, axis=1)
+        if not ((least <= focal_T2) & (focal_T2 <= most)).all():
+            raise ValueError(f"focal lengths must be positive, from {least:g} to {most:g} sides of the image")
+        if not (np.abs(center_T2) <= most).all():
+            raise ValueError(f"the principal point must be at most {most:g} sides of the image away")
 
     def __len__(self):
         return len(self.pose_T34)
@@ -160,18 +165,17 @@ class Trajectory:
                 fewer than `LEAST_FPS` poses a second and they are not evenly spaced.
 
         Raises:
-            ValueError: the rate is not positive, or makes more than a million frames.
+            ValueError: the rate is outside `limits.RATES`, or makes more than a million frames.
         """
         if fps is None:
             fps = self.fps if self.even or self.fps >= LEAST_FPS else KEY_FRAME_FPS
-        if not (np.isfinite(fps) and fps > 0):
-            raise ValueError(f"the rate should be a positive number of frames per second, got {fps}")
+        limits.finite(fps, "fps of a trajectory", *limits.RATES)
         if self.even and abs(fps - self.fps) < 1e-6 * fps:
             return self
         seconds_T = self.seconds_T
         # Evenly spaced frames last 1 / fps each, the last one too. Key frames end with the last of them.
         frames = len(self) / self.fps * fps if self.even else seconds_T[-1] * fps + 1
-        if not frames < 1e6:
+        if not frames < limits.POSES:
             raise ValueError(f"{seconds_T[-1]:.3g} s at {fps:g} frames per second are more than a million frames")
         edges = [*(round(seconds_T[start] * fps) for start, _ in self.spans), max(round(frames), 1)]
         # Every shot keeps one frame at least, however short it is.
@@ -250,10 +254,10 @@ class Trajectory:
         Another aspect ratio shows more or less above and below.
 
         Raises:
-            ValueError: the size is not positive.
+            ValueError: the size is outside the range of `limits`.
         """
-        if not (width > 0 and height > 0):
-            raise ValueError(f"the image size must be positive, got {width}x{height}")
+        for name, side in (("width", width), ("height", height)):
+            limits.whole(side, f"the {name} of the image", 1, limits.PIXELS)
         focal_T, _, cx_T, cy_T = self.intrinsics_T4.T
         across, down = width / self.width, height / self.height
         # Both focal lengths come from the horizontal one: this makes the pixels square where the source's were not.
@@ -274,6 +278,9 @@ def check_rigid(pose_T34: np.ndarray, what: str = "pose") -> None:
     bad = ~np.isfinite(pose_T34).all((1, 2))
     if bad.any():
         raise ValueError(f"{what} {int(np.argmax(bad))} holds NaN or infinity")
+    far = np.abs(pose_T34[:, :, 3]).max(1)
+    if far.max() > limits.DISTANCE:
+        raise ValueError(f"{what} {int(np.argmax(far))} is {far.max():.3g} units away, more than {limits.DISTANCE:g}")
     r = pose_T34[:, :, :3]
     error = np.abs(r @ r.swapaxes(1, 2) - np.eye(3)).max((1, 2))
     if not error.max() <= RIGID_TOLERANCE:  # also when huge entries overflow to NaN

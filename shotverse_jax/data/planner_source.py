@@ -22,6 +22,7 @@ from shotverse_jax.data.steps import FieldsOnly, StepSource
 from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, parse_text
+from shotverse_jax.text_files import printable
 
 _SHOTS, _EXAMPLE = 0, 1  # the two uses of randomness in a batch
 _ATTEMPTS = 100
@@ -154,7 +155,7 @@ class RecordedScenes(FieldsOnly):
             try:
                 yield records[i]
             except ValueError as error:
-                logging.getLogger(__name__).warning("left out: %s", error)
+                logging.getLogger(__name__).warning("left out: %s", printable(str(error)))
 
     def counts(self, most: int) -> tuple[int, ...]:
         """Returns how many scenes have 1, 2, … `most` shots.

@@ -21,7 +21,7 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
-from shotverse_jax.files import owned, read_json, reading, replacing, safetensors_header
+from shotverse_jax.files import json_text, owned, read_json, reading, replacing, safetensors_header
 
 Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64
@@ -260,7 +260,7 @@ def _write_lines(path: Path, notes: list[dict]) -> None:
         path.unlink(missing_ok=True)
     else:
         with replacing(path) as scratch:
-            scratch.write_text("".join(json.dumps(note, ensure_ascii=False) + "\n" for note in notes), encoding="utf-8")
+            scratch.write_text("".join(json_text(note) + "\n" for note in notes), encoding="utf-8")
 
 
 def _read_lines(path: Path) -> list[dict]:

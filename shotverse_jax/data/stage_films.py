@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, Shot, snap, to_text
@@ -107,8 +108,8 @@ class StageFilms:
             raise ValueError(f"a clip has 4t+1 frames, at least 5, so that every shot has latents; got {self.frames}")
         if self.split not in ("train", "test"):
             raise ValueError(f'the splits are "train" and "test", got "{self.split}"')
-        if self.clips < 1:
-            raise ValueError(f"a data set has at least one clip, got {self.clips}")
+        limits.whole(self.clips, "the clips", 1, limits.COUNT)
+        limits.film(self.frames, self.height, self.width, self.fps)
 
     def __len__(self) -> int:
         return self.clips

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 from matplotlib import font_manager, ft2font
 
+from shotverse_jax.text_files import plain
+
 _USUAL = re.compile(
     r"CJK|Source Han|Han Sans|Hei|Song|Ming|Kai|Gothic|PingFang|YaHei|WenQuanYi|Droid Sans Fallback|Hiragino|IPA|Meiryo"
     r"|Malgun|Nanum|Unicode|Unifont|Noto Sans|Segoe UI|Tahoma|Arial",
@@ -34,6 +36,7 @@ class Letters:
 
         A text with a letter that has no ASCII form becomes "": what is left of it would say something else.
         """
+        text = plain(text)
         if not self.missing.intersection(text):
             return text
         if any(letter.isalpha() and not _ascii(letter) for letter in self.missing.intersection(text)):
@@ -43,7 +46,7 @@ class Letters:
 
 def letters_for(texts: Iterable[str]) -> Letters:
     """Returns how texts are drawn with the fonts that matplotlib finds here."""
-    needed = frozenset(letter for text in texts for letter in text if not letter.isspace())
+    needed = frozenset(letter for text in texts for letter in plain(text) if not letter.isspace())
     return _letters_for(needed)
 
 

@@ -13,6 +13,10 @@ import numpy as np
 from PIL import Image
 
 from shotverse_jax.files import replacing
+from shotverse_jax.limits import POSES, SIDE, memory, whole
+
+LOCAL = ("-protocol_whitelist", "file,pipe")
+"""FFmpeg's option that keeps it from the network: a file may be a list of the addresses of others."""
 
 SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
@@ -43,7 +47,7 @@ def probe_video(path: str | Path) -> VideoInfo:
         raise ValueError(f"{path}: no such file")
     count = ["-map", "0:v:0", "-c", "copy", "-f", "null", "-"]
     # Without -nostdin FFmpeg reads keys from the user's terminal.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", "-i", _local(path), *count]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-hide_banner", *LOCAL, "-i", _local(path), *count]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     words = done.stderr.decode(errors="replace")
     stream = re.search(r"Stream #0.*Video:.* (\d+)x(\d+)[ ,].*", words)
@@ -55,7 +59,11 @@ def probe_video(path: str | Path) -> VideoInfo:
     # FFmpeg prints the stored size, but turns the frames that it hands out.
     if re.search(r"rotation of -?(90|270)\b", words):
         width, height = height, width
-    return VideoInfo(int(frames[-1]), float(rate[1]), width, height)
+    for side in (width, height):
+        whole(side, f"{path}: a side of the video", 1, SIDE)
+    return VideoInfo(
+        whole(int(frames[-1]), f"{path}: the frames of the video", 1, POSES), float(rate[1]), width, height
+    )
 
 
 def _local(path: str | Path) -> str:
@@ -85,7 +93,8 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     # wrong.
     frames = ["-vf", f"{cover},crop={width}:{height}", "-fps_mode", "passthrough", "-frames:v", str(last + 1)]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", "-i", _local(path), "-map", "0:v:0"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *LOCAL, "-i", _local(path), "-map", "0:v:0"]
+    memory(3 * len(index_T) * height * width, f"{path}: a film of {len(index_T)} frames of {height}x{width}")
     video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
     # The messages go to a file: FFmpeg would wait for ever on a full pipe that is only read at the end.
     with tempfile.TemporaryFile() as words:

@@ -143,7 +143,7 @@ def test_an_even_path_keeps_its_seconds_at_another_rate():
     assert [end - start for start, end in film.evenly(20).spans] == [10, 8]
     tight = key_frames([0.0, 0.01, 0.02], [0, 1, 1]).evenly(1)
     assert tight.spans == [(0, 1), (1, 2)]  # a shot keeps a frame
-    with pytest.raises(ValueError, match="positive"):
+    with pytest.raises(ValueError, match="fps of a trajectory must be"):
         film.evenly(0)
     with pytest.raises(ValueError, match="more than a million frames"):
         key_frames([0.0, 1e9], [0, 0]).evenly(24)
@@ -159,5 +159,5 @@ def test_resized_keeps_the_horizontal_view_and_square_pixels():
     small = path(intrinsics_T4=np.array([500.0, 400.0, 300.0, 120.0])).resized(96, 64)
     assert (small.width, small.height) == (96, 64)
     np.testing.assert_allclose(small.intrinsics_T4, np.tile([75.0, 75.0, 45.0, 16.0], (6, 1)))
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(ValueError, match="width of the image must be"):
         path().resized(0, 64)

@@ -5,10 +5,14 @@ camera axes), with the options that all formats share (options.py). Anything tha
 with a message that starts with the file name. docs/formats.md lists the conventions.
 """
 
+import dataclasses
 import inspect
+import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from shotverse_jax import limits
 from shotverse_jax.camera.formats import (
     _recognise,
     blender,
@@ -35,11 +39,12 @@ from shotverse_jax.camera.formats import (
     usd,
 )
 from shotverse_jax.camera.formats._common import reader
-from shotverse_jax.camera.formats.options import NAMES, ReadOptions, check_positive
+from shotverse_jax.camera.formats.options import NAMES, ReadOptions
 from shotverse_jax.camera.formats.reading import finish
 from shotverse_jax.camera.formats.record import FEATURES, Format, Reading
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
+from shotverse_jax.text_files import plain
 
 FORMATS: dict[str, Format] = {
     form.name: form
@@ -98,8 +103,7 @@ def read_file(path: str | Path, fmt: str | None = None, **options) -> tuple[Form
     form = _named(fmt) if fmt else FORMATS[_recognise_file(path)]
     if form.read is None:
         raise ValueError(f"{path}: {form.name} files can be written but not read; readable: {_list('read')}")
-    _check_options(form.name, form.read, options, NAMES)
-    return form, form.read(path, **options)
+    return form, form.read(path, **_checked(form.name, form.read, options, NAMES))
 
 
 def write_trajectory(
@@ -123,13 +127,16 @@ def write_trajectory(
     """
     path = Path(path)
     form = _named(fmt) if fmt else FORMATS[_by_suffix(path)]
-    _check_options(form.name, form.write, options, ("rate",))
-    check_positive("rate", rate)
+    options = _checked(form.name, form.write, options, ("rate",))
+    if rate is not None:
+        rate = limits.finite(rate, "the option rate", *limits.RATES)
     if path.exists() and path.is_dir() != form.folder:
         kinds = ("a folder", "a file") if form.folder else ("a file", "a folder")
         raise ValueError(f"{path}: the format {form.name} is {kinds[0]}, but this is {kinds[1]}")
     own = form.rate(trajectory.fps) if rate is None and form.rate else None
     written = trajectory.evenly(rate or own) if (rate or own) is not None or form.steady else trajectory
+    _check_lens(written, path)
+    written, changed = _worded(form, written)
     with replacing(path) as place:
         try:
             form.write(written, place, **options)
@@ -137,7 +144,31 @@ def write_trajectory(
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise ValueError(f"{path}: cannot be written as {form.name} ({reason})") from error
     why = [f"programs that read {form.name} do not have {trajectory.fps:g} frames per second"] if own else []
-    return *why, *written.notes[len(trajectory.notes) :], *_lost(form, written)
+    return *why, *written.notes[len(trajectory.notes) :], *changed, *_lost(form, written)
+
+
+def _check_lens(trajectory: Trajectory, path: Path) -> None:
+    """Refuses a lens or an image with which some of the formats could not be read again."""
+    (least, most), (narrow, wide) = limits.WRITTEN_LENS, limits.WRITTEN_ASPECT
+    focal_T2 = trajectory.intrinsics_T4[:, :2] / [trajectory.width, trajectory.height]
+    if not ((least <= focal_T2) & (focal_T2 <= most)).all():
+        raise ValueError(f"{path}: focal lengths are written from {least:g} to {most:g} sides of the image")
+    if not narrow <= trajectory.width / trajectory.height <= wide:
+        size = f"{trajectory.width}x{trajectory.height}"
+        raise ValueError(
+            f"{path}: images are written up to {wide:g} times as wide as high, or as high as wide; got {size}"
+        )
+
+
+def _worded(form: Format, trajectory: Trajectory) -> tuple[Trajectory, list[str]]:
+    """The trajectory with texts that a format can hold, and a sentence where some were changed for that."""
+    if "captions" not in form.keeps:
+        return trajectory, []
+    captions, scene = tuple(map(form.words, trajectory.captions)), form.words(trajectory.global_caption)
+    if (captions, scene) == (trajectory.captions, trajectory.global_caption):
+        return trajectory, []
+    note = f"{form.name} cannot hold all characters of the captions, such as control characters, which were replaced"
+    return dataclasses.replace(trajectory, captions=captions, global_caption=scene), [note]
 
 
 def _lost(form: Format, trajectory: Trajectory) -> list[str]:
@@ -156,12 +187,32 @@ def _named(name: str) -> Format:
     return FORMATS[name]
 
 
-def _check_options(name: str, function: Callable, options: dict, shared: Sequence[str]) -> None:
+def _checked(name: str, function: Callable, options: dict, shared: Sequence[str]) -> dict:
+    """The options of a format's reader or writer, each of the type of its parameter; texts may come as numbers."""
     parameters = inspect.signature(function).parameters.values()
-    known = [*(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY), *shared]
-    check_positive("frames", options.get("frames"))
-    if unknown := sorted(set(options) - set(known)):
-        raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join(known)}")
+    own = {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    if unknown := sorted(set(options) - {*own, *shared}):
+        raise ValueError(f"format {name} has no option '{unknown[0]}'; it has: {', '.join([*own, *shared])}")
+    return {option: _option(own[option], value) for option, value in options.items() if option in own}
+
+
+def _option(parameter: inspect.Parameter, value: Any) -> Any:
+    name, kinds = parameter.name, typing.get_args(parameter.annotation) or (parameter.annotation,)
+    if value is None and type(None) in kinds:
+        return None
+    if int in kinds:
+        # A number whose default is 0 counts from there; all others are numbers of things.
+        return limits.whole(value, f"the option {name}", 0 if parameter.default == 0 else 1, limits.FRAMES)
+    if bool in kinds and not isinstance(value, bool):
+        raise ValueError(f"the option {name} should be true or false, got {limits.shown(value)}")
+    if str in kinds and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+        raise ValueError(f"the option {name} should be a text, got {limits.shown(value)}")
+    if str in kinds:
+        value = str(value)
+        # A text with ends of lines could say other things than a text.
+        if plain(value) != value or len(value.splitlines()) > 1:
+            raise ValueError(f"the option {name} should be one line of text, got {limits.shown(value)}")
+    return value
 
 
 def _by_suffix(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats.record import EVERYTHING as EVERYTHING
 from shotverse_jax.camera.formats.record import FILM_BACK_MM as FILM_BACK_MM
@@ -46,6 +47,7 @@ def read_text(path: Path) -> str:
     Raises:
         ValueError: the file is empty or binary.
     """
+    limits.file_size(path, limits.CAMERA_FILE)
     try:
         # Some editors put a byte order mark in front of the text, and this codec drops it.
         text = path.read_bytes().decode("utf-8-sig")
@@ -131,8 +133,8 @@ def pixels(value: Any, what: str) -> int:
     A ValueError about it starts with `what`.
     """
     result = positive(value, what)
-    if result != round(result) or result > 1e6:
-        raise ValueError(f"{what} should be a whole number of pixels, got {result}")
+    if result != round(result) or result > limits.PIXELS:
+        raise ValueError(f"{what} should be a whole number of pixels up to {limits.PIXELS}, got {result}")
     return int(result)
 
 

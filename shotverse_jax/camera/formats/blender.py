@@ -16,6 +16,7 @@ import numpy as np
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import blender_read
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.text_files import plain
 
 SCRIPT = '''"""Cameras of a multi-shot film. In Blender: Scripting > Open > Run, or: blender --python THIS_FILE"""
 
@@ -153,4 +154,5 @@ FORMAT = common.Format(
     read=blender_read.read,
     write=write,
     steady=True,
+    words=plain,
 )

@@ -63,7 +63,7 @@ def write(trajectory: Trajectory, path: Path, *, keyframes: int = 20) -> None:
     matrices = se3.to_44(se3.flip_yz(trajectory.pose_T34)).reshape(-1, 16).tolist()
     fov_T = np.degrees(2 * np.arctan(trajectory.height / 2 / trajectory.intrinsics_T4[:, 1])).tolist()
     aspect = trajectory.width / trajectory.height
-    keys = _keys(trajectory, int(keyframes))
+    keys = _keys(trajectory, keyframes)
     doc = {
         # The field of view that the viewer gives to key frames of "default_fov", whatever that is in the file.
         "default_fov": 75.0,

@@ -18,6 +18,7 @@ from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.formats.record import HEIGHT, WIDTH
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 
 def euler_zxy(rotation_T33: np.ndarray) -> np.ndarray:
@@ -51,7 +52,7 @@ def read(path: Path) -> common.Reading:
     rows = table.numbers(
         columns, "frame, position, angles rx ry rz" + ", vertical fov" * (columns == 8), pose=slice(0, 0)
     )
-    if (rows[:, 0] != np.round(rows[:, 0])).any() or (np.diff(rows[:, 0]) < 1).any() or np.ptp(rows[:, 0]) > 1e6:
+    if (rows[:, 0] != np.round(rows[:, 0])).any() or (np.diff(rows[:, 0]) < 1).any() or np.ptp(rows[:, 0]) > POSES:
         raise ValueError("the frames should count upwards in whole numbers")
     x, y, z = np.radians(rows[:, 4:7]).T
     rotation = _about(1, y) @ _about(0, x) @ _about(2, z)

@@ -7,9 +7,11 @@ gigabytes of memory where a count is damaged; tests compare both.
 Source: colmap.github.io/format.html.
 """
 
+import mmap
 import struct
 from pathlib import Path
 
+from shotverse_jax import limits
 from shotverse_jax.camera.formats import _common as common
 
 MODELS = {
@@ -50,7 +52,11 @@ def text(folder: Path, name: str) -> tuple[str, str]:
     if (folder / f"{name}.txt").exists() or not binary.exists():
         return f"{name}.txt", common.read_text(folder / f"{name}.txt")
     try:
-        lines = (_cameras if name == "cameras" else _images)(_Bytes(binary.read_bytes()))
+        if not limits.file_size(binary, limits.COLMAP_FILE):
+            raise ValueError("the file is empty")
+        # Mapped and not read: most of it are points, which are passed over.
+        with binary.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            lines = (_cameras if name == "cameras" else _images)(_Bytes(data))
     except ValueError as error:
         raise ValueError(f"{binary.name}: {error}") from error
     return binary.name, "\n".join(lines) + "\n"
@@ -75,8 +81,10 @@ def has_rigs(folder: Path) -> bool:
         return any(len(words) > 1 and words[0] != "#" and words[1] not in ("0", "1") for words in lines)
     if not binary.exists():
         return False
-    data = binary.read_bytes()
-    return len(data) > 8 and len(data) > 8 + LONE_RIG * struct.unpack_from("<Q", data)[0]
+    size = binary.stat().st_size
+    with binary.open("rb") as file:
+        head = file.read(8)
+    return len(head) == 8 and size > 8 + LONE_RIG * struct.unpack("<Q", head)[0]
 
 
 def _numbers(line: str) -> bool:
@@ -87,7 +95,7 @@ def _numbers(line: str) -> bool:
 class _Bytes:
     """The bytes of a file, taken one value after the other."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: mmap.mmap):
         self._data, self._at = data, 0
 
     def take(self, layout: str) -> tuple:

@@ -12,6 +12,7 @@ import numpy as np
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 COLUMNS = "frame,shot,time,tx,ty,tz,qw,qx,qy,qz,fx,fy,cx,cy,width,height"
 
@@ -24,7 +25,7 @@ def read(path: Path) -> common.Reading:
         raise ValueError(f"the first line should be {COLUMNS}")
     rows = table.numbers(COLUMNS.count(",") + 1, COLUMNS, pose=slice(3, 10))
     number_T = rows[:, 0]
-    if (number_T != np.round(number_T)).any() or (np.diff(number_T) < 1).any() or np.ptp(number_T) > 1e6:
+    if (number_T != np.round(number_T)).any() or (np.diff(number_T) < 1).any() or np.ptp(number_T) > POSES:
         raise ValueError("the column 'frame' should count upwards in whole numbers")
     return common.Reading(
         position_T3=rows[:, 3:6],

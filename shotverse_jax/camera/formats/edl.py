@@ -13,6 +13,7 @@ from pathlib import Path
 
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.text_files import plain
 
 RECORD_START_HOURS = 1
 RATES = (24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 48.0, 50.0, 60000 / 1001, 60.0)
@@ -96,8 +97,8 @@ def write(
 
 
 def _line(text: str) -> str:
-    """Free text on one line."""
-    return " ".join(text.split())
+    """Returns a text on one line."""
+    return " ".join(plain(text).split())
 
 
 FORMAT = common.Format(
@@ -109,4 +110,5 @@ FORMAT = common.Format(
     write=write,
     steady=True,
     rate=rate_for,
+    words=_line,
 )

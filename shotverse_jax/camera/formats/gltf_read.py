@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import tracks
@@ -20,7 +21,6 @@ DTYPES = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: 
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 SPLINE_FPS = 24.0
 """Rate at which curves between sparse keys are sampled."""
-MOST_KEYS = 1_000_000
 _POINTER = "KHR_animation_pointer"
 
 
@@ -54,6 +54,7 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
 
 def _check_container(path: Path) -> None:
     """Refuses a binary file whose header and chunks are not those of glTF 2.0, on which pygltflib stumbles."""
+    limits.file_size(path, limits.CAMERA_FILE)
     data = path.read_bytes()
     if path.suffix.lower() == ".gltf" or data[:1] == b"{":
         common.load_json(path)
@@ -126,7 +127,8 @@ class _Scene:
         times = np.unique(np.concatenate([curve.time_T for curve in curves]))
         if any(curve.mode == "CUBICSPLINE" for curve in curves):
             count = (times[-1] - times[0]) * SPLINE_FPS
-            if not count < MOST_KEYS:
+            # Every camera is sampled so, and a small file can name many.
+            if not count * len(self.doc.nodes) < limits.POSES:
                 raise ValueError(f"an animation of {times[-1] - times[0]:.3g} s is too long")
             note = f"splines between keys were sampled at {SPLINE_FPS:g} frames per second"
             self.notes += [note] if note not in self.notes else []
@@ -206,6 +208,7 @@ class _Scene:
                 place = (self._folder / uri).resolve()
                 if not place.is_relative_to(self._folder.resolve()):
                     raise ValueError(f"the buffer {uri[:80]} lies outside of the file's folder")
+                limits.file_size(place, limits.CAMERA_FILE)
                 data = place.read_bytes()
             self._buffers[number] = data or b""
         return self._buffers[number]

@@ -13,6 +13,7 @@ import numpy as np
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 MEANING = {
     12: "camera-to-world 3x4",
@@ -20,9 +21,6 @@ MEANING = {
     16: "camera-to-world 4x4",
     17: "frame number, camera-to-world 4x4",
 }
-
-LONGEST = 1_000_000
-"""Frames of a film, at most; numbers that are further apart count something else."""
 
 
 @common.reader
@@ -47,7 +45,7 @@ def _places(number_T: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected the number of the frame first, got {number_T[np.argmax(odd)]:g}")
     if (step <= 0).any():
         raise ValueError(f"the numbers of the frames should rise, but pose {int(np.argmax(step <= 0)) + 1} does not")
-    if number_T[-1] - number_T[0] > LONGEST:
+    if number_T[-1] - number_T[0] > POSES:
         raise ValueError(f"the numbers of the frames are too far apart, up to {number_T[-1]:g}")
     return (number_T - number_T[0]).astype(np.int64)
 

@@ -13,10 +13,9 @@ from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import _tables as tables
 from shotverse_jax.camera.formats import tum
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 MEANING = "frame, position, quaternion w x y z"
-LONGEST = 1_000_000
-"""Frames of a film, at most; numbers that are further apart count something else."""
 
 
 def fits(path: Path, table: tables.Table) -> bool:
@@ -36,7 +35,7 @@ def read(path: Path) -> common.Reading:
     """Reads one path."""
     rows = tables.read_table(common.read_text(path)).numbers(8, MEANING, pose=slice(1, 8))
     frame_T = rows[:, 0]
-    whole = (frame_T == np.round(frame_T)).all() and (np.diff(frame_T) > 0).all() and np.ptp(frame_T) < LONGEST
+    whole = (frame_T == np.round(frame_T)).all() and (np.diff(frame_T) > 0).all() and np.ptp(frame_T) < POSES
     return common.Reading(
         position_T3=rows[:, 1:4],
         quaternion_T4=rows[:, 4:],

@@ -17,11 +17,10 @@ import numpy as np
 
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 RANGES, CAPTIONS = "shot_groups", "gemini_caption"
 LIST = "multishot.csv"
-LONGEST = 1_000_000
-"""Frames of a film, at most; longer ones are errors of writing."""
 
 
 def fits(text: str) -> bool:
@@ -44,9 +43,9 @@ def read(path: Path, *, film: int = 0) -> common.Reading:
         raise ValueError(f"not a table: {error}") from error
     if not lines or not lines[0].get(RANGES):
         raise ValueError(f"expected a column '{RANGES}' with frame ranges like [[0, 37], [37, 62]] and a line below it")
-    if film not in range(len(lines)):
+    if film >= len(lines):
         raise ValueError(f"no film {film}; the list has films 0 to {len(lines) - 1}")
-    line, what = lines[int(film)], f"film {film}"
+    line, what = lines[film], f"film {film}"
     edges = _ranges(line.get(RANGES) or "", what)
     notes = ["the list holds no cameras: every shot stands still at the origin"]
     if len(lines) > 1:
@@ -74,7 +73,7 @@ def _ranges(text: str, what: str) -> np.ndarray:
     start, end = edges.T
     if start[0] != 0 or (start[1:] != end[:-1]).any() or (end <= start).any() or (edges != np.round(edges)).any():
         raise ValueError(f"{what}: the ranges should follow each other from frame 0 without gaps, got {text[:60]}")
-    if end[-1] > LONGEST:
+    if end[-1] > POSES:
         raise ValueError(f"{what}: {end[-1]:g} frames are too many")
     return edges
 

@@ -18,6 +18,7 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.limits import POSES
 
 EASES = {
     "linear": lambda u: u,
@@ -30,7 +31,6 @@ EASES = {
 }
 """Part of the way from a key to the next after the part u of the time, by the interpolation of the key."""
 DEFAULTS = {"fov": 35.0, "roll": 0.0, "zoom": 1.0}
-LONGEST = 1_000_000
 
 
 @common.reader
@@ -42,14 +42,14 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
     width, height = (common.pixels(doc["canvas"].get(side), f"'{side}' of the canvas") for side in ("width", "height"))
     fps = common.positive(doc["timeline"].get("authoring_fps"), "'authoring_fps'")
     seconds = common.positive(doc["timeline"].get("duration_seconds"), "'duration_seconds'")
-    if not seconds * fps < LONGEST:
+    if not seconds * fps < POSES:
         raise ValueError(f"{seconds:g} s at {fps:g} frames per second are too many frames")
     frames = max(1, round(seconds * fps))
     cameras = _cameras(doc.get("cameras"))
     cuts = [(_named(cameras, camera), 0)] if camera is not None else _cuts(doc, cameras, fps, frames)
     edges = [start for _, start in cuts] + [frames]
     spans = zip(cuts, edges, edges[1:], strict=False)
-    state_T9 = np.concatenate([_states(cameras[name], frames, name)[start:end] for (name, _), start, end in spans])
+    state_T9 = np.concatenate([_states(cameras[name], start, end, name) for (name, _), start, end in spans])
     focal_T = height / 2 / np.tan(np.radians(state_T9[:, 6]) / 2) * state_T9[:, 8]
     center = np.broadcast_to([width / 2, height / 2], (frames, 2))
     labels = [_caption(name, cameras[name].get("label")) for name, _ in cuts]
@@ -106,8 +106,8 @@ def _cuts(doc: dict, cameras: dict[str, dict], fps: float, frames: int) -> list[
     return shots
 
 
-def _states(camera: dict, frames: int, name: str) -> np.ndarray:
-    """[T, 9] position, target, fov, roll, zoom of a camera in every frame."""
+def _states(camera: dict, start: int, end: int, name: str) -> np.ndarray:
+    """[T, 9] position, target, fov, roll, zoom of a camera in the frames from `start` to `end` - 1."""
     track = camera.get("track")
     keys = track.get("keyframes") if isinstance(track, dict) else None
     if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
@@ -126,7 +126,7 @@ def _states(camera: dict, frames: int, name: str) -> np.ndarray:
     eases, state_K9 = [rows[frame][0] for frame in at], np.stack([rows[frame][1] for frame in at])
     # Angles take the short way round, as they do in the editor.
     state_K9[:, 7] = np.degrees(np.unwrap(np.radians(state_K9[:, 7])))
-    t = np.clip(np.arange(frames), at[0], at[-1])
+    t = np.clip(np.arange(start, end), at[0], at[-1])
     left = np.clip(np.searchsorted(at, t, side="right") - 1, 0, max(len(at) - 2, 0))
     right = np.minimum(left + 1, len(at) - 1)
     u = (t - at[left]) / np.maximum(at[right] - at[left], 1)
@@ -190,7 +190,14 @@ def write(trajectory: Trajectory, path: Path) -> None:
         keys = [_key(t, pose_T34[t, :, 3], forward[t], fov_T[t], roll_T[t]) for t in range(start, end)]
         track = head | {"keyframes": keys, "objects": [], "metadata": {}}
         name = common.shot_name(k)
-        cameras.append({"id": name, "label": trajectory.captions[k].strip() or name, "enabled": True, "track": track})
+        cameras.append(
+            {
+                "id": name,
+                "label": trajectory.captions[k] if trajectory.captions[k].strip() else name,
+                "enabled": True,
+                "track": track,
+            }
+        )
         times = {"time_seconds": start / fps, "end_time_seconds": end / fps}
         cuts.append({"camera_id": name, **times})
     doc = {

@@ -1,11 +1,10 @@
 """The options of reading that have the same names in every format: what a file does not tell, or tells wrongly."""
 
 import dataclasses
-import math
-from typing import Any
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera.trajectory import RIGID_TOLERANCE
 
 UP = {
@@ -24,6 +23,16 @@ CHOICES = {
     "lens": ("refuse", "pinhole"),
     "lost": ("refuse", "skip", "interpolate"),
 }
+
+RANGES = {
+    "width": (1, limits.PIXELS),
+    "height": (1, limits.PIXELS),
+    "focal": (1e-6, 1e12),
+    "fov": (0.001, 179.999),
+    "fps": limits.RATES,
+    "tolerance": (1e-9, 1.0),
+}
+"""The smallest and the largest value of the options that are numbers; whole ones are whole numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,16 +70,16 @@ class ReadOptions:
     def __post_init__(self):
         for name, choices in CHOICES.items():
             value = getattr(self, name)
-            if value is not None and value not in choices:
+            if value is not None and not (isinstance(value, str) and value in choices):
                 raise ValueError(f"the option {name} should be one of {', '.join(choices)}, got {value!r}")
-        for name in ("width", "height", "focal", "fov", "fps", "tolerance"):
-            check_positive(name, getattr(self, name))
-        for name in ("width", "height"):
+        for name, (least, most) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and value != int(value):
-                raise ValueError(f"the option {name} should be a whole number of pixels, got {value!r}")
-        if self.fov is not None and self.fov >= 180:
-            raise ValueError(f"the option fov should be below 180 degrees, got {self.fov!r}")
+            if value is not None and type(most) is int:
+                # A size may come as 512.0 from programs that have no whole numbers.
+                number = int(value) if isinstance(value, float) and value.is_integer() else value
+                object.__setattr__(self, name, limits.whole(number, f"the option {name}", least, most))
+            elif value is not None:
+                object.__setattr__(self, name, limits.finite(value, f"the option {name}", least, most))
         if self.focal is not None and self.fov is not None:
             raise ValueError("the options focal and fov say the same; give one of them")
         if not isinstance(self.mirror_world, bool):
@@ -78,12 +87,3 @@ class ReadOptions:
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(ReadOptions))
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Checks an option that is a positive number, or None."""
-    if value is None:
-        return
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and math.isfinite(value) and value > 0):
-        raise ValueError(f"the option {name} should be positive, got {value!r}")

@@ -1,6 +1,7 @@
 """The two records of a format: `Format`, what it can, and `Reading`, what one file says."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -96,6 +97,11 @@ FEATURES: dict[str, Callable[[Trajectory], bool]] = {
 EVERYTHING = frozenset(FEATURES)
 
 
+def whole_characters(text: str) -> str:
+    """Returns a text without halves of characters, which JSON may have: the sign of an unknown one stands for them."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """One trajectory file format.
@@ -111,6 +117,8 @@ class Format:
             of an image, and for formats with times.
         rate: function of frames per second that returns the rate to which a path is resampled, where the programs that
             read the format do not have its own, else None; None (default) where every rate will do.
+        words: function that returns a text as the format holds it; default: every text as it is, but for halves of
+            characters, which no file in UTF-8 can hold.
         read: function of (path, **options) that returns a `Reading`; None when the format is only written.
         write: function of (trajectory, path, **options); None when the format is only read.
         folder: True when the format is a folder of files; default False.
@@ -126,6 +134,7 @@ class Format:
     folder: bool = False
     steady: bool = False
     rate: Callable[[float], float | None] | None = None
+    words: Callable[[str], str] = whole_characters
 
     @property
     def extension(self) -> str:

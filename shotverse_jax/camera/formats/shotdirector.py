@@ -35,7 +35,7 @@ def read(path: Path, *, film: str | None = None, frames: int = FRAMES) -> common
     doc = common.load_json(path)
     if not isinstance(doc, dict) or not doc or not all(isinstance(entry, dict) for entry in doc.values()):
         raise ValueError("expected a JSON object of films with 'prompt', 'extrinsic' and 'intrinsic'")
-    name = next(iter(doc)) if film is None else str(film)
+    name = next(iter(doc)) if film is None else film
     if name not in doc:
         raise ValueError(f"no film '{name}'; the file has {', '.join(doc)[:200]}")
     notes = ["a shot of ShotDirector has one camera, so the shots stand still"]
@@ -49,7 +49,7 @@ def read(path: Path, *, film: str | None = None, frames: int = FRAMES) -> common
     k_K33 = common.numbers(entry.get("intrinsic"), (shots, 3, 3), "'intrinsic'")
     size = [common.pixels(entry.get(side, default), f"'{side}'") for side, default in SIZE.items()]
     captions, scene = _captions(entry.get("prompt"), shots)
-    shot_T = np.repeat(np.arange(shots), lengths(shots, int(frames)))
+    shot_T = np.repeat(np.arange(shots), lengths(shots, frames))
     lens = np.stack([k_K33[:, 0, 0], k_K33[:, 1, 1], *np.broadcast_to(np.array(size)[:, None] / 2, (2, shots))], 1)
     return common.Reading(
         pose_T34=w2c_K34[shot_T],

@@ -7,12 +7,11 @@ import numpy as np
 
 from shotverse_jax.camera.formats.record import FPS
 from shotverse_jax.camera.trajectory import EVEN, KEY_FRAME_FPS, LEAST_FPS
+from shotverse_jax.limits import RATES
 
 UNITS = {"seconds": 1.0, "milliseconds": 1e-3, "microseconds": 1e-6, "nanoseconds": 1e-9}
-FASTEST_FPS = 1000.0
-"""Rate above which time stamps cannot be of the unit in which they are read."""
-SLOWEST_STEP = 10.0
-"""Seconds between two poses from which time stamps cannot be of the unit in which they are read."""
+ROUNDING = 1.001
+"""Time stamps may be rounded by so much."""
 SPARSEST = 100
 """Numbers count frames when at least one frame of so many is there; else they are dates or anything else."""
 
@@ -46,8 +45,9 @@ def stamps(time_T: np.ndarray, unit: str = "seconds") -> tuple[np.ndarray | None
 
 
 def _believable(step: float, start: float) -> bool:
-    """Whether poses are `step` seconds apart, from a start that is no date after the year 5000."""
-    return 1 / FASTEST_FPS <= step < SLOWEST_STEP and start < 1e11
+    """Whether poses `step` seconds apart have a rate of `limits.RATES`, from a start that is no date after 5000."""
+    slowest, fastest = RATES
+    return 1 / fastest / ROUNDING <= step < ROUNDING / slowest and start < 1e11
 
 
 def rate_of(second_T: np.ndarray) -> tuple[float, np.ndarray | None]:

@@ -14,6 +14,7 @@ conventions.
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,14 @@ def _found_size(values: dict, folder: Path, notes: list[str]) -> tuple[int, int]
         # The files of synthetic scenes name their images without the suffix.
         for path in (folder / name, folder / f"{name}.png", folder / f"{name}.jpg"):
             try:
-                with Image.open(path) as image:
-                    notes.append(f"the size is that of the first image, {image.width}x{image.height}")
-                    return image.size
+                if not path.is_file():  # a pipe would be waited for
+                    continue
+                with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # its header alone is read
+                    size = image.size
             except (OSError, ValueError, Image.DecompressionBombError):
                 continue
+            notes.append(f"the size is that of the first image, {size[0]}x{size[1]}")
+            return tuple(common.pixels(side, f"the size of the image {path.name}") for side in size)
     if values.get("cx") is None or values.get("cy") is None:
         return None
     size = [max(round(2 * common.positive(values[key], f"'{key}'")), 1) for key in ("cx", "cy")]

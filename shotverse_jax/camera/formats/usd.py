@@ -18,6 +18,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import usd_read
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.text_files import plain
 
 FILM_BACK = common.FILM_BACK_MM / 100
 """Horizontal aperture in tenths of a metre."""
@@ -109,4 +110,5 @@ FORMAT = common.Format(
     read=usd_read.read,
     write=write,
     steady=True,
+    words=plain,
 )

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import tracks
-
-MOST_FRAMES = 100_000
-"""A camera is read at every whole time code between its samples, unless these are more."""
 
 
 @common.reader
@@ -31,7 +29,9 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
         common.positive(UsdGeom.GetStageMetersPerUnit(stage), "metersPerUnit")
         notes: list[str] = []
         cameras = [prim for prim in stage.Traverse() if prim.IsA(UsdGeom.Camera)]
-        found = [track for prim in cameras if (track := _track(stage, UsdGeom.Camera(prim), notes)) is not None]
+        # Cameras are read at every whole time code between their samples, unless these are too many together.
+        most = limits.FRAMES // max(len(cameras), 1)
+        found = [track for prim in cameras if (track := _track(stage, UsdGeom.Camera(prim), most, notes)) is not None]
     except TypeError as error:
         raise ValueError(f"a value of the file is of another kind than USD says ({str(error)[:100]})") from error
     except Tf.ErrorException as error:
@@ -66,14 +66,14 @@ def _size(reading: common.Reading, stage: Any, said: dict) -> None:
         reading.usual_size = tracks.shape_size(reading.lens_T4[0])
 
 
-def _track(stage: Any, camera: Any, notes: list[str]) -> tracks.Track | None:
+def _track(stage: Any, camera: Any, most: int, notes: list[str]) -> tracks.Track | None:
     from pxr import Usd, UsdGeom
 
     prim = camera.GetPrim()
     if camera.GetProjectionAttr().Get() == UsdGeom.Tokens.orthographic:
         notes.append(f"the camera {prim.GetPath()} is orthographic and was left out")
         return None
-    codes = _codes(camera, notes)
+    codes = _codes(camera, most, notes)
     cache, rows, lens = UsdGeom.XformCache(), [], []
     for code in codes:
         time = Usd.TimeCode.Default() if code is None else Usd.TimeCode(code)
@@ -93,8 +93,8 @@ def _track(stage: Any, camera: Any, notes: list[str]) -> tracks.Track | None:
     return tracks.Track(prim.GetName(), second_T, pose_T34, np.array(lens), caption, tracks.shown_of(own))
 
 
-def _codes(camera: Any, notes: list[str]) -> list[float | None]:
-    """The time codes at which a camera is read; [None] for one that does not move."""
+def _codes(camera: Any, most: int, notes: list[str]) -> list[float | None]:
+    """The time codes at which a camera is read, at most `most` beside its samples; [None] for one that is still."""
     from pxr import UsdGeom
 
     codes: set[float] = set()
@@ -108,7 +108,7 @@ def _codes(camera: Any, notes: list[str]) -> list[float | None]:
     if not codes:
         return [None]
     first, last = min(codes), max(codes)
-    if last - first >= MOST_FRAMES:
+    if last - first >= most:
         notes.append(f"{camera.GetPrim().GetPath()} was read at its {len(codes)} samples, which are far apart")
         return sorted(codes)
     # Between its samples USD interpolates matrices and angles, so the frames between them are read as it has them.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
@@ -62,6 +63,7 @@ class SceneRecords:
             raise ValueError("say how many frames the films shall have, 4t+1")
         if self.frames is not None and (self.frames < 5 or self.frames != snap(self.frames)):
             raise ValueError(f"a film has 4t+1 frames, at least 5; got {self.frames}")
+        limits.film(self.frames, self.height, self.width, self.fps)
 
     def __len__(self) -> int:
         return len(self.scenes)

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from shotverse_jax import limits
 from shotverse_jax.data.scenes.files import SceneFiles
 from shotverse_jax.text_files import decode, read_table
 
@@ -18,6 +19,7 @@ def table_scenes(path: Path) -> list[SceneFiles]:
         ValueError: the file cannot be read as a table, or a row lacks a column or has cuts that are not numbers.
     """
     try:
+        limits.file_size(path, limits.FILE)
         text = decode(path.read_bytes()).text
         if path.suffix.lower() == ".csv":
             columns, lines = read_table(text)

@@ -48,7 +48,7 @@ def test_suffixes(tmp_path, film):
         read_trajectory(tmp_path / "a.edl")
     with pytest.raises(ValueError, match="tum has no option 'camera'; it has: quaternion, up, width"):
         read_trajectory(tmp_path / "a.tum", camera="cam01")
-    with pytest.raises(ValueError, match="fps should be positive, got 0"):
+    with pytest.raises(ValueError, match="the option fps must be a number from 0.1 to 1000, got 0"):
         read_trajectory(tmp_path / "a.tum", fps=0)
     for missing in ("none.json", "none.txt", "none.csv", "none"):
         with pytest.raises(ValueError, match=missing):
