@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shotverse_jax import limits
 from shotverse_jax.config import ControllerConfig, WanDiTConfig
 from shotverse_jax.lora import Changes, Lora
 from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
@@ -75,8 +76,9 @@ def parse_lora(text: str) -> LoraSpec:
             file, scale = head, float(tail)
         except ValueError:
             scale = math.nan
-        if not math.isfinite(scale):
-            raise ValueError(f"an adapter is written {SYNTAX}, where the scale is a number; got {tail!r} in {text!r}")
+        if not abs(scale) <= limits.STRENGTH:
+            number = f"a number from {-limits.STRENGTH:g} to {limits.STRENGTH:g}"
+            raise ValueError(f"an adapter is written {SYNTAX}, where the scale is {number}; got {tail!r} in {text!r}")
     if not file:
         raise ValueError(f"an adapter is written {SYNTAX}; {text!r} names no file")
     return LoraSpec(file, scale, expert)

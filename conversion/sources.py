@@ -197,6 +197,9 @@ class _TorchFile:
         tensor = self._tensors[name]
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise ValueError(f"{self._path}: {name} is sparse or quantized; plain tensors are expected")
+        # A tensor may repeat its numbers as often as it likes; converted, they would all be written.
+        if (size := tensor.numel() * tensor.element_size()) > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{self._path}: {name} claims {size:,} bytes, more than are stored of it")
         # NumPy has none of these of its own, so the bits travel as integers.
         for dtype, bits, ours in (
             (torch.bfloat16, torch.int16, ml_dtypes.bfloat16),

@@ -17,7 +17,7 @@ import json
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ CHUNK = 64 << 20
 WHOLE = 1 << 20  # a layer's tensor of fewer bytes is stored in one piece
 LARGE = 256 << 20
 IN_FLIGHT = 2
+BASE = 700_000_000
+"""Bytes of a program that converts, beside what it converts: Python, JAX, tensorstore."""
 TILE = 256
 JOURNAL = "journal.json"
 AXES = ("fsdp", "tensor")
@@ -46,6 +48,16 @@ AXES = ("fsdp", "tensor")
 _EXPONENT = {np.dtype(np.float32): (np.uint32, 0x7F800000), np.dtype(ml_dtypes.bfloat16): (np.uint16, 0x7F80)}
 
 Mesh = Mapping[str, int]
+
+
+def memory(shapes: Iterable[Any]) -> int:
+    """Returns the most bytes of memory that converting a checkpoint takes, or writing it back.
+
+    These are the chunks on their way, and of a tensor its mapped pages and, on the way back, a transposed copy.
+
+    shapes: of the tensors of the checkpoint.
+    """
+    return BASE + (IN_FLIGHT + 1) * CHUNK + 2 * max(map(nbytes, shapes), default=0)
 
 
 def parse_mesh(text: str) -> dict[str, int]:

@@ -5,6 +5,7 @@ and `meta`, JSON with `model` (a name in `REPLAYS`), `inputs`, `outputs` and the
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,8 +122,10 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
         with zipfile.ZipFile(path) as archive:
             # A few bytes can claim to unpack to any number of them.
             size = sum(entry.file_size for entry in archive.infolist())
-        if size > max(EXPANSION * path.stat().st_size, SMALL):
-            raise ValueError(f"{path} would unpack to {size:,} bytes, which is no record of weights")
+            if size > max(EXPANSION * path.stat().st_size, SMALL):
+                raise ValueError(f"{path} would unpack to {size:,} bytes, which is no record of weights")
+            for entry in archive.infolist():
+                _check_header(archive, entry)
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     if "meta" not in arrays:
@@ -137,6 +140,16 @@ def _read(path: Path) -> tuple[dict[str, Any], Arrays]:
     if missing := [name for name in named if name not in arrays]:
         raise ValueError(f"{path}: `meta` names {', '.join(missing)}, which the file does not hold")
     return meta, arrays
+
+
+def _check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuses an array whose header claims more bytes than there are: NumPy makes room for them first."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if (claimed := math.prod(shape) * dtype.itemsize) > entry.file_size:
+        raise ValueError(f"{entry.filename} claims {claimed:,} bytes, and has {entry.file_size:,}")
 
 
 def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, tol: float) -> OutputError:

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import jax
 from absl import flags
 
+from shotverse_jax.commands.common import show
 from shotverse_jax.config import NEGATIVE_PROMPT
 from shotverse_jax.data.encode import PromptRecords, chained, to_latents, to_states, write_negative
 from shotverse_jax.data.records import CHANGED, SKIPPED, Record, Records, Written, alone, write_dataset
@@ -29,11 +30,11 @@ from shotverse_jax.files import check_place
 from shotverse_jax.launch import distributed, program
 
 OUT = flags.DEFINE_string("out", None, "folder of the data set to make")
-CLIPS = flags.DEFINE_integer("clips", 8000, "how many clips of the stage to render")
+CLIPS = flags.DEFINE_integer("clips", 8000, "how many clips of the stage to render", 1)
 SPLIT = flags.DEFINE_enum("split", "train", ["train", "test"], "the split of the film grammar, or of DataDoP's folder")
-FRAMES = flags.DEFINE_integer("frames", 33, "frames of a film, 4t+1; longer videos are cut, shorter ones left out")
-HEIGHT = flags.DEFINE_integer("height", 64, "pixels")
-WIDTH = flags.DEFINE_integer("width", 96, "pixels")
+FRAMES = flags.DEFINE_integer("frames", 33, "frames of a film, 4t+1; longer videos are cut, shorter ones left out", 5)
+HEIGHT = flags.DEFINE_integer("height", 64, "pixels", 1)
+WIDTH = flags.DEFINE_integer("width", 96, "pixels", 1)
 FPS = flags.DEFINE_float("fps", 8.0, "frames per second of a film")
 SOURCE = flags.DEFINE_string("source", None, "scenes of your own: a table (.csv, .jsonl) or a folder")
 CAPTION = flags.DEFINE_enum("caption", "concise", list(CAPTIONS), "which of a DataDoP shot's captions")
@@ -41,11 +42,11 @@ NO_VIDEO = flags.DEFINE_bool("no_video", False, "leave out the pictures of --sou
 VIDEOS = flags.DEFINE_string("videos", None, "a data set of videos to read")
 VAE = flags.DEFINE_string("vae", None, "name or folder of a video VAE; with it, latents are written in place of video")
 TEXT = flags.DEFINE_string("text", None, "name or folder of a text encoder; with it, its states are written too")
-TEXT_LENGTH = flags.DEFINE_integer("text_length", 512, "most tokens of a prompt that has states")
+TEXT_LENGTH = flags.DEFINE_integer("text_length", 512, "most tokens of a prompt that has states", 1, 1 << 20)
 NEGATIVE = flags.DEFINE_string("negative", NEGATIVE_PROMPT, "the prompt of guidance, whose states are written once")
-BATCH = flags.DEFINE_integer("batch", 16, "films encoded at once")
-PROCESS = flags.DEFINE_integer("process", None, "number of this process; JAX's unless given")
-PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the work; JAX's unless given")
+BATCH = flags.DEFINE_integer("batch", 16, "films encoded at once", 1, 1 << 20)
+PROCESS = flags.DEFINE_integer("process", None, "number of this process; JAX's unless given", 0)
+PROCESSES = flags.DEFINE_integer("processes", None, "processes that share the work; JAX's unless given", 1)
 
 
 @program.refusing
@@ -66,7 +67,7 @@ def main(_):
         written = write_dataset(OUT.value, source, settings, chained(steps), process, processes, progress=True)
         if TEXT.value:
             write_negative(OUT.value, negative)
-    print(f"{OUT.value}: {_summary(written)}")
+    show(f"{OUT.value}: {_summary(written)}")
     return 1 if written.empty else 0
 
 

@@ -14,6 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from shotverse_jax import train
+from shotverse_jax.commands.common import show
 from shotverse_jax.files import check_place
 from shotverse_jax.launch import distributed, program
 
@@ -38,7 +39,7 @@ def main(_):
         # Every process exports: gathering split parameters needs all of them; the first one writes.
         train.export(task, state, folder / "export")
         if first:
-            print(f"exported step {step} to {folder / 'export'}")
+            show(f"exported step {step} to {folder / 'export'}")
         return 0
     if first:
         print(f"stopped at step {step} of {steps}; start again to go on", file=sys.stderr)

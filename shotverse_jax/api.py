@@ -137,8 +137,10 @@ def film(
     """
     from shotverse_jax.infer.adapters import adapted, load_controller
     from shotverse_jax.infer.fits import check_fits
+    from shotverse_jax.infer.options import check_film
     from shotverse_jax.infer.take import prepare
 
+    check_film(frames, size, **sampling)
     say = (lambda text: None) if progress is None else (lambda text: progress(text, 0, 0))
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     for note in screenplay.notes:

@@ -22,7 +22,7 @@ from shotverse_jax.commands import (
     tags,
     verify,
 )
-from shotverse_jax.commands.common import printable
+from shotverse_jax.text_files import printable
 
 INTERRUPTED = 130
 

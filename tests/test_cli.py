@@ -12,10 +12,11 @@ import pytest
 
 from shotverse_jax import cli
 from shotverse_jax.camera.formats import FORMATS, read_trajectory, write_trajectory
-from shotverse_jax.commands.common import options, printable
+from shotverse_jax.commands.common import options
 from shotverse_jax.config import planner_nano
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
+from shotverse_jax.text_files import printable
 from shotverse_jax.weights import abstract, export
 
 ROOT = Path(__file__).parents[1]

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import json
 import os
 import signal
 import stat
@@ -14,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from shotverse_jax import files
-from shotverse_jax.files import UNFINISHED, cache_folder, check_place, replacing, write_safetensors
+from shotverse_jax.files import UNFINISHED, cache_folder, check_place, json_text, replacing, write_safetensors
 
 
 def tree(folder):
@@ -324,3 +325,11 @@ def test_results_that_share_a_folder_are_whole_where_their_seal_is(tmp_path, mon
     with pytest.raises(ValueError, match="cannot be written"):
         sealed(folder, "third")
     assert "a_whole.txt" not in files_of(folder) and files_of(folder)["b_one.txt"] == "another's"
+
+
+def test_json_of_any_text_can_be_written_and_is_equal(tmp_path):
+    value = {"雨": "a\ud800 \udcffb\0\x1b\u202e", "x": [1, None]}
+    for indent in (None, 1):
+        (tmp_path / "a.json").write_text(json_text(value, indent), encoding="utf-8")
+        assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+    assert "雨" in json_text(value)

@@ -4,6 +4,7 @@ import argparse
 import signal
 import threading
 
+from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
     faster_arguments,
@@ -11,11 +12,12 @@ from shotverse_jax.commands.common import (
     lora_argument,
     out_name,
     placement_arguments,
-    positive,
     scene_argument,
     show,
+    steps,
     strength,
     use_compilation_cache,
+    whole,
 )
 from shotverse_jax.files import check_place
 
@@ -39,15 +41,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampling", choices=("nucleus", "top_k", "greedy"), help="how to pick tokens (default: the planner's way)"
     )
-    parser.add_argument("--steps", type=positive, help="denoising steps of films (default: the model's)")
+    parser.add_argument("--steps", type=steps, help="denoising steps of films (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to films")
     parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
-    parser.add_argument("--workers", type=positive, help="workers of a Ray cluster (default: this process alone)")
+    parser.add_argument(
+        "--workers", type=whole("the workers", 1, 4096), help="workers of a Ray cluster (default: this process alone)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
     lora_argument(parser)
     faster_arguments(parser)
     placement_arguments(parser)
+    peak.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     # After Ray's start, which has handlers of its own.
     stop_on_signals(stop)
     summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
+    peak.say(args, lambda: job.memory(items))
     return report(summary, args.out, stop.is_set())
 
 

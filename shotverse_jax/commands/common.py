@@ -2,7 +2,7 @@
 
 import argparse
 import contextlib
-import re
+import functools
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from shotverse_jax import limits
 from shotverse_jax.files import check_place
+from shotverse_jax.text_files import printable
 
 UNITS = {"film": "film", "item": "item", "denoise": "step", "shots": "shot"}
 """What a bar counts, by its name; frames unless it is said here."""
@@ -56,15 +57,6 @@ def show(text: str) -> None:
     print(printable(text))  # noqa: T201
 
 
-def printable(text: str) -> str:
-    """The text with control characters as escapes: names and captions of a file could move a terminal's cursor."""
-    return "".join(c if c in "\n\t" or not _COMMANDS.match(c) else c.encode("unicode_escape").decode() for c in text)
-
-
-_COMMANDS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters, separators of lines, changes of direction, and halves of characters."""
-
-
 def use_compilation_cache(least: float = 0.1) -> None:
     """Keeps compiled programs between runs; see `infer.execution.use_compilation_cache`."""
     from shotverse_jax.infer import execution
@@ -72,17 +64,14 @@ def use_compilation_cache(least: float = 0.1) -> None:
     execution.use_compilation_cache(least)
 
 
-def positive(text: str) -> int:
-    """The type of an argument that is a number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return value
+def whole(what: str, least: int, most: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number in a range; `what` names it in the refusal."""
+    return functools.partial(_in_range, limits.whole, int, what, least, most)
 
 
-def seed(text: str) -> int:
-    """The type of an argument that is a seed."""
-    return _in_range(limits.whole, int, text, "a seed", 0, limits.SEEDS - 1)
+def number(what: str, least: float, most: float) -> Callable[[str], float]:
+    """The type of an argument that is a number in a range."""
+    return functools.partial(_in_range, limits.finite, float, what, least, most)
 
 
 def out_name(text: str) -> str:
@@ -92,17 +81,22 @@ def out_name(text: str) -> str:
     return text
 
 
-def strength(text: str) -> float:
-    """The type of an argument that is a strength of guidance."""
-    return _in_range(limits.finite, float, text, "the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)
-
-
-def _in_range(check: Callable, kind: type, text: str, *bounds: Any) -> Any:
+def _in_range(check: Callable, kind: type, what: str, least: float, most: float, text: str) -> Any:
     value: Any = text
     # What is no number is shown as it was written.
     with contextlib.suppress(ValueError):
         value = kind(text)
-    return _checked(check, value, *bounds)
+    return _checked(check, value, what, least, most)
+
+
+positive = whole("it", 1, limits.COUNT)
+"""The type of an argument that counts something."""
+seed = whole("a seed", 0, limits.SEEDS - 1)
+samples = whole("the samples", 1, limits.SAMPLES)
+frames = whole("the frames of a film", 1, limits.FRAMES)
+steps = whole("the steps", 1, limits.STEPS)
+strength = number("the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)
+"""Types of arguments; the functions that take the values check the same ranges."""
 
 
 def _checked(check: Callable, *values: Any) -> Any:
@@ -118,7 +112,9 @@ def size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 64x96, got {text}") from error
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH like 64x96, got {text[:60]}") from error
+    for side in (height, width):
+        _checked(limits.whole, side, "height and width", 1, limits.SIDE)
     return height, width
 
 
@@ -207,7 +203,12 @@ def faster_arguments(parser: argparse.ArgumentParser) -> None:
         "--guidance-range", type=_range, metavar="FIRST-LAST", help="part of the steps that have guidance, e.g. 0-0.75"
     )
     parser.add_argument("--one-pass", action="store_true", help="prompt and negative prompt in one forward pass")
-    parser.add_argument("--skip", type=float, metavar="X", help="go on without a pass while little changes, e.g. 0.05")
+    parser.add_argument(
+        "--skip",
+        type=number("the change that is skipped", 0, 1),
+        metavar="X",
+        help="go on without a pass while little changes, e.g. 0.05",
+    )
 
 
 def faster_of(args: argparse.Namespace) -> dict[str, Any]:

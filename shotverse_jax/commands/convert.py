@@ -1,9 +1,11 @@
 """`shotverse convert`: a published checkpoint as a model folder of ours, and back."""
 
 import argparse
+import functools
 import itertools
 from collections.abc import Iterable
 
+from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import out_name, show
 
 HELP = "Convert a published checkpoint to a model folder of ours, or back."
@@ -30,13 +32,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-nan", action="store_true", help="convert weights with NaN or infinity all the same")
     parser.add_argument("--dry-run", action="store_true", help="show names, shapes and sizes, and what is missing")
     parser.add_argument("--to", metavar="STYLE", help="the way back: SRC is our folder, names of wan, diffusers, ...")
+    peak.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Converts a checkpoint, or a folder of ours with --to; --dry-run describes it only. Returns the exit code 0."""
     for line in _lines(args):
         show(line)
+    if not args.dry_run:
+        peak.say(args, functools.partial(_expected, args), devices=False)
     return 0
+
+
+def _expected(args: argparse.Namespace) -> int:
+    """The bytes that the conversion was expected to take, by the checkpoint that was read or written."""
+    from shotverse_jax.conversion import released
+    from shotverse_jax.conversion.networks import network
+    from shotverse_jax.conversion.sources import open_checkpoint
+    from shotverse_jax.conversion.stream import memory
+
+    if args.to:
+        return memory(open_checkpoint(_out(args)).shapes.values())
+    expert = args.expert or next(iter(released.experts(args.source)), None)
+    kind = network(args.name).kind
+    return memory(open_checkpoint(released.part(args.source, kind, expert)).shapes.values())
 
 
 def _lines(args: argparse.Namespace) -> Iterable[str]:

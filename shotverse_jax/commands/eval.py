@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from shotverse_jax.commands.common import Terminal, positive, seed, show, strength, use_compilation_cache
+from shotverse_jax.commands.common import Terminal, positive, seed, show, steps, strength, use_compilation_cache
 
 HELP = "Score a model on held-out data."
 EXAMPLES = ("shotverse eval planner --scenes 300",)
@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
     parser.add_argument("--model", help="name of a planner or controller, or the folder of one")
     parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
-    parser.add_argument("--steps", type=positive, help="of films: denoising steps (default: the model's)")
+    parser.add_argument("--steps", type=steps, help="of films: denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="of films: strength of text guidance (default: the model's)")
     parser.add_argument(
         "--prompts", help="YAML file of prompts with the motion each asks for (default: those that ship)"

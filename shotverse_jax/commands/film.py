@@ -1,22 +1,25 @@
 """`shotverse film`: the film of a screenplay."""
 
 import argparse
+import functools
 
+from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
     faster_arguments,
     faster_of,
+    frames,
     lora_argument,
     out_folder,
     out_name,
     placement_arguments,
     placement_of,
-    positive,
     read_arguments,
     read_trajectory,
     screenplay_arguments,
     seed,
     size,
+    steps,
     strength,
     use_compilation_cache,
 )
@@ -32,14 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trajectory", help="cameras in any format that can be read (default: they are planned)")
     read_arguments(parser)
     parser.add_argument("--out", type=out_name, help="folder for the results (default: out/<name of the screenplay>)")
-    parser.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
+    parser.add_argument("--steps", type=steps, help="denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument(
         "--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to the film"
     )
     parser.add_argument("--seed", type=seed, default=0, help="another seed, another film (default 0)")
     parser.add_argument("--size", type=size, metavar="HxW", help="height and width in pixels (default: the model's)")
-    parser.add_argument("--frames", type=positive, help="frames of the film, 4t+1 (default: the model's)")
+    parser.add_argument("--frames", type=frames, help="frames of the film, 4t+1 (default: the model's)")
     parser.add_argument(
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
@@ -51,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--planner", default="planner_small", help="name of a planner, or the folder of one")
     parser.add_argument("--negative", help="prompt that the film is steered away from (default: the model's)")
     placement_arguments(parser)
+    peak.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,4 +90,13 @@ def run(args: argparse.Namespace) -> int:
         )
         film.write(out, compare=args.compare, progress=terminal)
     terminal.say(f"wrote {out}/film.mp4, film.png, shot_*.mp4, cameras.json and the plan's files")
+    peak.say(args, functools.partial(_expected, args, len(film.trajectory)))
     return 0
+
+
+def _expected(args: argparse.Namespace, made: int) -> int:
+    from shotverse_jax.infer.fits import film_memory
+
+    place = placement_of(args)
+    place.pop("attention")
+    return film_memory(args.model, made, args.size, **place)

@@ -5,7 +5,8 @@ import dataclasses
 import json
 from typing import Any
 
-from shotverse_jax.commands.common import positive, show, size
+from shotverse_jax import limits
+from shotverse_jax.commands.common import frames, number, positive, show, size, steps, strength, whole
 
 HELP = "Say what a training run, a film or plans need of devices that need not be there: memory, time, how many."
 EXAMPLES = (
@@ -46,14 +47,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--device", help="a100, h100, h200, h20, b200, v5e, v5p or v6e; for a run what cpu:… stands for"
     )
     parser.add_argument(
-        "--mfu", type=float, help="share of the peak for the predicted time (default: 0.4 of a run, measured of a film)"
+        "--mfu",
+        type=number("the share of the peak", 0.001, 1),
+        help="share of the peak for the predicted time (default: 0.4 of a run, measured of a film)",
     )
     parser.add_argument("--json", action="store_true", help="machine-readable output")
     run = parser.add_argument_group("a training run")
     run.add_argument("--topology", help="a TPU slice like v5p:4x4x4, or cpu:<devices> for GPUs")
     both = parser.add_argument_group("films and plans")
     both.add_argument("--model", help="folder or name of the network; paper (default), holocine")
-    both.add_argument("--frames", type=positive, help="frames of a film, 4t+1, or of a planned screenplay")
+    both.add_argument("--frames", type=frames, help="frames of a film, 4t+1, or of a planned screenplay")
     both.add_argument("--dtype", help="of weights and activations (default bfloat16)")
     both.add_argument("--items", type=positive, help="say how many devices make so many before the deadline")
     both.add_argument("--deadline", help="for --items, like 90m, 8h or 2d (default 1d)")
@@ -64,12 +67,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--offload", choices=("none", "text", "experts"), help="what waits on the host (default: by memory)"
     )
     film.add_argument("--quantize", choices=("int8", "float8"), help="weights of the experts in 8 bits")
-    film.add_argument("--steps", type=positive, help="denoising steps (default: the model's)")
-    film.add_argument("--cfg", type=float, help="strength of text guidance, 1 is none (default: the model's)")
-    film.add_argument("--sparse", type=positive, metavar="SHOTS", help="sparse attention between so many shots")
+    film.add_argument("--steps", type=steps, help="denoising steps (default: the model's)")
+    film.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
+    film.add_argument(
+        "--sparse",
+        type=whole("the shots", 1, limits.FRAMES),
+        metavar="SHOTS",
+        help="sparse attention between so many shots",
+    )
     film.add_argument("--latents", action="store_true", default=None, help="the results keep the film's latents")
     plan = parser.add_argument_group("plans")
-    plan.add_argument("--shots", type=positive, help="shots of a screenplay (default 4)")
+    plan.add_argument("--shots", type=whole("the shots", 1, limits.FRAMES), help="shots of a screenplay (default 4)")
     plan.add_argument("--text", type=positive, help="tokens of a screenplay (default: the most that the model reads)")
 
 

@@ -11,7 +11,7 @@ from shotverse_jax.commands.common import (
     Terminal,
     placement_arguments,
     placement_of,
-    positive,
+    samples,
     seed,
     use_compilation_cache,
 )
@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", help="part of the data set (default test)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of results")
     parser.add_argument("--name", help="name of the results, e.g. text_motion/case1 (default: of the file, else case)")
-    parser.add_argument("--samples", type=positive, default=1, metavar="N", help="paths of each, in folders sample_*")
+    parser.add_argument("--samples", type=samples, default=1, metavar="N", help="paths of each, in folders sample_*")
     parser.add_argument("--seed", type=seed, default=0, metavar="N", help="another seed, another path (default 0)")
     parser.add_argument(
         "--pred-scale",

@@ -2,13 +2,14 @@
 
 import argparse
 
+from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
     out_folder,
     out_name,
     placement_arguments,
     placement_of,
-    positive,
+    samples,
     screenplay_arguments,
     seed,
     use_compilation_cache,
@@ -24,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     screenplay_arguments(parser)
     parser.add_argument("--out", type=out_name, help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=seed, default=0, help="another seed, another plan (default 0)")
-    parser.add_argument("--samples", type=positive, default=1, help="plans to write, each in a folder of its own")
+    parser.add_argument("--samples", type=samples, default=1, help="plans to write, each in a folder of its own")
     parser.add_argument(
         "--model", default="planner_small", help="name of a shipped or fetched planner, or the folder of one"
     )
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     placement_arguments(parser, offload=False)
     parser.add_argument("--no-preview", action="store_true", help="write the trajectory and the plot only")
+    peak.argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     use_compilation_cache()
     from shotverse_jax import api
     from shotverse_jax.infer.outputs import write_plans
+    from shotverse_jax.infer.plan_need import most_plan_memory
 
     options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
     with owned(out):
@@ -65,4 +68,5 @@ def run(args: argparse.Namespace) -> int:
     folders = "sample_*/" if args.samples > 1 else ""
     preview = "" if args.no_preview else ", preview.mp4"
     terminal.say(f"wrote {out}/{folders}trajectory.json, trajectory.png{preview}")
+    peak.say(args, lambda: most_plan_memory(args.model, args.dtype))
     return 0

@@ -3,14 +3,15 @@
 import argparse
 from pathlib import Path
 
+from shotverse_jax import limits
 from shotverse_jax.commands.common import (
     Terminal,
     out_name,
-    positive,
     read_trajectory,
     say_notes,
     trajectory_arguments,
     use_compilation_cache,
+    whole,
 )
 from shotverse_jax.files import check_place
 
@@ -22,7 +23,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     trajectory_arguments(parser)
     parser.add_argument("--out", type=out_name, help="video to write (default: preview.mp4 beside the trajectory)")
-    parser.add_argument("--height", type=positive, default=None, help="height of the video in pixels")
+    parser.add_argument(
+        "--height",
+        type=whole("the height of a preview", 64, limits.SIDE),
+        default=None,
+        help="height of the video in pixels",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from shotverse_jax.commands.common import show
+from shotverse_jax.commands.common import number, show
 
 HELP = "Replay a recorded run of a PyTorch network with ours and compare."
 EXAMPLES = ("shotverse verify examples/wan_dit.npz",)
@@ -11,7 +11,12 @@ EXAMPLES = ("shotverse verify examples/wan_dit.npz",)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("record", help="record: weights under param/, inputs and outputs by the names in meta")
-    parser.add_argument("--tol", type=float, default=1e-4, help="largest error over the output's RMS (default 1e-4)")
+    parser.add_argument(
+        "--tol",
+        type=number("the tolerance", 0, 1e6),
+        default=1e-4,
+        help="largest error over the output's RMS (default 1e-4)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:

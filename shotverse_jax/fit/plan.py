@@ -3,23 +3,21 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
-from shotverse_jax.config import PLANNERS, OPTConfig, PlannerConfig, planner_qwen3vl_2b
+from shotverse_jax.config import PlannerConfig
 from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import Accelerator, accelerator_of
 from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_shown
 from shotverse_jax.fit.shares import Shares, shares
 from shotverse_jax.infer.execution import check_dtype
-from shotverse_jax.infer.need import GIB, held
+from shotverse_jax.infer.need import GIB
 from shotverse_jax.infer.plan import prefix_length
+from shotverse_jax.infer.plan_need import cache_bytes, decoder_numbers, plan_memory, planner_config
 from shotverse_jax.infer.samples import ACCELERATOR_BLOCK
-from shotverse_jax.weights import find
-from shotverse_jax.weights.folder import read_config
 
 PLAN_FILES = 320_000
 """Bytes of the results of a plan, measured: that of examples/red_coat.txt, its plot and preview.mp4 of 65 frames."""
@@ -102,16 +100,14 @@ def fit_plan(
     """
     kind = accelerator_of(device)
     check_dtype(dtype)
-    config = _config(model)
-    places, size = text or config.max_text_tokens, jnp.dtype(dtype).itemsize
+    config = planner_config(model)
+    if not isinstance(config, PlannerConfig):
+        raise ValueError(f"plans are sized for ShotVerse's planners; {model} is a GenDoP")
+    places = text or config.max_text_tokens
     prefix, tokens = _lengths(config, frames, shots)
-    read = size * _decoder_numbers(config.decoder)
-    cache = 2 * size * config.decoder.num_layers * config.decoder.hidden_size  # keys and values of a place
-    memory = {
-        "weights": held("planner", config, {}, dtype) + read,
-        "keys and values": rows * (prefix + tokens) * cache,
-        "text": rows * places * (2 * config.text.hidden_size + 2 * config.text.mlp_size) * size,
-    }
+    read = jnp.dtype(dtype).itemsize * decoder_numbers(config.decoder)
+    cache = cache_bytes(config.decoder, dtype)
+    memory = plan_memory(config, rows, places, prefix + tokens, dtype)
     total = sum(memory.values())
     needs = f"{rows} plans at a time need {total / GIB:.1f} GiB of the device, which has {kind.memory:g}"
     return PlanReport(
@@ -144,19 +140,6 @@ def _lengths(config: PlannerConfig, frames: int, shots: int) -> tuple[int, int]:
     if prefix + tokens > most:
         raise ValueError(f"{frames} frames are {tokens} pose tokens, which with {prefix} camera codes exceed {most}")
     return prefix, tokens
-
-
-def _decoder_numbers(config: OPTConfig) -> int:
-    """Weights that a token of the pose decoder reads: the matrices of its blocks, and its head."""
-    wide = config.hidden_size
-    return config.num_layers * (4 * wide**2 + 2 * wide * config.mlp_size) + wide * config.vocab_size
-
-
-def _config(model: str) -> PlannerConfig:
-    known = {"paper": planner_qwen3vl_2b, **PLANNERS}
-    if model in known and not Path(model).is_dir():
-        return known[model]()
-    return read_config(find("planner", model), PlannerConfig)
 
 
 def lines(report: PlanReport, capacity: Capacity | None = None) -> Iterator[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from shotverse_jax.conversion.adapters import parse_lora
-from shotverse_jax.files import Unwritable, end_with_a_line, owned, read_json, replacing, writing
+from shotverse_jax.files import Unwritable, end_with_a_line, json_text, owned, read_json, replacing, writing
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.screenplay import to_text
 
@@ -236,7 +236,7 @@ def run_batch(
         for done in itertools.chain([refused], run(groups)):
             for record in done:
                 records[record["id"]] = record
-                results.write(json.dumps(record, ensure_ascii=False) + "\n")
+                results.write(json_text(record) + "\n")
                 results.flush()
             if progress is not None and done:
                 progress("item", len(records), len(items))
@@ -321,10 +321,10 @@ def _folder(out: Path) -> Iterator[Any]:
 
 def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:
     """Writes results.jsonl anew, in the order of the list."""
-    lines = [json.dumps(records[item.id], ensure_ascii=False) + "\n" for item in items if item.id in records]
+    lines = [json_text(records[item.id]) + "\n" for item in items if item.id in records]
     with replacing(out / RESULTS) as place:
         place.write_text("".join(lines), encoding="utf-8")
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")

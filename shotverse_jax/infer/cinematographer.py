@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
+from shotverse_jax import limits
 from shotverse_jax.config import ControllerConfig, Execution, UMT5Config, WanVAEConfig
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.fits import device_memory, offload_for
@@ -199,6 +200,8 @@ class Cinematographer:
         names = () if self.adapters is None else self.adapters.names
         if not names or len(weights) != len(names):
             raise ValueError(f"{len(names)} LoRAs are kept beside the weights ({', '.join(names)}), got {weights}")
+        for weight in weights:
+            limits.finite(weight, "the weight of a LoRA", -limits.STRENGTH, limits.STRENGTH)
         adapters = dataclasses.replace(self.adapters, weights_N=np.asarray(weights, np.float32))
         return dataclasses.replace(self, adapters=adapters)
 

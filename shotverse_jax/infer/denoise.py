@@ -22,12 +22,12 @@ from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
 from shotverse_jax.flow.skipping import steps_to_skip
 from shotverse_jax.infer.cinematographer import Cinematographer, Design
+from shotverse_jax.infer.options import check_film
 from shotverse_jax.infer.samples import keys_of, seeds_of
 from shotverse_jax.infer.take import Take
 from shotverse_jax.inputs.cameras import trajectory_rows
 from shotverse_jax.inputs.planner_text import bucket
 from shotverse_jax.inputs.prompt import collate_prompts
-from shotverse_jax.limits import GUIDANCE, STEPS, finite, whole
 from shotverse_jax.models.controller import Controller
 from shotverse_jax.models.wan_vae import WanVAE, space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import LARGEST, decode_chunks, decode_tiled
@@ -164,17 +164,17 @@ def begin(
     [(frames, height, width)] = shapes
     time, space = time_factor(design.vae_config), space_factor(design.vae_config)
     shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
-    steps = config.steps if steps is None else whole(steps, "the steps", 1, STEPS)
-    guidance = config.guidance if guidance is None else guidance
+    check_film(steps=steps, guidance=guidance, guidance_range=guidance_range, skip=skip)
+    steps = config.steps if steps is None else steps
     denoising = Denoising(
         steps=steps,
-        guidance=finite(guidance, "the strength of guidance", -GUIDANCE, GUIDANCE),
+        guidance=float(config.guidance if guidance is None else guidance),
         solver=solver,
         # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
         shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
         guided_steps=_guided_steps(steps, *guidance_range),
         one_pass=one_pass,
-        skipped=_skipped(config, steps, finite(skip, "the change that is skipped", 0, 1)),
+        skipped=_skipped(config, steps, skip),
     )
     if samples is None:
         samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
@@ -188,8 +188,6 @@ def begin(
 
 def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
     """(i, j) of the steps i, …, j - 1 that begin in a part of the run; at least one."""
-    if not 0 <= first < last <= 1:
-        raise ValueError(f"guidance acts from one share of the steps to a larger one, 0 to 1; got {first} to {last}")
     begin, end = (math.ceil(round(share * steps, 6)) for share in (first, last))
     begin = min(begin, steps - 1)
     return begin, max(end, begin + 1)

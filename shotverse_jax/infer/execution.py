@@ -7,6 +7,7 @@ from jax.sharding import Mesh
 
 from shotverse_jax.config import Execution, MeshConfig
 from shotverse_jax.files import cache_folder
+from shotverse_jax.infer.options import check_film
 from shotverse_jax.nn.attention import kernels_on
 from shotverse_jax.parallel.mesh import make_mesh, parse_sizes
 from shotverse_jax.parallel.sequence import spread
@@ -72,6 +73,7 @@ def read_range(text: str) -> tuple[float, float]:
         first, last = (float(part) for part in text.split("-"))
     except ValueError as error:
         raise ValueError(f"expected FIRST-LAST like 0-0.75, got {text}") from error
+    check_film(guidance_range=(first, last))
     return first, last
 
 

@@ -3,9 +3,7 @@
 `shotverse fit film` shows it for devices that are not there; `check_fits` asks those of this machine.
 """
 
-import contextlib
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from jax.sharding import Mesh
 
 from shotverse_jax.infer.execution import DTYPES, choose
 from shotverse_jax.infer.need import GIB, WAITING, Networks, Offload, Place, Request, need, weights
+from shotverse_jax.limits import host_memory
 from shotverse_jax.models.wan_vae import time_factor
 from shotverse_jax.screenplay import snap
 
@@ -116,10 +115,33 @@ def check_fits(
     Raises:
         ValueError: the film does not fit; the message says what would.
     """
+    networks, request, place, memory = _asked(name_or_folder, frames, size, whole, mesh, dtype, offload, quantize)
+    if memory is not None and (found := problem(networks, request, place, memory)):
+        raise ValueError(found)
+
+
+def film_memory(
+    name_or_folder: str | Path,
+    frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    *,
+    whole: int | None = None,
+    mesh: Mesh | None = None,
+    dtype: str | None = None,
+    offload: Offload | None = None,
+    quantize: str | None = None,
+) -> int:
+    """Bytes that a film needs of every device of this machine; on a CPU, of the process. Arguments as `check_fits`."""
+    networks, request, place, _ = _asked(name_or_folder, frames, size, whole, mesh, dtype, offload, quantize)
+    return need(networks, request, place).total
+
+
+def _asked(
+    name_or_folder, frames, size, whole, mesh, dtype, offload, quantize
+) -> tuple[Networks, Request, Place, int | None]:
+    """The networks, the film, where it is made, and the bytes of memory there; None where it is not known."""
     platform = jax.default_backend()
     memory = host_memory() if platform == "cpu" else device_memory(mesh)
-    if memory is None:
-        return
     networks = Networks.of(name_or_folder)
     request = Request.of(networks, snap(frames or min(whole or networks.config.frames, networks.config.frames)), size)
     # All devices of a CPU are one memory, in which nothing needs to wait.
@@ -127,20 +149,9 @@ def check_fits(
     kind = platform if platform in ("cpu", "tpu") else "gpu"
     place = Place(sizes, dtype or choose(mesh)[0].dtype, quantize=quantize, platform=kind)
     if platform != "cpu":
-        place = dataclasses.replace(place, offload=offload or offload_for(weights(networks, place), memory))
-    if found := problem(networks, request, place, memory):
-        raise ValueError(found)
-
-
-def host_memory() -> int | None:
-    """Bytes of memory that this process may have; None where the system does not say."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return None
-    with contextlib.suppress(OSError, ValueError):  # no control group, or one without a limit
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return memory
+        least = "none" if memory is None else offload_for(weights(networks, place), memory)
+        place = dataclasses.replace(place, offload=offload or least)
+    return networks, request, place, memory
 
 
 def device_memory(mesh: Mesh | None) -> int | None:

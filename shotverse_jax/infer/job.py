@@ -3,17 +3,24 @@
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import jax
 
 from shotverse_jax.conversion.adapters import parse_lora, read_loras
 from shotverse_jax.infer.adapters import load_controller
 from shotverse_jax.infer.batch import Work, file_digest
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
-from shotverse_jax.infer.fits import check_fits
+from shotverse_jax.infer.fits import check_fits, film_memory
+from shotverse_jax.infer.need import CPU_BASE
+from shotverse_jax.infer.options import check_film
+from shotverse_jax.infer.plan_need import most_plan_memory
 from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
+from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.weights.folder import CONFIG, find
 
 
@@ -59,6 +66,9 @@ class Job:
         Raises:
             ValueError: a model that is not there, or a mesh or kernel that this machine cannot have.
         """
+        check_film(steps=self.steps, guidance=self.guidance, **dict(self.faster))
+        for text in self.lora:
+            parse_lora(text)
         mesh = read_mesh(self.mesh)
         place = {"dtype": self.dtype, "attention": self.attention}
         planner_name = self.planner or PLANNER
@@ -81,6 +91,23 @@ class Job:
         place = {"dtype": self.dtype, "offload": self.offload, "quantize": self.quantize}
         fits = functools.partial(check_fits, name, mesh=mesh, **place)
         return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits, tuple(notes))
+
+    def memory(self, items: Sequence[Item | Refused]) -> int:
+        """The most bytes that an item needs of every device of this machine; on a CPU, of the process.
+
+        On a CPU the frames of the film before it are there too, while they are written.
+        """
+        cpu = jax.default_backend() == "cpu"
+        planner = most_plan_memory(self.planner or PLANNER, self.dtype)
+        if self.task == "plan":
+            return planner
+        place = {"mesh": read_mesh(self.mesh), "dtype": self.dtype, "offload": self.offload, "quantize": self.quantize}
+        films = [planner]
+        for item in items:
+            if isinstance(item, Item):
+                whole, size = item.screenplay.layout().num_frames, item.size
+                films.append(film_memory(self.model or CONTROLLER, item.frames, size, whole=whole, **place))
+        return max(films) + (planner - CPU_BASE if cpu else 0)
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:

@@ -39,10 +39,10 @@ Offload = Literal["none", "text", "experts"]
 WAITING: dict[str, tuple[str, ...]] = {"none": (), "text": ("text",), "experts": ("text", "high", "low")}
 """The weights that wait in the memory of the host between their uses, for each value of `offload`."""
 
-VAE_ARRAYS, VAE_ARRAYS_FLOAT32 = 20, 72
+VAE_ARRAYS, VAE_ARRAYS_FLOAT32, VAE_ARRAYS_CPU = 20, 72, 22
 """The VAE decoder's memory, in arrays of the finest resolution; the second on GPUs in float32, where XLA's search for
-the fastest convolutions takes more. An H200 had 5.75 and 41 GiB at 480x832 (benchmarks/records/nvidia_h200.json,
-section vae)."""
+the fastest convolutions takes more; the third on a CPU, by `benchmarks.memory`. An H200 had 5.75 and 41 GiB at 480x832
+(benchmarks/records/nvidia_h200.json, section vae)."""
 
 
 CPU_BASE = 700_000_000
@@ -357,7 +357,9 @@ def _decode_bytes(config: WanVAEConfig, request: Request, place: Place) -> int:
     """Of the decoder for one latent frame, or one tile of it."""
     height, width, _ = _tiles(config, request)
     pixels = time_factor(config) * height * width
-    arrays = VAE_ARRAYS_FLOAT32 if (place.dtype, place.platform) == ("float32", "gpu") else VAE_ARRAYS
+    arrays = VAE_ARRAYS_CPU if place.platform == "cpu" else VAE_ARRAYS
+    if (place.dtype, place.platform) == ("float32", "gpu"):
+        arrays = VAE_ARRAYS_FLOAT32
     shown = CPU_FRAMES * request.frames * request.height * request.width if place.platform == "cpu" else 0
     return shown + arrays * pixels * config.base_size * jnp.dtype(place.dtype).itemsize
 

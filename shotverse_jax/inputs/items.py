@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from shotverse_jax import limits
 from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
 from shotverse_jax.text_files import decode, read_table
 
@@ -20,6 +21,12 @@ SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", "
 """Files of a folder that are read as screenplays."""
 
 OPTIONS = ("seed", "samples", "frames", "size", "trajectory", "read", "negative", "lora", "scene")
+_RANGES = {
+    "seed": (0, limits.SEEDS - 1),
+    "samples": (1, limits.SAMPLES),
+    "frames": (1, limits.FRAMES),
+    "scene": (1, limits.COUNT),
+}
 _INLINE = ("caption", "global_caption", "shots", "fps", "width", "height")
 RECORD = "result.json"
 _NAME = re.compile(r"[\w][\w .()+=,@-]{0,199}")
@@ -138,6 +145,7 @@ def _table(path: Path) -> list[Row]:
     suffix = path.suffix.lower()
     if suffix not in (".jsonl", ".csv"):
         raise ValueError(f"{path} is no list: give a .jsonl or .csv file, or a folder of screenplays")
+    limits.file_size(path, limits.FILE)
     data = path.read_bytes()
     try:
         text = decode(data).text
@@ -214,9 +222,9 @@ def _screenplay(row: Mapping[str, Any], beside: Path, scene: int | None) -> Scre
 
 def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for name, least in (("seed", 0), ("samples", 1), ("frames", 1), ("scene", 1)):
+    for name, (least, most) in _RANGES.items():
         if row.get(name) is not None:
-            options[name] = _whole(row[name], name, least)
+            options[name] = _whole(row[name], name, least, most)
     for name in ("negative", "trajectory"):
         if row.get(name) is not None:
             if not isinstance(row[name], str):
@@ -230,7 +238,7 @@ def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(row["size"]).strip().lower())
         if not match:
             raise ValueError(f"size is HEIGHTxWIDTH like 480x832, got {row['size']!r}")
-        options["size"] = int(match[1]), int(match[2])
+        options["size"] = tuple(limits.whole(int(side), "height and width", 1, limits.SIDE) for side in match.groups())
     if row.get("lora") is not None:
         parts = row["lora"].split(";") if isinstance(row["lora"], str) else row["lora"]
         if not isinstance(parts, list) or not all(isinstance(part, str) and part.strip() for part in parts):
@@ -253,11 +261,9 @@ def _read(value: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(value.items())
 
 
-def _whole(value: Any, name: str, least: int) -> int:
+def _whole(value: Any, name: str, least: int, most: int) -> int:
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip()):
         value = int(value)  # cells of a table are text
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 1 << 63:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return value
+    return limits.whole(value, name, least, most)

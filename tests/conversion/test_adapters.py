@@ -71,7 +71,7 @@ def test_a_file_that_is_there_is_that_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("style@much", "the scale is a number; got 'much' in 'style@much'"),
+        ("style@much", "the scale is a number from -1000 to 1000; got 'much' in 'style@much'"),
         ("style@nan", "got 'nan'"),
         ("style:middle", "the expert is high or low; got 'middle'"),
         ("style:high@0.5", "got 'high@0"),

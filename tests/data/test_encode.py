@@ -110,7 +110,11 @@ def test_wrong_wishes_end_in_one_line_and_exit_code_2(videos, vae, tmp_path, cap
 
 
 def test_settings_of_films_are_checked():
-    for wrong, words in (({"split": "dev"}, "train"), ({"clips": 0}, "at least one"), ({"frames": 1}, "at least 5")):
+    for wrong, words in (
+        ({"split": "dev"}, "train"),
+        ({"clips": 0}, "the clips must be a whole number from 1"),
+        ({"frames": 1}, "at least 5"),
+    ):
         with pytest.raises(ValueError, match=words):
             StageFilms(**{"clips": 3} | wrong)
 

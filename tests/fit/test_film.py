@@ -138,7 +138,6 @@ def test_the_command_sizes_plans(capsys):
         (["film"], "name the device by --device"),
         (["film", "--device=h100", "--dtype=fp4"], "networks run in float32 or bfloat16, got 'fp4'"),
         (["plan", "--device=h100", "--dtype=fp4"], "networks run in float32 or bfloat16, got 'fp4'"),
-        (["film", "--device=h100", "--mfu=0"], "a share of the peak is above 0 and at most 1, got 0"),
         (["film", "--device=h900"], "the device is one of a100, .*; got h900"),
         (["film", "--device=h100", "--topology=cpu:8"], "--topology says nothing of film"),
         (["film", "--device=h100", "--config.batch=7"], "film takes no values of a config, got --config.batch=7"),

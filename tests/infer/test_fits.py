@@ -76,8 +76,15 @@ def test_a_film_is_refused_before_anything_is_loaded(controller_folder, monkeypa
 
 
 def test_the_memory_of_a_film_on_a_cpu_is_what_was_measured():
-    """`shotverse film examples/red_coat.txt --steps 1` had 0.67, 1.23 and 2.60 GiB at its peak."""
-    networks = Networks.of("controller_small")
-    for frames, size, gib in ((33, (64, 96), 0.67), (33, (240, 416), 1.23), (17, (480, 832), 2.60)):
-        found = need(networks, Request.of(networks, frames, size), Place(dtype="float32", platform="cpu"))
-        assert found.total / GIB == pytest.approx(gib, rel=0.1)
+    """`shotverse film examples/red_coat.txt` had so many GiB at its peak (`benchmarks.memory`), less than estimated."""
+    networks, place = Networks.of("controller_small"), Place(dtype="float32", platform="cpu")
+    peaks = {
+        (33, 64, 96): 0.67,
+        (33, 240, 416): 1.23,
+        (17, 480, 832): 2.60,
+        (33, 256, 384): 1.22,
+        (129, 128, 192): 0.78,
+    }
+    for (frames, *size), gib in peaks.items():
+        found = need(networks, Request.of(networks, frames, tuple(size)), place).total / GIB
+        assert gib <= found < 1.1 * gib, (frames, size, found)
