@@ -30,6 +30,7 @@ STILL_ROTATION = 0.005
 DOMINANCE = 0.4
 """An axis is dropped beside another one when their speeds differ by more than this fraction of the larger."""
 
+_TOGETHER = 256  # shots that are tagged at once
 # The order of the signs is GenDoP's: a pattern's index is its class number in data sets and in metrics.
 _PATTERNS = tuple(product((0, 1, -1), repeat=3))
 _DIRECTIONS = (("right", "left"), ("up", "down"), ("backward", "forward"))  # + and - of x, y, z
@@ -112,11 +113,17 @@ def tag_labels(pose_T34: np.ndarray, camera: Literal["opencv", "opengl"] = "open
     # The classes are named in OpenGL axes, in which up is +y and forward is -z.
     if camera == "opencv":
         pose_T34 = se3.flip_yz(pose_T34)
+    return smooth(_raw_labels(pose_T34[None], fps)[0])
+
+
+def _raw_labels(pose_NT34: np.ndarray, fps: float) -> np.ndarray:
+    """The labels [N, T - 1] of N shots in OpenGL axes before smoothing."""
     # A step seen from its own camera does not depend on the world. ReCamMaster's world is left-handed, but its steps
     # are not.
-    step_34 = se3.relative(pose_T34[:-1], pose_T34[1:])
+    step_34 = se3.relative(pose_NT34[:, :-1], pose_NT34[:, 1:]).reshape(-1, 3, 4)
     # Only the translation becomes a velocity: the original compares rotations per frame.
-    return smooth(classify(fps * step_34[..., 3], se3.so3_log(step_34[..., :3])))
+    labels = classify(fps * step_34[..., 3], se3.so3_log(step_34[..., :3]))
+    return labels.reshape(len(pose_NT34), -1)
 
 
 def classify(
@@ -148,8 +155,24 @@ def shot_labels(pose_T34: np.ndarray, frames: int = FRAMES) -> np.ndarray:
 
     The resampled poses cover the shot's whole length. `frames` defaults to 120.
     """
-    pose_T34 = np.asarray(pose_T34, np.float64)
-    return tag_labels(se3.resample(pose_T34, np.linspace(0.0, len(pose_T34) - 1.0, frames)))
+    return labels_of_shots([pose_T34], frames)[0]
+
+
+def labels_of_shots(paths: Sequence[np.ndarray], frames: int = FRAMES) -> np.ndarray:
+    """Returns the labels [N, frames - 1] of N shots, each as `shot_labels`; together they take a fraction of the time.
+
+    Raises:
+        ValueError: a path is not [T, 3, 4], or there are none.
+    """
+    paths = [np.asarray(pose_T34, np.float64) for pose_T34 in paths]
+    if wrong := [path.shape for path in paths if path.ndim != 3 or path.shape[1:] != (3, 4) or not len(path)]:
+        raise ValueError(f"motion tags need poses of shape [T, 3, 4], got {wrong[0]}")
+    if not paths:
+        raise ValueError("no shot to tag")
+    # In parts, as the counts of the mode filter are 20 times as large as the poses.
+    parts = [paths[i : i + _TOGETHER] for i in range(0, len(paths), _TOGETHER)]
+    raw = (_raw_labels(se3.flip_yz(se3.resample_whole(part, frames)), 30.0) for part in parts)
+    return np.concatenate([_smooth(labels_NT) for labels_NT in raw])
 
 
 def tag_shot(pose_T34: np.ndarray, frames: int = FRAMES) -> list[Segment]:
@@ -323,34 +346,47 @@ def _rotation_class(w_T3: np.ndarray, still: float) -> np.ndarray:
 
 def smooth(raw: np.ndarray) -> np.ndarray:
     """Returns labels with at most `MAX_SEGMENTS` segments: a mode filter and the removal of short runs, ever larger."""
+    return _smooth(np.asarray(raw)[None])[0]
+
+
+def _smooth(raw_NT: np.ndarray) -> np.ndarray:
+    """`smooth` of N shots of one length."""
     # Every round starts from the raw labels: filtering twice would move the edges between segments.
     # GenDoP's configs name other sizes, but its code overwrites them with these and adds 5 in each round.
-    window, shortest = 15, 10
-    while True:
-        labels = _remove_short(_mode_filter(raw, window), shortest)
-        if np.count_nonzero(np.diff(labels)) < MAX_SEGMENTS:
-            return labels
+    window, shortest, result_NT = 15, 10, raw_NT.copy()
+    left_N = np.arange(len(raw_NT))  # the shots that still have too many segments
+    while len(left_N):
+        labels_NT = _mode_filter(raw_NT[left_N], window)
+        for labels_T in labels_NT:
+            _remove_short(labels_T, shortest)
+        result_NT[left_N] = labels_NT
+        left_N = left_N[np.count_nonzero(np.diff(labels_NT), axis=1) >= MAX_SEGMENTS]
         window, shortest = window + 5, shortest + 5
+    return result_NT
 
 
-def _mode_filter(labels: np.ndarray, window: int) -> np.ndarray:
+def _mode_filter(labels_NT: np.ndarray, window: int) -> np.ndarray:
     """The most frequent label within `window // 2` of each position, the smallest of equals.
 
     Fewer labels than `window` are returned as they are.
     """
-    total, half = len(labels), window // 2
+    (count, total), half = labels_NT.shape, window // 2
     # The original leaves a shot that is shorter than its window as it is.
     if total < window:
-        return labels
+        return labels_NT
+    # The labels of each shot are numbered from 0, so that few have to be counted.
+    row_N1 = np.arange(count)[:, None]
+    values, code = np.unique(NUM_LABELS * row_N1 + labels_NT, return_inverse=True)
+    first_N1 = np.searchsorted(values, NUM_LABELS * row_N1)
+    code_NT = code.reshape(count, total) - first_N1
     # Running sums of each label's occurrences give all windows at once; near the ends the windows are shorter.
-    values, code = np.unique(labels, return_inverse=True)
-    count = np.zeros((total + 1, len(values)), np.int64)
-    np.cumsum(code[:, None] == np.arange(len(values)), axis=0, out=count[1:])
+    sums_NTV = np.zeros((count, total + 1, code_NT.max() + 1), np.int16)
+    np.cumsum(code_NT[..., None] == np.arange(sums_NTV.shape[-1]), axis=1, out=sums_NTV[:, 1:])
     at = np.arange(total)
-    inside = count[np.minimum(at + half + 1, total)] - count[np.maximum(at - half, 0)]
+    inside_NTV = sums_NTV[:, np.minimum(at + half + 1, total)] - sums_NTV[:, np.maximum(at - half, 0)]
     # `argmax` takes the first of equals and `values` ascend: the smallest label wins, as with scipy's mode in the
     # original.
-    return values[inside.argmax(1)]
+    return values[first_N1 + inside_NTV.argmax(-1)] - NUM_LABELS * row_N1
 
 
 def _runs(labels: np.ndarray) -> tuple[list[int], list[int]]:
@@ -361,12 +397,14 @@ def _runs(labels: np.ndarray) -> tuple[list[int], list[int]]:
     return labels[starts].tolist(), np.diff(np.append(starts, len(labels))).tolist()
 
 
-def _remove_short(labels: np.ndarray, shortest: int) -> np.ndarray:
-    """Gives runs shorter than `shortest` to their neighbours, the shortest run first.
+def _remove_short(labels: np.ndarray, shortest: int) -> None:
+    """Gives runs shorter than `shortest` to their neighbours, the shortest run first; `labels` are changed in place.
 
     Each neighbour gets half; an odd frame goes to the left one.
     """
     values, lengths = _runs(labels)
+    if len(lengths) < 2 or min(lengths) >= shortest:
+        return
     # Neighbours of equal label that meet when a run between them is removed are not joined, as in the original: their
     # two lengths are still compared with `shortest` one by one.
     while len(lengths) > 1 and (length := min(lengths)) < shortest:
@@ -380,4 +418,4 @@ def _remove_short(labels: np.ndarray, shortest: int) -> np.ndarray:
             lengths[i - 1] += length - length // 2
             lengths[i + 1] += length // 2
         del values[i], lengths[i]
-    return np.repeat(np.asarray(values, np.int64), lengths)
+    labels[:] = np.repeat(np.asarray(values, np.int64), lengths)

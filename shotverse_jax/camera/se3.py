@@ -196,6 +196,21 @@ def resample(pose_T34, u):
     return interpolate(pose_T34[left], pose_T34[left + 1], xp.clip(u - left, 0.0, 1.0))
 
 
+def resample_whole(paths, frames):
+    """Returns the poses [N, frames, 3, 4] of N paths [T, 3, 4], each at evenly spaced places over its whole length.
+
+    The paths are NumPy arrays and may differ in length; all are resampled at once.
+    """
+    last_N = np.array([len(pose_T34) - 1 for pose_T34 in paths])
+    place_NF = np.linspace(0.0, last_N.astype(float), frames, axis=1)
+    left_NF = np.clip(np.floor(place_NF).astype(int), 0, np.maximum(last_N - 1, 0)[:, None])
+    # The paths lie one after the other; a path of one pose is between that pose and itself.
+    first_N1 = np.cumsum([0, *(last_N[:-1] + 1)])[:, None]
+    all_34 = np.concatenate(paths)
+    right_NF = first_N1 + np.minimum(left_NF + 1, last_N[:, None])
+    return interpolate(all_34[first_N1 + left_NF], all_34[right_NF], np.clip(place_NF - left_NF, 0.0, 1.0))
+
+
 def look_at(eye_3, target_3, down_3=None):
     """Returns the camera-to-world pose (OpenCV axes) of a camera at `eye_3` that looks at `target_3`.
 

@@ -201,8 +201,32 @@ def test_labels_equal_the_slow_reading(pose_T34):
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=90), st.integers(1, 12))
 def test_smoothing_equals_the_slow_reading(labels, size):
-    np.testing.assert_array_equal(motion_tags._mode_filter(np.asarray(labels), size), slow_filter(labels, size))
-    np.testing.assert_array_equal(motion_tags._remove_short(np.asarray(labels), size), slow_remove(labels, size))
+    # Of two shots at once: neither changes the other.
+    both_NT = np.asarray([labels, [9 - label for label in labels]])
+    filtered_NT = motion_tags._mode_filter(both_NT, size)
+    for row_T, filtered_T in zip(both_NT, filtered_NT, strict=True):
+        np.testing.assert_array_equal(filtered_T, slow_filter(row_T.tolist(), size))
+        shortened_T = row_T.copy()
+        motion_tags._remove_short(shortened_T, size)
+        np.testing.assert_array_equal(shortened_T, slow_remove(row_T.tolist(), size))
+
+
+def test_shots_together_have_the_tags_of_each_alone():
+    rng = np.random.default_rng(1)
+    paths = []
+    for frames in (1, 2, 40, 120, 300):
+        turn, go = rng.normal(0, 0.004, (2, frames, 3)).cumsum(axis=1)
+        paths.append(se3.make(se3.so3_exp(turn), 3 * go))
+    labels = motion_tags.labels_of_shots(paths)
+    assert labels.shape == (5, 119) and len(np.unique(labels)) > 3
+    for path, ours in zip(paths, labels, strict=True):
+        resampled = se3.resample(path, np.linspace(0, len(path) - 1, 120))
+        np.testing.assert_array_equal(ours, motion_tags.tag_labels(resampled))
+        np.testing.assert_array_equal(ours, slow_labels(resampled))
+    with pytest.raises(ValueError, match="no shot"):
+        motion_tags.labels_of_shots([])
+    with pytest.raises(ValueError, match=r"shape \[T, 3, 4\]"):
+        motion_tags.labels_of_shots([paths[0], np.zeros((0, 3, 4))])
 
 
 @settings(max_examples=30, deadline=None)
