@@ -25,7 +25,7 @@ setup(
     python_requires=">=3.11",
     packages=packages,
     package_dir=package_dir,
-    package_data={"shotverse_jax": ["pretrained/*/*", "evaluation/prompts/*", "screenplay/*.yaml"]},
+    package_data={"shotverse_jax": ["pretrained/*/*", "pretrained/*/*/*", "evaluation/prompts/*", "screenplay/*.yaml"]},
     # Lower bounds are the versions the test suite runs on.
     install_requires=[
         "jax>=0.10.2",

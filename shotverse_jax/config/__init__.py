@@ -21,11 +21,14 @@ from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, LoraConfig, MeshConfig
 from shotverse_jax.config.gendop import (
     MODES,
+    CLATR_FRAMES,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     GenDoPConfig,
+    clatr_small,
     clip_text_b32,
+    clip_text_small,
     gendop_of,
 )
 from shotverse_jax.config.planner import (
@@ -42,6 +45,7 @@ from shotverse_jax.config.planner import (
 )
 from shotverse_jax.config.reader import from_dict
 from shotverse_jax.config.training import (
+    CLaTrTrainConfig,
     ControllerTrainConfig,
     GenDoPTrainConfig,
     PlannerTrainConfig,
@@ -51,9 +55,11 @@ from shotverse_jax.config.training import (
 )
 
 __all__ = [
+    "CLATR_FRAMES",
     "CLIPTextConfig",
     "CLIPVisionConfig",
     "CLaTrConfig",
+    "CLaTrTrainConfig",
     "CONTROLLERS",
     "ControllerConfig",
     "ControllerTrainConfig",
@@ -81,7 +87,9 @@ __all__ = [
     "VAETrainConfig",
     "WanDiTConfig",
     "WanVAEConfig",
+    "clatr_small",
     "clip_text_b32",
+    "clip_text_small",
     "controller_14b",
     "controller_small",
     "from_dict",

@@ -4,7 +4,10 @@ import dataclasses
 from typing import Literal
 
 from shotverse_jax.config.planner import OPTConfig
-from shotverse_jax.config.ranges import Checked, Count, Epsilon, Side, Size
+from shotverse_jax.config.ranges import Checked, Count, Decay, Epsilon, Scale, Side, Size
+
+CLATR_FRAMES = 120
+"""Frames of a trajectory that CLaTr reads (DataDoP's shot length)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +103,12 @@ class GenDoPConfig(Checked):
 class CLaTrConfig(Checked):
     """CLaTr, the network behind GenDoP's scores: encoders of trajectories and texts into one space, a decoder.
 
-    feature_size: numbers per frame of a trajectory.
+    feature_size: numbers per item of a trajectory, 9 for each of the frames that an item holds: the published network
+        reads every frame as an item of its own.
     text_size: the width of the text tower's states (OpenAI's ViT-B/32).
+    step_scale: factor of the steps between frames before the network reads them; 1 in the published network, whose
+        steps are therefore far smaller than its rotations.
+    dropout: probability that a number is dropped in training.
     """
 
     hidden_size: Size = 256
@@ -110,10 +117,22 @@ class CLaTrConfig(Checked):
     mlp_size: Size = 1024
     feature_size: Size = 9
     text_size: Size = 512
+    step_scale: Scale = 1.0
+    dropout: Decay = 0.1
 
     def __post_init__(self):
         super().__post_init__()
         self._check_divides("num_heads", "hidden_size")
+        if self.feature_size % 9 or CLATR_FRAMES % self.frames_per_item:
+            raise ValueError(
+                f"an item of a trajectory holds 9 numbers for each of some frames, and {CLATR_FRAMES} frames are whole "
+                f"items; got feature_size={self.feature_size}"
+            )
+
+    @property
+    def frames_per_item(self) -> int:
+        """Frames of a trajectory that one item holds."""
+        return max(1, self.feature_size // 9)
 
 
 def gendop_of(mode: str) -> GenDoPConfig:
@@ -139,3 +158,15 @@ def gendop_of(mode: str) -> GenDoPConfig:
 def clip_text_b32() -> CLIPTextConfig:
     """The text tower of OpenAI's ViT-B/32, whose states CLaTr reads."""
     return CLIPTextConfig(hidden_size=512, num_layers=12, num_heads=8, mlp_size=2048, activation="quick_gelu")
+
+
+def clatr_small() -> CLaTrConfig:
+    """The CLaTr that ships, trained on shots of the stage: eight frames an item, steps in units per second."""
+    return CLaTrConfig(
+        hidden_size=128, num_layers=3, mlp_size=384, feature_size=72, text_size=128, step_scale=30.0, dropout=0.0
+    )
+
+
+def clip_text_small() -> CLIPTextConfig:
+    """The text tower of the CLaTr that ships, trained with it."""
+    return CLIPTextConfig(vocab_size=2048, hidden_size=128, num_layers=1, num_heads=4, mlp_size=384, max_positions=64)

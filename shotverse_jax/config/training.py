@@ -10,7 +10,7 @@ from typing import Literal
 from shotverse_jax.config.controller import ControllerConfig, WanVAEConfig
 from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, MeshConfig
-from shotverse_jax.config.gendop import GenDoPConfig
+from shotverse_jax.config.gendop import CLaTrConfig, CLIPTextConfig, GenDoPConfig, clip_text_b32
 from shotverse_jax.config.planner import PlannerConfig
 from shotverse_jax.config.ranges import (
     Checked,
@@ -22,6 +22,7 @@ from shotverse_jax.config.ranges import (
     Share,
     Side,
     Size,
+    SizeOrDefault,
     Steps,
     StepsOrNone,
     Weight,
@@ -276,3 +277,49 @@ class ControllerTrainConfig(TrainConfig):
     loss_weight: Literal["uniform", "diffsynth"] = "uniform"
     subject_weight: Weight = 1.0
     preview_weights: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CLaTrTrainConfig(TrainConfig):
+    """A run of CLaTr (robincourant/CLaTr src/models/clatr.py, GenDoP evaluate/CLaTr).
+
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network.
+        text: the text tower whose states it reads.
+        text_weights: the tower, by folder or name, which stays as it is and names its own config; "" trains a tower
+            together with the network, with a text tokenizer learned from the captions.
+        data: DataDoP's folder, or a folder or table of scenes (docs/data.md); "" takes shots of the stage as they are
+            needed.
+        test_data: the same for held-out scenes; "" takes the part "test" of `data`. Only DataDoP's folder has one.
+        caption: which caption of DataDoP's shots.
+        styles: which captions shots of the stage get, one of them by chance (`data/clatr_source.py`).
+        text_length: tokens that captions are cut or padded to; 0 takes all positions of the tower.
+        bpe_examples: number of screenplays of the stage whose captions the text tokenizer is learned from.
+        reconstruction_weight: weight of the errors of the features that are decoded from both latents.
+        kl_weight: weight of the KL divergences between both latents and from each to a normal distribution.
+        latent_weight: weight of the distance between both latents.
+        contrast_weight: weight of the contrastive loss (InfoNCE).
+        temperature: divides the cosines in it.
+        noise: factor of the deviations with which latents are drawn in training; 0 takes their means.
+        same_text: captions whose end tokens have a larger cosine than that are no wrong answers for each other; it is
+            only used with `text_weights`, as a tower that learns would be led to make all captions the same.
+    """
+
+    task: Literal["clatr"] = "clatr"
+    model: CLaTrConfig = CLaTrConfig()
+    text: CLIPTextConfig = dataclasses.field(default_factory=clip_text_b32)
+    text_weights: str = ""
+    data: str = ""
+    test_data: str = ""
+    caption: Literal["movement", "concise", "detailed"] = "movement"
+    styles: tuple[str, ...] = ("movement", "film", "shot")
+    text_length: SizeOrDefault = 0
+    bpe_examples: Steps = 20000
+    reconstruction_weight: Weight = 1.0
+    kl_weight: Weight = 1e-5
+    latent_weight: Weight = 1e-5
+    contrast_weight: Weight = 0.1
+    temperature: Scale = 0.1
+    noise: Weight = 1.0
+    same_text: Share = 0.99

@@ -8,7 +8,7 @@ writes; timeline.py decides which frame of the video, and which pose of the path
 from shotverse_jax.data.scenes.datadop import CAPTIONS
 from shotverse_jax.data.scenes.files import SceneFiles
 from shotverse_jax.data.scenes.find import find_scenes
-from shotverse_jax.data.scenes.records import SceneRecords
+from shotverse_jax.data.scenes.records import SceneRecords, scene_screenplay
 from shotverse_jax.data.scenes.timeline import CHANGES
 
-__all__ = ["CAPTIONS", "CHANGES", "SceneFiles", "SceneRecords", "find_scenes"]
+__all__ = ["CAPTIONS", "CHANGES", "SceneFiles", "SceneRecords", "find_scenes", "scene_screenplay"]

@@ -91,7 +91,7 @@ class SceneRecords:
     def _read(self, scene: SceneFiles) -> dict[str, np.ndarray | str]:
         if not scene.trajectory or not scene.screenplay:
             raise ValueError(f"no {'camera path' if scene.screenplay else 'screenplay'} beside it")
-        play, trajectory = _screenplay(scene), read_trajectory(scene.trajectory)
+        play, trajectory = scene_screenplay(scene), read_trajectory(scene.trajectory)
         if scene.video is None and self.videos:
             raise ValueError("no video; without one a scene can only teach a planner (--no_video)")
         if scene.video is not None and (self.videos or scene.cuts):
@@ -173,7 +173,8 @@ class SceneRecords:
         return dataclasses.replace(timeline, changes=changes + timeline.changes)
 
 
-def _screenplay(scene: SceneFiles) -> Screenplay:
+def scene_screenplay(scene: SceneFiles) -> Screenplay:
+    """Reads the screenplay of a scene. Raises ValueError for a file that cannot be read."""
     if scene.caption is not None:
         return datadop_screenplay(scene.screenplay, scene.caption)
     prompt = "shot caption]" in scene.screenplay.lower()

@@ -5,6 +5,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from shotverse_jax.config import (
+    CLaTrTrainConfig,
     ControllerTrainConfig,
     GenDoPTrainConfig,
     PlannerTrainConfig,
@@ -16,13 +17,14 @@ from shotverse_jax.config import (
 from shotverse_jax.files import check_place
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
-from shotverse_jax.train.tasks import controller, gendop, planner, pose_net, vae
+from shotverse_jax.train.tasks import clatr, controller, gendop, planner, pose_net, vae
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
     "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline, ("data", "test_data")),
     "gendop": TaskKind(GenDoPTrainConfig, gendop.build),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
+    "clatr": TaskKind(CLaTrTrainConfig, clatr.build),
     "vae": TaskKind(VAETrainConfig, vae.build),
 }
 

@@ -1,6 +1,4 @@
-"""CLaTr's features against a slow reading of their definition, and the way from converted files to latents."""
-
-import dataclasses
+"""The way from converted files of CLaTr to latents and scores."""
 
 import jax
 import numpy as np
@@ -9,52 +7,23 @@ from safetensors.numpy import save_file
 
 from shotverse_jax import cli, weights
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
 from shotverse_jax.conversion import clatr as clatr_files
 from shotverse_jax.conversion import clip as clip_files
 from shotverse_jax.conversion import core
 from shotverse_jax.conversion.networks import NETWORKS
-from shotverse_jax.evaluation.features import clatr
+from shotverse_jax.evaluation.features.clatr import CLaTrReader, Gaussians
 from shotverse_jax.evaluation.metrics.clatr_score import clatr_score
+from shotverse_jax.inputs.clatr import from_items, shot_features
 from shotverse_jax.inputs.clip import tokenize
 from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.clip import CLIPText
 
 
-def path(frames=120, seed=0, shots=1):
+def path(frames=120, seed=0):
     rng = np.random.default_rng(seed)
     turn, go = rng.normal(0, 0.02, (2, frames, 3)).cumsum(axis=1)
-    pose_T34 = np.concatenate([se3.so3_exp(turn), go[..., None]], axis=-1)
-    return Trajectory(pose_T34, [500.0, 500.0, 256.0, 256.0], 512, 512, np.arange(frames) * shots // frames)
-
-
-def test_features_by_their_definition():
-    trajectory = path()
-    axes = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV to OpenGL camera
-    pose_T44 = se3.to_44(trajectory.pose_T34) @ axes
-    rows, before = [], np.zeros(3)
-    for pose in np.linalg.inv(pose_T44[0]) @ pose_T44:
-        rows.append([*pose[:3, 0], *pose[:3, 1], *(pose[:3, 3] - before)])
-        before = pose[:3, 3]
-    ours = clatr.trajectory_features(trajectory)
-    assert ours.shape == (120, 9) and ours.dtype == np.float32
-    np.testing.assert_allclose(ours, rows, atol=1e-6)
-    np.testing.assert_allclose(ours[0], [1, 0, 0, 0, 1, 0, 0, 0, 0], atol=1e-6)
-
-
-def test_features_do_not_know_the_world_and_are_of_120_frames():
-    trajectory = path(61)
-    moved = trajectory.moved(path(seed=5).pose_T34[50])
-    ours = clatr.trajectory_features(trajectory)
-    np.testing.assert_allclose(clatr.trajectory_features(moved), ours, atol=1e-6)
-    every_T34 = se3.resample(trajectory.pose_T34, np.linspace(0, 60, 120))
-    resampled = dataclasses.replace(
-        trajectory, pose_T34=every_T34, shot_T=np.zeros(120, int), intrinsics_T4=[1, 1, 1, 1]
-    )
-    np.testing.assert_allclose(clatr.trajectory_features(resampled), ours, atol=1e-6)
-    with pytest.raises(ValueError, match="CLaTr reads one shot, got 2"):
-        clatr.trajectory_features(path(shots=2))
+    return np.concatenate([se3.so3_exp(turn), go[..., None]], axis=-1)
 
 
 @pytest.fixture(scope="module")
@@ -86,28 +55,43 @@ def folders(tmp_path_factory):
 
 
 def test_from_converted_files_to_a_score(folders):
-    config, params, _ = weights.load("clatr", folders / "clatr")
-    tower = weights.load("clip_text", folders / "clip-text")
-    assert tower[0].activation == "quick_gelu" and config.text_size == 16
-    trajectories = [path(seed=i) for i in range(3)]
+    reader = CLaTrReader.load(folders / "clatr", folders / "clip-text")
+    config, params, tower = reader.config, reader.params, reader.tower
+    assert tower[0].activation == "quick_gelu" and config.text_size == 16 and not reader.published
+    paths = [path(seed=i) for i in range(3)]
     captions = ["pan left", "pan right", "left left right pan"]
-    traj_ND = clatr.trajectory_latents(config, params, trajectories)
-    text_ND = clatr.text_latents(config, params, tower, captions)
-    assert traj_ND.shape == text_ND.shape == (3, 16)
+    traj, text = reader.read_shots(paths), reader.read_captions(captions)
+    assert traj.mu_ND.shape == text.latents.logvar_ND.shape == text.end_ND.shape == (3, 16)
 
     ids_NT, real_NT = tokenize(tower[2], captions, 9)
     length = int(real_NT[0].sum())
     states_1TD = jax.jit(CLIPText(tower[0]).apply)({"params": tower[1]}, ids_NT[:1, :length], real_NT[:1, :length])
-    features_1TC = clatr.trajectory_features(trajectories[0])[None]
+    features_1TC = shot_features(paths[0])[None]
     ones = np.ones((1, 120), bool), np.ones((1, length), bool)
     read = jax.jit(CLaTr(config).apply)({"params": params}, features_1TC, ones[0], states_1TD, ones[1])
-    np.testing.assert_allclose(traj_ND[0], read.traj.mu_BD[0], atol=1e-5)
-    np.testing.assert_allclose(text_ND[0], read.text.mu_BD[0], atol=1e-5)
-    assert 0 <= clatr_score(traj_ND, text_ND)["clatr_score"] <= 100
+    np.testing.assert_allclose(traj.mu_ND[0], read.traj.mu_BD[0], atol=1e-5)
+    np.testing.assert_allclose(traj.logvar_ND[0], read.traj.logvar_BD[0], atol=1e-5)
+    np.testing.assert_allclose(text.latents.mu_ND[0], read.text.mu_BD[0], atol=1e-5)
+    np.testing.assert_allclose(text.end_ND[0], states_1TD[0, -1], atol=1e-5)
+    np.testing.assert_allclose(reader.decode(traj.mu_ND)[:1], from_items(config, read.traj_recon_BTC), atol=1e-4)
+    assert 0 <= clatr_score(traj.mu_ND, text.latents.mu_ND)["clatr_score"] <= 100
 
 
-def test_a_tower_of_another_width(folders):
+def test_one_draw_of_a_latent():
+    latent = Gaussians(np.full((4000, 2), 3.0, np.float32), np.full((4000, 2), np.log(0.25), np.float32))
+    drawn = latent.draw(np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.mean(0), 3, atol=0.05)
+    np.testing.assert_allclose(drawn.std(0), 0.5, atol=0.03)
+
+
+def test_a_tower_of_another_width_or_none(folders):
     config, params, _ = weights.load("clatr", folders / "clatr")
     tower = weights.load("clip_text", folders / "clip-text")
-    with pytest.raises(ValueError, match="CLaTr reads texts of 512 numbers a token, this tower makes 16"):
-        clatr.text_latents(dataclasses.replace(config, text_size=512), params, tower, ["pan"])
+    with pytest.raises(ValueError, match="CLaTr reads texts of 512 numbers a token, and this tower makes 16"):
+        CLaTrReader("x", CLaTrConfig(), params, tower)
+    reader = CLaTrReader.load(folders / "clatr")
+    assert reader.read_shots([path(9)]).mu_ND.shape == (1, 16)
+    with pytest.raises(ValueError, match="has no text tower"):
+        reader.read_captions(["pan"])
+    assert CLaTrReader("clatr-motion", CLaTrConfig(), {}).title == "clatr-motion"
+    assert CLaTrReader("a/clatr_small", config, {}).title == "clatr_small, not CLaTr"

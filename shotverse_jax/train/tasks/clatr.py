@@ -1,0 +1,202 @@
+"""Training CLaTr: its data, its losses (robincourant/CLaTr src/models/clatr.py, src/training/losses.py)."""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from shotverse_jax import weights
+from shotverse_jax.config import CLaTrTrainConfig, CLIPTextConfig
+from shotverse_jax.data.clatr_source import CLaTrSource, SceneShots, StageShots
+from shotverse_jax.files import replacing
+from shotverse_jax.inputs.clip import END, START
+from shotverse_jax.inputs.tokenizer import pin_tokenizer, train_text_tokenizer
+from shotverse_jax.models.clatr import CLaTr, Latent, Reading
+from shotverse_jax.models.clip import CLIPText
+from shotverse_jax.parallel.mesh import batch_share, make_mesh
+from shotverse_jax.parallel.rules import create
+from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train.task import Loss, Task
+from shotverse_jax.weights.folder import TOKENIZER, read_config
+
+TEXT = "text"
+"""Folder of the text tower below that of a CLaTr it was trained with."""
+
+
+def build(config: CLaTrTrainConfig, folder: Path) -> Task:
+    """The task of a config; `folder` gets the text tokenizer when one is learned, and a note of which one is used.
+
+    Raises:
+        ValueError: a tower that is not there or of another width than the network reads, scenes that cannot be used,
+            or a run in `folder` that was started with another tokenizer.
+    """
+    mesh, key = make_mesh(config.mesh), jax.random.key(config.seed)
+    frozen_at = weights.find("clip_text", config.text_weights) if config.text_weights else None
+    text = read_config(frozen_at, CLIPTextConfig) if frozen_at else config.text
+    if text.hidden_size != config.model.text_size:
+        raise ValueError(
+            f"CLaTr reads texts of {config.model.text_size} numbers a token, and this tower makes {text.hidden_size}"
+        )
+    shots = {split: _shots(config, split) for split in ("train", "test")}
+    tokenizer_file = frozen_at / TOKENIZER if frozen_at else _learned_tokenizer(config, folder, shots["train"])
+    pin_tokenizer(tokenizer_file, folder)
+    params = {"clatr": create(lambda: weights.init("clatr", config.model, key), mesh)}
+    if frozen_at:
+        tower = weights.load("clip_text", frozen_at, mesh=mesh).params
+    else:
+        tower = create(lambda: weights.init("clip_text", text, jax.random.fold_in(key, 1)), mesh)
+    trainable, frozen = {"params": params}, {}
+    (frozen if frozen_at else trainable).setdefault("params", {})["text"] = tower
+    return Task(
+        config=config,
+        trainable=trainable,
+        frozen=frozen,
+        loss=make_loss(config, text, spread(config.execution, mesh)),
+        source=functools.partial(_source, config, str(tokenizer_file), config.text_length or text.max_positions, shots),
+        export=functools.partial(_export, config, None if frozen_at else tokenizer_file),
+    )
+
+
+def _export(config: CLaTrTrainConfig, tokenizer_file: Path | None, variables: dict, folder: Path) -> None:
+    """Writes the network, and below it the text tower when it was trained too."""
+    params = variables["params"]
+    if tokenizer_file:
+        weights.export("clip_text", params["text"], config.text, folder / TEXT, tokenizer_file=tokenizer_file)
+    weights.export("clatr", params["clatr"], config.model, folder)
+
+
+def make_loss(config: CLaTrTrainConfig, text: CLIPTextConfig, execution) -> Loss:
+    """The loss of a run; without a key the means of the latents are taken, without dropout.
+
+    Samples of one number `same_B` are no wrong answers for each other, and neither are captions that are nearly the
+    same for a tower that does not learn (`CLaTrTrainConfig.same_text`). A batch that is computed in parts has the wrong
+    answers of each part only.
+    """
+    network, tower = CLaTr(config.model, execution), CLIPText(text, execution)
+
+    def loss(variables, batch, bucket, key):
+        params, real_BS = variables["params"], batch["real_BS"]
+        text_BSC = tower.apply({"params": params["text"]}, batch["ids_BS"], real_BS)
+        same_BB = batch["same_B"][:, None] == batch["same_B"][None, :]
+        if config.text_weights:
+            end_B11 = real_BS.sum(1)[:, None, None] - 1
+            end_BD = _unit(jnp.take_along_axis(text_BSC, end_B11, axis=1)[:, 0])
+            same_BB |= end_BD @ end_BD.T > config.same_text
+        noise, rngs = None, None
+        if key is not None:
+            noise_key, dropout_key = jax.random.split(key)
+            noise = config.noise * jax.random.normal(noise_key, (2, len(real_BS), config.model.hidden_size))
+            rngs = {"dropout": dropout_key}
+        arguments = batch["traj_BIC"], text_BSC, real_BS, noise
+        drawn = network.apply({"params": params["clatr"]}, *arguments, method="read_and_sample", rngs=rngs)
+        return clatr_loss(config, *drawn, batch["traj_BIC"], same_BB)
+
+    return loss
+
+
+def clatr_loss(
+    config: CLaTrTrainConfig, reading: Reading, traj_BD, text_BD, traj_BIC, same_BB
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The weighted sum of CLaTr's four losses.
+
+    Args:
+        config: the weights and the temperature.
+        reading: both distributions, and the features decoded from the latents below.
+        traj_BD, text_BD: the latents that were drawn of trajectories and texts.
+        traj_BIC: the features that were read.
+        same_BB: [B, B] bool, True where a caption of another sample is no wrong answer.
+
+    Returns:
+        The loss and metrics: reconstruction, kl, latent, contrast; text_first, the share of trajectories whose nearest
+        caption, of those of the batch, is right; and trajectory_first, the same for captions.
+    """
+    normal = Latent(jnp.zeros_like(traj_BD), jnp.zeros_like(traj_BD))
+    pairs = ((reading.text, reading.traj), (reading.traj, reading.text), (reading.traj, normal), (reading.text, normal))
+    parts = {
+        "reconstruction": smooth_l1(reading.text_recon_BTC, traj_BIC) + smooth_l1(reading.traj_recon_BTC, traj_BIC),
+        "kl": sum(kl(a, b) for a, b in pairs),
+        "latent": smooth_l1(text_BD, traj_BD),
+        "contrast": info_nce(text_BD, traj_BD, same_BB, config.temperature),
+    }
+    value = sum(getattr(config, f"{name}_weight") * part for name, part in parts.items())
+    cosine_BB = _unit(traj_BD) @ _unit(text_BD).T
+    return value, parts | {"text_first": first(cosine_BB, same_BB), "trajectory_first": first(cosine_BB.T, same_BB)}
+
+
+def smooth_l1(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The mean of d² / 2 where the difference d is at most 1, else |d| - 1/2 (torch's SmoothL1Loss)."""
+    return optax.losses.huber_loss(a, b).mean()
+
+
+def kl(q: Latent, p: Latent) -> jax.Array:
+    """The mean over samples and numbers of KL(q || p), both with independent numbers."""
+    ratio = q.logvar_BD - p.logvar_BD
+    return 0.5 * (jnp.exp(ratio) + (p.mu_BD - q.mu_BD) ** 2 / jnp.exp(p.logvar_BD) - 1 - ratio).mean()
+
+
+def info_nce(a_BD: jax.Array, b_BD: jax.Array, same_BB: jax.Array, temperature: float) -> jax.Array:
+    """The cross-entropy of telling each row's partner from the other rows by the cosine, in both directions.
+
+    same_BB: [B, B] bool, symmetric; pairs that are left out. The partner itself always stays.
+    """
+    logits_BB = _unit(a_BD) @ _unit(b_BD).T / temperature
+    left_out = same_BB & ~jnp.eye(len(same_BB), dtype=bool)
+    logits_BB = jnp.where(left_out, -jnp.inf, logits_BB)
+    partners_B = jnp.arange(len(logits_BB))
+    entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+    return (entropy(logits_BB, partners_B).mean() + entropy(logits_BB.T, partners_B).mean()) / 2
+
+
+def first(cosine_BB: jax.Array, same_BB: jax.Array) -> jax.Array:
+    """The share of rows whose largest cosine is at a right answer: their own column, or one that is the same."""
+    best_B1 = cosine_BB.argmax(1)[:, None]
+    right = same_BB | jnp.eye(len(same_BB), dtype=bool)
+    return jnp.take_along_axis(right, best_B1, axis=1).mean()
+
+
+def _unit(x: jax.Array) -> jax.Array:
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
+
+
+def _shots(config: CLaTrTrainConfig, split: str) -> StageShots | SceneShots:
+    if not config.data:
+        return StageShots(split, config.styles)
+    return SceneShots(config.test_data if split == "test" and config.test_data else config.data, split, config.caption)
+
+
+def _source(config: CLaTrTrainConfig, tokenizer_file: str, length: int, shots: dict, split: str, steps: int):
+    host, num_hosts = batch_share(make_mesh(config.mesh))
+    return CLaTrSource(
+        config=config.model,
+        tokenizer_file=tokenizer_file,
+        length=length,
+        shots=shots[split],
+        seed=config.seed,
+        global_batch=config.batch,
+        num_steps=steps,
+        host=host,
+        num_hosts=num_hosts,
+    )
+
+
+def _learned_tokenizer(config: CLaTrTrainConfig, folder: Path, shots: StageShots | SceneShots) -> Path:
+    """The tokenizer of a tower that is trained too, learned from the captions on the first start of a run."""
+    path = folder / TOKENIZER
+    if not path.exists():
+        tokenizer = train_text_tokenizer(
+            _captions(config, shots), config.text.vocab_size, special=("<pad>", START, END)
+        )
+        with replacing(path) as place:
+            tokenizer.save(str(place))
+    return path
+
+
+def _captions(config: CLaTrTrainConfig, shots: StageShots | SceneShots) -> Iterator[str]:
+    if isinstance(shots, SceneShots):
+        yield from (shot.caption for shot in shots.all)
+        return
+    for seed in range(config.bpe_examples):
+        yield from (shot.caption for shot in shots.shots(seed))
