@@ -5,6 +5,7 @@ import sys
 
 from shotverse_jax.commands import (
     batch,
+    clatr,
     convert,
     datadop,
     eval,
@@ -44,6 +45,7 @@ COMMANDS = {
     "inspect": inspect,
     "fit": fit,
     "eval": eval,
+    "clatr": clatr,
 }
 
 

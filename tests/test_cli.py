@@ -242,6 +242,7 @@ COMMANDS = [
     "inspect",
     "fit",
     "eval",
+    "clatr",
 ]
 
 

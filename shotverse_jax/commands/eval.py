@@ -1,17 +1,23 @@
-"""`shotverse eval`: scores of a planner or a controller on held-out data."""
+"""`shotverse eval`: scores of a planner or a controller on held-out data, and of planned cameras against others."""
 
 import argparse
 import json
 
+from shotverse_jax.commands import eval_track_a
 from shotverse_jax.commands.common import Terminal, positive, seed, show, steps, strength, use_compilation_cache
 
-HELP = "Score a model on held-out data."
-EXAMPLES = ("shotverse eval planner --scenes 300",)
+HELP = "Score a model on held-out data, or planned cameras against others."
+EXAMPLES = ("shotverse eval planner --scenes 300", "shotverse eval track-a out/gendop DataDoP/test --upstream")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("what", choices=("planner", "film"), help="what to score: plans, or films of true cameras")
+    parser.add_argument(
+        "what",
+        choices=("planner", "film", "track-a"),
+        help="what to score: plans of the stage, films of true cameras, or cameras in files",
+    )
+    parser.add_argument("folders", nargs="*", metavar="PRED REF", help="of track-a: predicted and reference cameras")
     parser.add_argument("--model", help="name of a planner or controller, or the folder of one")
     parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
     parser.add_argument("--steps", type=steps, help="of films: denoising steps (default: the model's)")
@@ -24,11 +30,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
+    eval_track_a.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Scores a planner or a controller and shows the scores; returns the exit code 0."""
+    """Scores and shows the scores; returns the exit code 0."""
     use_compilation_cache()
+    if args.what == "track-a":
+        return eval_track_a.run(args)
+    if args.folders:
+        raise ValueError(f"shotverse eval {args.what} takes no folders, got {args.folders[0]}")
     scores = _planner(args) if args.what == "planner" else _film(args)
     if args.json:
         show(json.dumps(scores, indent=2))

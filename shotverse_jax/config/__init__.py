@@ -20,8 +20,8 @@ from shotverse_jax.config.controller import (
 from shotverse_jax.config.evaluation import PoseNetConfig
 from shotverse_jax.config.execution import Execution, LoraConfig, MeshConfig
 from shotverse_jax.config.gendop import (
-    MODES,
     CLATR_FRAMES,
+    MODES,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,

@@ -5,8 +5,11 @@ from typing import Literal
 
 import numpy as np
 
-from shotverse_jax.camera.motion_tags import FRAMES, NUM_LABELS, shot_labels
+from shotverse_jax.camera.motion_tags import FRAMES, NUM_LABELS, ROTATION_NAMES, labels_of_shots
 from shotverse_jax.camera.trajectory import Trajectory
+
+Scale = Literal["none", "match", "unit"]
+SCALES: tuple[Scale, ...] = ("none", "match", "unit")
 
 
 def caption_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -> dict[str, float]:
@@ -27,6 +30,37 @@ def caption_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None
     Raises:
         ValueError: the shapes differ, a label is out of range, or no frame counts.
     """
+    return _by_class(*_counted(pred, ref, mask), NUM_LABELS)
+
+
+def axis_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -> dict[str, dict[str, float]]:
+    """Returns the agreement of motion labels axis by axis; the arguments and errors are those of `caption_f1`.
+
+    A label of 189 says all at once: it is wrong as a whole where one axis crosses its threshold a little early. Here
+    each axis has three classes (none, one way, the other way), and the turn of the camera has its seven.
+
+    Returns:
+        For "right/left", "up/down", "forward/backward", "turn" and "mean" (of the four): precision, recall and f1 as
+        `caption_f1` returns them.
+    """
+    pred, ref = _counted(pred, ref, mask)
+    values = {
+        name: _by_class(_digit(pred, axis), _digit(ref, axis), 3)
+        for axis, name in enumerate(("right/left", "up/down", "forward/backward"))
+    }
+    turns = len(ROTATION_NAMES)
+    values["turn"] = _by_class(pred % turns, ref % turns, turns)
+    values["mean"] = {name: float(np.mean([v[name] for v in values.values()])) for name in values["turn"]}
+    return values
+
+
+def _digit(labels: np.ndarray, axis: int) -> np.ndarray:
+    """The digit of a translation axis (x, y, z) in labels: 0 none, 1 positive, 2 negative."""
+    return labels // len(ROTATION_NAMES) // 3 ** (2 - axis) % 3
+
+
+def _counted(pred, ref, mask) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that count, checked."""
     pred, ref = np.asarray(pred), np.asarray(ref)
     mask = np.ones(ref.shape, bool) if mask is None else np.asarray(mask, bool)
     if not pred.shape == ref.shape == mask.shape:
@@ -36,9 +70,12 @@ def caption_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None
         raise ValueError("no frame to compare: the labels are empty or fully masked")
     if min(pred.min(), ref.min()) < 0 or max(pred.max(), ref.max()) >= NUM_LABELS:
         raise ValueError(f"motion labels go from 0 to {NUM_LABELS - 1}")
-    right = np.bincount(ref[pred == ref], minlength=NUM_LABELS)
-    predicted = np.bincount(pred, minlength=NUM_LABELS)
-    support = np.bincount(ref, minlength=NUM_LABELS)
+    return pred, ref
+
+
+def _by_class(pred: np.ndarray, ref: np.ndarray, classes: int) -> dict[str, float]:
+    right = np.bincount(ref[pred == ref], minlength=classes)
+    predicted, support = np.bincount(pred, minlength=classes), np.bincount(ref, minlength=classes)
     return {
         "precision": float((support * right / np.maximum(predicted, 1)).sum() / ref.size),
         "recall": float(right.sum() / ref.size),
@@ -49,7 +86,7 @@ def caption_f1(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None
 def trajectory_caption_f1(
     pred: Sequence[Trajectory],
     ref: Sequence[Trajectory],
-    scale: Literal["none", "match", "unit"] = "match",
+    scale: Scale = "match",
     frames: int = FRAMES,
 ) -> dict[str, float]:
     """Returns `caption_f1` of multi-shot trajectories.
@@ -66,22 +103,35 @@ def trajectory_caption_f1(
     Raises:
         ValueError: the lists differ in length, a pair differs in its number of shots, or there are no trajectories.
     """
-    if scale not in ("none", "match", "unit"):
-        raise ValueError(f'scale must be "none", "match" or "unit", got {scale!r}')
     if len(pred) != len(ref):
         raise ValueError(f"{len(pred)} predictions cannot be compared with {len(ref)} references")
-    labels = []
+    sides: tuple[list, list] = ([], [])
     for index, (p, r) in enumerate(zip(pred, ref, strict=True)):
         if p.num_shots != r.num_shots:
             raise ValueError(f"scene {index}: predicted {p.num_shots} shots, the reference has {r.num_shots}")
-        extent = scene_extent(r)
-        p_factor = {"none": 1.0, "match": _ratio(extent, scene_extent(p)), "unit": _ratio(1.0, scene_extent(p))}[scale]
-        r_factor = _ratio(1.0, extent) if scale == "unit" else 1.0
-        labels.append((_labels(p, p_factor, frames), _labels(r, r_factor, frames)))
-    if not labels:
+        for side, paths in zip(sides, same_unit(p, r, scale), strict=True):
+            side += paths
+    if not sides[0]:
         raise ValueError("no trajectory to compare")
     # Frames of all scenes are pooled before the average, as in GenDoP; the mean of each scene's F1 is another number.
-    return caption_f1(*(np.concatenate(side) for side in zip(*labels, strict=True)))
+    return caption_f1(*(labels_of_shots(side, frames) for side in sides))
+
+
+def same_unit(pred: Trajectory, ref: Trajectory, scale: Scale) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Returns the shots [T, 3, 4] of a prediction and of its reference, as `scale` brings them to one unit of length.
+
+    Raises:
+        ValueError: an unknown scale.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"scale must be one of {', '.join(SCALES)}, got {scale!r}")
+    p, r = scene_extent(pred), scene_extent(ref)
+    factors = {"none": (1.0, 1.0), "match": (_ratio(r, p), 1.0), "unit": (_ratio(1.0, p), _ratio(1.0, r))}[scale]
+    return tuple(
+        # Only translations have a unit of length; the rotation must stay a rotation.
+        [t.pose_T34[start:end] * np.asarray([1.0, 1.0, 1.0, factor]) for start, end in t.spans]
+        for t, factor in zip((pred, ref), factors, strict=True)
+    )
 
 
 def scene_extent(trajectory: Trajectory) -> float:
@@ -93,9 +143,3 @@ def scene_extent(trajectory: Trajectory) -> float:
 def _ratio(a: float, b: float) -> float:
     """a / b, or 1 where there is no extent to scale to or from."""
     return a / b if a > 1e-9 and b > 1e-9 else 1.0
-
-
-def _labels(trajectory: Trajectory, factor: float, frames: int) -> np.ndarray:
-    # Only translations have a unit of length; the rotation must stay a rotation.
-    pose_T34 = trajectory.pose_T34 * np.asarray([1.0, 1.0, 1.0, factor])
-    return np.concatenate([shot_labels(pose_T34[start:end], frames) for start, end in trajectory.spans])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shotverse_jax.camera import motion_tags, se3
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.evaluation.metrics.caption_f1 import caption_f1, trajectory_caption_f1
+from shotverse_jax.evaluation.metrics.caption_f1 import axis_f1, caption_f1, trajectory_caption_f1
 
 
 def test_record(reference):
@@ -48,6 +48,22 @@ def test_mask_leaves_frames_out():
     assert caption_f1(pred, ref)["recall"] == pytest.approx(4 / 6)
     mask = np.asarray([[True, True, False], [True, True, False]])
     assert caption_f1(pred, ref, mask) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+
+
+def label(x=0, y=0, z=0, turn=0):
+    """The label of signs in OpenGL axes and a class of rotation."""
+    return 7 * (9 * (x % 3) + 3 * (y % 3) + z % 3) + turn
+
+
+def test_axes_are_scored_alone():
+    ref = np.asarray([label(x=1, z=-1, turn=3), label(y=-1)])
+    pred = np.asarray([label(x=1, z=1, turn=3), label(y=-1, x=1)])
+    assert caption_f1(pred, ref)["recall"] == 0
+    got = {name: values["recall"] for name, values in axis_f1(pred, ref).items()}
+    assert got == {"right/left": 0.5, "up/down": 1, "forward/backward": 0.5, "turn": 1, "mean": 0.75}
+    # Of the frames that go right or not, half have class "right" in the reference, and all are predicted so.
+    assert axis_f1(pred, ref)["right/left"]["precision"] == 0.25
+    assert {v["f1"] for v in axis_f1(ref, ref).values()} == {1.0}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +120,7 @@ def test_shots_must_match():
     with pytest.raises(ValueError, match="no trajectory"):
         trajectory_caption_f1([], [])
     with pytest.raises(ValueError, match="scale"):
-        trajectory_caption_f1([], [], scale="both")
+        trajectory_caption_f1([path((1, 0, 0))], [path((1, 0, 0))], scale="both")
 
 
 def test_labels_are_those_of_the_shots():

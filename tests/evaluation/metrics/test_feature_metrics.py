@@ -1,4 +1,4 @@
-"""PRDC, Fréchet distance and CLaTr score against the original metrics' record and slow definitions."""
+"""PRDC, Fréchet distance, CLaTr score and retrieval against the original metrics' record and slow definitions."""
 
 import json
 
@@ -9,6 +9,7 @@ import scipy.linalg
 from shotverse_jax.evaluation.metrics.clatr_score import clatr_score
 from shotverse_jax.evaluation.metrics.frechet import frechet
 from shotverse_jax.evaluation.metrics.prdc import prdc
+from shotverse_jax.evaluation.metrics.retrieval import retrieval
 
 
 @pytest.fixture
@@ -125,3 +126,24 @@ def test_clatr_score():
         clatr_score(a, b, [False] * 3)
     with pytest.raises(ValueError, match="pairs"):
         clatr_score(a[:2], b)
+
+
+def test_retrieval_by_hand():
+    text = np.eye(4)
+    traj = np.asarray([[9.0, 1, 0, 0], [1, 0.5, 0, 0], [0, 0, 2, 1], [0, 0, 5, 1]])
+    got = retrieval(traj, text, ranks=(1, 2))
+    assert got["text_r1"] == 0.5 and got["text_r2"] == 1.0 and got["text_median_rank"] == 1.5
+    # Captions: of 1 the trajectory 1 is nearest (0.45 against 0.11), of 3 the trajectory 2 (0.45 against 0.2).
+    assert got["trajectory_r1"] == 0.5 and got["trajectory_r2"] == 1.0
+    same = np.zeros((4, 4), bool)
+    same[3, 2] = same[2, 3] = True
+    assert retrieval(traj, text, same, ranks=(1,))["text_r1"] == 0.75
+
+
+def test_retrieval_of_latents_that_are_all_the_same():
+    same = np.ones((5, 2))
+    assert retrieval(same, same)["text_r1"] == 0.0 and retrieval(same, same)["text_median_rank"] == 5
+    with pytest.raises(ValueError, match="zeros"):
+        retrieval(same * 0, same)
+    with pytest.raises(ValueError, match="pairs"):
+        retrieval(same, same[:2])
