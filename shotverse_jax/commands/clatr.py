@@ -5,10 +5,7 @@ import argparse
 from shotverse_jax.commands.common import Terminal, say_notes, show, use_compilation_cache
 
 HELP = "Write CLaTr's latents of camera paths and captions."
-EXAMPLES = (
-    "shotverse clatr features DataDoP/test --out out/features",
-    "shotverse clatr features out/gendop --clatr clatr-motion --text-tower weights/clip_b32 --out out/features",
-)
+EXAMPLES = ("shotverse clatr features out/last_train/trajectory.json --out out/features",)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

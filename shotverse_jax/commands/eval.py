@@ -7,7 +7,7 @@ from shotverse_jax.commands import eval_track_a
 from shotverse_jax.commands.common import Terminal, positive, seed, show, steps, strength, use_compilation_cache
 
 HELP = "Score a model on held-out data, or planned cameras against others."
-EXAMPLES = ("shotverse eval planner --scenes 300", "shotverse eval track-a out/gendop DataDoP/test --upstream")
+EXAMPLES = ("shotverse eval planner --scenes 300", "shotverse eval track-a PRED REF --upstream")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -111,7 +111,11 @@ class CLaTrReader:
     def read_shots(self, paths: Sequence[np.ndarray]) -> Gaussians:
         """Returns the latents of single shots, each [T, 3, 4] camera-to-world in OpenCV axes."""
         features_NTC = np.stack([shot_features(pose_T34) for pose_T34 in paths])
-        return Gaussians(*map(np.asarray, _read_items(self.config, self.params, to_items(self.config, features_NTC))))
+        return self.read_items(to_items(self.config, features_NTC))
+
+    def read_items(self, items_NIC: np.ndarray) -> Gaussians:
+        """Returns the latents of shots as the network reads them (`inputs.clatr.to_items`)."""
+        return Gaussians(*map(np.asarray, _read_items(self.config, self.params, items_NIC)))
 
     def read_captions(self, captions: Sequence[str]) -> CaptionLatents:
         """Returns the latents of captions.
