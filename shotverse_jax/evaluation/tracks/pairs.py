@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.data.scenes import CAPTIONS
+from shotverse_jax.data.datadop.shots import CAPTIONS, read_captions
 from shotverse_jax.data.scenes.files import part_of_scene
-from shotverse_jax.files import read_json, reading
+from shotverse_jax.files import reading
 
 _REFERENCE = ("_transforms_ref.json", "_transforms_cleaning.json")
 PREDICTED, REFERENCE = ("_transforms_pred.json", *_REFERENCE), (*_REFERENCE, "_transforms_pred.json")
@@ -182,7 +182,7 @@ def captions_of(path: Path, trajectory: Trajectory, key: str) -> tuple[str, ...]
     if not table.is_file():
         with reading(text, "a caption"):
             return (text.read_text(encoding="utf-8").strip(),)
-    found = read_json(table).get(key)
-    if not isinstance(found, str) or not found.strip():
+    found = read_captions(table).get(key)
+    if not found:
         raise ValueError(f"{table}: no caption called {key!r}")
     return (found,)
