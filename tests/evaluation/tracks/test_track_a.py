@@ -53,7 +53,7 @@ def network(tmp_path_factory, drawn):
     config = CLaTrConfig(hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, text_size=16)
     tower = CLIPTextConfig(vocab_size=300, hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, max_positions=20)
     words = [f"motion {number} story" for number in range(24)] * 2
-    train_text_tokenizer(words, 300, special_tokens=("<pad>", START, END)).save(str(folder / "tokenizer.json"))
+    train_text_tokenizer(words, 300, special=("<pad>", START, END)).save(str(folder / "tokenizer.json"))
     text, params = (drawn(weights.abstract(kind, c), 0) for kind, c in (("clip_text", tower), ("clatr", config)))
     weights.export("clip_text", text, tower, folder / "net/text", tokenizer_file=folder / "tokenizer.json")
     weights.export("clatr", params, config, folder / "net")
