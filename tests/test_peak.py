@@ -49,7 +49,7 @@ def test_every_kind_of_planner_and_film_has_an_estimate(tmp_path):
     )
     items = read_items(tmp_path / "a.jsonl")
     plans, films, small = (Job(task).memory(items[:n]) for task, n in (("plan", 2), ("film", 2), ("film", 1)))
-    assert most_plan_memory("planner_small") == plans < small < films
+    assert most_plan_memory("planner_small") < plans < films and small < films
     assert most_plan_memory("paper") > 8 << 30
     assert fits.film_memory("controller_small", 129, (128, 192)) > fits.film_memory("controller_small", 33)
     with pytest.raises(ValueError, match="no planner or GenDoP called|called nowhere"):

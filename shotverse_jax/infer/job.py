@@ -23,6 +23,10 @@ from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.weights.folder import CONFIG, find
 
+CPU_PROGRAMS = 30_000_000
+"""Bytes of the programs of one kind of film or plan, which stay in memory: 11 films of `examples/` took 0.94 GiB
+together where one takes 0.65 (`benchmarks.memory`)."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -95,8 +99,18 @@ class Job:
     def memory(self, items: Sequence[Item | Refused]) -> int:
         """The most bytes that an item needs of every device of this machine; on a CPU, of the process.
 
-        On a CPU the frames of the film before it are there too, while they are written.
+        On a CPU the planner is there too, and the compiled programs of every length, size and number of shots.
         """
+        kinds = {
+            (item.screenplay.layout().num_frames, item.frames, item.size, len(item.screenplay.shots))
+            for item in items
+            if isinstance(item, Item)
+        }
+        programs = CPU_PROGRAMS * len(kinds) if jax.default_backend() == "cpu" else 0
+        return self._largest(items) + programs
+
+    def _largest(self, items: Sequence[Item | Refused]) -> int:
+        """The same without what is compiled."""
         cpu = jax.default_backend() == "cpu"
         planner = most_plan_memory(self.planner or PLANNER, self.dtype)
         if self.task == "plan":
