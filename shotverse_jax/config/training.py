@@ -89,10 +89,6 @@ class TrainConfig(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.warmup > self.steps:
-            raise ValueError(
-                f"warmup must be at most the steps of the run, got warmup={self.warmup}, steps={self.steps}"
-            )
         if self.batch % self.accumulate:
             raise ValueError(f"a batch of {self.batch} does not divide into accumulate={self.accumulate} parts")
 

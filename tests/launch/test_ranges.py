@@ -101,7 +101,6 @@ def test_every_field_refuses_what_is_outside_its_range():
 @pytest.mark.parametrize(
     ("task", "values", "said"),
     [
-        ("planner", {"warmup": 600, "steps": 500}, "warmup must be at most the steps of the run"),
         ("planner", {"accumulate": 3}, "a batch of 32 does not divide into accumulate=3 parts"),
         ("planner", {"text_lengths": (80, 80, 176)}, "one number for each shot count, got 3 and 4"),
         ("planner", {"text_lengths": (128, 80, 176, 224)}, "text_lengths must rise"),
