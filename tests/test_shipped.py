@@ -7,16 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from shotverse_jax.data.clatr_source import StageShots
 from shotverse_jax.data.stage_films import film_clip
+from shotverse_jax.evaluation.features.clatr import CLaTrReader
 from shotverse_jax.evaluation.features.stage_camera import StageCamera
 from shotverse_jax.evaluation.metrics.camera_error import camera_errors
+from shotverse_jax.evaluation.metrics.retrieval import retrieval
 from shotverse_jax.evaluation.tracks.stage_films import film_held_out
 from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.plan import Director, plan
+from shotverse_jax.inputs.clatr import to_items
 from shotverse_jax.inputs.items import SUFFIXES
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.weights.folder import SHIPPED
@@ -38,10 +43,29 @@ def card(name: str, model: str = "planner_small") -> float:
 
 def test_every_model_has_a_card_and_is_small_enough_to_ship():
     models = [folder for folder in SHIPPED.iterdir() if (folder / "config.json").is_file()]
-    assert {"planner_small", "controller_small", "text_small", "vae_small", "pose_small"} == {m.name for m in models}
+    assert {"planner_small", "controller_small", "text_small", "vae_small", "pose_small", "clatr_small"} == {
+        m.name for m in models
+    }
     for model in models:
         assert (model / "README.md").is_file()
-        assert sum(path.stat().st_size for path in model.iterdir()) < 45e6
+        assert sum(path.stat().st_size for path in model.rglob("*")) < 45e6
+
+
+def test_clatr_small_finds_the_caption_and_says_what_it_is_not():
+    """One gallery of 100 scatters by about 0.04."""
+    reader = CLaTrReader.load("clatr_small")
+    assert reader.title == "clatr_small, not CLaTr"
+    shots, seen = [], set()
+    for number in range(1000):
+        new = [shot for shot in StageShots("test", ("movement",)).shots(number) if shot.same not in seen]
+        shots += {shot.same: shot for shot in new}.values()
+        seen |= {shot.same for shot in new}
+        if len(shots) >= 100:
+            break
+    items = to_items(reader.config, np.stack([shot.features_TC for shot in shots[:100]]))
+    text = reader.read_captions([shot.caption for shot in shots[:100]]).latents
+    found = retrieval(reader.read_items(items).mu_ND, text.mu_ND)["text_r1"]
+    assert found > card("movement, different", "clatr_small") - 0.1 > 0.6
 
 
 def test_examples_have_one_to_four_shots_and_plan_exactly(director):

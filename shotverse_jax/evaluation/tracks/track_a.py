@@ -191,9 +191,10 @@ def cautions(counts: tuple[int, int], shots: Shots) -> list[str]:
     width = shots.pred_ND.shape[1]
     if count <= width:
         found.append(f"FCD of {count} shots in {width} dimensions is far too uncertain to be compared")
-    if chunks(count) != 5:
+    if count >= 4 and chunks(count) != 5:
         found.append(
-            f"precision, recall, density and coverage are of {chunks(count)} parts, as {count} shots do not make five"
+            f"precision, recall, density and coverage are not of five parts but of {chunks(count)}, as there are "
+            f"only {count} shots"
         )
     if shots.text_ND is None:
         found.append("not every shot has a caption that can be read: there is no CLaTr score and no retrieval")
