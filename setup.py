@@ -46,7 +46,7 @@ setup(
         "pillow>=13.0",
         "matplotlib>=3.11",
         "imageio-ffmpeg>=0.8.1",
-        "PyYAML>=6.0.3",
+        "PyYAML>=6.0.4",
         "tqdm>=4.70",
     ],
     extras_require={

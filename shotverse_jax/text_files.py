@@ -1,10 +1,13 @@
-"""Text files and tables as people save them: encodings, ends of lines, delimiters of columns."""
+"""Text files, tables and YAML as people save them: encodings, ends of lines, delimiters, keys given twice."""
 
 import codecs
 import csv
 import io
+import itertools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -17,6 +20,9 @@ _MARKS = (
 _NAMES = {"cp1252": "Windows-1252", "gb18030": "GB 18030", "cp932": "Shift JIS"}
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _DELIMITERS = (",", ";", "\t", "|")
+
+MOST_CHARACTERS, MOST_VALUES = 1 << 20, 100_000
+"""What a text that is read whole has at most; and the values of a YAML document, where each alias counts in full."""
 
 
 _COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -158,3 +164,78 @@ def read_table(text: str) -> Table:
 def column_name(text: str) -> str:
     """Returns the name of a column as it is compared: in lower case, with "_" for blanks and dashes."""
     return re.sub(r"[\s\-_]+", "_", text.strip().casefold()).strip("_")
+
+
+# ------------------------------------------------------------------------------------------------------------ YAML
+
+
+# The parser in C takes a tenth of the time of the one in Python, which would need ten seconds for a megabyte.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Refuses a key given twice, of which YAML itself keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Checks the keys, then reads the mapping."""
+        keys = (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
+        unique([(self.construct_object(key, deep=True), None) for key in keys])
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # a date is words
+
+
+def read_yaml(text: str, what: str = "this") -> Any:
+    """Returns the plain value in a YAML document: mappings, lists, texts (dates too), numbers, true, false and null.
+
+    what: what the document is, for messages.
+
+    Raises:
+        ValueError: it is not valid YAML, gives a key twice, holds itself, or has more than `MOST_VALUES` values.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{what} has {len(text)} characters; at most {MOST_CHARACTERS} are read")
+    try:
+        # Counting them is much faster than making them.
+        events = itertools.islice(yaml.parse(text, Loader=_Loader), 2 * MOST_VALUES)
+        if sum(isinstance(event, yaml.NodeEvent) for event in events) > MOST_VALUES:
+            raise ValueError("it has too many values")
+        value = yaml.load(text, Loader=_Loader)
+        if _size(value, {}, set()) > MOST_VALUES:
+            raise ValueError("it has too many values, as its aliases repeat them")
+    except yaml.MarkedYAMLError as error:
+        if "nesting depth" in str(error):
+            raise ValueError(f"{what} is nested too deeply") from error
+        where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = " ".join(f"{error.problem}{where}".split())
+        raise ValueError(f"{what} is not valid YAML: {problem}; put texts that hold ': ' or '#' in quotes") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, OverflowError) as error:
+        # PyYAML's constructors let these out for malformed tagged values such as `!!int ""` or `!!bool x`.
+        raise ValueError(f"{what} is not valid YAML: {' '.join(str(error).split())[:100]}") from error
+    except RecursionError as error:
+        raise ValueError(f"{what} is nested too deeply") from error
+    return value
+
+
+def unique(pairs: list[tuple[Any, Any]]) -> dict:
+    """Returns the mapping of (key, value) pairs. Raises ValueError for a key that is given twice."""
+    value = {}
+    for key, entry in pairs:
+        if key in value:
+            raise ValueError(f"the key {key!r:.60} is given twice; keep one")
+        value[key] = entry
+    return value
+
+
+def _size(value: Any, known: dict[int, int], above: set[int]) -> int:
+    """The number of values in a tree in which the same one may be at several places; it stops at many.
+
+    Raises yaml.YAMLError for a value that holds itself.
+    """
+    if not isinstance(value, list | dict | tuple | set):
+        return 1
+    place = id(value)
+    if place in above:
+        raise yaml.YAMLError("a value holds itself")
+    if place not in known:
+        inside, above = [*value, *value.values()] if isinstance(value, dict) else value, above | {place}
+        known[place] = min(MOST_VALUES + 1, 1 + sum(_size(part, known, above) for part in inside))
+    return known[place]

@@ -10,7 +10,7 @@ from typing import Any
 
 from shotverse_jax import limits
 from shotverse_jax.files import check_place
-from shotverse_jax.text_files import printable
+from shotverse_jax.text_files import printable, read_yaml
 
 UNITS = {"film": "film", "item": "item", "denoise": "step", "shots": "shot"}
 """What a bar counts, by its name; frames unless it is said here."""
@@ -120,18 +120,12 @@ def size(text: str) -> tuple[int, int]:
 
 def options(pairs: list[str]) -> dict[str, Any]:
     """Returns the values of NAME=VALUE: ["frames=81", "mirror-world=true"] → {"frames": 81, "mirror_world": True}."""
-    import yaml
-
     values = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"options are written NAME=VALUE, got {pair!r}")
-        try:
-            values[name.strip().replace("-", "_")] = yaml.safe_load(value)
-        # PyYAML lets errors of Python out for malformed values with a tag, such as "!!int x".
-        except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"the value of {name} cannot be read: {value[:60]!r}") from error
+            raise ValueError(f"options are written NAME=VALUE, got {limits.shown(pair)}")
+        values[name.strip().replace("-", "_")] = read_yaml(value, f"the value of {limits.shown(name)}")
     return values
 
 

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from shotverse_jax import limits
+from shotverse_jax.limits import shown
 from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
-from shotverse_jax.text_files import decode, read_table
+from shotverse_jax.text_files import decode, read_table, read_yaml
 
 SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", ".fdx")
 """Files of a folder that are read as screenplays."""
@@ -171,7 +170,7 @@ def _cells(text: str) -> Iterator[Row]:
     columns, rows = read_table(text)
     known = ("id", "screenplay", "text", *OPTIONS)
     if unknown := [name for name in columns if name not in known]:
-        raise ValueError(f"there is no column {unknown[0]!r}; columns are {', '.join(known)}")
+        raise ValueError(f"there is no column {shown(unknown[0])}; columns are {', '.join(known)}")
     for number, cells in rows:
         if any(cells[len(columns) :]):
             yield f"line {number}", ValueError("it has more cells than the header")
@@ -188,7 +187,9 @@ def _item(
             raise row
         name = _id(row, number)
         if unknown := [key for key in row if key not in ("id", "screenplay", "text", *OPTIONS, *_INLINE)]:
-            raise ValueError(f"it has no key {unknown[0]!r}; the keys are id, screenplay, text, {', '.join(OPTIONS)}")
+            raise ValueError(
+                f"it has no key {shown(unknown[0])}; the keys are id, screenplay, text, {', '.join(OPTIONS)}"
+            )
         options = _options(row, beside)
         return Item(name, _screenplay(row, beside, options.pop("scene", scene)), **options)
     except ValueError as error:
@@ -201,7 +202,7 @@ def _id(row: Mapping[str, Any], number: int) -> str:
     name = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
     # The name becomes a folder: it must be one on every system, and no way out of the results.
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith((".", " ")):
-        raise ValueError(f"an id is a name of letters, digits and _-. that begins with a letter, got {name!r}")
+        raise ValueError(f"an id is a name of letters, digits and _-. that begins with a letter, got {shown(name)}")
     return name
 
 
@@ -237,7 +238,7 @@ def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     if row.get("size") is not None:
         match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(row["size"]).strip().lower())
         if not match:
-            raise ValueError(f"size is HEIGHTxWIDTH like 480x832, got {row['size']!r}")
+            raise ValueError(f"size is HEIGHTxWIDTH like 480x832, got {shown(row['size'])}")
         options["size"] = tuple(limits.whole(int(side), "height and width", 1, limits.SIDE) for side in match.groups())
     if row.get("lora") is not None:
         parts = row["lora"].split(";") if isinstance(row["lora"], str) else row["lora"]
@@ -251,13 +252,12 @@ def _read(value: Any) -> tuple[tuple[str, Any], ...]:
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(";") if part.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError(f"read is NAME=VALUE, several separated by ';', got {value!r}")
-        try:
-            value = {name.strip().replace("-", "_"): yaml.safe_load(text) for name, _, text in pairs}
-        except yaml.YAMLError as error:
-            raise ValueError(f"read is NAME=VALUE, several separated by ';', got {value!r}") from error
+            raise ValueError(f"read is NAME=VALUE, several separated by ';', got {shown(value)}")
+        value = {
+            name.strip().replace("-", "_"): read_yaml(text, f"the value of {name.strip()}") for name, _, text in pairs
+        }
     if not isinstance(value, dict):
-        raise ValueError(f'read is an object like {{"up": "z"}}, or a text like "up=z; fps=24", got {value!r}')
+        raise ValueError(f'read is an object like {{"up": "z"}}, or a text like "up=z; fps=24", got {shown(value)}')
     return tuple(value.items())
 
 

@@ -12,13 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
 from shotverse_jax.screenplay import holocine, keyed, prose, script
 from shotverse_jax.screenplay.play import Screenplay, short
-from shotverse_jax.text_files import decode, read_table, unix_lines
+from shotverse_jax.text_files import MOST_CHARACTERS, decode, read_table, read_yaml, unique, unix_lines
 
-MAX_FILE_CHARACTERS = 1 << 20
 MAX_LISTED = 100
 """Scenes that a note lists at most."""
 
@@ -67,7 +64,7 @@ def read_screenplay(source: str | Path, scene: int | None = None) -> Screenplay:
     """
     name = "standard input" if str(source) == "-" else str(source)
     # A character has at most four bytes; one more shows that the text is too long, without reading all of it.
-    most = 4 * MAX_FILE_CHARACTERS + 1
+    most = 4 * MOST_CHARACTERS + 1
     try:
         if str(source) != "-":
             with open(source, "rb") as file:
@@ -80,8 +77,8 @@ def read_screenplay(source: str | Path, scene: int | None = None) -> Screenplay:
             if data[:64].decode("latin-1").lower().startswith(start.lower()):
                 raise ValueError(words)
         text, note = decode(data)
-        if len(text) > MAX_FILE_CHARACTERS:
-            raise ValueError(f"a screenplay has at most {MAX_FILE_CHARACTERS} characters; this file has more")
+        if len(text) > MOST_CHARACTERS:
+            raise ValueError(f"a screenplay has at most {MOST_CHARACTERS} characters; this file has more")
         play = parse_text(text, SUFFIXES.get(Path(source).suffix.lower()), scene)
         return dataclasses.replace(play, notes=(note, *play.notes)) if note else play
     except FileNotFoundError as error:
@@ -243,42 +240,13 @@ _READERS = {
 # ---------------------------------------------------------------------------------------------------- YAML and JSON
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice; YAML itself keeps the last value without a word."""
-
-    def construct_mapping(self, node, deep=False):
-        """Checks the keys, then reads the mapping."""
-        _unique([(self.construct_object(key, deep=True), None) for key, _ in node.value])
-        return super().construct_mapping(node, deep)
-
-
-_UniqueKeyLoader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_str)  # a date is words
-
-
-def _unique(pairs: list[tuple]) -> dict:
-    value = {}
-    for key, entry in pairs:
-        if key in value:
-            raise ValueError(f"the key {short(key)} is given twice; keep one")
-        value[key] = entry
-    return value
-
-
 def _load(text: str, fmt: str):
     """The plain value in a YAML or JSON document."""
+    if fmt == "yaml":
+        return read_yaml(text)
     try:
-        if fmt == "json":
-            return json.loads(text, object_pairs_hook=_unique)
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         raise ValueError(f"this is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except yaml.MarkedYAMLError as error:
-        where = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ValueError(
-            f"this is not valid YAML: {error.problem}{where}; put captions that hold ': ' or '#' in quotes"
-        ) from error
-    except (yaml.YAMLError, LookupError, AttributeError, TypeError, OverflowError) as error:
-        # PyYAML's scalar constructors let these out for malformed tagged values such as `!!int ""` or `!!bool x`.
-        raise ValueError(f"this is not valid YAML: {short(str(error))}") from error
     except RecursionError as error:
-        raise ValueError(f"this {fmt.upper()} is nested too deeply to be a screenplay") from error
+        raise ValueError("this JSON is nested too deeply to be a screenplay") from error

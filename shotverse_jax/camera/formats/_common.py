@@ -27,7 +27,7 @@ Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 def reader(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorates a reader: every input error becomes a ValueError whose message starts with the file name."""
+    """Decorates a reader: every input error becomes a ValueError, one line that starts with the file name."""
 
     @functools.wraps(function)
     def named(path, **options):
@@ -36,7 +36,7 @@ def reader(function: Callable[..., Any]) -> Callable[..., Any]:
         except OSError as error:
             raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from error
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise ValueError(f"{path}: {' '.join(str(error).split())}") from error  # it may quote lines of the file
 
     return named
 

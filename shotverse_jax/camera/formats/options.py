@@ -80,6 +80,9 @@ class ReadOptions:
                 object.__setattr__(self, name, limits.whole(number, f"the option {name}", least, most))
             elif value is not None:
                 object.__setattr__(self, name, limits.finite(value, f"the option {name}", least, most))
+        for name in ("lens", "tolerance"):
+            if getattr(self, name) is None:
+                raise ValueError(f"the option {name} needs a value")
         if self.focal is not None and self.fov is not None:
             raise ValueError("the options focal and fov say the same; give one of them")
         if not isinstance(self.mirror_world, bool):

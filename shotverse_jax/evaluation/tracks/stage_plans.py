@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from shotverse_jax.camera.motion_tags import ROTATION_NAMES, TRANSLATION_NAMES, dominant_motion, tag_shot
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.evaluation.metrics.caption_f1 import trajectory_caption_f1
 from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.text_files import read_yaml
 
 SINGLE_MOTIONS = (
     "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
@@ -43,16 +43,21 @@ def read_prompts(path: str | Path | None = None) -> list[Prompt]:
     """
     path = Path(path or DEFAULT_PROMPTS)
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entries = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
         raise ValueError(f"cannot read prompts from {path} ({error}); give a YAML file with --prompts") from error
     prompts = []
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        motions = entry.get("motion") if isinstance(entry, dict) else None
-        motions = frozenset([motions] if isinstance(motions, str) else motions or [])
-        if not motions or not motions <= set(SINGLE_MOTIONS):
+        entry = entry if isinstance(entry, dict) else {}
+        motions = entry.get("motion")
+        motions = [motions] if isinstance(motions, str) else motions
+        if not motions or not isinstance(motions, list) or any(motion not in SINGLE_MOTIONS for motion in motions):
             raise ValueError(f"{path}: entry {index + 1} needs a motion out of: {', '.join(SINGLE_MOTIONS)}")
-        prompts.append(Prompt(Screenplay(entry.get("caption") or "", (Shot(entry["shot"]),)), motions))
+        try:
+            screenplay = Screenplay(entry.get("caption") or "", (Shot(entry.get("shot")),))
+        except ValueError as error:
+            raise ValueError(f"{path}: entry {index + 1}: {error}") from error
+        prompts.append(Prompt(screenplay, frozenset(motions)))
     if not prompts:
         raise ValueError(f"{path} holds no list of prompts")
     return prompts
