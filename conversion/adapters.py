@@ -18,7 +18,7 @@ from shotverse_jax.lora import Changes, Lora
 from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
 
 from .core import Tensors
-from .lora import adapter_file, from_tensors, read_tensors
+from .lora import adapter_file, read_part, read_tensors
 from .lora_keys import is_image_branch
 from .lora_scale import PEFT_FILE, file_scale
 from .lora_write import to_tensors
@@ -189,7 +189,7 @@ def _read_ours(folder: Path, config: WanDiTConfig) -> Read:
             raise ValueError(f"{folder} is the adapter of a planner; films are made with those of a controller")
         trained, adapter, params = load_adapter(folder, name)
         # By the names of a file's tensors, so that what does not fit is found, and said, as for any file.
-        changes[name] = _changes(folder, to_tensors(adapter, trained.expert(name), "comfyui"), config)
+        changes[name] = read_part(folder, to_tensors(adapter, trained.expert(name), "comfyui"), config, strict=False)
         if params:
             notes = (f"{folder}: its camera encoders are not part of an adapter; the controller keeps its own",)
     return changes, notes
@@ -205,10 +205,12 @@ def _read_file(path: Path, experts: set[str], config: WanDiTConfig) -> Read:
         if None not in parts:
             modules = {"high": "transformer", "low": "transformer_2"}
             said = {name: file_scale(path, metadata, part, modules[name]) for name, part in parts.items()}
-            changes = {name: _changes(path, part, config, said[name].values) for name, part in parts.items()}
+            changes = {
+                name: read_part(path, part, config, said[name].values, strict=False) for name, part in parts.items()
+            }
             return changes, tuple(dict.fromkeys(one.note for one in said.values() if one.note))
     said = file_scale(path, metadata, tensors)
-    changes = _changes(path, tensors, config, said.values)
+    changes = read_part(path, tensors, config, said.values, strict=False)
     return dict.fromkeys(sorted(experts) or EXPERTS, changes), (said.note,) if said.note else ()
 
 
@@ -232,10 +234,3 @@ def by_expert(tensors: Tensors) -> dict[str | None, dict]:
             expert, key = match[2].lower(), match[1] + key[match.end() :]
         parts.setdefault(expert, {})[key] = tensor
     return parts
-
-
-def _changes(path: Path, tensors: Tensors, config: WanDiTConfig, peft: Mapping | None = None) -> Changes:
-    try:
-        return from_tensors(tensors, config, peft, strict=False)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error

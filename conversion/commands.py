@@ -47,7 +47,7 @@ from .lora_inspect import describe, is_adapter
 from .networks import NETWORKS, Network, network, recognise
 from .prepare import Conversion, readable_size
 from .sources import open_checkpoint
-from .stream import Journal, write_arrays
+from .stream import Journal, remove, write_arrays
 
 MANIFEST = "manifest.json"
 
@@ -93,8 +93,8 @@ def convert(
     try:
         with owned(work), writing(out):
             journal = Journal(work, conversion.manifest | {"allow_nan": allow_nan})
-            if not journal.done:
-                shutil.rmtree(work / weights, ignore_errors=True)
+            for path in [] if journal.done else work.iterdir():
+                remove(path)
             _check_space(work, sum(nbytes(leaf) for target, leaf in leaves.items() if target not in journal.done))
             bar = conversion.manifest["network"] if progress else None
             write_arrays(conversion, work / weights, journal, allow_nan, bar)

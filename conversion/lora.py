@@ -16,6 +16,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from shotverse_jax.config import Qwen3VLTextConfig, WanDiTConfig
+from shotverse_jax.files import reading
 from shotverse_jax.lora import Changes
 from shotverse_jax.nn.linear import Adapter
 from shotverse_jax.weights import abstract
@@ -59,10 +60,18 @@ def read_changes(path: str | Path, config: Config, *, strict: bool = True) -> Ch
     path = adapter_file(path)
     tensors, metadata = read_tensors(path)
     said = file_scale(path, metadata, tensors)
-    try:
-        return from_tensors(tensors, config, said.values, strict=strict)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_part(path, tensors, config, said.values, strict=strict)
+
+
+def read_part(
+    path: Path, tensors: Tensors, config: Config, peft: Mapping[str, Any] | None = None, *, strict: bool
+) -> Changes:
+    """Returns what `from_tensors` makes of the tensors of a file, or of those for one expert; errors name the file."""
+    with reading(path, "an adapter"):
+        try:
+            return from_tensors(tensors, config, peft, strict=strict)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def adapter_file(path: str | Path) -> Path:
@@ -173,7 +182,8 @@ def _group(tensors: Tensors, config: Config, slots: Mapping, problems: Problems)
         if key.paired:
             # One program writes A and B or down and up; both in one file mean that files were mixed.
             styles.setdefault(key.paired, text)
-        if tensor.size != 1 if key.part == "alpha" else tensor.ndim == 0:
+        least = 2 if key.part in ("a", "b") else 1
+        if tensor.size != 1 if key.part == "alpha" else tensor.ndim < least or not tensor.size:
             problems.add("wrong shape", f"{text} {tensor.shape}")
         elif key.tensor not in slots:
             problems.add(_IMAGE if is_image_branch(text) else _LACKING, text)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from shotverse_jax.config import Qwen3VLTextConfig, WanDiTConfig
+from shotverse_jax.files import reading
 
 from .adapters import by_expert, said_by
 from .lora import keys_of, read_tensors, scale_of
@@ -28,6 +29,12 @@ def describe(path: Path) -> Iterator[str]:
     if bad := [name for name, tensor in tensors.items() if not np.isfinite(np.asarray(tensor, np.float32)).all()]:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         raise ValueError(f"{path}: {bad[0]}{more} holds NaN or infinity; the adapter is damaged")
+    with reading(path, "an adapter"):
+        lines = [*_described(path, tensors, metadata)]
+    yield from lines
+
+
+def _described(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> Iterator[str]:
     title, keys = _network(tensors)
     parts = by_expert(tensors)
     for expert, part in parts.items():

@@ -5,13 +5,19 @@ musubi in the header as ss_network_alpha beside a tensor for each linear, others
 """
 
 import json
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shotverse_jax.files import read_json, shown
+
 PEFT_FILE, PEFT_HEADER = "adapter_config.json", "lora_adapter_metadata"
 _ALPHAS = ("lora_alpha", "network_alpha", "alpha")
+MOST_ALPHA = 1e6
+_REPEATS, _REPEATED_GROUP = re.compile(r"[*+?{]"), re.compile(r"\)\??[*+{]")
 _KOHYA, _KOHYA_MODULE = "ss_network_alpha", "ss_network_module"
 _SAME_MODULE = ("", "unet", "dit", "model", "diffusion_model", "base_model", "base_model.model")  # as "transformer"
 
@@ -44,7 +50,7 @@ def file_scale(path: Path, metadata: Mapping[str, Any], names: Iterable[str], mo
         ValueError: A config that is not JSON, or an alpha that is not a number.
     """
     if (beside := path.parent / PEFT_FILE).is_file():
-        return FileScale(_checked(_json(beside, beside.read_text(encoding="utf-8")), path), PEFT_FILE)
+        return FileScale(_checked(read_json(beside), path), PEFT_FILE)
     header = metadata.get(PEFT_HEADER)
     if isinstance(header, str) and (values := _of_module(_json(path, header) or {}, module)):
         return FileScale(_checked(values, path), f"its header, {PEFT_HEADER}")
@@ -64,7 +70,7 @@ def file_scale(path: Path, metadata: Mapping[str, Any], names: Iterable[str], mo
 def _json(path: Path, text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"the LoRA config of {path} is not JSON: {error}") from error
 
 
@@ -73,7 +79,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return {}
     return value if isinstance(value, Mapping) else {}
 
@@ -101,11 +107,26 @@ def _checked(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
     read = {name: _read(value) for name, value in values.items()}
     alpha = next((read[name] for name in _ALPHAS if _is_said(read.get(name))), None)
     if alpha is not None:
-        try:
-            read["lora_alpha"] = float(alpha)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"the LoRA config of {path} says alpha {alpha!r}, which is not a number") from error
+        read["lora_alpha"] = _number(alpha, path)
+    if patterns := read.get("alpha_pattern"):
+        if not isinstance(patterns, Mapping):
+            raise ValueError(f"the LoRA config of {path} has an alpha_pattern that is no table: {shown(patterns)}")
+        for pattern, value in patterns.items():
+            # Some regular expressions take longer than anyone waits; names of linears need none of these.
+            if len(_REPEATS.findall(pattern)) > 3 or _REPEATED_GROUP.search(pattern):
+                raise ValueError(f"the LoRA config of {path} has the pattern {shown(pattern)}, which is not read")
+            read["alpha_pattern"] = read["alpha_pattern"] | {pattern: _number(value, path)}
     return read
+
+
+def _number(alpha: Any, path: Path) -> float:
+    try:
+        number = math.nan if isinstance(alpha, bool) else float(alpha)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not abs(number) <= MOST_ALPHA:
+        raise ValueError(f"the LoRA config of {path} says alpha {shown(alpha)}, which is not a number")
+    return number
 
 
 def _read(value: Any) -> Any:

@@ -28,6 +28,7 @@ TORCH_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state", "model", "module")  # where training programs keep a network's tensors
 DEPTH = 16  # how deep dictionaries of a PyTorch file may be nested
 REMAP = 256 << 20  # bytes handed out before a PyTorch file is mapped anew, which lets its pages go
+LONGEST_NAME = 255  # bytes of the name of a file; systems let no one ask for a longer one
 BLOCK, BLOCKS = 1 << 20, 64  # what is hashed of a file that is larger than these together
 
 
@@ -148,6 +149,8 @@ def _open_index(path: Path) -> Source:
     if not isinstance(shard_of, dict) or not shard_of or not all(isinstance(file, str) for file in shard_of.values()):
         raise ValueError(f"{path} is not the index of a sharded checkpoint: its weight_map is {shown(shard_of)}")
     shards = sorted(set(shard_of.values()))
+    if outside := [shard for shard in shards if Path(shard).name != shard or len(shard.encode()) > LONGEST_NAME]:
+        raise ValueError(f"{path} names a shard {shown(outside[0])}, which is no name of a file beside it")
     if missing := [shard for shard in shards if not (path.parent / shard).is_file()]:
         raise ValueError(f"{path} names shards that are missing beside it: {', '.join(missing)} does not exist")
     tensors, metadata, problems = {}, {}, Problems()

@@ -12,10 +12,12 @@ however large the checkpoint is.
 """
 
 import contextlib
+import hashlib
 import itertools
 import json
 import math
 import os
+import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -106,7 +108,7 @@ class Journal:
         self.bad: set[str] = set()
         try:
             held = read_json(self._path)
-            if held["identity"] == self._identity:
+            if held.pop("sha256") == _digest(held) and held["identity"] == self._identity:
                 self.done = {name: dict(files) for name, files in held["done"].items()}
                 self.bad = set(held["bad"])
         # Whatever else a file holds that somebody changed: the conversion begins anew.
@@ -115,10 +117,15 @@ class Journal:
 
     def keep(self, folder: Path) -> None:
         """Forgets arrays whose files are not those that were written: the machine stopped before they reached the disk,
-        or somebody changed them."""
+        or somebody changed them. Whatever else is in the folder is removed."""
         for target, files in list(self.done.items()):
-            if digests(folder / name for name in files) != list(files.values()):
+            held = {path.relative_to(folder).as_posix() for path in (folder / array_name(target)).glob("*")}
+            if held != files.keys() or digests(folder / name for name in files) != list(files.values()):
                 del self.done[target]
+        kept = {array_name(target) for target in self.done}
+        for path in folder.iterdir():
+            if path.name not in kept:
+                remove(path)
 
     def finish(self, target: str, files: dict[str, str], bad: set[str]) -> None:
         """Notes that an array is whole, the digests of its files, and which of its stored tensors are not finite."""
@@ -126,9 +133,14 @@ class Journal:
         self.bad |= bad
         held = {"identity": self._identity, "done": self.done, "bad": sorted(self.bad)}
         scratch = self._path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(held), encoding="utf-8")
+        scratch.write_text(json.dumps(held | {"sha256": _digest(held)}), encoding="utf-8")
         # A program that is killed leaves the old journal or the new one, never half of one.
         os.replace(scratch, self._path)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """A digest of JSON values: a journal that somebody changed is not gone on with."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def write_arrays(
@@ -147,9 +159,11 @@ def write_arrays(
         ValueError: A tensor holds NaN or infinity, or the disk is full or cannot be written.
     """
     leaves = conversion.leaves
+    if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
+        remove(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_metadata(folder, leaves)
     journal.keep(folder)
+    _write_metadata(folder, leaves)
     total, done = (sum(nbytes(leaves[target]) for target in targets) for targets in (leaves, journal.done))
     bar = tqdm(total=total, initial=done, desc=progress, unit="B", unit_scale=True, disable=progress is None)
     writes = _Writes(journal, folder, allow_nan)
@@ -242,6 +256,14 @@ def _write_array(conversion: Conversion, entry: Entry, folder: Path, writes: _Wr
             write = array[region].write(buffer, can_reference_source_data_indefinitely=True)
         writes.add(entry.target, write, bad if region is regions[-1] else None)
         bar.update(buffer.nbytes)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def array_name(target: str) -> str:

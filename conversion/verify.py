@@ -103,15 +103,17 @@ def verify_record(path: str | Path, tol: float = 1e-4) -> Report:
         raise ValueError(f"{path} lacks {', '.join(missing)}, which the replay of {model} needs")
     if unknown := inputs.keys() - {*replay.inputs, *replay.optional}:
         raise ValueError(f"{path} has inputs that the replay of {model} cannot use: {', '.join(sorted(unknown))}")
+    if not meta["outputs"]:
+        raise ValueError(f"{path} names no outputs, so there is nothing to compare")
     tensors = {name.removeprefix("param/"): array for name, array in arrays.items() if name.startswith("param/")}
     # A GPU or TPU multiplies float32 in fewer bits by default, which alone would exceed the tolerance.
     with reading(path, f"a record of {model}"), jax.default_matmul_precision("highest"):
         network, config = NETWORKS[replay.network], replay.config(meta, tensors)
         module, _ = KINDS[network.kind].build(config)
         ours = replay.run(module, {"params": network.from_torch(tensors, config)}, inputs, meta)
-    if missing := [name for name in meta["outputs"] if name not in ours]:
-        raise ValueError(f"{path} records {', '.join(missing)}, which the replay of {model} does not produce")
-    outputs = tuple(_compare(name, np.asarray(ours[name]), arrays[name], tol) for name in meta["outputs"])
+        if missing := [name for name in meta["outputs"] if name not in ours]:
+            raise ValueError(f"{path} records {', '.join(missing)}, which the replay of {model} does not produce")
+        outputs = tuple(_compare(name, np.asarray(ours[name]), arrays[name], tol) for name in meta["outputs"])
     return Report(model, tol, outputs)
 
 

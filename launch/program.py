@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 from absl import app, flags, logging
 
-from shotverse_jax.cli import INTERRUPTED, refuse
+from shotverse_jax.cli import INTERRUPTED, refuse, too_little_memory
 
 
 def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[str]], int | None]:
-    """The main function of a program, with input errors (ValueError, OSError) as one sentence and exit code 2.
+    """The main function of a program; input errors and too little memory are one sentence and exit code 2.
 
     They can come at any time: much of the input is only read while a run is under way.
     """
@@ -24,6 +24,10 @@ def refusing(main: Callable[[Sequence[str]], int | None]) -> Callable[[Sequence[
         except KeyboardInterrupt:
             print(f"\n{_name(main.__code__.co_filename)}: stopped", file=sys.stderr)
             return INTERRUPTED
+        except (MemoryError, RuntimeError) as error:
+            if not (words := too_little_memory(error)):
+                raise
+            return refuse(_name(main.__code__.co_filename), words)
         except (ValueError, OSError) as error:
             return refuse(_name(main.__code__.co_filename), error)
 

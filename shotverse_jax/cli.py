@@ -61,12 +61,30 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nshotverse {args.command}: stopped", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except MemoryError as error:
-        return refuse(f"shotverse {args.command}", f"there is too little memory {error}")
+    except (MemoryError, RuntimeError) as error:
+        if not (words := too_little_memory(error)):
+            raise
+        return refuse(f"shotverse {args.command}", words)
     except (ValueError, OSError) as error:
         if isinstance(error, BrokenPipeError):  # who reads our output has seen enough
             return 0
         return refuse(f"shotverse {args.command}", error)
+
+
+def too_little_memory(error: Exception) -> str:
+    """Returns what to do where an error, of NumPy or of JAX's devices, is that of too little memory; else ""."""
+    said = " ".join(str(error).split())[:200]
+    if isinstance(error, MemoryError):
+        return (
+            f"there is too little memory on this machine{': ' * bool(said)}{said}; ask for less at once (size, frames, "
+            "samples, batch), or take a larger machine (shotverse fit says what a run needs)"
+        )
+    if "RESOURCE_EXHAUSTED" in said:  # XLA's word, in an error that is a RuntimeError like any other of its errors
+        return (
+            f"there is too little memory on the device: {said}; ask for less at once (size, frames, samples), let "
+            "weights wait on the host (--offload), or use more devices (--mesh); shotverse fit says what a run needs"
+        )
+    return ""
 
 
 def refuse(program: str, error: Exception | str) -> int:

@@ -48,7 +48,7 @@ ALLOWED = {
     "launch": "cli commands config data files infer inputs limits train",
 }
 
-TORCH_FOLDERS = ("conversion", "tests/parity", "benchmarks")
+TORCH_FOLDERS = ("conversion", "tests/parity", "tests/fuzz", "benchmarks")
 FLAX_FOLDERS = ("shotverse_jax/nn", "shotverse_jax/models", "tests", "benchmarks")
 
 # Packages that change fast: what is used of them must be public, there, and not deprecated.

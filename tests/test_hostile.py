@@ -176,3 +176,31 @@ def test_the_cases_of_others(reference, capsys, tmp_path):
     assert cli.main(["inspect", str(folder / "names.safetensors")]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "too little memory on this machine; ask for less"),
+        (MemoryError("Unable to allocate 3 TiB"), "too little memory on this machine: Unable to allocate 3 TiB; ask"),
+        (
+            RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9 bytes"),
+            "on the device: RESOURCE_EXHAUSTED: Out",
+        ),
+    ],
+)
+def test_too_little_memory_says_what_to_do(capsys, monkeypatch, error, said):
+    def fail(args):
+        raise error
+
+    monkeypatch.setattr(cli.COMMANDS["inspect"], "run", fail)
+    assert said in refused(capsys, "inspect", "x")
+
+
+def test_other_errors_of_devices_are_not_hidden(monkeypatch):
+    def fail(args):
+        raise RuntimeError("INTERNAL: a fault of the device")
+
+    monkeypatch.setattr(cli.COMMANDS["inspect"], "run", fail)
+    with pytest.raises(RuntimeError, match="INTERNAL"):
+        cli.main(["inspect", "x"])

@@ -8,8 +8,10 @@ import numpy as np
 from einops import reduce
 
 from shotverse_jax.config import ControllerConfig
-from shotverse_jax.data.records import NEGATIVE, Records, shuffled, unpack
+from shotverse_jax.data.fields import check_record
+from shotverse_jax.data.records import NEGATIVE, Records, naming, shuffled, unpack
 from shotverse_jax.data.steps import StepSource
+from shotverse_jax.files import reading
 from shotverse_jax.inputs.cameras import record_rows
 from shotverse_jax.inputs.prompt import PromptWindows, collate_prompts, tokenize_prompt
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
@@ -60,15 +62,24 @@ class ControllerSource(StepSource):
 
     @functools.cached_property
     def _records(self):
-        return Records(self.folder)
+        text = ("text_SD", "spans") if self.states else ("prompt",)
+        return Records(self.folder, ("latents", "pose_T34", "shot_T", *text))
 
     @functools.cached_property
     def _negative(self) -> dict:
         if not self.states:
             return {"prompt": self.config.negative}
-        return unpack((Path(self.folder) / NEGATIVE).read_bytes())
+        path = Path(self.folder) / NEGATIVE
+        with reading(path, "the text states of the negative prompt"):
+            record = unpack(path.read_bytes())
+            check_record(record, ("text_SD", "spans"))
+        return record
 
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
+        with naming(self.folder):
+            return None, self._batch(step)
+
+    def _batch(self, step: int) -> dict[str, np.ndarray]:
         films = [self._film(i) for i in self.samples(step)]
         if len(shapes := {film["latents"].shape for film, _ in films}) > 1:
             raise ValueError(f"{self.folder} has films of several shapes, {sorted(shapes)}; a batch needs one")
@@ -85,7 +96,7 @@ class ControllerSource(StepSource):
             length = batch.pop("ids_BS").shape[1]
             states = [text["text_SD"] for _, text in films]
             batch["context_BSD"] = np.stack([np.pad(s_SD, ((0, length - len(s_SD)), (0, 0))) for s_SD in states])
-        return None, batch
+        return batch
 
     def _film(self, index: int) -> tuple[dict, dict]:
         """A film's record, and the record that provides its text: the same one, or that of the negative prompt."""
@@ -115,5 +126,7 @@ class ControllerSource(StepSource):
 def _share(film: dict) -> np.ndarray:
     """[T', H', W'] float32, for each latent of a film the share of its pixels that show a subject."""
     _, height, width, _ = film["latents"].shape
+    if any(large % small for large, small in zip(film["subject_THW"].shape[1:], (height, width), strict=True)):
+        raise ValueError(f"a mask of {film['subject_THW'].shape[1:]} pixels has no whole number for each latent")
     mask_THW = film["subject_THW"].astype(np.float32)
     return reduce(mask_THW, "t (h y) (w x) -> t h w", "mean", h=height, w=width)

@@ -16,7 +16,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PlannerConfig
-from shotverse_jax.data.records import SETTINGS, Record, Records
+from shotverse_jax.data.records import SETTINGS, Record, Records, naming
 from shotverse_jax.data.scenes import SceneRecords, find_scenes
 from shotverse_jax.data.steps import FieldsOnly, StepSource
 from shotverse_jax.inputs.planner_text import PlannerExample, collate, encode_text
@@ -146,7 +146,7 @@ class RecordedScenes(FieldsOnly):
 
     def _records(self) -> Iterator[Record]:
         if (Path(self.folder) / SETTINGS).is_file():
-            records = Records(self.folder)
+            records = Records(self.folder, ("prompt", "pose_T34", "shot_T", "intrinsics"))
             # Records of the stage's own films do not have this field; a record that has it overrules it.
             yield from ({"world": "stage"} | records[i] for i in range(len(records)))
             return
@@ -185,7 +185,8 @@ class RecordedScenes(FieldsOnly):
         """Returns scene number `seed`, modulo their number, of those with `num_shots` shots; `split` is not read."""
         records = self._scenes[num_shots]
         record = records[seed % len(records)]
-        return RecordedExample(parse_text(record["prompt"], "holocine"), _trajectory(record))
+        with naming(self.folder):
+            return RecordedExample(parse_text(record["prompt"], "holocine"), _trajectory(record))
 
 
 def _trajectory(record: Record) -> Trajectory:

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from shotverse_jax.data.records import Records, shuffled
+from shotverse_jax.data.records import Records, naming, shuffled
 from shotverse_jax.data.steps import StepSource
 from shotverse_jax.screenplay import LATENT_STRIDE
 
@@ -37,12 +37,13 @@ class PoseSource(StepSource):
 
     @functools.cached_property
     def _records(self):
-        return Records(self.folder)
+        return Records(self.folder, ("video", "pose_T34"))
 
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         records = self._records
         films = [records[shuffled(i, len(records), self.seed)] for i in self.samples(step)]
-        return None, {
-            "frames_BHWC": np.concatenate([film["video"][::LATENT_STRIDE] for film in films]),
-            "pose_B34": np.concatenate([film["pose_T34"] for film in films]).astype(np.float32),
-        }
+        with naming(self.folder):
+            return None, {
+                "frames_BHWC": np.concatenate([film["video"][::LATENT_STRIDE] for film in films]),
+                "pose_B34": np.concatenate([film["pose_T34"] for film in films]).astype(np.float32),
+            }

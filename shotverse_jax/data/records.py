@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ import safetensors.numpy
 from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
+from shotverse_jax.data.fields import check_record
 from shotverse_jax.files import json_text, owned, read_json, reading, replacing, safetensors_header
 
 Record = dict[str, np.ndarray | str]
@@ -33,22 +35,29 @@ NEGATIVE = "negative.safetensors"
 class Records:
     """Random access to the records of a finished data set, in the order of their source; a source for grain.
 
-    It can be pickled: every process opens the shards itself, when it first reads a record.
+    It can be pickled: every process opens the shards itself, when it first reads a record. Every record is checked when
+    it is read (`fields.py`).
+
+    Args:
+        folder: the data set.
+        needs: fields that every record must have; none by default.
 
     Attributes:
         folder: the data set.
         settings: content of its dataset.json.
 
     Raises:
-        ValueError: the folder is no data set, lacks shards, or has a shard that cannot be read.
+        ValueError: the folder is no data set, lacks shards, or has a shard that cannot be read. On access: a record is
+            not what it should be.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, needs: Sequence[str] = ()):
+        self.folder, self._needs = Path(folder), tuple(needs)
         self.settings = read_settings(folder)
         shards = sorted(self.folder.glob("*-of-*.arrayrecord"))
         # Every shard's name says how many there are, so one name is enough to notice that some are missing.
-        expected = int(shards[0].stem.split("-of-")[1]) if shards else 1
+        named = re.fullmatch(r"\d+-of-(\d{1,9})", shards[0].stem) if shards else None
+        expected = int(named[1]) if named else 1
         if len(shards) != expected:
             raise ValueError(f"{folder} has {len(shards)} of {expected} shards; finish it with launch/encode.py")
         try:
@@ -65,13 +74,27 @@ class Records:
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
-            return unpack(self._source[index])
+            record = unpack(self._source[index])
         except (RuntimeError, ValueError, safetensors.SafetensorError) as error:
             # The error does not name the shard, and the user must delete it: find it by counting records.
             shards = self._source.paths
             ends = itertools.accumulate(len(grain.sources.ArrayRecordDataSource(shard)) for shard in shards)
             shard = next(shard for shard, end in zip(shards, ends, strict=True) if index < end)
             raise _broken(shard, error) from error
+        with naming(self.folder):
+            check_record(record, self._needs)
+        return record
+
+
+@contextlib.contextmanager
+def naming(folder: str | Path) -> Iterator[None]:
+    """Puts the folder of a data set before the words of a ValueError about what was read from it."""
+    try:
+        yield
+    except ValueError as error:
+        if str(folder) in str(error):
+            raise
+        raise ValueError(f"{folder} has a film that cannot be used: {error}") from error
 
 
 def _opens(shard: Path) -> bool:

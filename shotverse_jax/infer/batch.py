@@ -156,6 +156,8 @@ class Worker:
                 spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
                 digest = made_of(item, self._work.settings)
                 record = {**head(item), **values, "error": None, "made_of": digest, "seconds": spent}
+                record["files"] = _sizes(scratch)
+                record["digest"] = _digest(record)
                 _write_json(scratch / place.record, record)
         except Unwritable:  # no other item could be written either
             raise
@@ -299,7 +301,9 @@ def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Pa
                 continue
             place = item.place(out)
             record = read_json(place.folder / place.record)
-            if record.get("made_of") == made_of(item, settings):
+            same = record.get("made_of") == made_of(item, settings) and record.get("digest") == _digest(record)
+            # What somebody changed since then is made anew.
+            if same and all(_size(place.folder / name) == size for name, size in record["files"].items()):
                 found[item.id] = record
     return found
 
@@ -324,6 +328,22 @@ def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any
     lines = [json_text(records[item.id]) + "\n" for item in items if item.id in records]
     with replacing(out / RESULTS) as place:
         place.write_text("".join(lines), encoding="utf-8")
+
+
+def _digest(record: dict[str, Any]) -> str:
+    """A digest of a record but its seconds and its own, which tells that nobody changed it."""
+    values = {name: value for name, value in record.items() if name not in ("digest", "seconds")}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _sizes(folder: Path) -> dict[str, int | None]:
+    """The files of a result, by their paths below the folder, and their bytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _size(path) for path in files}
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _write_json(path: Path, value: Any) -> None:

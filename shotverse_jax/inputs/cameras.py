@@ -50,7 +50,7 @@ def record_rows(config: ControllerConfig, record: Mapping[str, Any]) -> np.ndarr
     """
     if config.camera_frame == "stage" and record.get("world", "stage") != "stage":
         raise ValueError(
-            f"{record['name']}: this controller reads where the camera is on the stage, and the path has no stage; "
-            'train with model.camera_frame="scene"'
+            f"{record.get('name', 'a film')}: this controller reads where the camera is on the stage, and the path has "
+            'no stage; train with model.camera_frame="scene"'
         )
     return camera_rows(config, record["pose_T34"])

@@ -5,7 +5,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from shotverse_jax.files import end_with_a_line
+from shotverse_jax.files import end_with_a_line, reading
 
 JSONL = "metrics.jsonl"
 EVENTS = (("tensorboardX", "tensorboardX", "SummaryWriter"), ("tensorboard", "tensorboard.summary", "Writer"))
@@ -21,6 +21,9 @@ class MetricsWriter:
     Args:
         folder: made if it is not there.
         quiet: writes nothing; for all processes but the first.
+
+    Raises:
+        ValueError: the files cannot be written.
     """
 
     def __init__(self, folder: str | Path, quiet: bool = False):
@@ -28,9 +31,12 @@ class MetricsWriter:
         if quiet:
             return
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        end_with_a_line(folder / JSONL)
-        self._file = open(folder / JSONL, "a", encoding="utf-8")  # noqa: SIM115
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            end_with_a_line(folder / JSONL)
+            self._file = open(folder / JSONL, "a", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise ValueError(f"{folder / JSONL} cannot be written: {error.strerror or error}") from error
         self._events = _event_writer(folder / "tensorboard")
 
     def write(self, step: int, kind: str, values: dict[str, float]) -> None:
@@ -59,6 +65,14 @@ def _event_writer(folder: Path):
 
 
 def read_metrics(path: str | Path) -> list[dict]:
-    """All records of a metrics file, in order."""
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+    """All records of a metrics file, in order.
+
+    Raises:
+        ValueError: there is no such file, or a line of it is no record.
+    """
+    with reading(path, "metrics, a record in JSON a line"):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        if not all(isinstance(record, dict) for record in records):
+            raise ValueError(f"{path} has a line that is no record")
+    return records

@@ -82,7 +82,9 @@ def load(
     """
     folder = find(kind, name_or_folder, expert=expert)
     config = files.read_config(folder, row(kind).config)
-    shapes = abstract(kind, config, expert=expert)
+    # What no network can have may fail anywhere in its module.
+    with files.reading(folder / CONFIG, f"the config of a {row(kind).title}"):
+        shapes = abstract(kind, config, expert=expert)
     wanted = shapes if mesh is None else placed(shapes, mesh, dtype, memory)
     params = files.read_params(folder / _weights(expert), wanted)
     read = row(kind).read_tokenizer
@@ -195,7 +197,8 @@ def load_adapter(
     config = files.read_config(folder, row(kind).config)
     if config.lora is None:
         raise ValueError(f"{folder} is a model, not an adapter: its {CONFIG} has no lora")
-    adapted = abstract(kind, config, expert=expert)
+    with files.reading(folder / CONFIG, f"the config of a {row(kind).title}"):
+        adapted = abstract(kind, config, expert=expert)
     if expert is None:
         rest = dict(adapted)
         adapted = rest.pop("vlm")

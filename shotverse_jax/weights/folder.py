@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, replacing, write_safetensors
+from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, replacing, shown, write_safetensors
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors
 from shotverse_jax.weights.sums import Sums, read_sums, write_sums
@@ -73,8 +73,15 @@ def _names(place: Path, kinds: Sequence[str]) -> list[str]:
 
 
 def kind_of(folder: Path) -> str | None:
-    """The kind that the config.json of a folder names; None when there is no such file or it names none."""
-    return read_values(folder).get("kind") if (folder / CONFIG).is_file() else None
+    """The kind that the config.json of a folder names; None when there is no such file or it names none.
+
+    Raises:
+        ValueError: config.json is damaged.
+    """
+    kind = read_values(folder).get("kind") if (folder / CONFIG).is_file() else None
+    if kind is not None and (not isinstance(kind, str) or not kind):
+        raise ValueError(f"{folder / CONFIG} is damaged: its kind is {shown(kind)}")
+    return kind
 
 
 def _title(kind: str) -> str:
@@ -207,7 +214,7 @@ def _check_chunks(path: Path, shape: Sequence[int], chunk: Sequence[int], size: 
 
     size: bytes of every chunk; None where they are compressed.
     """
-    sizes = {file.name: file.stat().st_size for file in path.iterdir()}
+    sizes = {file.name: file.stat().st_size for file in path.iterdir() if file.is_file()}
     axes = [range(-(-length // part)) for length, part in zip(shape, chunk, strict=True)]
     # A damaged .zarray may ask for more chunks than can be counted.
     whole = math.prod(map(len, axes)) <= len(sizes)

@@ -49,7 +49,8 @@ class Sums:
             new = [name for name in names if name not in self._checked]
             for name, found in zip(new, digests(self._folder / name for name in new), strict=True):
                 if found != self._expected.get(name):
-                    what = "is not there" if found is None else "is not as it was written"
+                    gone = "cannot be read" if os.path.lexists(self._folder / name) else "is not there"
+                    what = gone if found is None else "is not as it was written"
                     raise ValueError(
                         f"{self._folder / name} {what}; make or fetch {self._folder} anew, or remove {self._path} if "
                         "the change is yours"
@@ -102,7 +103,7 @@ def sums_file(weights: Path) -> Path:
 
 
 def digests(files: Iterable[Path]) -> list[str | None]:
-    """The SHA-256 digests of files, None for one that is not there; large files in several threads."""
+    """The SHA-256 digests of files, several at a time; None for one that is not there or cannot be read."""
     files = list(files)
     if len(files) < 2:
         return [_digest(file) for file in files]
@@ -114,5 +115,5 @@ def _digest(file: Path) -> str | None:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, functools.partial(hashlib.sha256, usedforsecurity=False)).hexdigest()
-    except FileNotFoundError:
+    except OSError:  # a folder or a link to nowhere in its place, too
         return None

@@ -37,11 +37,13 @@ class Family:
     Attributes:
         name: of the family.
         share: of all cases, relative to the other families.
+        refuses: whether some damage must be refused; False where work goes on whatever is found.
         place: a folder for the whole inputs, which `make` fills once.
     """
 
     name = ""
     share = 1.0
+    refuses = True
 
     def __init__(self, place: Path):
         self.place = place

@@ -213,7 +213,7 @@ class FilmSource(StepSource):
 
     @functools.cached_property
     def _films(self) -> Sequence[dict]:
-        return Records(self.folder) if self.folder else StageFilms(STAGE_CLIPS, self.split)
+        return Records(self.folder, ("video",)) if self.folder else StageFilms(STAGE_CLIPS, self.split)
 
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         if not 0 <= step < self.num_steps:

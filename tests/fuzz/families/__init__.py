@@ -1,6 +1,6 @@
 """The families of inputs: one class each, which makes whole inputs, damages them, reads them, and checks what came."""
 
-from tests.fuzz.families import cameras, screenplays
+from tests.fuzz.families import cameras, data, results, screenplays, weights
 from tests.fuzz.harness import Family
 
 FAMILIES: dict[str, type[Family]] = {
@@ -10,6 +10,16 @@ FAMILIES: dict[str, type[Family]] = {
         cameras.Options,
         screenplays.Screenplays,
         screenplays.Lists,
+        weights.Checkpoints,
+        weights.Adapters,
+        weights.Records,
+        weights.Folders,
+        weights.Journals,
+        results.Batches,
+        results.Runs,
+        data.Datasets,
+        data.Scenes,
+        data.Videos,
     )
 }
 

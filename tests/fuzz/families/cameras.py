@@ -53,7 +53,7 @@ class Trajectories(Family):
     An accepted file is a path of finite numbers and rotations, which is the same after it was written and read again.
     """
 
-    name, share = "trajectories", 30
+    name, share = "trajectories", 44
 
     def make(self) -> None:
         """A file or folder of every format."""
@@ -143,7 +143,7 @@ class Options(Family):
     there is no file.
     """
 
-    name, share = "options", 12
+    name, share = "options", 10
 
     def make(self) -> None:
         """A file or folder of every format."""

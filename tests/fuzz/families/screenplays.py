@@ -50,7 +50,7 @@ class Screenplays(Family):
     An accepted one has captions and finite lengths, and is the same after it was written as JSON and read again.
     """
 
-    name, share = "screenplays", 24
+    name, share = "screenplays", 40
 
     def make(self) -> None:
         """The texts of `TEXTS`."""
@@ -100,7 +100,7 @@ class Lists(Family):
     as they were.
     """
 
-    name, share = "lists", 12
+    name, share = "lists", 20
 
     def make(self) -> None:
         """A list of each form, and the screenplays that they name."""
