@@ -8,6 +8,9 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from shotverse_jax.config import (
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    GenDoPConfig,
     LoraConfig,
     OPTConfig,
     PlannerConfig,
@@ -180,6 +183,30 @@ def planner(config: PlannerConfig, text: int, poses: int, shots: int) -> tuple[W
     codes = shots * config.num_queries + shots - 1 if config.encoder == "queries" else text
     pose_decoder = opt(decoder, codes, poses, size)
     return (pose_decoder,) if config.encoder == "none" else (qwen3_vl(config.text, text, **options), pose_decoder)
+
+
+def clip(config: CLIPTextConfig | CLIPVisionConfig, *, trained: bool = True) -> Work:
+    """One text of the greatest length, or one picture, through a tower of CLIP."""
+    wide, vision = config.hidden_size, isinstance(config, CLIPVisionConfig)
+    places = config.places if vision else config.max_positions
+    patches = (places - 1) * 3 * config.patch_size**2 * wide if vision else 0
+    blocks = config.num_layers * places * (4 * wide**2 + 2 * wide * config.mlp_size)
+    attention = 4.0 * config.num_layers * wide * places**2
+    return Work(2.0 * (blocks + patches), attention, trained=trained, gradient=trained)
+
+
+def gendop(config: GenDoPConfig, poses: int, *, trained: bool = True) -> tuple[Work, ...]:
+    """One shot of `poses` pose tokens: the towers, their projections, and the decoder.
+
+    trained: whether the towers learn; the rest always does.
+    """
+    towers = {"text": config.text, "image": config.vision, "depth": config.vision}
+    read = [towers[part] for part in config.conditions]
+    places = [tower.places if isinstance(tower, CLIPVisionConfig) else tower.max_positions for tower in read]
+    sizes = zip(places, read, strict=True)
+    projections = sum(count * tower.hidden_size * config.decoder.hidden_size for count, tower in sizes)
+    decoder = opt(config.decoder, sum(places), poses, 0)
+    return (*(clip(tower, trained=trained) for tower in read), Work(2.0 * projections, trained=True), decoder)
 
 
 def vae(config: WanVAEConfig, frames: int, height: int, width: int) -> tuple[Work, Work]:

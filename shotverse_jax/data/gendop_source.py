@@ -18,7 +18,7 @@ from shotverse_jax.config import GenDoPConfig
 from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, read_captions
 from shotverse_jax.data.records import shuffled
 from shotverse_jax.data.steps import FieldsOnly, StepSource
-from shotverse_jax.grammar.samples import Example, sample_example
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.clip import (
     load_clip_tokenizer,
     prepare_depth,
@@ -27,7 +27,7 @@ from shotverse_jax.inputs.clip import (
     read_image,
     tokenize,
 )
-from shotverse_jax.stage.preview import first_frame
+from shotverse_jax.stage.preview import frame_at
 
 _ATTEMPTS = 100
 _STAGE_SIZE = (512, 288)  # width and height of the stage's first frames, in pixels; DataDoP's are 512 wide too
@@ -159,7 +159,9 @@ def _warn(sentence: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class StageShots:
-    """Single shots that the film grammar writes for the stage; the first frame is drawn where the network sees it.
+    """Shots of the scenes that the film grammar writes, each alone; its first frame is drawn where the network sees it.
+
+    Scenes have one to four shots, as a planner sees them; one shot of each is taken.
 
     Attributes:
         split: "train" or "test".
@@ -170,19 +172,16 @@ class StageShots:
     conditions: tuple[str, ...]
 
     def __call__(self, index: int, seed: int) -> Shot:
-        word = np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]
-        example = sample_example(int(word >> 1), self.split, num_shots=1)
+        words = np.random.SeedSequence((seed, index)).generate_state(2, np.uint64)
+        example = sample_example(int(words[0] >> 1), self.split)
+        number = int(words[1] % len(example.screenplay.shots))
         picture = (None, None)
         if "image" in self.conditions:
-            picture = first_frame(example.trajectory, example.scene, *_STAGE_SIZE)
-        return Shot(_words(example), example.trajectory, *picture)
+            start, _ = example.trajectory.spans[number]
+            picture = frame_at(start, example.trajectory, example.scene, *_STAGE_SIZE)
+        return Shot(example.screenplay.words(number), example.trajectory.shot(number), *picture)
 
     def captions(self, count: int) -> list[str]:
         """Returns the captions of `count` shots; a tokenizer learns from them."""
-        return [_words(sample_example(seed, self.split, num_shots=1)) for seed in range(count)]
-
-
-def _words(example: Example) -> str:
-    """All that a screenplay of one shot says."""
-    play = example.screenplay
-    return " ".join(filter(None, (play.caption, play.shots[0].caption)))
+        plays = (sample_example(seed, self.split).screenplay for seed in range(count))
+        return [play.words(seed % len(play.shots)) for seed, play in enumerate(plays)]

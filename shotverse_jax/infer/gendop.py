@@ -295,7 +295,7 @@ def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Se
         _check_picture(planner, picture)
     inputs = Inputs()
     if "text" in planner.conditions:
-        texts = [" ".join(filter(None, (play.caption, play.shots[0].caption))) for play in screenplays]
+        texts = [play.words(0) for play in screenplays]
         inputs = Inputs(*tokenize(planner.tokenizer, texts, planner.config.text.max_positions))
     if "image" in planner.conditions:
         size = planner.config.vision.image_size

@@ -140,6 +140,10 @@ class Screenplay:
                 object.__setattr__(self, name, _whole(value, name, low, high))
         self.layout()  # so that a screenplay that exists can be filmed
 
+    def words(self, number: int) -> str:
+        """Returns all that is said of shot `number` (from 0): the caption of the scene, then that of the shot."""
+        return " ".join(filter(None, (self.caption, self.shots[number].caption)))
+
     def layout(self) -> Layout:
         """Returns the number of frames and the cuts.
 

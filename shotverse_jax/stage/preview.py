@@ -62,13 +62,16 @@ def stage_poses(trajectory: Trajectory) -> np.ndarray:
     return se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
 
 
-def first_frame(trajectory: Trajectory, scene: Scene, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first frame of `preview_frames`, [height, width, 3] uint8, and its depth, [height, width] float32.
+def frame_at(
+    index: int, trajectory: Trajectory, scene: Scene, width: int, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One frame of `preview_frames`, [height, width, 3] uint8, and its depth, [height, width] float32.
 
     Depth is along the optical axis, in metres, and `SKY` where it is farther.
     """
     scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
-    frames = render(primitives(scene, trajectory.stage_seconds_T[:1]), pose_T34[:1], lens_T4[:1], width, height)
+    time_T = trajectory.stage_seconds_T[index : index + 1]
+    frames = render(primitives(scene, time_T), pose_T34[index : index + 1], lens_T4[index : index + 1], width, height)
     return np.asarray(frames.color_THW3[0]), np.minimum(frames.depth_THW[0], SKY)
 
 

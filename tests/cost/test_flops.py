@@ -5,13 +5,18 @@ import math
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import pytest
 from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax import lora
 from shotverse_jax.config import (
+    MODES,
+    CLIPTextConfig,
+    CLIPVisionConfig,
     Execution,
+    GenDoPConfig,
     LoraConfig,
     OPTConfig,
     PlannerConfig,
@@ -19,13 +24,16 @@ from shotverse_jax.config import (
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
+    gendop_of,
     planner_nano,
 )
 from shotverse_jax.cost import flops
+from shotverse_jax.models.gendop import GenDoP
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.train.tasks.gendop import make_loss
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import abstract
 
@@ -184,6 +192,39 @@ def test_a_planner_has_these_products(kind):
     step = sum(part.step() for part in parts if part.trained)
     if kind != "opt":  # else its vlm is said to be frozen, as it has adapters
         assert traced(jax.grad(loss), variables, batch) == pytest.approx(step, rel=0.01)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gendop_has_these_products(mode):
+    conditions, shape = MODES[mode], jax.ShapeDtypeStruct
+    text = CLIPTextConfig(40, 16, 2, 2, 24, 12) if "text" in conditions else None
+    vision = CLIPVisionConfig(24, 2, 2, 40, 4, 12) if "image" in conditions else None
+    decoder = OPTConfig(40, 32, 2, 2, max_positions=99)
+    config = GenDoPConfig(text, vision, decoder, depth="depth" in conditions or vision is None)
+    network, variables = GenDoP(config), {"params": abstract("gendop", config)}
+    batch = {"pose_ids_BN": shape((1, 30), "int32")}
+    if "text" in conditions:
+        batch |= {"text_ids_BT": shape((1, 12), "int32"), "real_BT": shape((1, 12), "bool")}
+    if "image" in conditions:
+        batch["image_BHWC"] = shape((1, 12, 12, 3), "float32")
+    if "depth" in conditions:
+        batch["depth_BHW"] = shape((1, 12, 12), "float32")
+    parts = flops.gendop(config, 30)
+    # The head of the decoder also sees the prefix, whose logits nobody reads.
+    found = traced(make_loss(network, 0.0), variables, batch, None, None)
+    assert found == pytest.approx(flops.forward(parts), rel=1e-9)
+    gradient = jax.grad(lambda variables: make_loss(network, 0.0)(variables, *rest)[0])
+    rest = ({name: jnp.zeros(value.shape, value.dtype) for name, value in batch.items()}, None, None)
+    assert traced(gradient, variables) == pytest.approx(sum(part.step() for part in parts), rel=0.02)
+
+
+def test_gendop_as_published():
+    """Twice its parameters a token; the towers and the decoder of 12 layers."""
+    text, _, decoder = flops.gendop(gendop_of("text"), 302)
+    assert text.linear == pytest.approx(2 * 289.4e6 * 77, rel=0.01)
+    assert decoder.linear == pytest.approx(2 * 151.3e6 * 379, rel=0.01)
+    frozen, *rest = flops.gendop(gendop_of("text"), 302, trained=False)
+    assert frozen.step() == frozen.forward and all(part.trained for part in rest)
 
 
 def test_the_planner_of_the_paper():

@@ -13,15 +13,20 @@ from ml_collections import ConfigDict
 
 from shotverse_jax.config import (
     TEXT_ENCODERS,
+    CLIPTextConfig,
+    CLIPVisionConfig,
     Execution,
+    GenDoPConfig,
     LoraConfig,
     MeshConfig,
+    OPTConfig,
     UMT5Config,
     VAETrainConfig,
     WanDiTConfig,
     controller_small,
 )
 from shotverse_jax.configs.controller import common
+from shotverse_jax.configs.gendop import base as gendop_base
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.fit.report import _step
@@ -71,7 +76,8 @@ def depends_on_tracing(eqn):
     """Whether it is there or not says nothing: it depends on what was traced before, on arrays or on shapes of them."""
     name = eqn.primitive.name
     same_shape = name == "reshape" and eqn.invars[0].aval.shape == eqn.outvars[0].aval.shape
-    return same_shape or name in ("jit", "reshard")
+    constant = name == "convert_element_type" and eqn.outvars[0].aval.shape == ()
+    return same_shape or constant or name in ("jit", "reshard")
 
 
 def operations(trace):
@@ -130,6 +136,16 @@ def test_a_planners_outline_is_its_run(adapted, tmp_path):
     assert program(build(read_config(values), tmp_path), tmp_path) == expected
 
 
+@pytest.mark.parametrize("mode", ["text", "depth+image+text"])
+def test_the_outline_of_a_gendop_is_its_run(mode, tmp_path):
+    text = CLIPTextConfig(300, 16, 1, 2, 32, 24)
+    vision = CLIPVisionConfig(16, 1, 2, 32, 8, 16) if "image" in mode else None
+    model = GenDoPConfig(text, vision, OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=400))
+    config = gendop_base.get_config(mode, model, batch=2, bpe_examples=20, freeze_towers=vision is not None)
+    expected = outlined(config.to_dict())
+    assert program(build(read_config(config.to_dict()), tmp_path), tmp_path) == expected
+
+
 @pytest.mark.parametrize(("remat", "forwards"), [("full", 2), ("save_attention", 1)])
 def test_a_step_runs_every_attention_kernel_once(monkeypatch, cudnn_without_gpu, remat, forwards):
     """A block has two, of itself and of the text; full remat runs them again in the backward pass."""
@@ -152,7 +168,7 @@ def count(jaxpr, wanted):
 
 def test_what_cannot_be_outlined_is_refused():
     mesh = make_mesh(MeshConfig())
-    with pytest.raises(ValueError, match="those of controller and planner; this config's is vae"):
+    with pytest.raises(ValueError, match="those of controller and gendop and planner; this config's is vae"):
         outline(VAETrainConfig(), mesh)
     values = controller_values("high")
     values["model"]["text"] = "nowhere"

@@ -22,7 +22,7 @@ from shotverse_jax.train.tasks import clatr, controller, gendop, planner, pose_n
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
     "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline, ("data", "test_data")),
-    "gendop": TaskKind(GenDoPTrainConfig, gendop.build),
+    "gendop": TaskKind(GenDoPTrainConfig, gendop.build, gendop.outline),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
     "clatr": TaskKind(CLaTrTrainConfig, clatr.build),
     "vae": TaskKind(VAETrainConfig, vae.build),

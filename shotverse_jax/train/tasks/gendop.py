@@ -1,5 +1,6 @@
 """Training GenDoP: its data, its loss and its weights (GenDoP core/models.py, core/provider.py, main.py)."""
 
+import dataclasses
 import functools
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import jax
 from jax.sharding import Mesh
 
 from shotverse_jax import weights
+from shotverse_jax.camera.tokens.gendop import SEQUENCE_LENGTH
 from shotverse_jax.config import GenDoPConfig, GenDoPTrainConfig
+from shotverse_jax.cost import flops
+from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.datadop.shots import CAPTIONS
 from shotverse_jax.data.gendop_source import DataDoPShots, GenDoPSource, StageShots
 from shotverse_jax.files import replacing
@@ -18,7 +22,7 @@ from shotverse_jax.models.gendop import GenDoP
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.train.task import Loss, Task
+from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights.folder import TOKENIZER
 
@@ -41,6 +45,8 @@ def build(config: GenDoPTrainConfig, folder: Path) -> Task:
         pin_tokenizer(tokenizer_file, folder)
     mesh = make_mesh(config.mesh)
     trainable, frozen = split_towers(make_params(config, mesh), model, config.freeze_towers)
+    # Frozen weights need no float32 copy.
+    frozen = jax.tree.map(lambda leaf: leaf.astype(config.execution.dtype), frozen)
     return Task(
         config=config,
         trainable={"params": trainable},
@@ -48,7 +54,40 @@ def build(config: GenDoPTrainConfig, folder: Path) -> Task:
         loss=make_loss(GenDoP(model, spread(config.execution, mesh)), config.code_penalty),
         source=functools.partial(_source, config, tokenizer_file, shots),
         export=functools.partial(_export, model, tokenizer_file),
+        ideal_step_seconds=ideal_step_seconds(config.batch, functools.partial(work, config), mesh),
     )
+
+
+def outline(config: GenDoPTrainConfig, mesh: Mesh) -> Outline:
+    """The run as shapes."""
+    model = config.model
+    # Random weights have the same shapes as those that a run begins with.
+    config = dataclasses.replace(config, base_weights="", text_weights="", vision_weights="")
+    params = jax.eval_shape(lambda: make_params(config, mesh))
+    trainable, frozen = split_towers(params, model, config.freeze_towers)
+    text, size = model.text and model.text.max_positions, model.vision and model.vision.image_size
+    shapes = {
+        "text": {"text_ids_BT": (text, "int32"), "real_BT": (text, "bool")},
+        "image": {"image_BHWC": (size, size, 3, "float32")},
+        "depth": {"depth_BHW": (size, size, "float32")},
+    }
+    batch = {"pose_ids_BN": (SEQUENCE_LENGTH, "int32")}
+    for part in model.conditions:
+        batch |= shapes[part]
+    return Outline(
+        config=config,
+        trainable={"params": trainable},
+        frozen=cast({"params": frozen}, config.execution.dtype) if frozen else {},
+        loss=make_loss(GenDoP(model, spread(config.execution, mesh)), config.code_penalty),
+        batch=batch_shapes(config.batch, batch),
+        bucket=None,
+        work=work(config),
+    )
+
+
+def work(config: GenDoPTrainConfig, bucket: None = None) -> tuple[flops.Work, ...]:
+    """The operations of one shot."""
+    return flops.gendop(config.model, SEQUENCE_LENGTH, trained=not config.freeze_towers)
 
 
 def split_towers(params: dict, model: GenDoPConfig, freeze_towers: bool) -> tuple[dict, dict]:
