@@ -20,7 +20,7 @@ ALLOWED = {
     "files": "limits",
     "limits": "",
     "text_files": "",
-    "screenplay": "text_files",
+    "screenplay": "files text_files",
     "camera": "config files limits text_files",
     "stage": "camera",
     "grammar": "camera screenplay stage",

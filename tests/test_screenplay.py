@@ -338,7 +338,7 @@ def test_written_files(tmp_path):
     with pytest.raises(ValueError, match="must end in"):
         write_screenplay(CAR, tmp_path / "a.mp4")
     with pytest.raises(ValueError, match="cannot be written"):
-        write_screenplay(CAR, tmp_path / "missing" / "a.yaml")
+        write_screenplay(CAR, tmp_path / "a.json" / "a.yaml")
 
 
 # ------------------------------------------------------------------------------------------------ refusing

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from shotverse_jax.files import replacing
 from shotverse_jax.screenplay.play import Screenplay, count_sentence
 from shotverse_jax.screenplay.text import known_format, parse_text
 
@@ -26,10 +27,8 @@ def write_screenplay(screenplay: Screenplay, path: str | Path) -> None:
     if fmt is None:
         raise ValueError(f"{path} must end in .yaml, .json, .txt or .holocine.txt, which says how it is written")
     text = to_text(screenplay, fmt)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written: {error.strerror or error}") from error
+    with replacing(path) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def to_text(screenplay: Screenplay, fmt: str) -> str:
