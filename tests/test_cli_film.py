@@ -81,7 +81,7 @@ def test_a_film_with_adapters(scene, controller_folder, tmp_path, capsys):
     ("options", "words"),
     [
         (["--lora", "nowhere.safetensors@2"], "there is no adapter nowhere.safetensors"),
-        (["--lora", "style@much"], "the scale is a number; got 'much'"),
+        (["--lora", "style@much"], "the scale is a number from -1000 to 1000; got 'much'"),
         (["--size", "33x48"], "multiples of 16, got 33x48"),
         (["--frames", "5"], "2 shots need at least 9 frames, got 5"),
         (["--model", "nowhere"], "no controller called nowhere"),

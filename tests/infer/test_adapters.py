@@ -51,6 +51,7 @@ def loras(crew):
     ]
 
 
+@pytest.mark.slow
 def test_folded_and_beside_are_the_same_film(crew, take, loras):
     plain = np.asarray(generate(crew, [take]))
     folded = np.asarray(generate(crew.with_loras(loras), [take]))

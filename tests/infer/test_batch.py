@@ -290,6 +290,7 @@ def test_one_batch_at_a_time(tmp_path, work):
     assert run_batch(items, work, tmp_path / "out", progress=other).made == 1
 
 
+@pytest.mark.slow
 def test_a_process_that_is_asked_to_stop_is_gone_on_with(tmp_path, planner_folder):
     """Kills are in tests/survival. Programs are compiled once, by the first process."""
     path = listed(tmp_path / "list.jsonl", rows(10))
@@ -309,6 +310,7 @@ def test_a_process_that_is_asked_to_stop_is_gone_on_with(tmp_path, planner_folde
     assert sorted((tmp_path / "cache").rglob("*-cache")) == programs
 
 
+@pytest.mark.slow
 def test_on_ray_the_same_files_come_out(tmp_path, job, work):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'shotverse_jax[ray]'")
     from shotverse_jax.infer.ray_workers import RayWorkers
@@ -385,6 +387,7 @@ def test_an_older_folder_is_replaced_whole(tmp_path):
 # ------------------------------------------------------------------------------------------------------------ films
 
 
+@pytest.mark.slow
 def test_films(tmp_path, planner_folder, controller_folder):
     """A film of the list is the one that is made alone, its cameras planned or given; samples differ."""
     shots = [{"caption": "The camera pans left.", "duration": 1}] * 2

@@ -32,7 +32,7 @@ def test_sizes():
         ({"fsdp": 3}, "data=-1, fsdp=3, .* does not use all devices"),
         ({"fsdp": -1}, "one of them may be -1"),
         ({"fsdp": 0}, "positive sizes"),
-        ({"tensor": -2}, "positive sizes"),
+        ({"tensor": -2}, "tensor of MeshConfig must be a whole number from -1"),
     ],
 )
 def test_sizes_that_do_not_fit(values, message):

@@ -99,10 +99,13 @@ def test_a_failed_film_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_an_encoder_that_fails_says_why(tmp_path, monkeypatch):
     frames = [np.zeros((36, 62, 3), np.uint8)] * FRAMES
     monkeypatch.setattr("shotverse_jax.views.preview.preview_frames", lambda *a: iter(frames))
-    broken = dataclasses.replace(_orbit(), fps=1e-9)
-    with pytest.raises(ValueError, match="encoder"):
-        render_preview(broken, None, tmp_path / "film.mp4", height=72)
-    assert not list(tmp_path.iterdir())
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho no such codec >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", lambda: str(program))
+    with pytest.raises(ValueError, match="encoder.*no such codec"):
+        render_preview(_orbit(), None, tmp_path / "film.mp4", height=72)
+    assert list(tmp_path.iterdir()) == [program]
 
 
 def test_an_address_is_a_local_path(tmp_path, monkeypatch):
