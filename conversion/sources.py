@@ -9,6 +9,8 @@ array goes. Weights that were scaled to fit 8 bits (`scaled.py`) are multiplied 
 import hashlib
 import pickle
 import re
+import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -186,6 +188,19 @@ class _TorchFile:
         for name, tensor in self._tensors.items():
             array = self._array(name)
             self.shapes[name] = jax.ShapeDtypeStruct(tuple(tensor.shape), array.dtype)
+        self._check_archive()
+
+    def _check_archive(self) -> None:
+        """Checks the entries of the archive: PyTorch maps as many bytes as the pickle asks for, whatever is there."""
+        with reading(self._path, "a PyTorch file of tensors"), zipfile.ZipFile(self._path) as archive:
+            held = Counter()
+            for entry in archive.infolist():
+                archive.open(entry).close()  # compares the two headers of the entry
+                held[entry.file_size] += entry.compress_type == zipfile.ZIP_STORED
+        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self._tensors.values()}
+        wanted = Counter(storage.nbytes() for storage in storages.values())
+        if wanted - held:
+            raise ValueError(f"{self._path} is damaged: its tensors have other sizes than the parts of the file")
 
     def read(self, name: str, index: Any) -> np.ndarray:
         """Returns a part of a tensor."""

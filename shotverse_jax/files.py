@@ -108,10 +108,14 @@ def writing(path: str | Path) -> Iterator[None]:
         raise _cannot(path, reason) from error
 
 
+NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR)
+"""Errors of a name that nothing can be written to: too long, links without an end, a folder, below a file."""
+
+
 def _of_the_disk(error: BaseException | None) -> str | None:
     """The system's words for what is wrong with the disk, where that is the reason of an error; else None."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        if isinstance(error, OSError) and error.errno in NAMES:
             return error.strerror
         for number in DISK:
             if isinstance(error, OSError) and error.errno == number or os.strerror(number) in str(error):

@@ -204,3 +204,14 @@ def test_other_errors_of_devices_are_not_hidden(monkeypatch):
     monkeypatch.setattr(cli.COMMANDS["inspect"], "run", fail)
     with pytest.raises(RuntimeError, match="INTERNAL"):
         cli.main(["inspect", "x"])
+
+
+def test_parts_of_a_pytorch_file_have_the_sizes_of_its_tensors(tmp_path, capsys):
+    torch.save({"a": torch.ones(1000), "b": torch.ones(2)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as whole, zipfile.ZipFile(tmp_path / "b.pth", "w") as cut:
+        for entry in whole.infolist():
+            data = whole.read(entry)
+            cut.writestr(entry.filename, data[:64] if len(data) == 4000 else data)
+        cut.writestr("a/padding", bytes(9000))
+    assert "its tensors have other sizes than the parts of the file" in refused(capsys, "inspect", tmp_path / "b.pth")
+    assert cli.main(["inspect", str(tmp_path / "a.pth")]) == 0

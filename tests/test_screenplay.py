@@ -1,8 +1,10 @@
 """Screenplays: cut arithmetic against HoloCine's worked examples, every format both ways, and what is refused."""
 
+import contextlib
 import dataclasses
 import io
 import json
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -511,3 +513,13 @@ def test_examples_show_every_format():
     for suffix in (".yaml", ".json", ".txt", ".holocine.txt"):
         assert any(name.endswith(suffix) for name in names), suffix
     assert {len(read_screenplay(path).shots) for path in EXAMPLES} >= {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "line", ["## Shot{}x", "- {}a", "Shot 1{}", "**{}**", "[{}2s", "# a{}#b", "INT. A{}B", "a:{}b"]
+)
+def test_blanks_in_a_row_take_no_time(line):
+    begun = time.monotonic()
+    with contextlib.suppress(ValueError):
+        parse_text("A hall.\n\n" + line.format(" " * 20_000) + "\n\nPan left.")
+    assert time.monotonic() - begun < 3

@@ -30,6 +30,7 @@ _NUMBER = re.compile(
 _BULLET = re.compile(r"(?:[-*+•‣▪●◦·–—・○■□▶►✓✔]|->|=>)\s+|[•‣▪●◦・■▶►]")
 _RULE = re.compile(r"([-*_=~#.])(?:\s*\1){2,}\s*|-{3,}.{0,2}")
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*")
+_BLANKS = re.compile(r"\s{9,}")
 _EMPHASIS = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1|(?<![\w*])\*(?=[^\s*])([^*\n]+?)(?<=[^\s*])\*(?![\w*])")
 _TRANSITION = re.compile(
     r"(?:>\s*)?(?:FADE\s+(?:IN|OUT|TO\s+\w+)|(?:[A-Z]+\s+)?CUT\s+TO(?:\s+BLACK)?|DISSOLVE\s+TO|THE\s+END)\s*[:.]?"
@@ -106,8 +107,11 @@ class Line:
 
 def mark_of(words: str) -> Line:
     """A line by what it begins with."""
-    text = _EMPHASIS.sub(lambda m: m[2] or m[3], words.strip().strip("\u200b\ufeff"))
-    line = Line(text, words=words.strip(), indent=len(words) - len(words.lstrip()))
+    indent = len(words) - len(words.lstrip())
+    # Several patterns here take a time that grows with a power of the blanks in a row.
+    words = _BLANKS.sub(" " * 8, words.strip())
+    text = _EMPHASIS.sub(lambda m: m[2] or m[3], words.strip("\u200b\ufeff"))
+    line = Line(text, words=words, indent=indent)
     if not text:
         return dataclasses.replace(line, mark="blank")
     if _TRANSITION.fullmatch(text):

@@ -48,7 +48,10 @@ class Checkpoints:
             for orphan in self._folder.glob(f"*{UNFINISHED}"):
                 shutil.rmtree(orphan, ignore_errors=True)
         logging.getLogger("absl").addFilter(_TOLD)
-        self._checkpointer = ocp.training.Checkpointer(self._folder)
+        try:
+            self._checkpointer = ocp.training.Checkpointer(self._folder)  # it reads the metadata of all of them
+        except DAMAGE as error:
+            raise ValueError(f"{self._folder} has a damaged checkpoint: {_first_line(error)}; delete it") from error
         self._pending = None  # the save under way: its step and Orbax's response
 
     @property

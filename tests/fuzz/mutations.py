@@ -62,7 +62,7 @@ LEAVES += (
 ENCODINGS = ("utf-16", "utf-16-le", "utf-8-sig", "utf-32", "latin-1", "cp1252", "utf-7")
 
 
-def deep(levels: int = 3000) -> list:
+def deep(levels: int = 600) -> list:
     """A list that is nested too deeply for most readers."""
     value: list = []
     for _ in range(levels):
@@ -173,7 +173,7 @@ def of_json(value: Any, draw: Random) -> Any:
     elif kind == 4:
         parent[key] = draw.choice(([old], {"x": old}, str(old), [old] * 3))
     elif kind == 5 and isinstance(old, int | float):
-        parent[key] = draw.choice((-old, old + 1, old * 2, old / 3, float(old), 2**63, float("nan"), 10**9, 0))
+        parent[key] = draw.choice((-old, old + 1, old * 2, old // 3, 0.5, 2**63, float("nan"), 10**9, 0))
     elif kind == 6:
         parent[key] = json.loads(json.dumps(at(value, draw.choice(list(places(value))))))
     else:

@@ -72,7 +72,7 @@ def test_the_fuzzers_can_fail(tmp_path):
 
 def test_slow_large_and_different_cases_are_told(tmp_path, monkeypatch):
     family = Odd(tmp_path / "whole")
-    monkeypatch.setattr("tests.fuzz.harness.PATIENCE", 0.2)
+    monkeypatch.setattr("tests.fuzz.harness.PATIENCE", 0.5)
     monkeypatch.setattr("tests.fuzz.harness.SECONDS", 0.1)
     monkeypatch.setattr("tests.fuzz.harness.MEGABYTES", 30)
 
@@ -82,6 +82,7 @@ def test_slow_large_and_different_cases_are_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(family, "read", endless)
     assert run_case(family, 0, tmp_path / "case").failures == ("over 10 s",)
+    monkeypatch.setattr("tests.fuzz.harness.SECONDS", 60)
     monkeypatch.setattr(family, "read", lambda subject: b"x" * (64 << 20))
     monkeypatch.setattr(family, "check", lambda subject, value: command("tags", family.folder / "none.json"))
     assert run_case(family, 0, tmp_path / "case").failures == ("over 2 GB",)

@@ -40,17 +40,18 @@ def _scene(path: Path, number: int, row) -> SceneFiles:
     screenplay = str(value["screenplay"])
     if "shot caption]" not in screenplay.lower():  # otherwise the cell holds the prompt itself
         screenplay = str(path.parent / screenplay)
+    place = f"{path}, row {number}"
     name = f"row {number}, {value.get('video') or value['trajectory']}"
     video = path.parent / value["video"] if value.get("video") else None
-    return SceneFiles(name, screenplay, str(path.parent / value["trajectory"]), video, _cuts(row.get("cuts"), name))
+    return SceneFiles(name, screenplay, str(path.parent / value["trajectory"]), video, _cuts(row.get("cuts"), place))
 
 
-def _cuts(cell, name: str) -> tuple[int, ...] | None:
+def _cuts(cell, place: str) -> tuple[int, ...] | None:
     """Frame numbers in a cell, which is a list or a text with numbers between any other characters; None for none."""
     if cell is None or cell == "":
         return None
     cuts = cell if isinstance(cell, list) else re.findall(r"-?[\d.]+", str(cell))
     try:
         return tuple(int(cut) for cut in cuts)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: cuts are frame numbers, as in '97 180'; got {str(cell)[:60]!r}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{place}: cuts are frame numbers, as in '97 180'; got {str(cell)[:60]!r}") from error
