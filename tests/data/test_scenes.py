@@ -67,6 +67,16 @@ def scene(parts, screenplay="two.yaml", trajectory="path.json", cuts=None, video
     return SceneFiles("it", str(parts / screenplay), str(parts / trajectory), parts / video if video else None, cuts)
 
 
+def test_names_that_no_file_can_have(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train_valid.txt").write_text("v/" + "x" * 5000)
+    with pytest.raises(ValueError, match="cannot be read as a list of scenes: .*too long"):
+        find_scenes(tmp_path)
+    (tmp_path / "s.jsonl").write_text(json.dumps({"screenplay": "a", "trajectory": "b", "video": "x" * 5000}))
+    with pytest.raises(ValueError, match="row 1"):
+        SceneRecords(find_scenes(tmp_path / "s.jsonl"), 17)[0]
+
+
 def test_what_ffmpeg_says_of_a_video(parts):
     assert probe_video(parts / "film.mp4") == (FRAMES, RATE, 64, 48)
     pictures = read_video(parts / "film.mp4", np.array([0, 3, 3, 59]), 48, 32)

@@ -6,6 +6,7 @@ from shotverse_jax.data.scenes.datadop import CAPTIONS, datadop_scenes
 from shotverse_jax.data.scenes.files import SceneFiles
 from shotverse_jax.data.scenes.folder import folder_scenes
 from shotverse_jax.data.scenes.table import table_scenes
+from shotverse_jax.files import reading
 
 
 def find_scenes(source: str | Path, split: str = "train", caption: str = "concise") -> list[SceneFiles]:
@@ -24,11 +25,15 @@ def find_scenes(source: str | Path, split: str = "train", caption: str = "concis
     source = Path(source)
     if caption not in CAPTIONS:
         raise ValueError(f"DataDoP's captions are {', '.join(CAPTIONS)}; got {caption!r}")
-    if source.is_file():
-        scenes = table_scenes(source)
-    elif source.is_dir():
-        scenes = datadop_scenes(source, split, CAPTIONS[caption]) or folder_scenes(source)
-    else:
+    # A list may name a file by what no system takes for a name.
+    with reading(source, "a list of scenes"):
+        if source.is_file():
+            scenes = table_scenes(source)
+        elif source.is_dir():
+            scenes = datadop_scenes(source, split, CAPTIONS[caption]) or folder_scenes(source)
+        else:
+            scenes = None
+    if scenes is None:
         raise ValueError(f"{source}: no such file or folder; give a table (.csv, .jsonl) or a folder of scenes")
     if not scenes:
         raise ValueError(f"{source} holds no scenes: expected videos with a screenplay and a camera path of one name")

@@ -85,7 +85,7 @@ class SceneRecords:
         scene = self.scenes[index]
         try:
             return self._read(scene)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"{scene.name}: {error}") from error
 
     def _read(self, scene: SceneFiles) -> dict[str, np.ndarray | str]:

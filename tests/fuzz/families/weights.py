@@ -236,7 +236,7 @@ class Adapters(Family):
             expect(bool(np.isfinite(product).all()), f"{name} is not finite")
         folder = subject if subject.is_dir() else subject.parent
         whole, file = self.place / folder.name, lora.adapter_file(subject)
-        if file.read_bytes() == (whole / "adapter_model.safetensors").read_bytes():
+        if file.is_file() and file.read_bytes() == (whole / "adapter_model.safetensors").read_bytes():
             config = folder / "adapter_config.json"
             changed = config.is_file() != (whole / config.name).is_file()
             changed = changed or (config.is_file() and config.read_bytes() != (whole / config.name).read_bytes())
