@@ -66,7 +66,7 @@ class Batches(Family):
 
     @staticmethod
     def _records(out: Path) -> list[dict[str, Any]]:
-        lines = (out / "results.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (out / "results.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
         return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
 
     def damage(self, draw: Random, folder: Path) -> Path:
