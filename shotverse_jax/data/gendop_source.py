@@ -19,14 +19,7 @@ from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, read_caption
 from shotverse_jax.data.records import shuffled
 from shotverse_jax.data.steps import FieldsOnly, StepSource
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.inputs.clip import (
-    load_clip_tokenizer,
-    prepare_depth,
-    prepare_image,
-    read_depth,
-    read_image,
-    tokenize,
-)
+from shotverse_jax.inputs.clip import load_clip_tokenizer, read_conditions, read_depth, read_image
 from shotverse_jax.stage.preview import frame_at
 
 _ATTEMPTS = 100
@@ -77,18 +70,10 @@ class GenDoPSource(StepSource):
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         shots, config = [self.shots(index, self.seed) for index in self.samples(step)], self.config
         encode = GenDoPTokenizer().encode
-        batch = {"pose_ids_BN": np.stack([encode(shot.trajectory) for shot in shots])}
-        if "text" in config.conditions:
-            texts = [shot.caption for shot in shots]
-            ids_BT, real_BT = tokenize(self._tokenizer, texts, config.text.max_positions)
-            batch |= {"text_ids_BT": ids_BT, "real_BT": real_BT}
-        if "image" in config.conditions:
-            size = config.vision.image_size
-            batch["image_BHWC"] = np.stack([prepare_image(shot.image_HWC, size) for shot in shots])
-        if "depth" in config.conditions:
-            size = config.vision.image_size
-            batch["depth_BHW"] = np.stack([prepare_depth(shot.depth_HW, size) for shot in shots])
-        return None, batch
+        tokenizer = self._tokenizer if "text" in config.conditions else None
+        captions, _, images, depths = zip(*shots, strict=True)
+        batch = read_conditions(config, config.conditions, tokenizer, captions, images, depths)
+        return None, {"pose_ids_BN": np.stack([encode(shot.trajectory) for shot in shots])} | batch
 
 
 @dataclasses.dataclass(frozen=True)

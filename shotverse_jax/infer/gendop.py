@@ -25,7 +25,7 @@ from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling,
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.plan import Plan, in_order
 from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples
-from shotverse_jax.inputs.clip import prepare_depth, prepare_image, read_depth, read_image, tokenize
+from shotverse_jax.inputs.clip import read_conditions, read_depth, read_image
 from shotverse_jax.inputs.planner_text import unknown_words
 from shotverse_jax.models import opt
 from shotverse_jax.models.gendop import GenDoP
@@ -293,16 +293,9 @@ def read(planner: GenDoPPlanner, screenplays: Sequence[Screenplay], pictures: Se
         raise ValueError(f"{len(screenplays)} screenplays and {len(pictures)} pictures; give one for each")
     for picture in [Picture()] if pictures is None else pictures:
         _check_picture(planner, picture)
-    inputs = Inputs()
-    if "text" in planner.conditions:
-        texts = [play.words(0) for play in screenplays]
-        inputs = Inputs(*tokenize(planner.tokenizer, texts, planner.config.text.max_positions))
-    if "image" in planner.conditions:
-        size = planner.config.vision.image_size
-        inputs = inputs._replace(image_BHWC=np.stack([prepare_image(each.image_HWC, size) for each in pictures]))
-    if "depth" in planner.conditions:
-        inputs = inputs._replace(depth_BHW=np.stack([prepare_depth(each.depth_HW, size) for each in pictures]))
-    return inputs
+    texts = [play.words(0) for play in screenplays]
+    images, depths = zip(*(pictures or [Picture()]), strict=True)
+    return Inputs(**read_conditions(planner.config, planner.conditions, planner.tokenizer, texts, images, depths))
 
 
 def _check_picture(planner: GenDoPPlanner, picture: Picture) -> None:

@@ -8,6 +8,9 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.config import CLATR_FRAMES, CLaTrConfig
 
+TEXT_TOWER = "text"
+"""Folder of the text tower that a CLaTr was trained with, below that of the network."""
+
 
 def shot_features(pose_T34: np.ndarray) -> np.ndarray:
     """Returns the features of one shot as the published network reads them.

@@ -7,11 +7,14 @@ import numpy as np
 from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 
+from shotverse_jax.config import GenDoPConfig
 from shotverse_jax.files import reading
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
 from shotverse_jax.limits import SIDE
 
 START, END, PAD = "<|startoftext|>", "<|endoftext|>", 0
+SPECIAL_TOKENS = ("<pad>", START, END)
+"""Those of a tokenizer that is learned for a text tower like CLIP's; the first has the id PAD."""
 CANVAS = 512  # side in pixels to which a picture is cropped or padded before it is resized
 MEAN = np.asarray((0.48145466, 0.4578275, 0.40821073), np.float32)
 STD = np.asarray((0.26862954, 0.26130258, 0.27577711), np.float32)
@@ -56,6 +59,35 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], length: int = 77) -> tu
         ids[: len(words) + 2] = [start, *words, end]
         mask[: len(words) + 2] = True
     return ids_BT, real_BT
+
+
+def read_conditions(
+    config: GenDoPConfig,
+    conditions: Sequence[str],
+    tokenizer: Tokenizer | None,
+    captions: Sequence[str],
+    images: Sequence[np.ndarray | None],
+    depths: Sequence[np.ndarray | None],
+) -> dict[str, np.ndarray]:
+    """Returns what GenDoP reads of a batch: of text_ids_BT, real_BT, image_BHWC and depth_BHW those asked for.
+
+    Args:
+        config: the network.
+        conditions: which of "text", "image" and "depth" it is given, each with a tower of the network.
+        tokenizer: CLIP's; None without "text".
+        captions, images, depths: one for each sample; those that are not asked for are not read.
+
+    Raises:
+        ValueError: an array is no image or depth map.
+    """
+    found = {}
+    if "text" in conditions:
+        found["text_ids_BT"], found["real_BT"] = tokenize(tokenizer, captions, config.text.max_positions)
+    if "image" in conditions:
+        found["image_BHWC"] = np.stack([prepare_image(image_HWC, config.vision.image_size) for image_HWC in images])
+    if "depth" in conditions:
+        found["depth_BHW"] = np.stack([prepare_depth(depth_HW, config.vision.image_size) for depth_HW in depths])
+    return found
 
 
 def read_image(path: str | Path) -> np.ndarray:

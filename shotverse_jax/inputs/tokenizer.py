@@ -52,6 +52,20 @@ def train_text_tokenizer(
     return tokenizer
 
 
+def learned_tokenizer(
+    path: Path, captions: Callable[[], Iterable[str]], vocab_size: int, special: Sequence[str] = SPECIAL_TOKENS
+) -> Path:
+    """Returns the tokenizer.json of a run, which is learned and written if it is not there yet.
+
+    captions: returns the texts that it is learned from. Other arguments and errors as `train_text_tokenizer`.
+    """
+    if not path.exists():
+        tokenizer = train_text_tokenizer(captions(), vocab_size, special)
+        with replacing(path) as place:
+            tokenizer.save(str(place))
+    return path
+
+
 def stage_captions(sample: Callable, count: int) -> Iterator[str]:
     """Iterates over the captions of the first `count` training examples.
 

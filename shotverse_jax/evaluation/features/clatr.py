@@ -16,15 +16,13 @@ from tokenizers import Tokenizer
 
 from shotverse_jax import weights
 from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
-from shotverse_jax.inputs.clatr import from_items, shot_features, to_items
+from shotverse_jax.inputs.clatr import TEXT_TOWER, from_items, shot_features, to_items
 from shotverse_jax.inputs.clip import tokenize
 from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.clip import CLIPText
 
 SMALL = "clatr_small"
 """The network that ships."""
-TEXT = "text"
-"""Folder of the text tower below that of a network that it was trained with."""
 _BATCH = 32
 
 Params = Mapping[str, Any]
@@ -93,8 +91,8 @@ class CLaTrReader:
             ValueError: a network or tower that is not there or is broken, or a tower of another width.
         """
         folder = weights.find("clatr", model)
-        if tower is None and (folder / TEXT).is_dir():
-            tower = folder / TEXT
+        if tower is None and (folder / TEXT_TOWER).is_dir():
+            tower = folder / TEXT_TOWER
         config, params, _ = weights.load("clatr", folder)
         return cls(str(model), config, params, None if tower is None else weights.load("clip_text", tower))
 

@@ -6,14 +6,15 @@ from typing import NamedTuple
 
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.data.datadop.shots import CAPTIONS, read_captions
+from shotverse_jax.data.datadop.shots import CAPTIONS, PARTS, read_captions
 from shotverse_jax.data.scenes.files import part_of_scene
 from shotverse_jax.files import reading
+from shotverse_jax.inputs.cases import SUFFIXES
 
-_REFERENCE = ("_transforms_ref.json", "_transforms_cleaning.json")
-PREDICTED, REFERENCE = ("_transforms_pred.json", *_REFERENCE), (*_REFERENCE, "_transforms_pred.json")
+_REFERENCE = (SUFFIXES["reference"], PARTS["transforms"])
+PREDICTED, REFERENCE = (SUFFIXES["prediction"], *_REFERENCE), (*_REFERENCE, SUFFIXES["prediction"])
 """Ends of the names of GenDoP's files, of predictions and of references; the first one that a folder has is taken."""
-_CAPTION, _PLAN = "_caption", "trajectory.json"
+_PLAN = "trajectory.json"
 
 
 class Pair(NamedTuple):
@@ -128,7 +129,7 @@ def scene_paths(place: str | Path, ends: Sequence[str]) -> dict[str, Path]:
 
 def _other(path: Path) -> bool:
     """Whether a file of GenDoP's layouts is no path of this side, though it could be read as one."""
-    return path.name.endswith((f"{_CAPTION}.json", f"{_CAPTION}.txt", "_intrinsics.txt", "_traj.txt"))
+    return path.name.endswith((SUFFIXES["caption"], SUFFIXES["text"], PARTS["intrinsics"], PARTS["traj"]))
 
 
 def _name(path: Path, place: Path, ends: Sequence[str]) -> str:
@@ -176,7 +177,7 @@ def captions_of(path: Path, trajectory: Trajectory, key: str) -> tuple[str, ...]
     """
     end = next((end for end in PREDICTED if path.name.endswith(end)), None)
     stem = path.name.removesuffix(end) if end else path.name.split(".")[0]
-    table, text = (path.with_name(f"{stem}{_CAPTION}{suffix}") for suffix in (".json", ".txt"))
+    table, text = (path.with_name(f"{stem}{SUFFIXES[part]}") for part in ("caption", "text"))
     if trajectory.num_shots > 1 or not (table.is_file() or text.is_file()):
         return trajectory.captions
     if not table.is_file():

@@ -11,9 +11,9 @@ import optax
 from shotverse_jax import weights
 from shotverse_jax.config import CLaTrTrainConfig, CLIPTextConfig
 from shotverse_jax.data.clatr_source import CLaTrSource, SceneShots, StageShots
-from shotverse_jax.files import replacing
-from shotverse_jax.inputs.clip import END, START
-from shotverse_jax.inputs.tokenizer import pin_tokenizer, train_text_tokenizer
+from shotverse_jax.inputs.clatr import TEXT_TOWER
+from shotverse_jax.inputs.clip import SPECIAL_TOKENS
+from shotverse_jax.inputs.tokenizer import learned_tokenizer, pin_tokenizer
 from shotverse_jax.models.clatr import CLaTr, Latent, Reading
 from shotverse_jax.models.clip import CLIPText
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
@@ -21,9 +21,6 @@ from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train.task import Loss, Task
 from shotverse_jax.weights.folder import TOKENIZER, read_config
-
-TEXT = "text"
-"""Folder of the text tower below that of a CLaTr it was trained with."""
 
 
 def build(config: CLaTrTrainConfig, folder: Path) -> Task:
@@ -64,7 +61,7 @@ def _export(config: CLaTrTrainConfig, tokenizer_file: Path | None, variables: di
     """Writes the network, and below it the text tower when it was trained too."""
     params = variables["params"]
     if tokenizer_file:
-        weights.export("clip_text", params["text"], config.text, folder / TEXT, tokenizer_file=tokenizer_file)
+        weights.export("clip_text", params["text"], config.text, folder / TEXT_TOWER, tokenizer_file=tokenizer_file)
     weights.export("clatr", params["clatr"], config.model, folder)
 
 
@@ -184,14 +181,8 @@ def _source(config: CLaTrTrainConfig, tokenizer_file: str, length: int, shots: d
 
 def _learned_tokenizer(config: CLaTrTrainConfig, folder: Path, shots: StageShots | SceneShots) -> Path:
     """The tokenizer of a tower that is trained too, learned from the captions on the first start of a run."""
-    path = folder / TOKENIZER
-    if not path.exists():
-        tokenizer = train_text_tokenizer(
-            _captions(config, shots), config.text.vocab_size, special=("<pad>", START, END)
-        )
-        with replacing(path) as place:
-            tokenizer.save(str(place))
-    return path
+    captions = functools.partial(_captions, config, shots)
+    return learned_tokenizer(folder / TOKENIZER, captions, config.text.vocab_size, SPECIAL_TOKENS)
 
 
 def _captions(config: CLaTrTrainConfig, shots: StageShots | SceneShots) -> Iterator[str]:

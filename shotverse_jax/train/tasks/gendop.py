@@ -15,9 +15,8 @@ from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.datadop.shots import CAPTIONS
 from shotverse_jax.data.gendop_source import DataDoPShots, GenDoPSource, StageShots
-from shotverse_jax.files import replacing
-from shotverse_jax.inputs.clip import END, START
-from shotverse_jax.inputs.tokenizer import pin_tokenizer, train_text_tokenizer
+from shotverse_jax.inputs.clip import SPECIAL_TOKENS
+from shotverse_jax.inputs.tokenizer import learned_tokenizer, pin_tokenizer
 from shotverse_jax.models.gendop import GenDoP
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
@@ -25,8 +24,6 @@ from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights.folder import TOKENIZER
-
-_SPECIAL = ("<pad>", START, END)
 
 
 def build(config: GenDoPTrainConfig, folder: Path) -> Task:
@@ -174,14 +171,8 @@ def _tokenizer(config: GenDoPTrainConfig, folder: Path, shots: DataDoPShots | St
     for kind, name in (("gendop", config.base_weights), ("clip_text", config.text_weights)):
         if name:
             return str(weights.find(kind, name) / TOKENIZER)
-    path = folder / TOKENIZER
-    if not path.exists():
-        tokenizer = train_text_tokenizer(
-            shots.captions(config.bpe_examples), config.model.text.vocab_size, special=_SPECIAL
-        )
-        with replacing(path) as place:
-            tokenizer.save(str(place))
-    return str(path)
+    captions = functools.partial(shots.captions, config.bpe_examples)
+    return str(learned_tokenizer(folder / TOKENIZER, captions, config.model.text.vocab_size, SPECIAL_TOKENS))
 
 
 def _source(config: GenDoPTrainConfig, tokenizer_file: str, shots: dict, split: str, num_steps: int) -> GenDoPSource:

@@ -20,10 +20,9 @@ from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.planner_source import PlannerSource, RecordedScenes
-from shotverse_jax.files import replacing
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.plan import Director, check, plan
-from shotverse_jax.inputs.tokenizer import load_text_tokenizer, pin_tokenizer, stage_captions, train_text_tokenizer
+from shotverse_jax.inputs.tokenizer import learned_tokenizer, load_text_tokenizer, pin_tokenizer, stage_captions
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create
@@ -220,13 +219,9 @@ def _prepare_tokenizer(config: PlannerTrainConfig, folder: Path, scenes: dict[st
     """The pre-trained language model's tokenizer, or one learned from the training captions on the first start."""
     if config.base_weights:
         return find_base(config.base_weights)[0] / TOKENIZER
-    path = folder / TOKENIZER
-    if not path.exists():
-        captions = scenes["train"].captions() if scenes else stage_captions(sample_example, config.bpe_examples)
-        tokenizer = train_text_tokenizer(captions, config.model.text.vocab_size)
-        with replacing(path) as place:
-            tokenizer.save(str(place))
-    return path
+    of_stage = functools.partial(stage_captions, sample_example, config.bpe_examples)
+    captions = scenes["train"].captions if scenes else of_stage
+    return learned_tokenizer(folder / TOKENIZER, captions, config.model.text.vocab_size)
 
 
 def make_variables(planner: Planner, config: PlannerTrainConfig, mesh: Mesh) -> dict:
