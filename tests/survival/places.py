@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from shotverse_jax.files import UNFINISHED
+from shotverse_jax.files import UNFINISHED, Locked, locked
 from tests.survival.commands import COMMANDS, NEW, OLD, Command
 from tests.survival.processes import Ended, Process
 
@@ -226,12 +226,7 @@ def second_processes(world: World, names: list[str]) -> Iterator[Trial]:
         shutil.rmtree(world.folder / "hub", ignore_errors=True)
         new, out = command.same(whole), world.folder / "out"
         first = world.start(command, out, NEW)
-        problems, ended = [], None
-        while ended is None and not _begun(world.folder, out):
-            ended = first.ended()
-            time.sleep(0.001)
-        if ended is None:
-            os.killpg(first.pid, signal.SIGSTOP)  # so that it surely works while the second one starts
+        problems, ended = [], _stopped_at_work(first, world.folder, out)
         begun = time.monotonic()
         second = world.run(command, out, NEW)
         seconds = time.monotonic() - begun
@@ -248,8 +243,31 @@ def second_processes(world: World, names: list[str]) -> Iterator[Trial]:
             _remove(path, world)
 
 
-def _begun(folder: Path, out: Path) -> bool:
-    return out.exists() or any(path.name.startswith(".") for path in folder.iterdir())
+def _stopped_at_work(first: Process, folder: Path, out: Path) -> int | None:
+    """Stops a process at a moment when it has its lock; returns its exit code if it ended before that.
+
+    It makes a folder first and locks it then: one that was stopped between the two would leave the lock to the second.
+    """
+    while (ended := first.ended()) is None:
+        places = [out, *(path for path in folder.iterdir() if path.name.startswith("."))]
+        if any(path.is_dir() for path in places):
+            os.killpg(first.pid, signal.SIGSTOP)
+            _, status = os.waitpid(first.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                return os.waitstatus_to_exitcode(status)
+            if any(_is_locked(path) for path in places if path.is_dir()):
+                return None
+            os.killpg(first.pid, signal.SIGCONT)
+        time.sleep(0.001)
+    return ended
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with locked(folder):
+            return False
+    except Locked:
+        return True
 
 
 NAMES: dict[str, Callable[[Path], str]] = {
