@@ -43,6 +43,7 @@ from shotverse_jax.config.planner import (
     planner_qwen3vl_2b,
     planner_small,
 )
+from shotverse_jax.config.preference import PreferenceTrainConfig
 from shotverse_jax.config.reader import from_dict
 from shotverse_jax.config.training import (
     CLaTrTrainConfig,
@@ -77,6 +78,7 @@ __all__ = [
     "PoseNetConfig",
     "PoseNetTrainConfig",
     "PoseTokenConfig",
+    "PreferenceTrainConfig",
     "Qwen3VLConfig",
     "Qwen3VLTextConfig",
     "Qwen3VLVisionConfig",

@@ -10,6 +10,7 @@ from shotverse_jax.config import (
     GenDoPTrainConfig,
     PlannerTrainConfig,
     PoseNetTrainConfig,
+    PreferenceTrainConfig,
     TrainConfig,
     VAETrainConfig,
     from_dict,
@@ -17,7 +18,7 @@ from shotverse_jax.config import (
 from shotverse_jax.files import check_place
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
-from shotverse_jax.train.tasks import clatr, controller, gendop, planner, pose_net, vae
+from shotverse_jax.train.tasks import clatr, controller, gendop, planner, pose_net, preference, vae
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
@@ -25,6 +26,7 @@ TASKS = {
     "gendop": TaskKind(GenDoPTrainConfig, gendop.build, gendop.outline),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
     "clatr": TaskKind(CLaTrTrainConfig, clatr.build),
+    "preference": TaskKind(PreferenceTrainConfig, preference.build, preference.outline, ("pairs",)),
     "vae": TaskKind(VAETrainConfig, vae.build),
 }
 

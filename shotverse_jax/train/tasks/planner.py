@@ -173,7 +173,7 @@ def outline(config: PlannerTrainConfig, mesh: Mesh) -> Outline:
         "text_ids_BS": (text, "int32"),
         "slot_BS": (text, "int32"),
         "real_BS": (text, "bool"),
-        "pose_ids_BN": (_pose_tokens(model, shots), "int32"),
+        "pose_ids_BN": (pose_tokens(model, shots), "int32"),
     }
     return Outline(
         config=config,
@@ -189,11 +189,11 @@ def outline(config: PlannerTrainConfig, mesh: Mesh) -> Outline:
 
 def work(config: PlannerTrainConfig, shots: int) -> tuple[flops.Work, ...]:
     """The operations of one sample with that many shots."""
-    return flops.planner(config.model, config.text_lengths[shots - 1], _pose_tokens(config.model, shots), shots)
+    return flops.planner(config.model, config.text_lengths[shots - 1], pose_tokens(config.model, shots), shots)
 
 
-def _pose_tokens(config: PlannerConfig, shots: int) -> int:
-    """Length of the pose tokens of a film of `shots` shots, whose poses are divided evenly among them."""
+def pose_tokens(config: PlannerConfig, shots: int) -> int:
+    """The length of the pose tokens of a film of `shots` shots, whose poses are divided evenly among them."""
     tokens = config.tokens
     poses = tokens.count * shots if tokens.poses == "count" else (FILM - 1) // tokens.every + 1
     return sequence_length(tokens, [poses // shots] * (shots - 1) + [poses - poses // shots * (shots - 1)])

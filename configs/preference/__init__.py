@@ -1,0 +1,1 @@
+"""Runs of planners on pairs of plans."""
