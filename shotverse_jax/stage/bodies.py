@@ -41,6 +41,7 @@ class Parts:
         self.frames = frames
         self.lift = 0.0
         self._ends, self._radii, self._capsule_colors = [], [], []
+        self._joints = np.zeros((frames, 0, 3))
         self._solids = {shape: [] for shape in SOLIDS}
 
     def _point(self, p) -> np.ndarray:
@@ -60,6 +61,16 @@ class Parts:
     def ball(self, center, radius: float, color) -> None:
         """Adds a ball."""
         self.capsule(center, center, radius, color)
+
+    def joints(self, trunk, left, right) -> None:
+        """Says where the key joints are, in the order of `camera.framing.JOINTS`.
+
+        Args:
+            trunk: head, chest and pelvis.
+            left, right: wrist, knee and ankle of each side.
+        """
+        sides = [point for pair in zip(left, right, strict=True) for point in pair]
+        self._joints = np.stack([self._point(p) for p in (*trunk, *sides)], axis=1)
 
     def solid(self, shape: str, center, half, color, roll: float = 0.0) -> None:
         """Adds a shape of `SOLIDS`.
@@ -86,10 +97,7 @@ class Parts:
             yaw_T: yaw in radians, positive to the left.
             position_T3: point on the floor below the body, metres.
         """
-        cos, sin, zero = np.cos(yaw_T), np.sin(yaw_T), np.zeros_like(yaw_T)
-        turn_T33 = np.stack([cos, zero, -sin, zero, zero + 1, zero, sin, zero, cos], -1).reshape(-1, 3, 3)
-        lift_T = np.broadcast_to(self.lift, self.frames)
-        position_T3 = position_T3 + scale * np.stack([0 * lift_T, lift_T, 0 * lift_T], -1)
+        turn_T33, position_T3 = self._place(scale, yaw_T, position_T3)
         out = {}
         if self._ends:
             ends = np.array(self._ends)  # [N, 2, T, 3]
@@ -107,13 +115,39 @@ class Parts:
             out[shape] = (rows, np.array([i[2] for i in items]))
         return out
 
+    def placed_joints(self, scale: float, yaw_T: np.ndarray, position_T3: np.ndarray) -> np.ndarray:
+        """Returns the joints [T, J, 3] in stage coordinates; the arguments are those of `placed`."""
+        turn_T33, position_T3 = self._place(scale, yaw_T, position_T3)
+        return np.einsum("tij,tkj->tki", turn_T33, self._joints) * scale + position_T3[:, None]
+
+    def _place(self, scale: float, yaw_T: np.ndarray, position_T3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rotations [T, 3, 3] and translations [T, 3] from the body's own frame, in metres, to the stage."""
+        cos, sin, zero = np.cos(yaw_T), np.sin(yaw_T), np.zeros_like(yaw_T)
+        turn_T33 = np.stack([cos, zero, -sin, zero, zero + 1, zero, sin, zero, cos], -1).reshape(-1, 3, 3)
+        lift_T = np.broadcast_to(self.lift, self.frames)
+        return turn_T33, position_T3 + scale * np.stack([0 * lift_T, lift_T, 0 * lift_T], -1)
+
 
 def subject_parts(subject: Subject, time_T: np.ndarray) -> dict:
     """Returns the parts of a subject at `time_T` seconds, as `Parts.placed` does."""
+    return _drawn(subject, time_T).placed(subject.height, subject.yaw_at(time_T), subject.position(time_T))
+
+
+def subject_joints(subject: Subject, time_T: np.ndarray) -> np.ndarray:
+    """Returns the key joints [T, J, 3] of a subject at `time_T` seconds, in stage coordinates, metres.
+
+    They are `camera.framing.JOINTS`. An animal's wrists are its fore feet, its knees and ankles those of the hind legs.
+    A car's head is its nose, its pelvis the tail; wrists, knees and ankles are lamps, front wheels and rear wheels.
+    """
+    return _drawn(subject, time_T).placed_joints(subject.height, subject.yaw_at(time_T), subject.position(time_T))
+
+
+def _drawn(subject: Subject, time_T: np.ndarray) -> Parts:
+    """A subject's parts in its own frame."""
     parts = Parts(len(time_T))
     draw = {"robot": _robot, "dog": _dog, "horse": _horse, "car": _car}.get(subject.kind, _person)
     draw(parts, subject, time_T)
-    return parts.placed(subject.height, subject.yaw_at(time_T), subject.position(time_T))
+    return parts
 
 
 def prop_parts(prop: Prop) -> dict:
@@ -202,6 +236,8 @@ def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     hair, trousers = _HAIR[kind], _TROUSERS[kind]
 
     face = -1.0 + 0.072 * head
+    limbs = {side: (arms[side][2], *legs[side][1:]) for side in (-1, 1)}
+    parts.joints([(0, face, 0.005), (0, -0.71, 0), (0, -0.52, 0)], limbs[-1], limbs[1])
     parts.solid("ellipsoid", (0, face, 0.005), (0.050 * head, 0.070 * head, 0.056 * head), _SKIN)
     parts.solid("ellipsoid", (0, face - 0.020 * head, -0.006 * head), (0.055 * head, 0.060 * head, 0.058 * head), hair)
     for side in (-1, 1):
@@ -235,6 +271,8 @@ def _person(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 def _robot(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
     legs, arms = _skeleton(parts, subject, time_T, 0.155, 0.068)
+    limbs = {side: (arms[side][2], *legs[side][1:]) for side in (-1, 1)}
+    parts.joints([(0, -0.88, 0), (0, -0.685, 0), (0, -0.525, 0)], limbs[-1], limbs[1])
     parts.solid("box", (0, -0.880, 0), (0.085, 0.068, 0.075), color)
     parts.solid("box", (0, -0.890, 0.06), (0.068, 0.026, 0.020), _DARK)
     for side in (-1, 1):
@@ -279,9 +317,13 @@ _DOG_LEGS = _Legs(half=0.12, front=0.30, back=-0.34, top=0.48, upper=0.068, lowe
 _HORSE_LEGS = _Legs(half=0.085, front=0.27, back=-0.28, top=0.46, upper=0.050, lower=0.032, hoof=0.036)
 
 
-def _trot(parts: Parts, legs: _Legs, phase, color, hoof_color) -> None:
-    """Draws four legs of two bones each. Diagonal pairs swing together, as in a trot."""
-    lowest = []
+def _trot(parts: Parts, legs: _Legs, phase, color, hoof_color) -> dict[int, list]:
+    """Draws four legs of two bones each. Diagonal pairs swing together, as in a trot.
+
+    Returns:
+        of each side (-1 left, 1 right) the fore foot, and the knee and the foot of the hind leg.
+    """
+    lowest, limbs = [], {-1: [], 1: []}
     for side in (-1, 1):
         for z, sign in ((legs.front, side), (legs.back, -side)):
             swing = 0.0 if phase is None else 0.42 * sign * np.sin(phase)
@@ -293,13 +335,16 @@ def _trot(parts: Parts, legs: _Legs, phase, color, hoof_color) -> None:
             parts.capsule(knee, foot, legs.lower, color)
             parts.ball(foot, legs.hoof, hoof_color)
             lowest.append(np.broadcast_to(foot[1], parts.frames))
+            limbs[side] += [foot] if z > 0 else [knee, foot]
     parts.lift = -legs.hoof - np.max(lowest, axis=0)
+    return limbs
 
 
 def _dog(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
     dark = tuple(0.55 * c for c in color)
-    _trot(parts, _DOG_LEGS, _stride(subject, time_T, 1.1), color, dark)
+    limbs = _trot(parts, _DOG_LEGS, _stride(subject, time_T, 1.1), color, dark)
+    parts.joints([(0, -0.86, 0.54), (0, -0.56, 0.20), (0, -0.57, -0.20)], limbs[-1], limbs[1])
     parts.solid("ellipsoid", (0, -0.56, 0.20), (0.175, 0.195, 0.26), color)
     parts.solid("ellipsoid", (0, -0.57, -0.20), (0.150, 0.160, 0.30), color)
     parts.capsule((0, -0.62, 0.34), (0, -0.80, 0.50), 0.095, color)
@@ -316,7 +361,8 @@ def _dog(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 def _horse(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color = COLORS[subject.color]
     mane = (0.10, 0.07, 0.06) if subject.color != "black" else (0.24, 0.22, 0.22)
-    _trot(parts, _HORSE_LEGS, _stride(subject, time_T, 0.95), color, mane)
+    limbs = _trot(parts, _HORSE_LEGS, _stride(subject, time_T, 0.95), color, mane)
+    parts.joints([(0, -0.85, 0.45), (0, -0.52, 0.16), (0, -0.54, -0.22)], limbs[-1], limbs[1])
     parts.solid("ellipsoid", (0, -0.52, 0.16), (0.135, 0.150, 0.22), color)
     parts.solid("ellipsoid", (0, -0.52, -0.02), (0.130, 0.130, 0.32), color)
     parts.solid("ellipsoid", (0, -0.54, -0.22), (0.135, 0.145, 0.19), color)
@@ -334,6 +380,8 @@ def _horse(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
 
 def _car(parts: Parts, subject: Subject, time_T: np.ndarray) -> None:
     color, side = COLORS[subject.color], math.pi / 2
+    limbs = {x: [(0.40 * x, -0.46, 1.47), (0.53 * x, -0.23, 0.85), (0.53 * x, -0.23, -0.85)] for x in (-1, 1)}
+    parts.joints([(0, -0.42, 1.30), (0, -0.62, 0), (0, -0.42, -1.30)], limbs[-1], limbs[1])
     parts.solid("box", (0, -0.42, 0), (0.58, 0.17, 1.38), color)
     for z in (1.38, -1.38):  # rounded nose and tail
         parts.solid("cylinder", (0, -0.42, z), (0.17, 0.58, 0.12), color, roll=side)
