@@ -10,10 +10,14 @@ Array axes: T frames; J joints; 2 u, v; 3 coordinates x, y, z; 4 of a lens; "...
 
 import dataclasses
 import functools
+import itertools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIDES, SIZES
 
 JOINTS = (
     "head", "chest", "pelvis", "left wrist", "right wrist", "left knee", "right knee", "left ankle", "right ankle",
@@ -26,25 +30,6 @@ NEAR = 1e-4
 BORDER = 0.1
 """Share of the width and of the height on each side that counts as the border of the picture."""
 
-SIZES = {
-    "extreme wide": 0.3,
-    "wide": 0.65,
-    "medium wide": 1.0,
-    "medium": 1.4,
-    "medium close": 2.0,
-    "close": 3.0,
-    "extreme close": 6.0,
-}
-"""Shot sizes and the height of the whole body in heights of the picture; above 1 a part of it is cut off.
-
-A shot belongs to the size whose height is nearest by ratio. No standard has numbers: these put the framings of the
-stage's grammar into the middle of their classes."""
-ANGLES = {"low": (-90.0, -10.0), "eye": (-10.0, 10.0), "high": (10.0, 60.0), "overhead": (60.0, 90.0)}
-"""Camera angles, as degrees of elevation of the camera seen from the subject."""
-POSITIONS = {"left": 1 / 3, "center": 1 / 2, "right": 2 / 3}
-"""Screen positions and their u. A subject is on the left before 5/12, on the right beyond 7/12."""
-SIDES = ("front", "front right", "right", "back right", "back", "back left", "left", "front left")
-"""The side of the subject that is seen, by eighths of a turn: "right" when the camera is on the subject's right."""
 ANGLE_OF_VIEW_RULE = 30.0
 """Degrees by which two cameras on one subject should differ, or the cut looks like a jump."""
 JERK = 0.013
@@ -155,8 +140,8 @@ def body_height(seen: Seen, lens_T4, height) -> jax.Array:
 
 def size_class(height_T) -> jax.Array:
     """Index in `SIZES` of heights as of `body_height`."""
-    heights = jnp.log(jnp.array(list(SIZES.values())))
-    return jnp.searchsorted((heights[1:] + heights[:-1]) / 2, jnp.log(jnp.maximum(height_T, 1e-6)))
+    edges = _halfway([math.log(height) for height in SIZES.values()])
+    return jnp.searchsorted(edges, jnp.log(jnp.maximum(height_T, 1e-6)))
 
 
 def focus(height_T) -> jax.Array:
@@ -201,7 +186,7 @@ def side_class(degrees_T) -> jax.Array:
 
 def position_class(u_T) -> jax.Array:
     """Index in `POSITIONS` of the u of a subject's middle."""
-    return jnp.searchsorted(jnp.array([5 / 12, 7 / 12]), u_T)
+    return jnp.searchsorted(_halfway(list(POSITIONS.values())), u_T)
 
 
 def thirds(center_T2) -> jax.Array:
@@ -357,6 +342,11 @@ def eyeline(pose_a_34, gaze_a_3, pose_b_34, gaze_b_3) -> jax.Array:
         gaze_a_3: where the person of the first shot looks; gaze_b_3: the one of the second.
     """
     return -screen_direction(pose_a_34, gaze_a_3) * screen_direction(pose_b_34, gaze_b_3)
+
+
+def _halfway(values: list[float]) -> jax.Array:
+    """The borders between neighbouring values."""
+    return jnp.array([(a + b) / 2 for a, b in itertools.pairwise(values)])
 
 
 def _margin(uv_2) -> jax.Array:

@@ -9,8 +9,8 @@ import pytest
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.motion_tags import dominant_motion, tag_shot
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer
+from shotverse_jax.camera.vocabulary import motion_parts
 from shotverse_jax.config import PlannerTrainConfig, planner_small
-from shotverse_jax.evaluation.tracks.stage_plans import motion_parts
 from shotverse_jax.grammar import moves, phrases
 from shotverse_jax.grammar import samples as grammar
 from shotverse_jax.grammar.moves import Framing, Mark, Move, Segment

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shotverse_jax.camera.motion_tags import ROTATION_NAMES, TRANSLATION_NAMES, dominant_motion, tag_shot
+from shotverse_jax.camera.motion_tags import dominant_motion, tag_shot
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.camera.vocabulary import MOTIONS, motion_parts
 from shotverse_jax.evaluation.metrics.caption_f1 import trajectory_caption_f1
 from shotverse_jax.screenplay import Screenplay, Shot
 from shotverse_jax.text_files import read_yaml
 
-SINGLE_MOTIONS = (
-    "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
-)  # fmt: skip
 DEFAULT_PROMPTS = Path(__file__).parents[1] / "prompts" / "handwritten.yaml"
 """Prompts written by hand, which ship with the package."""
 
@@ -25,7 +23,7 @@ class Prompt:
 
     Attributes:
         screenplay: the words, a screenplay of one shot.
-        motions: words of `SINGLE_MOTIONS`. The answer may have any one of them, or several at once.
+        motions: words of `MOTIONS`. The answer may have any one of them, or several at once.
     """
 
     screenplay: Screenplay
@@ -51,8 +49,8 @@ def read_prompts(path: str | Path | None = None) -> list[Prompt]:
         entry = entry if isinstance(entry, dict) else {}
         motions = entry.get("motion")
         motions = [motions] if isinstance(motions, str) else motions
-        if not motions or not isinstance(motions, list) or any(motion not in SINGLE_MOTIONS for motion in motions):
-            raise ValueError(f"{path}: entry {index + 1} needs a motion out of: {', '.join(SINGLE_MOTIONS)}")
+        if not motions or not isinstance(motions, list) or any(motion not in MOTIONS for motion in motions):
+            raise ValueError(f"{path}: entry {index + 1} needs a motion out of: {', '.join(MOTIONS)}")
         try:
             screenplay = Screenplay(entry.get("caption") or "", (Shot(entry.get("shot")),))
         except ValueError as error:
@@ -61,21 +59,6 @@ def read_prompts(path: str | Path | None = None) -> list[Prompt]:
     if not prompts:
         raise ValueError(f"{path} holds no list of prompts")
     return prompts
-
-
-def motion_parts(translation: int, rotation: int) -> frozenset[str]:
-    """Returns the single motions of a motion tag, such as {"move right", "yaw left"}; {"static"} for no motion.
-
-    Args:
-        translation, rotation: classes of `camera.motion_tags`.
-    """
-    parts = set()
-    if translation:
-        words = TRANSLATION_NAMES[translation].removeprefix("move ").replace(" and ", ", ").replace(",,", ",")
-        parts |= {f"move {word.strip()}" for word in words.split(",")}
-    if rotation:
-        parts.add(ROTATION_NAMES[rotation])
-    return frozenset(parts or {"static"})
 
 
 def answers(prompt: Prompt, trajectory: Trajectory) -> bool:
@@ -116,7 +99,7 @@ def score_prompts(planned: Sequence[Trajectory], prompts: Sequence[Prompt]) -> d
     """
     right = np.array([answers(prompt, t) for prompt, t in zip(prompts, planned, strict=True)])
     scores = {"prompt_accuracy": float(right.mean()), "prompts": len(prompts)}
-    for motion in SINGLE_MOTIONS:
+    for motion in MOTIONS:
         asked = np.array([prompt.motions == {motion} for prompt in prompts])
         if asked.any():
             scores[f"prompt_accuracy/{motion}"] = float(right[asked].mean())
