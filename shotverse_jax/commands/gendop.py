@@ -15,6 +15,7 @@ from shotverse_jax.commands.common import (
     seed,
     use_compilation_cache,
 )
+from shotverse_jax.config import MODES
 from shotverse_jax.files import check_place
 
 HELP = "Make GenDoP's camera paths of a caption, a picture and its depth, or of a split of DataDoP."
@@ -22,7 +23,6 @@ EXAMPLES = (
     'shotverse gendop --model gendop-text-motion --text "The camera moves right." --out outputs',
     "shotverse gendop --model gendop-text-rgbd --data DataDoP --split test --out outputs/text_rgbd",
 )
-MODES = ("text", "image", "image+text", "image+depth", "depth+image+text")
 PUBLISHED = {"text": "gendop-text-motion", "depth+image+text": "gendop-text-rgbd"}
 """The models that are taken where none is named, if `shotverse get` has fetched them."""
 
@@ -34,7 +34,7 @@ NO_CAPTION = "No caption provided"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    parser.add_argument("--mode", choices=MODES, help="what the path is made of (default: what is given)")
+    parser.add_argument("--mode", choices=tuple(MODES), help="what the path is made of (default: what is given)")
     parser.add_argument("--model", metavar="FOLDER", help="name or folder of a GenDoP that `convert` or `get` made")
     parser.add_argument("--text", help="the caption")
     parser.add_argument("--text-path", metavar="FILE", help="captions: DataDoP's .json, or a text file, one a line")

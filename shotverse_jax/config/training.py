@@ -319,3 +319,11 @@ class CLaTrTrainConfig(TrainConfig):
     temperature: Scale = 0.1
     noise: Weight = 1.0
     same_text: Share = 0.99
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.accumulate > 1:
+            raise ValueError(
+                "accumulate must be 1 in a run of clatr: its contrastive loss compares all samples of a batch, and in "
+                f"{self.accumulate} parts each would be compared with those of its own part alone"
+            )

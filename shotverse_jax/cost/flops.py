@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from shotverse_jax.config import (
+    CLATR_FRAMES,
+    CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     GenDoPConfig,
@@ -207,6 +209,26 @@ def gendop(config: GenDoPConfig, poses: int, *, trained: bool = True) -> tuple[W
     projections = sum(count * tower.hidden_size * config.decoder.hidden_size for count, tower in sizes)
     decoder = opt(config.decoder, sum(places), poses, 0)
     return (*(clip(tower, trained=trained) for tower in read), Work(2.0 * projections, trained=True), decoder)
+
+
+def clatr(config: CLaTrConfig, text: CLIPTextConfig, tokens: int, *, tower: bool = True) -> tuple[Work, ...]:
+    """One shot with its caption of `tokens` tokens: the text tower, both encoders, and the decoder of both latents.
+
+    tower: whether the text tower learns; the rest always does.
+    """
+    wide, deep, items = config.hidden_size, config.num_layers, CLATR_FRAMES // config.frames_per_item
+    block = 4 * wide**2 + 2 * wide * config.mlp_size
+
+    def encoder(places: int, inside: int) -> Work:
+        # Two learned tokens stand before what is read.
+        linear = places * inside * wide + deep * (places + 2) * block
+        return Work(2.0 * linear, 4.0 * deep * wide * (places + 2) ** 2, trained=True)
+
+    # Attention to the latent is one more in each block; its q, k and v are one product, of the latent too.
+    decoded = deep * (items * (block + 4 * wide**2) + 3 * wide**2) + items * wide * config.feature_size
+    decoder = Work(4.0 * decoded, 8.0 * deep * wide * (items**2 + items), trained=True)
+    read = clip(dataclasses.replace(text, max_positions=tokens), trained=tower)
+    return read, encoder(items, config.feature_size), encoder(tokens, config.text_size), decoder
 
 
 def vae(config: WanVAEConfig, frames: int, height: int, width: int) -> tuple[Work, Work]:

@@ -13,6 +13,8 @@ from jax.interpreters.partial_eval import dce_jaxpr
 from shotverse_jax import lora
 from shotverse_jax.config import (
     MODES,
+    CLaTrConfig,
+    CLaTrTrainConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     Execution,
@@ -33,6 +35,7 @@ from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.train.tasks import clatr
 from shotverse_jax.train.tasks.gendop import make_loss
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import abstract
@@ -225,6 +228,21 @@ def test_gendop_as_published():
     assert decoder.linear == pytest.approx(2 * 151.3e6 * 379, rel=0.01)
     frozen, *rest = flops.gendop(gendop_of("text"), 302, trained=False)
     assert frozen.step() == frozen.forward and all(part.trained for part in rest)
+
+
+def test_clatr_has_these_products():
+    model, text = CLaTrConfig(16, 2, 2, 24, feature_size=72, text_size=16), CLIPTextConfig(40, 16, 2, 2, 24, 12)
+    config, shape = CLaTrTrainConfig(model=model, text=text), jax.ShapeDtypeStruct
+    variables = {"params": {"clatr": abstract("clatr", model), "text": abstract("clip_text", text)}}
+    batch = {"traj_BIC": shape((1, 15, 72), "float32"), "ids_BS": shape((1, 12), "int32")}
+    batch |= {"real_BS": shape((1, 12), "bool"), "same_B": shape((1,), "int32")}
+    loss = clatr.make_loss(config, text, Execution())
+    parts = clatr.work(config, text)
+    # The losses add the products of latents with latents, of 16 numbers: in the contrast, and in what comes first.
+    assert traced(loss, variables, batch, None, None) == flops.forward(parts) + 2 * 2 * 16
+    rest = ({name: jnp.zeros(value.shape, value.dtype) for name, value in batch.items()}, None, None)
+    gradient = jax.grad(lambda variables: loss(variables, *rest)[0])
+    assert traced(gradient, variables) == pytest.approx(sum(part.step() for part in parts), rel=0.03)
 
 
 def test_the_planner_of_the_paper():

@@ -24,10 +24,10 @@ def child(name):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["planner", "controller", "full", "windows", "sparse"])
+@pytest.mark.parametrize("name", ["planner", "controller", "clatr", "full", "windows", "sparse"])
 def test_loss_and_gradients_equal_those_of_one_device(name):
     found = child(name)
-    assert len(found) == (3 if name in ("planner", "controller") else 2)
+    assert len(found) == (3 if name in ("planner", "controller", "clatr") else 2)
     for mesh, result in found.items():
         assert result["error"] < 1e-5 and result["loss"] > 0.1, (name, mesh, result)
         if "fsdp" in mesh or "tensor" in mesh:
@@ -135,6 +135,36 @@ def controller_setup(self_attention="full", known_shots=False):
     return shaken(make), batch, loss
 
 
+def clatr_setup():
+    import jax
+    import numpy as np
+
+    from shotverse_jax.config import CLaTrConfig, CLaTrTrainConfig, CLIPTextConfig, Execution
+    from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks import clatr
+    from shotverse_jax.weights import init
+
+    text = CLIPTextConfig(40, 16, 1, 4, 32, 12)
+    model = CLaTrConfig(16, 1, 4, 32, feature_size=72, text_size=16, dropout=0.0)
+    config, rng = CLaTrTrainConfig(model=model, text=text, contrast_weight=1.0), np.random.default_rng(0)
+    batch = {
+        "traj_BIC": rng.normal(size=(8, 15, 72)).astype(np.float32),
+        "ids_BS": rng.integers(0, 40, (8, 12)).astype(np.int32),
+        "real_BS": np.arange(12) < rng.integers(3, 13, (8, 1)),
+        "same_B": np.array([0, 1, 2, 3, 0, 1, 4, 5], np.int32),  # two pairs of one meaning, on different devices
+    }
+
+    def make():
+        keys = jax.random.split(jax.random.key(0))
+        return {"params": {"clatr": init("clatr", model, keys[0]), "text": init("clip_text", text, keys[1])}}
+
+    def loss(variables, batch, mesh=None):
+        execution = Execution() if mesh is None else spread(Execution(), mesh)
+        return clatr.make_loss(config, text, execution)(variables, batch, None, jax.random.key(2))[0]
+
+    return shaken(make), batch, loss
+
+
 def shaken(make):
     """The tree of `make` with random values everywhere, so that no gradient is zero; NumPy."""
     import jax
@@ -147,6 +177,7 @@ def shaken(make):
 SETUPS = {
     "planner": (planner_setup, PLANNER_MESHES),
     "controller": (controller_setup, PLANNER_MESHES),
+    "clatr": (clatr_setup, PLANNER_MESHES),
     "full": (controller_setup, SEQUENCE_MESHES),
     "windows": (lambda: controller_setup("full", True), SEQUENCE_MESHES),
     "sparse": (lambda: controller_setup("sparse", True), SEQUENCE_MESHES),

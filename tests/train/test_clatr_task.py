@@ -175,3 +175,8 @@ def test_the_published_tower_stays_as_it_is(tmp_path, tokenizer_file, datadop):
     assert not (tmp_path / "export" / "text").exists()
     with pytest.raises(ValueError, match="texts of 512 numbers a token, and this tower makes 16"):
         build(read_config(values | {"model": dataclasses.asdict(CLaTrConfig())}), tmp_path / "other")
+
+
+def test_a_batch_is_not_computed_in_parts():
+    with pytest.raises(ValueError, match="accumulate must be 1 in a run of clatr"):
+        read_config(run_values(accumulate=2))

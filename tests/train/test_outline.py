@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from shotverse_jax.config import (
     TEXT_ENCODERS,
+    CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     Execution,
@@ -25,17 +26,21 @@ from shotverse_jax.config import (
     WanDiTConfig,
     controller_small,
 )
+from shotverse_jax.configs.clatr import base as clatr_base
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.gendop import base as gendop_base
 from shotverse_jax.configs.planner import nano
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.fit.report import _step
+from shotverse_jax.inputs.clip import SPECIAL_TOKENS
+from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.parallel.mesh import make_mesh
 from shotverse_jax.train import build, outline, read_config
 from shotverse_jax.train.placement import Placement
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.train.step import make_steps
 from shotverse_jax.train.tasks import controller
+from shotverse_jax.weights import abstract, export
 
 PROMPT = (
     "[global caption] A man. This scene contains 2 shots. [per shot caption] Push in. [shot cut] The camera pans left."
@@ -146,6 +151,20 @@ def test_the_outline_of_a_gendop_is_its_run(mode, tmp_path):
     assert program(build(read_config(config.to_dict()), tmp_path), tmp_path) == expected
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_outline_of_a_clatr_is_its_run(learned, drawn, tmp_path):
+    model = CLaTrConfig(16, 1, 2, 32, feature_size=72, text_size=16)
+    text = CLIPTextConfig(300, 16, 1, 2, 32, 40)
+    if not learned:
+        train_text_tokenizer(["The camera pans left."] * 2, 300, special=SPECIAL_TOKENS).save(str(tmp_path / "t.json"))
+        params = drawn(abstract("clip_text", text), 0)
+        export("clip_text", params, text, tmp_path / "tower", tokenizer_file=tmp_path / "t.json")
+    values = clatr_base.get_config(batch=2, bpe_examples=20, text_weights="" if learned else str(tmp_path / "tower"))
+    values = values.to_dict() | {"model": dataclasses.asdict(model), "text": dataclasses.asdict(text)}
+    expected = outlined(values)
+    assert program(build(read_config(values), tmp_path / "run"), tmp_path) == expected
+
+
 @pytest.mark.parametrize(("remat", "forwards"), [("full", 2), ("save_attention", 1)])
 def test_a_step_runs_every_attention_kernel_once(monkeypatch, cudnn_without_gpu, remat, forwards):
     """A block has two, of itself and of the text; full remat runs them again in the backward pass."""
@@ -168,7 +187,7 @@ def count(jaxpr, wanted):
 
 def test_what_cannot_be_outlined_is_refused():
     mesh = make_mesh(MeshConfig())
-    with pytest.raises(ValueError, match="those of controller and gendop and planner; this config's is vae"):
+    with pytest.raises(ValueError, match="those of clatr and controller and gendop and planner; this config's is vae"):
         outline(VAETrainConfig(), mesh)
     values = controller_values("high")
     values["model"]["text"] = "nowhere"

@@ -29,13 +29,16 @@ def frechet(pred: np.ndarray, ref: np.ndarray, mask: np.ndarray | None = None) -
     if min(len(pred), len(ref)) < 2:
         raise ValueError(f"a covariance needs two samples or more, got {len(pred)} and {len(ref)}")
     mean = pred.mean(0) - ref.mean(0)
-    # The covariance of a single feature is a number for NumPy and not a matrix.
-    pred_cov = np.atleast_2d(np.cov(pred, rowvar=False))
-    ref_cov = np.atleast_2d(np.cov(ref, rowvar=False))
-    # S_r S_p has the eigenvalues of the symmetric S_r^½ S_p S_r^½, which can be found stably.
-    value, vector = np.linalg.eigh(ref_cov)
-    # Rounding makes the zero eigenvalues of few samples slightly negative.
-    root = vector * np.sqrt(np.maximum(value, 0.0)) @ vector.T
-    eigenvalues = np.linalg.eigvalsh(root @ pred_cov @ root)
-    cross = np.sqrt(np.maximum(eigenvalues, 0.0)).sum()
-    return {"fcd": float(mean @ mean + np.trace(pred_cov) + np.trace(ref_cov) - 2 * cross)}
+    pred_root, ref_root = _root(pred), _root(ref)
+    # With S = RᵀR, S_r S_p has the eigenvalues of (R_r R_pᵀ)(R_r R_pᵀ)ᵀ, whose square roots are singular values. The
+    # roots of eigenvalues would make rounding errors of 1e-16 to ones of 1e-8, each of them for many features.
+    cross = np.linalg.svd(ref_root @ pred_root.T, compute_uv=False).sum()
+    value = mean @ mean + (pred_root**2).sum() + (ref_root**2).sum() - 2 * cross
+    # A distance that is zero may be rounded to a number below it.
+    return {"fcd": max(0.0, float(value))}
+
+
+def _root(feature_ND: np.ndarray) -> np.ndarray:
+    """A matrix R [min(N, D), D] with RᵀR = the unbiased covariance [D, D]."""
+    centred_ND = feature_ND - feature_ND.mean(0)
+    return np.linalg.qr(centred_ND, mode="r") / np.sqrt(len(feature_ND) - 1)

@@ -25,7 +25,7 @@ TASKS = {
     "controller": TaskKind(ControllerTrainConfig, controller.build, controller.outline, ("data", "test_data")),
     "gendop": TaskKind(GenDoPTrainConfig, gendop.build, gendop.outline),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
-    "clatr": TaskKind(CLaTrTrainConfig, clatr.build),
+    "clatr": TaskKind(CLaTrTrainConfig, clatr.build, clatr.outline),
     "preference": TaskKind(PreferenceTrainConfig, preference.build, preference.outline, ("pairs",)),
     "vae": TaskKind(VAETrainConfig, vae.build),
 }

@@ -7,9 +7,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from shotverse_jax import weights
-from shotverse_jax.config import CLaTrTrainConfig, CLIPTextConfig
+from shotverse_jax.config import CLATR_FRAMES, CLaTrTrainConfig, CLIPTextConfig
+from shotverse_jax.cost import flops
+from shotverse_jax.cost.accelerators import ideal_step_seconds
 from shotverse_jax.data.clatr_source import CLaTrSource, SceneShots, StageShots
 from shotverse_jax.inputs.clatr import TEXT_TOWER
 from shotverse_jax.inputs.clip import SPECIAL_TOKENS
@@ -19,7 +22,7 @@ from shotverse_jax.models.clip import CLIPText
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.train.task import Loss, Task
+from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes
 from shotverse_jax.weights.folder import TOKENIZER, read_config
 
 
@@ -30,23 +33,13 @@ def build(config: CLaTrTrainConfig, folder: Path) -> Task:
         ValueError: a tower that is not there or of another width than the network reads, scenes that cannot be used,
             or a run in `folder` that was started with another tokenizer.
     """
-    mesh, key = make_mesh(config.mesh), jax.random.key(config.seed)
-    frozen_at = weights.find("clip_text", config.text_weights) if config.text_weights else None
-    text = read_config(frozen_at, CLIPTextConfig) if frozen_at else config.text
-    if text.hidden_size != config.model.text_size:
-        raise ValueError(
-            f"CLaTr reads texts of {config.model.text_size} numbers a token, and this tower makes {text.hidden_size}"
-        )
+    mesh, (frozen_at, text) = make_mesh(config.mesh), _tower(config)
     shots = {split: _shots(config, split) for split in ("train", "test")}
     tokenizer_file = frozen_at / TOKENIZER if frozen_at else _learned_tokenizer(config, folder, shots["train"])
     pin_tokenizer(tokenizer_file, folder)
-    params = {"clatr": create(lambda: weights.init("clatr", config.model, key), mesh)}
+    trainable, frozen = _variables(config, text, mesh)
     if frozen_at:
-        tower = weights.load("clip_text", frozen_at, mesh=mesh).params
-    else:
-        tower = create(lambda: weights.init("clip_text", text, jax.random.fold_in(key, 1)), mesh)
-    trainable, frozen = {"params": params}, {}
-    (frozen if frozen_at else trainable).setdefault("params", {})["text"] = tower
+        frozen["params"]["text"] = weights.load("clip_text", frozen_at, mesh=mesh).params
     return Task(
         config=config,
         trainable=trainable,
@@ -54,7 +47,58 @@ def build(config: CLaTrTrainConfig, folder: Path) -> Task:
         loss=make_loss(config, text, spread(config.execution, mesh)),
         source=functools.partial(_source, config, str(tokenizer_file), config.text_length or text.max_positions, shots),
         export=functools.partial(_export, config, None if frozen_at else tokenizer_file),
+        ideal_step_seconds=ideal_step_seconds(config.batch, functools.partial(work, config, text), mesh),
     )
+
+
+def outline(config: CLaTrTrainConfig, mesh: Mesh) -> Outline:
+    """The run as shapes. Of a tower that is given, its config is read. Raises ValueError where it does not fit."""
+    _, text = _tower(config)
+    trainable, frozen = jax.eval_shape(lambda: _variables(config, text, mesh))
+    if frozen:
+        frozen = {"params": {"text": weights.abstract("clip_text", text)}}
+    tokens, size = config.text_length or text.max_positions, config.model.feature_size
+    batch = {
+        "traj_BIC": (CLATR_FRAMES // config.model.frames_per_item, size, "float32"),
+        "ids_BS": (tokens, "int32"),
+        "real_BS": (tokens, "bool"),
+        "same_B": ("int32",),
+    }
+    return Outline(
+        config=config,
+        trainable=trainable,
+        frozen=frozen,
+        loss=make_loss(config, text, spread(config.execution, mesh)),
+        batch=batch_shapes(config.batch, batch),
+        bucket=None,
+        work=work(config, text),
+    )
+
+
+def work(config: CLaTrTrainConfig, text: CLIPTextConfig, bucket: None = None) -> tuple[flops.Work, ...]:
+    """The operations of one shot."""
+    return flops.clatr(config.model, text, config.text_length or text.max_positions, tower=not config.text_weights)
+
+
+def _tower(config: CLaTrTrainConfig) -> tuple[Path | None, CLIPTextConfig]:
+    """(the folder of the text tower, None for one that is trained too; its config)."""
+    frozen_at = weights.find("clip_text", config.text_weights) if config.text_weights else None
+    text = read_config(frozen_at, CLIPTextConfig) if frozen_at else config.text
+    if text.hidden_size != config.model.text_size:
+        raise ValueError(
+            f"CLaTr reads texts of {config.model.text_size} numbers a token, and this tower makes {text.hidden_size}"
+        )
+    return frozen_at, text
+
+
+def _variables(config: CLaTrTrainConfig, text: CLIPTextConfig, mesh: Mesh) -> tuple[dict, dict]:
+    """(trainable, frozen) variables with random parameters; those of a tower that does not learn are left out."""
+    key = jax.random.key(config.seed)
+    params = {"clatr": create(lambda: weights.init("clatr", config.model, key), mesh)}
+    if config.text_weights:
+        return {"params": params}, {"params": {}}
+    params["text"] = create(lambda: weights.init("clip_text", text, jax.random.fold_in(key, 1)), mesh)
+    return {"params": params}, {}
 
 
 def _export(config: CLaTrTrainConfig, tokenizer_file: Path | None, variables: dict, folder: Path) -> None:
@@ -69,8 +113,7 @@ def make_loss(config: CLaTrTrainConfig, text: CLIPTextConfig, execution) -> Loss
     """The loss of a run; without a key the means of the latents are taken, without dropout.
 
     Samples of one number `same_B` are no wrong answers for each other, and neither are captions that are nearly the
-    same for a tower that does not learn (`CLaTrTrainConfig.same_text`). A batch that is computed in parts has the wrong
-    answers of each part only.
+    same for a tower that does not learn (`CLaTrTrainConfig.same_text`).
     """
     network, tower = CLaTr(config.model, execution), CLIPText(text, execution)
 
