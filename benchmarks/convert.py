@@ -29,7 +29,7 @@ from shotverse_jax.conversion import commands, prepare, qwen3_vl
 from shotverse_jax.conversion.core import torch_shapes
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.conversion.sources import open_checkpoint
-from shotverse_jax.files import nbytes, write_safetensors
+from shotverse_jax.weights.safetensors import nbytes, write_safetensors
 from shotverse_jax.weights.trees import flatten
 
 NOISE = 1 << 24

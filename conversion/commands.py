@@ -19,11 +19,9 @@ from shotverse_jax.files import (
     Locked,
     check_place,
     locked,
-    nbytes,
     owned,
     read_json,
     replacing,
-    write_safetensors,
     writing,
 )
 from shotverse_jax.weights import KINDS
@@ -37,6 +35,7 @@ from shotverse_jax.weights.folder import (
     read_values,
     values_of,
 )
+from shotverse_jax.weights.safetensors import nbytes, write_safetensors
 from shotverse_jax.weights.sums import digests, write_sums
 from shotverse_jax.weights.trees import check_same, flatten
 

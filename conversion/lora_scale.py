@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shotverse_jax.files import read_json, shown
+from shotverse_jax.files import read_json
+from shotverse_jax.limits import shown
 
 PEFT_FILE, PEFT_HEADER = "adapter_config.json", "lora_adapter_metadata"
 _ALPHAS = ("lora_alpha", "network_alpha", "alpha")

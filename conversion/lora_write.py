@@ -16,9 +16,10 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from shotverse_jax.config import ControllerConfig, Qwen3VLTextConfig, WanDiTConfig
-from shotverse_jax.files import replacing, write_safetensors
+from shotverse_jax.files import replacing
 from shotverse_jax.nn.linear import Adapter
 from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
+from shotverse_jax.weights.safetensors import write_safetensors
 
 from . import wan_dit
 from .core import Entry, Table, Tensors, read_safetensors, to_flax, to_torch

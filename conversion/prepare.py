@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from shotverse_jax.files import nbytes
+from shotverse_jax.weights.safetensors import nbytes
 from shotverse_jax.weights.trees import flatten
 
 from .core import Table, match

@@ -6,6 +6,7 @@ Tensors are mapped and not copied: a mapped tensor costs no memory of its own, a
 array goes. Weights that were scaled to fit 8 bits (`scaled.py`) are multiplied when they are read.
 """
 
+import bisect
 import hashlib
 import pickle
 import re
@@ -20,8 +21,9 @@ import jax
 import ml_dtypes
 import numpy as np
 
-from shotverse_jax.files import nbytes, read_json, reading, shown
-from shotverse_jax.weights.safetensors import Stored, open_safetensors, read_metadata
+from shotverse_jax.files import read_json, reading
+from shotverse_jax.limits import shown
+from shotverse_jax.weights.safetensors import Stored, nbytes, open_safetensors, read_metadata
 
 from .problems import Problems
 from .scaled import unscaled
@@ -179,11 +181,16 @@ def _open_file(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
 
 
 class _TorchFile:
-    """A mapped PyTorch file. All its tensors share one mapping, so it is mapped anew now and then to free its pages."""
+    """A mapped PyTorch file. All its tensors share one mapping, so it is mapped anew now and then to free its pages.
+
+    The file is a zip archive with an entry for each storage, and a checksum (CRC-32) of every entry. The checksum of a
+    storage is compared when the first of its tensors is read.
+    """
 
     def __init__(self, path: Path):
         self._path, self._handed_out = path, 0
         self._tensors, self.values = self._load()
+        self._checked: set[int] = set()
         self.shapes = {}
         for name, tensor in self._tensors.items():
             array = self._array(name)
@@ -192,22 +199,52 @@ class _TorchFile:
 
     def _check_archive(self) -> None:
         """Checks the entries of the archive: PyTorch maps as many bytes as the pickle asks for, whatever is there."""
-        with reading(self._path, "a PyTorch file of tensors"), zipfile.ZipFile(self._path) as archive:
-            held = Counter()
-            for entry in archive.infolist():
-                archive.open(entry).close()  # compares the two headers of the entry
-                held[entry.file_size] += entry.compress_type == zipfile.ZIP_STORED
-        storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in self._tensors.values()}
-        wanted = Counter(storage.nbytes() for storage in storages.values())
+        with reading(self._path, "a PyTorch file of tensors"):
+            self._archive = zipfile.ZipFile(self._path)
+            entries = sorted(self._archive.infolist(), key=lambda entry: entry.header_offset)
+            for entry in entries:
+                self._archive.open(entry).close()  # compares the two headers of the entry
+        held = Counter(entry.file_size for entry in entries if entry.compress_type == zipfile.ZIP_STORED)
+        wanted = Counter(size for _, size in self._storages)
         if wanted - held:
             raise ValueError(f"{self._path} is damaged: its tensors have other sizes than the parts of the file")
+        data = [entry for entry in entries if entry.filename.split("/")[-2:-1] == ["data"] and entry.file_size]
+        # Storages are mapped in the order of their entries. Which is whose is not known where some are of no tensor.
+        known = [entry.file_size for entry in data] == [size for _, size in self._storages]
+        self._entries = data if known else []
+        for entry in entries if not known else [entry for entry in entries if entry not in data]:
+            self._compare(entry)
+
+    def _compare(self, entry: zipfile.ZipInfo) -> None:
+        """Compares an entry with its checksum."""
+        # PyTorch writes 0 where it was told to compute none, and compresses nothing.
+        if not entry.CRC or entry.compress_type != zipfile.ZIP_STORED:
+            return
+        opened = reading(self._path, "a PyTorch file of tensors", passing=(zipfile.BadZipFile,))
+        try:
+            with opened, self._archive.open(entry) as stream:
+                while stream.read(BLOCK):
+                    pass
+        except zipfile.BadZipFile as error:
+            raise ValueError(
+                f"{self._path} is damaged: {shown(entry.filename)} in it is not as it was written; fetch it anew"
+            ) from error
 
     def read(self, name: str, index: Any) -> np.ndarray:
         """Returns a part of a tensor."""
         if self._handed_out > REMAP:
             (self._tensors, _), self._handed_out = self._load(), 0
         self._handed_out += nbytes(self.shapes[name])
+        self._check_storage(self._tensors[name].untyped_storage().data_ptr())
         return self._array(name)[index]
+
+    def _check_storage(self, pointer: int) -> None:
+        """Compares the storage at an address with its checksum, once."""
+        places = [start for start, _ in self._storages]
+        place = bisect.bisect_left(places, pointer)
+        if place < len(self._entries) and places[place] == pointer and place not in self._checked:
+            self._compare(self._entries[place])
+            self._checked.add(place)
 
     def _array(self, name: str) -> np.ndarray:
         import torch
@@ -255,7 +292,27 @@ class _TorchFile:
             raise ValueError(
                 f"{self._path} is not a PyTorch file of version 1.6 or later, or is cut off: {reason}"
             ) from error
+        self._storages = _storages(held)
         return _unpacked(held, self._path)
+
+
+def _storages(held: Any) -> list[tuple[int, int]]:
+    """(address, bytes) of all storages that are not empty, in the order of their addresses.
+
+    held: what a PyTorch file holds, which may hold itself.
+    """
+    import torch
+
+    found, seen, left = {}, set(), [held]
+    while left:
+        value = left.pop()
+        if torch.is_tensor(value) and value.layout == torch.strided and value.device.type == "cpu":
+            storage = value.untyped_storage()
+            found[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(value, Mapping | list | tuple | set | frozenset) and id(value) not in seen:
+            seen.add(id(value))
+            left += value.values() if isinstance(value, Mapping) else value
+    return sorted((start, size) for start, size in found.items() if size)
 
 
 def _unpacked(held: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -28,9 +28,10 @@ import numpy as np
 import tensorstore as ts
 from tqdm import tqdm
 
-from shotverse_jax.files import nbytes, read_json
+from shotverse_jax.files import read_json
 from shotverse_jax.parallel.mesh import parse_sizes
 from shotverse_jax.parallel.rules import spec
+from shotverse_jax.weights.safetensors import nbytes
 from shotverse_jax.weights.sums import digests
 
 from .core import Entry

@@ -1,41 +1,19 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, folders that one process owns, and the border to libraries that read."""
 
 import contextlib
 import errno
 import functools
 import json
-import math
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
-import numpy as np
-
 from shotverse_jax.limits import FILE, file_size, shown
-
-DTYPES = {  # safetensors' names of the types
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "I16": np.dtype(np.int16),
-    "I8": np.dtype(np.int8),
-    "U64": np.dtype(np.uint64),
-    "U32": np.dtype(np.uint32),
-    "U16": np.dtype(np.uint16),
-    "U8": np.dtype(np.uint8),
-    "BOOL": np.dtype(bool),
-}
 
 
 def cache_folder() -> Path:
@@ -328,50 +306,6 @@ def json_text(value: Any, indent: int | None = None) -> str:
     """
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def write_safetensors(
-    path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
-) -> None:
-    """Writes a .safetensors file from tensors that come one at a time, whole or not at all.
-
-    Only one tensor at a time must fit into memory; safetensors' own writer needs all of them.
-
-    Args:
-        path: the file.
-        shapes: name → anything with shape and dtype, in the order in which the tensors come.
-        tensors: (name, array) pairs.
-        metadata: texts for the header.
-
-    Raises:
-        ValueError: a tensor is not the next of `shapes` or has another shape or type, or the file cannot be written.
-    """
-    header = safetensors_header(shapes, metadata)
-    with replacing(path) as place, place.open("wb") as file:
-        file.write(header)
-        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
-            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
-                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
-            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
-
-
-def safetensors_header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
-    """Returns the beginning of a .safetensors file, which the bytes of the tensors follow in the order of `shapes`.
-
-    safetensors' own writer has another order in every process, so that equal tensors would be other bytes.
-    """
-    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": dict(metadata)}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + nbytes(shape)
-        header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
-    return len(text).to_bytes(8, "little") + text
-
-
-def nbytes(array: Any) -> int:
-    """Returns the number of bytes of anything with shape and dtype."""
-    return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _move(place: Path, path: Path, owns: Sequence[str], seal: str | None) -> None:

@@ -31,7 +31,7 @@ ALLOWED = {
     "parallel": "config nn",
     "models": "camera config nn",
     "inputs": "camera config files limits screenplay stage text_files",
-    "weights": "config files inputs lora models parallel",
+    "weights": "config files inputs limits lora models parallel",
     "conversion": "camera config files inputs limits lora models nn parallel weights",
     "data": "camera config files grammar inputs limits models screenplay stage text_files views weights",
     "infer": "camera config conversion cost files flow inputs limits lora models nn parallel screenplay stage views"

@@ -15,7 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from shotverse_jax import files
-from shotverse_jax.files import UNFINISHED, cache_folder, check_place, json_text, replacing, write_safetensors
+from shotverse_jax.files import UNFINISHED, cache_folder, check_place, json_text, replacing
+from shotverse_jax.weights.safetensors import write_safetensors
 
 
 def tree(folder):

@@ -23,7 +23,8 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from shotverse_jax.data.fields import check_record
-from shotverse_jax.files import json_text, owned, read_json, reading, replacing, safetensors_header
+from shotverse_jax.files import json_text, owned, read_json, reading, replacing
+from shotverse_jax.weights.safetensors import safetensors_header
 
 Record = dict[str, np.ndarray | str]
 SHARD_RECORDS = 64

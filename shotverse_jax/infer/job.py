@@ -22,6 +22,7 @@ from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.weights.folder import CONFIG, find
+from shotverse_jax.weights.sums import SUFFIX
 
 CPU_PROGRAMS = 30_000_000
 """Bytes of the programs of one kind of film or plan, which stay in memory: 11 films of `examples/` took 0.94 GiB
@@ -125,7 +126,8 @@ class Job:
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:
-    """What tells a model from another of the same name: a digest of its config, and the sizes of its files.
+    """What tells a model from another of the same name: a digest of its config, the digests of its weights where they
+    were kept (`weights/sums.py`), and the sizes of its files.
 
     Raises:
         ValueError: there is no such model.
@@ -134,4 +136,6 @@ def identity(name_or_folder: str) -> dict[str, Any]:
     digest = hashlib.sha256((folder / CONFIG).read_bytes())
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CONFIG):
         digest.update(f"{file.relative_to(folder)} {file.stat().st_size}".encode())
+        if file.suffix == SUFFIX:
+            digest.update(file.read_bytes())
     return {"name": Path(name_or_folder).name, "digest": digest.hexdigest()[:16]}

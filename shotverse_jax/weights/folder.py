@@ -4,11 +4,12 @@
 which Orbax restores too, and of which each parameter can be read in parts.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from shotverse_jax.config import from_dict
-from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, replacing, shown, write_safetensors
+from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, replacing
+from shotverse_jax.limits import shown
 from shotverse_jax.weights.catalogue import KINDS
-from shotverse_jax.weights.safetensors import Stored, open_safetensors
+from shotverse_jax.weights.safetensors import Stored, open_safetensors, write_safetensors
 from shotverse_jax.weights.sums import Sums, read_sums, write_sums
 from shotverse_jax.weights.trees import check_same, flatten, nest
 
@@ -194,7 +196,7 @@ def _open_array(path: Path, sums: Sums) -> Stored:
     if not (path / ".zarray").is_file():
         raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
     spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
-    with reading(path, "an array"):
+    with _an_array(path):
         array = tensorstore.open(spec, open=True, read=True).result()
         metadata = array.spec().to_json()["metadata"]
     chunk, dtype = array.chunk_layout.read_chunk.shape, array.dtype.numpy_dtype
@@ -204,9 +206,21 @@ def _open_array(path: Path, sums: Sums) -> Stored:
         # Only the files that are read are checked, so that a host which reads its shard reads no more.
         places = itertools.product(*_chunks(index, array.shape, chunk))
         sums.check(f"{path.parent.name}/{path.name}/{_chunk_name(place)}" for place in places)
-        return array[index].read().result()
+        with _an_array(path):
+            return array[index].read().result()
 
     return Stored(array.shape, dtype, read)
+
+
+@contextlib.contextmanager
+def _an_array(path: Path) -> Iterator[None]:
+    """The border to tensorstore, whose own words for a damaged array hold all of its settings."""
+    try:
+        with reading(path, "an array"):
+            yield
+    except ValueError as error:
+        wrong = ".zarray does not describe an array" if ".zarray" in str(error) else "a part of it cannot be read"
+        raise ValueError(f"{path} is damaged: {wrong}; make the folder anew") from error
 
 
 def _check_chunks(path: Path, shape: Sequence[int], chunk: Sequence[int], size: int | None) -> None:

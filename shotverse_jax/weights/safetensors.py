@@ -1,17 +1,37 @@
-"""Opening safetensors files: names, shapes and dtypes at once, values when they are asked for."""
+"""Safetensors files, opened and written a tensor at a time: names, shapes and dtypes at once, values when asked for."""
 
 import dataclasses
 import json
+import math
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from shotverse_jax.files import DTYPES
+from shotverse_jax.files import replacing
+
+DTYPES = {  # safetensors' names of the types
+    "F64": np.dtype(np.float64),
+    "F32": np.dtype(np.float32),
+    "F16": np.dtype(np.float16),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+    "I64": np.dtype(np.int64),
+    "I32": np.dtype(np.int32),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(bool),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,3 +103,47 @@ def _read(path: Path, shape: tuple[int, ...], dtype: np.dtype, start: int, index
     if index is ... and hasattr(mmap, "MADV_WILLNEED"):
         mapped.madvise(mmap.MADV_WILLNEED)  # read ahead in one go: transposing touches every page at once
     return np.frombuffer(mapped, dtype, count, before).reshape(shape)[index]
+
+
+def write_safetensors(
+    path: str | Path, shapes: Mapping[str, Any], tensors: Iterable[tuple[str, np.ndarray]], metadata: dict[str, str]
+) -> None:
+    """Writes a .safetensors file from tensors that come one at a time, whole or not at all.
+
+    Only one tensor at a time must fit into memory; safetensors' own writer needs all of them.
+
+    Args:
+        path: the file.
+        shapes: name → anything with shape and dtype, in the order in which the tensors come.
+        tensors: (name, array) pairs.
+        metadata: texts for the header.
+
+    Raises:
+        ValueError: a tensor is not the next of `shapes` or has another shape or type, or the file cannot be written.
+    """
+    header = safetensors_header(shapes, metadata)
+    with replacing(path) as place, place.open("wb") as file:
+        file.write(header)
+        for (wanted, shape), (name, tensor) in zip(shapes.items(), tensors, strict=True):
+            if name != wanted or tensor.shape != shape.shape or tensor.dtype != shape.dtype:
+                raise ValueError(f"{name} {tensor.dtype}{list(tensor.shape)} came where {wanted} {shape} is due")
+            file.write(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8))
+
+
+def safetensors_header(shapes: Mapping[str, Any], metadata: Mapping[str, str]) -> bytes:
+    """Returns the beginning of a .safetensors file, which the bytes of the tensors follow in the order of `shapes`.
+
+    safetensors' own writer has another order in every process, so that equal tensors would be other bytes.
+    """
+    codes, header, end = {dtype: code for code, dtype in DTYPES.items()}, {"__metadata__": dict(metadata)}, 0
+    for name, shape in shapes.items():
+        begin, end = end, end + nbytes(shape)
+        header[name] = {"dtype": codes[shape.dtype], "shape": list(shape.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return len(text).to_bytes(8, "little") + text
+
+
+def nbytes(array: Any) -> int:
+    """Returns the number of bytes of anything with shape and dtype."""
+    return math.prod(array.shape) * array.dtype.itemsize

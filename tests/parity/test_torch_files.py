@@ -89,6 +89,28 @@ def test_damaged_and_foreign_files(tmp_path):
         open_checkpoint(path)
 
 
+def test_a_bit_that_flips_is_noticed(tmp_path):
+    """PyTorch itself reads such files as if nothing had happened."""
+    path, weight = tmp_path / "model.pth", torch.linspace(1, 2, 64)
+    for more in ({}, {"optimizer": {"moments": [torch.ones(9)] * 2}, "step": 3}):
+        torch.save({"model": {"a": weight, "half": weight[:32], "b": torch.ones(5)}, **more}, path)
+        data = path.read_bytes()
+        place = data.index(weight.numpy().tobytes()) + 150
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        source = open_checkpoint(path)
+        assert (source["b"] == 1).all()
+        for name in ("a", "half", "a"):
+            with pytest.raises(ValueError, match="model.pth is damaged: 'model/data/0' in it is not as it was written"):
+                source[name]
+    # Where PyTorch was told to write no checksums, there is nothing to compare.
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": weight}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    np.testing.assert_array_equal(open_checkpoint(path)["a"], weight.numpy())
+
+
 MEASURED = """
 import resource, sys
 from shotverse_jax.conversion import sources
