@@ -1,12 +1,13 @@
 """`shotverse datadop`: the steps by which DataDoP is made, each for all shots of a folder; what is there is kept."""
 
 import argparse
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from shotverse_jax.commands.common import Terminal, printable, read_arguments, say_notes, show
-from shotverse_jax.files import check_place
+from shotverse_jax.files import Unwritable, check_place, owned
 
 HELP = "Make and check data sets like GenDoP's DataDoP: build, clean, caption, plot, check."
 EXAMPLES = (
@@ -66,15 +67,24 @@ def run(args: argparse.Namespace) -> int:
     work, done = _work(args)
     bad = 0
     for split, found in shots.items():
-        good = _each(args, found, work, done)
-        bad += len(found) - len(good)
-        if args.action == "check":
-            show(f"{split or args.source}: {len(good)} of {len(found)} shots are good")
-            if args.write:
-                from shotverse_jax.data.datadop.shots import write_list
+        with _owned(args, split):
+            good = _each(args, found, work, done)
+            bad += len(found) - len(good)
+            if args.action == "check":
+                show(f"{split or args.source}: {len(good)} of {len(found)} shots are good")
+                if args.write:
+                    from shotverse_jax.data.datadop.shots import write_list
 
-                show(f"wrote {write_list(args.source, split, good)}")
+                    show(f"wrote {write_list(args.source, split, good)}")
     return FAILED if bad else 0
+
+
+def _owned(args: argparse.Namespace, split: str | None) -> contextlib.AbstractContextManager:
+    """Keeps other processes that write out of a split; whoever only reads needs it not."""
+    from shotverse_jax.data.datadop.shots import root_of
+
+    writes = args.action != "check" or args.write
+    return owned(root_of(args.source, split)) if writes else contextlib.nullcontext()
 
 
 def _splits(args: argparse.Namespace) -> list[str | None]:
@@ -180,7 +190,8 @@ def _each(args: argparse.Namespace, shots: list[Any], work: Callable, done: Call
                     terminal.say(f"{shot.name}: {note}")
             good.append(shot.name)
         except ValueError as error:
-            if args.strict or isinstance(error, NoAnswer):
+            # Neither a server that refuses nor a full disk is of this shot alone.
+            if args.strict or isinstance(error, NoAnswer | Unwritable):
                 raise ValueError(f"{shot.name}: {error}") from error
             _list_bad(shot.name, error)
         terminal("shots", number, len(shots))
@@ -209,7 +220,8 @@ def _build(args: argparse.Namespace) -> int:
     def work(shot):
         return build_shot(clips[shot.name], shot, args.whole)
 
-    good = _each(args, shots, work, lambda shot: all(shot.has(part) for part in parts))
+    with owned(root):
+        good = _each(args, shots, work, lambda shot: all(shot.has(part) for part in parts))
     show(f"{root}: {len(good)} of {len(shots)} shots")
     return FAILED if len(good) < len(shots) else 0
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -21,8 +20,7 @@ from shotverse_jax.infer.plan_need import most_plan_memory
 from shotverse_jax.infer.ready import CONTROLLER, PLANNER, load_planner
 from shotverse_jax.infer.work import FilmWork, PlanWork
 from shotverse_jax.inputs.items import Item, Refused
-from shotverse_jax.weights.folder import CONFIG, find
-from shotverse_jax.weights.sums import SUFFIX
+from shotverse_jax.weights.folder import CONFIG, digest, find
 
 CPU_PROGRAMS = 30_000_000
 """Bytes of the programs of one kind of film or plan, which stay in memory: 11 films of `examples/` took 0.94 GiB
@@ -126,16 +124,6 @@ class Job:
 
 
 def identity(name_or_folder: str) -> dict[str, Any]:
-    """What tells a model from another of the same name: a digest of its config, the digests of its weights where they
-    were kept (`weights/sums.py`), and the sizes of its files.
-
-    Raises:
-        ValueError: there is no such model.
-    """
+    """What tells a model from another of the same name, for records. Raises ValueError where there is no such model."""
     folder = find(("planner", "gendop", "controller"), name_or_folder, (CONFIG,))
-    digest = hashlib.sha256((folder / CONFIG).read_bytes())
-    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != CONFIG):
-        digest.update(f"{file.relative_to(folder)} {file.stat().st_size}".encode())
-        if file.suffix == SUFFIX:
-            digest.update(file.read_bytes())
-    return {"name": Path(name_or_folder).name, "digest": digest.hexdigest()[:16]}
+    return {"name": Path(name_or_folder).name, "digest": digest(folder)}

@@ -6,6 +6,7 @@ which Orbax restores too, and of which each parameter can be read in parts.
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -22,7 +23,7 @@ from shotverse_jax.files import UNFINISHED, cache_folder, read_json, reading, re
 from shotverse_jax.limits import shown
 from shotverse_jax.weights.catalogue import KINDS
 from shotverse_jax.weights.safetensors import Stored, open_safetensors, write_safetensors
-from shotverse_jax.weights.sums import Sums, read_sums, write_sums
+from shotverse_jax.weights.sums import SUFFIX, Sums, read_sums, write_sums
 from shotverse_jax.weights.trees import check_same, flatten, nest
 
 SHIPPED = Path(__file__).parents[1] / "pretrained"
@@ -153,6 +154,17 @@ def read_config(folder: Path, cls: type) -> Any:
 def read_values(folder: Path) -> dict:
     """The values in the config.json of a folder. Raises ValueError when it is not a mapping in JSON."""
     return read_json(folder / CONFIG)
+
+
+def digest(folder: Path) -> str:
+    """A digest that tells a network from others: of its config, of its weights where their digests were kept, and of
+    the sizes of its files."""
+    found = hashlib.sha256((folder / CONFIG).read_bytes())
+    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / CONFIG):
+        found.update(f"{file.relative_to(folder)} {file.stat().st_size}".encode())
+        if file.suffix == SUFFIX:
+            found.update(file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def is_arrays(path: Path) -> bool:

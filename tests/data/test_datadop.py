@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from clips import monst3r
 from PIL import Image
 
 from shotverse_jax import cli
@@ -20,25 +21,12 @@ def run(*args):
     return cli.main(["datadop", *map(str, args), "--quiet"])
 
 
-def clip(folder, count=40, black=2, move=1.0):
-    """A folder of MonST3R's: a camera that moves right by `move`, with black frames at the beginning."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for t in range(count):
-        pixels = rng.integers(60, 255, (8, 16, 3)) if t >= black else np.zeros((8, 16, 3))
-        Image.fromarray(pixels.astype(np.uint8)).save(folder / f"frame_{t:04d}.png")
-        np.save(folder / f"frame_depth_{t:04d}.npy", np.full((8, 16), t, np.float32))
-    rows = [f"{t}.0 {move * t / count} 0 0 1 0 0 0" for t in range(count)]
-    (folder / "pred_traj.txt").write_text("\n".join(rows) + "\n")
-    (folder / "pred_intrinsics.txt").write_text(f"{20 + 0:.6f} 0 8.0 0 21.0 4.0 0 0 1\n" * count)
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("datadop")
-    clip(folder / "Monst3r" / "1_0000" / "shot_0001" / "NULL")
-    clip(folder / "Monst3r" / "1_0000" / "shot_0002", black=0, move=0.001)
-    clip(folder / "Monst3r" / "1_0001" / "shot_0001" / "NULL", count=12)
+    monst3r(folder / "Monst3r" / "1_0000" / "shot_0001" / "NULL")
+    monst3r(folder / "Monst3r" / "1_0000" / "shot_0002", black=0, move=0.001)
+    monst3r(folder / "Monst3r" / "1_0001" / "shot_0001" / "NULL", count=12)
     assert run("build", folder / "Monst3r", "--out", folder / "DataDoP", "--split", "train") == 3
     return folder
 

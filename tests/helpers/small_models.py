@@ -2,15 +2,30 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from shotverse_jax.config import UMT5Config, WanDiTConfig, WanVAEConfig, controller_small, planner_nano
+from shotverse_jax.config import (
+    CLaTrConfig,
+    CLIPTextConfig,
+    GenDoPConfig,
+    OPTConfig,
+    UMT5Config,
+    WanDiTConfig,
+    WanVAEConfig,
+    controller_small,
+    planner_nano,
+)
+from shotverse_jax.inputs.clatr import TEXT_TOWER
+from shotverse_jax.inputs.clip import SPECIAL_TOKENS
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.weights import abstract, export, find_tokenizer, init_module
+
+WORDS = ("The camera moves right, then pans left.",)
 
 
 def planner(folder: Path) -> Path:
@@ -20,6 +35,32 @@ def planner(folder: Path) -> Path:
     params = drawn(abstract("planner", config), 0)
     export("planner", params, config, folder / "nano", tokenizer_file=folder / "text.json")
     return folder / "nano"
+
+
+def gendop(folder: Path) -> Path:
+    """Writes a GenDoP of captions; returns its folder."""
+    text = CLIPTextConfig(300, 16, 1, 2, 32, 24)
+    config = GenDoPConfig(text, decoder=OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=340))
+    params = drawn(abstract("gendop", config), 0)
+    export("gendop", params, config, folder / "gendop", tokenizer_file=_clip_tokenizer(folder))
+    return folder / "gendop"
+
+
+def clatr(folder: Path, texts: Sequence[str] = WORDS) -> Path:
+    """Writes a CLaTr of the published form with a text tower, whose tokenizer knows `texts`; returns its folder."""
+    tower = CLIPTextConfig(300, 16, 1, 2, 16, 20)
+    config = CLaTrConfig(hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, text_size=16)
+    text, params = (drawn(abstract(kind, c), 0) for kind, c in (("clip_text", tower), ("clatr", config)))
+    export("clip_text", text, tower, folder / "clatr" / TEXT_TOWER, tokenizer_file=_clip_tokenizer(folder, texts))
+    export("clatr", params, config, folder / "clatr")
+    return folder / "clatr"
+
+
+def _clip_tokenizer(folder: Path, texts: Sequence[str] = WORDS) -> Path:
+    """A tokenizer of a few texts with the special tokens of CLIP's."""
+    path = folder / "clip.json"
+    train_text_tokenizer(texts, 300, special=SPECIAL_TOKENS).save(str(path))
+    return path
 
 
 def controller(folder: Path) -> Path:

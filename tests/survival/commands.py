@@ -5,6 +5,8 @@ A command joins by a row of `COMMANDS`.
 
 import dataclasses
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,7 @@ class Command:
             leave. The default accepts the whole and the old result, and one that says that it is unfinished.
         same: files of a result in a form in which equal results are equal.
         long: it is killed, and refuses a second process.
+        given: folder of the inputs that is copied to `out` before the first call, for a command that adds files to it.
     """
 
     arguments: Callable[[Path, Path, int], list[str]]
@@ -40,6 +43,12 @@ class Command:
     kept: Callable[[Path, Files, Files], list[str]] = readers.whole_or_old
     same: Callable[[Path], Files] = readers.files
     long: bool = False
+    given: str = ""
+
+    def prepare(self, inputs: Path, out: Path) -> None:
+        """Copies what is given to `out`, unless something is there, or nothing can be."""
+        if self.given and not os.path.lexists(out) and out.parent.is_dir():
+            shutil.copytree(inputs / self.given, out)
 
 
 def _play(inputs: Path) -> str:
@@ -56,6 +65,29 @@ def _batch(task: str, more: list[str]) -> Callable[[Path, Path, int], list[str]]
         return ["batch", f"{inputs}/{task}_{seed}.jsonl", "--task", task, "--out", str(out), "--quiet", *models, *more]
 
     return arguments
+
+
+def _gendop(inputs: Path, out: Path) -> list[str]:
+    return ["gendop", "--model", str(inputs / "gendop"), "--out", str(out), "--quiet"]
+
+
+def _datadop(action: str, given: str) -> Command:
+    return Command(
+        lambda inputs, out, seed: ["datadop", action, str(out), "--quiet"],
+        replaces=False,
+        kept=readers.parts,
+        long=True,
+        given=given,
+    )
+
+
+def _plot(style: str, suffix: str) -> Command:
+    return Command(
+        lambda inputs, out, seed: [
+            *("plot", str(inputs / f"path_{seed}.json"), "--style", style, "--out", str(out), "--quiet")
+        ],
+        file=suffix,
+    )
 
 
 COMMANDS = {
@@ -150,6 +182,51 @@ COMMANDS = {
         file=".safetensors",
         replaces=False,
     ),
+    "gendop": Command(
+        lambda inputs, out, seed: [
+            *(*_gendop(inputs, out), "--text", "The camera moves right.", "--seed", str(seed)),
+        ],
+        kept=readers.items,
+        same=readers.batch,
+    ),
+    "gendop-split": Command(
+        lambda inputs, out, seed: [*_gendop(inputs, out), "--data", str(inputs / "captioned"), "--split", "train"],
+        replaces=False,
+        kept=readers.items,
+        same=readers.batch,
+        long=True,
+    ),
+    "datadop-build": Command(
+        lambda inputs, out, seed: [
+            *("datadop", "build", str(inputs / "Monst3r"), "--out", str(out), "--split", "train", "--quiet")
+        ],
+        replaces=False,
+        kept=readers.parts,
+        long=True,
+    ),
+    "datadop-clean": _datadop("clean", "reconstructed"),
+    "datadop-caption": _datadop("caption", "cleaned"),
+    "datadop-plot": _datadop("plot", "cleaned"),
+    "datadop-clean-file": Command(
+        lambda inputs, out, seed: [
+            *("datadop", "clean", f"{inputs}/reconstructed/train/1_0000/shot_000{seed}_traj.txt"),
+            *("--out", str(out), "--quiet"),
+        ],
+        file=".json",
+    ),
+    "clatr-features": Command(
+        lambda inputs, out, seed: [
+            *("clatr", "features", str(inputs / "paths"), "--clatr", str(inputs / "clatr")),
+            *("--out", str(out), "--quiet"),
+        ],
+        replaces=False,
+        kept=readers.parts,
+        long=True,
+    ),
+    "plot": _plot("views", ".png"),
+    "plot-vector": _plot("views", ".svg"),
+    "plot-stage": _plot("stage", ".png"),
+    "plot-blender": _plot("blender", ".py"),
 }
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from tests.survival.commands import NEW, OLD, rows
 from tests.survival.processes import asked, fork
 
 PLAY = "A woman in a red coat waits in a hall.\n\nThe camera pans left. (1 s)\n\nThe camera pushes in on her. (1 s)\n"
+
+
+CLIPS = 12
+"""Shots of DataDoP's folders."""
 
 
 def make(folder: Path) -> None:
@@ -42,9 +47,42 @@ def _make(folder: Path) -> None:
         path = sample_example(seed, "test").trajectory
         write_trajectory(path, folder / f"path_{seed}.json", "shotverse")
         _adapter(folder / f"adapter_{seed}", seed)
+    _gendop(folder)
+    _paths(folder)
     config = UMT5Config(vocab_size=4096, hidden_size=128, num_layers=24, num_heads=4, head_dim=32, mlp_size=256)
     params = small_models.drawn(NETWORKS["umt5"].abstract(config), 0)
     save_file(core.to_torch(NETWORKS["umt5"].table(config, None), params), folder / "encoder.safetensors")
+
+
+def _gendop(folder: Path) -> None:
+    """A GenDoP of captions and a CLaTr, MonST3R's results of some clips, and DataDoP's folders of them by stages."""
+    from shotverse_jax import cli
+    from tests.helpers import clips, small_models
+
+    small_models.gendop(folder)
+    small_models.clatr(folder)
+    for number in range(CLIPS):
+        place = folder / "Monst3r" / f"1_{number // 10:04d}" / f"shot_{number % 10:04d}" / "NULL"
+        clips.monst3r(place, count=20, black=1, move=1.0 + number)
+    data = folder / "captioned"
+    cli.main(["datadop", "build", str(folder / "Monst3r"), "--out", str(data), "--split", "train", "--quiet"])
+    for stage, ending in (("cleaned", ""), ("reconstructed", "_transforms_cleaning.json")):
+        shutil.copytree(data, folder / stage, ignore=shutil.ignore_patterns(f"*{ending}") if ending else None)
+    cli.main(["datadop", "caption", str(data), "--quiet"])
+
+
+def _paths(folder: Path) -> None:
+    """Camera paths for CLaTr: more than a part of `clatr_files.PART`."""
+    import numpy as np
+
+    from shotverse_jax.camera.formats import write_trajectory
+    from shotverse_jax.camera.trajectory import Trajectory
+
+    pose_T34 = np.tile(np.eye(3, 4), (5, 1, 1))
+    for number in range(600):
+        pose_T34[:, 0, 3] = np.linspace(0, number, 5)
+        path = Trajectory(pose_T34, [9, 9, 4, 3], 8, 6, np.zeros(5, int), captions=("The camera moves right.",))
+        write_trajectory(path, folder / "paths" / f"path_{number:03d}.json", "shotverse")
 
 
 def _adapter(folder: Path, seed: int) -> None:

@@ -92,8 +92,9 @@ def _uninterrupted(world: World, command: Command, row: Row, seed: int) -> dict:
     folder = world.folder / "whole"
     folder.mkdir()
     own = dataclasses.replace(world, folder=folder)
-    process = own.start(command, folder / "out", seed)
+    command.prepare(world.inputs, folder / "out")
     before, begun = _mark(folder), None
+    process = own.start(command, folder / "out", seed)
     while (code := process.ended()) is None:
         if begun is None and _mark(folder) != before:
             begun = time.monotonic()
@@ -108,6 +109,7 @@ def _uninterrupted(world: World, command: Command, row: Row, seed: int) -> dict:
 
 def _kill(world: World, command: Command, row: Row, draw: random.Random, fresh: bool, new: dict) -> bool:
     """Starts a command and kills it at a random moment of its work; False: it had ended by itself before."""
+    command.prepare(world.inputs, world.folder / "out")
     before, begun = _mark(world.folder), None
     process = world.start(command, world.folder / "out", NEW, fresh=fresh)
     delay = draw.uniform(0, LONGER * row.seconds)
@@ -147,19 +149,11 @@ def _scratch(folder: Path) -> list[Path]:
 def _mark(folder: Path) -> tuple:
     """What changes when a command writes: the names at the place of its result, and the size of what it appends to."""
     names = []
-    for place in (folder, folder / "out", folder / "out" / "checkpoints"):
-        with os.scandir(place) if place.is_dir() else _nothing() as entries:
-            names += [entry.path for entry in entries if entry.name not in ("hub", "out", "tensorboard")]
+    for place, folders, found in os.walk(folder):
+        folders[:] = [name for name in folders if name not in ("hub", "tensorboard")]
+        names += [os.path.join(place, name) for name in (*folders, *found) if name != "out"]
     metrics = folder / "out" / "metrics.jsonl"
     return tuple(sorted(names)), metrics.stat().st_size if metrics.exists() else 0
-
-
-class _nothing(list):
-    def __enter__(self) -> "_nothing":
-        return self
-
-    def __exit__(self, *_) -> None:
-        return None
 
 
 def _age(folder: Path) -> None:

@@ -34,6 +34,7 @@ class World:
         """Starts a command; huggingface_hub's cache is beside the result."""
         from tests.helpers.stand_in_hub import pieces, variables
 
+        command.prepare(self.inputs, out)
         cache, environment = self.folder / "hub", options.pop("environment", {})
 
         def prepare() -> None:
@@ -112,18 +113,21 @@ def full_disks(world: World, names: list[str], shares: tuple[float, ...] = (0.0,
         command = COMMANDS[name]
         with disk(world.folder / "disk") as place:
             out = place.place / f"out{command.file}"
+            command.prepare(world.inputs, out)
+            given = _taken(place.place)
             ended = world.run(command, out, NEW)
             if ended.code:
                 yield Trial(name, "enough room", ended.err, [f"exit code {ended.code}"])
                 continue
             new = command.same(out)
-            size = sum(-(-f.stat().st_size // PAGE) * PAGE for f in place.place.rglob("*") if f.is_file())
+            size = _taken(place.place) - given
             _clear(place.place, world)
             old: dict = {}
             for share in shares:
                 if command.replaces and not old:
                     world.run(command, out, OLD)
                     old = command.same(out)
+                command.prepare(world.inputs, out)
                 place.free(int(share * size))
                 before = _names(place.place)
                 ended = world.run(command, out, NEW)
@@ -140,6 +144,10 @@ def full_disks(world: World, names: list[str], shares: tuple[float, ...] = (0.0,
                     if again.code or command.same(out) != new:
                         yield Trial(name, "and with room again", again.err, [f"exit code {again.code}, other bytes"])
                     _clear(place.place, world)
+
+
+def _taken(place: Path) -> int:
+    return sum(-(-f.stat().st_size // PAGE) * PAGE for f in place.rglob("*") if f.is_file())
 
 
 def _clear(place: Path, world: World) -> None:
@@ -189,6 +197,7 @@ def unwritable(world: World, names: list[str]) -> Iterator[Trial]:
         if can_mount():
             with disk(world.folder / "disk") as place:
                 out = place.place / f"out{command.file}"
+                command.prepare(world.inputs, out)
                 place.remount("ro")
                 yield _refusal(world, name, "a disk for reading alone", out)
                 place.remount("rw")

@@ -32,9 +32,13 @@ def import_everything() -> None:
     import shotverse_jax.cli
     import shotverse_jax.conversion.hub
     import shotverse_jax.conversion.lora_write
+    import shotverse_jax.data.datadop.build
+    import shotverse_jax.data.datadop.captions
     import shotverse_jax.data.encode
     import shotverse_jax.data.scenes
     import shotverse_jax.data.stage_films
+    import shotverse_jax.evaluation.features.clatr_files
+    import shotverse_jax.infer.gendop_work
     import shotverse_jax.infer.job
     import shotverse_jax.infer.outputs
     import shotverse_jax.infer.work

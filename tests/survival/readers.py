@@ -100,14 +100,20 @@ def whole_or_old(out: Path, new: Files, old: Files) -> list[str]:
 
 
 def items(out: Path, new: Files, old: Files) -> list[str]:
-    """A batch: what has a result.json is the whole item of one of the two lists."""
+    """A batch: what has a result.json, or GenDoP's …_result.json, is the whole item of one of the two lists."""
     found, problems = batch(out), []
-    for record in [name for name in found if name.endswith("/result.json")]:
+    for record in [name for name in found if name.endswith(("/result.json", "_result.json"))]:
         folder = record.removesuffix("result.json")
         here, *wholes = ({n: d for n, d in of.items() if n.startswith(folder)} for of in (found, new, old))
         if here not in wholes:
             problems.append(f"{folder} is neither the old nor the new item: {sorted(here)}")
     return problems
+
+
+def parts(out: Path, new: Files, old: Files) -> list[str]:
+    """A folder of many files, each of which is there or not: those that are there are whole."""
+    found = {name: data for name, data in files(out).items() if "/." not in f"/{name}"}
+    return [f"{name} is half-written" for name, data in found.items() if data != new.get(name)]
 
 
 def loadable(out: Path, new: Files, old: Files) -> list[str]:

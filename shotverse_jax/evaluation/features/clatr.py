@@ -20,6 +20,7 @@ from shotverse_jax.inputs.clatr import TEXT_TOWER, from_items, shot_features, to
 from shotverse_jax.inputs.clip import tokenize
 from shotverse_jax.models.clatr import CLaTr
 from shotverse_jax.models.clip import CLIPText
+from shotverse_jax.weights.folder import digest
 
 SMALL = "clatr_small"
 """The network that ships."""
@@ -60,6 +61,7 @@ class CLaTrReader:
         name: the name or the folder it was loaded by.
         config, params: the network.
         tower: config, weights and tokenizer of the text tower that it was trained with; None reads no captions.
+        digest: tells it from others of its name; "" for one that was not loaded from folders.
 
     Raises:
         ValueError: the tower's states are not as wide as the texts that the network reads.
@@ -69,6 +71,7 @@ class CLaTrReader:
     config: CLaTrConfig
     params: Params
     tower: tuple[CLIPTextConfig, Params, Tokenizer] | None = None
+    digest: str = ""
 
     def __post_init__(self):
         if self.tower and self.tower[0].hidden_size != self.config.text_size:
@@ -94,7 +97,10 @@ class CLaTrReader:
         if tower is None and (folder / TEXT_TOWER).is_dir():
             tower = folder / TEXT_TOWER
         config, params, _ = weights.load("clatr", folder)
-        return cls(str(model), config, params, None if tower is None else weights.load("clip_text", tower))
+        if tower is None:
+            return cls(str(model), config, params, digest=digest(folder))
+        both = f"{digest(folder)} {digest(weights.find('clip_text', tower))}"
+        return cls(str(model), config, params, weights.load("clip_text", tower), both)
 
     @property
     def published(self) -> bool:

@@ -9,9 +9,12 @@ import numpy as np
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.data.scenes import CAPTIONS
 from shotverse_jax.evaluation.features.clatr import CLaTrReader
-from shotverse_jax.evaluation.tracks.pairs import PREDICTED, captions_of, scene_paths
-from shotverse_jax.files import check_place, locked, read_json, reading, replacing
+from shotverse_jax.evaluation.tracks.pairs import PREDICTED, caption_files, captions_of, scene_paths
+from shotverse_jax.files import check_place, owned, read_json, reading, replacing
+from shotverse_jax.infer.batch import file_digest
+from shotverse_jax.limits import shown
 
+LATENTS = ("traj_mu", "traj_logvar", "text_mu", "text_logvar")
 SETTINGS, PART = "features.json", 256
 """The file that says what a folder of latents was made of, and the number of scenes of one part."""
 
@@ -27,7 +30,7 @@ def write_features(
 
     Each part holds, for up to 256 scenes: scene and caption (texts), shot (from 1), traj_mu and traj_logvar [N, D], and
     with a text tower text_mu and text_logvar, which are NaN where a shot has no caption. A part that is there is not
-    made again.
+    made again; features.json says of which network, captions and files the folder was made.
 
     Args:
         folder: camera paths, as `evaluation.tracks.pairs.read_pairs` takes predictions.
@@ -40,7 +43,8 @@ def write_features(
         Sentences about scenes that could not be read.
 
     Raises:
-        ValueError: no camera paths, an unknown caption, or results of another network, caption or list of scenes.
+        ValueError: no camera paths, an unknown caption, results of another network, caption or of other files, or
+            another process writes to the folder.
     """
     if caption not in CAPTIONS:
         raise ValueError(f"captions are {', '.join(CAPTIONS)}; got {caption!r}")
@@ -48,9 +52,9 @@ def write_features(
     check_place(out, folder=True)
     out = Path(out)
     left_out: list[str] = []
-    out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        _claim(out / SETTINGS, {"clatr": reader.title, "caption": caption, "scenes": [name for name, _ in scenes]})
+    with owned(out):
+        files = {name: " ".join(map(file_digest, (path, *caption_files(path)))) for name, path in scenes}
+        _claim(out / SETTINGS, {"clatr": reader.title, "network": reader.digest, "caption": caption, "scenes": files})
         for first in range(0, len(scenes), PART):
             path, part = out / f"features_{first // PART:05d}.npz", scenes[first : first + PART]
             if not path.is_file():
@@ -63,17 +67,34 @@ def write_features(
 
 
 def read_features(out: str | Path) -> dict[str, np.ndarray]:
-    """Returns the arrays of all parts together. Raises ValueError for a folder that is not whole."""
+    """Returns the arrays of all parts together. Raises ValueError for a folder that is not whole, or is damaged."""
     out = Path(out)
-    scenes = read_json(out / SETTINGS)["scenes"] if (out / SETTINGS).is_file() else []
+    scenes = read_json(out / SETTINGS).get("scenes") if (out / SETTINGS).is_file() else {}
+    if not isinstance(scenes, dict):
+        raise ValueError(f"{out / SETTINGS} is damaged: its scenes are {shown(scenes)}")
+    names = list(scenes)
     paths = [out / f"features_{number:05d}.npz" for number in range(-(-len(scenes) // PART))]
     if not paths or (missing := [path.name for path in paths if not path.is_file()]):
         raise ValueError(f"{out} holds no whole set of latents: {missing[0] if paths else SETTINGS} is missing")
-    parts = []
-    for path in paths:
-        with reading(path, "an .npz file"), np.load(path) as arrays:
-            parts.append(dict(arrays))
+    parts = [_read_part(path, names[number * PART : (number + 1) * PART]) for number, path in enumerate(paths)]
+    if len({(*part, part["traj_mu"].shape[1]) for part in parts}) > 1:
+        raise ValueError(f"{out} is damaged: its parts are of several networks")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _read_part(path: Path, scenes: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays of a part, which is of some of these scenes."""
+    with reading(path, "an .npz file"), np.load(path) as arrays:
+        part = dict(arrays)
+    texts, latents = ("scene", "caption"), [name for name in LATENTS if name in part]
+    wanted = {*texts, "shot", *(LATENTS if len(latents) > 2 else LATENTS[:2])}
+    shapes = {part[name].shape for name in latents}
+    if part.keys() != wanted or len(shapes) != 1 or {len(array) for array in part.values()} != {len(part["shot"])}:
+        raise ValueError(f"{path} is damaged: its arrays are not those of latents; remove it and make it again")
+    kinds = {**dict.fromkeys(texts, "U"), "shot": "i", **dict.fromkeys(latents, "f")}
+    if any(part[name].dtype.kind != kind for name, kind in kinds.items()) or not set(part["scene"]) <= set(scenes):
+        raise ValueError(f"{path} is damaged: it is not of the scenes of {SETTINGS}; remove it and make it again")
+    return part
 
 
 def _claim(path: Path, settings: dict) -> None:

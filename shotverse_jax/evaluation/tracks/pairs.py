@@ -167,6 +167,14 @@ def _read_pair(name: str, pred_path: Path, ref_path: Path, key: str) -> Pair:
     return Pair(name, pred, ref, tuple(p or r for p, r in zip(*sides, strict=True)))
 
 
+def caption_files(path: Path) -> tuple[Path, Path]:
+    """Returns where GenDoP has the captions of a path: a table of them, or the text of one. They need not be there."""
+    end = next((end for end in PREDICTED if path.name.endswith(end)), None)
+    stem = path.name.removesuffix(end) if end else path.name.split(".")[0]
+    table, text = (path.with_name(f"{stem}{SUFFIXES[part]}") for part in ("caption", "text"))
+    return table, text
+
+
 def captions_of(path: Path, trajectory: Trajectory, key: str) -> tuple[str, ...]:
     """Returns the caption of every shot of a path: of GenDoP's file beside it, else the trajectory's; "" for none.
 
@@ -175,9 +183,7 @@ def captions_of(path: Path, trajectory: Trajectory, key: str) -> tuple[str, ...]
     Raises:
         ValueError: a file of captions that cannot be read or has no such caption.
     """
-    end = next((end for end in PREDICTED if path.name.endswith(end)), None)
-    stem = path.name.removesuffix(end) if end else path.name.split(".")[0]
-    table, text = (path.with_name(f"{stem}{SUFFIXES[part]}") for part in ("caption", "text"))
+    table, text = caption_files(path)
     if trajectory.num_shots > 1 or not (table.is_file() or text.is_file()):
         return trajectory.captions
     if not table.is_file():

@@ -8,11 +8,11 @@ import shutil
 
 import numpy as np
 import pytest
+import small_models
 
-from shotverse_jax import cli, weights
+from shotverse_jax import cli
 from shotverse_jax.camera import motion_tags
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
-from shotverse_jax.config import CLaTrConfig, CLIPTextConfig
 from shotverse_jax.evaluation.features import clatr_files
 from shotverse_jax.evaluation.features.clatr import CLaTrReader
 from shotverse_jax.evaluation.metrics.caption_f1 import caption_f1
@@ -22,8 +22,6 @@ from shotverse_jax.evaluation.metrics.prdc import prdc
 from shotverse_jax.evaluation.tracks import track_a
 from shotverse_jax.evaluation.tracks.pairs import read_pairs
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.inputs.clip import END, START
-from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 
 NAMES = [f"1_0000/shot_{i:04d}" for i in range(24)]
 
@@ -47,17 +45,10 @@ def gendop(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory, drawn):
+def network(tmp_path_factory):
     """The folder of a small CLaTr of the published form with a text tower of its own."""
-    folder = tmp_path_factory.mktemp("clatr")
-    config = CLaTrConfig(hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, text_size=16)
-    tower = CLIPTextConfig(vocab_size=300, hidden_size=16, num_layers=1, num_heads=2, mlp_size=16, max_positions=20)
     words = [f"motion {number} story" for number in range(24)] * 2
-    train_text_tokenizer(words, 300, special=("<pad>", START, END)).save(str(folder / "tokenizer.json"))
-    text, params = (drawn(weights.abstract(kind, c), 0) for kind, c in (("clip_text", tower), ("clatr", config)))
-    weights.export("clip_text", text, tower, folder / "net/text", tokenizer_file=folder / "tokenizer.json")
-    weights.export("clatr", params, config, folder / "net")
-    return folder / "net"
+    return small_models.clatr(tmp_path_factory.mktemp("clatr"), words)
 
 
 def sides(pairs):
