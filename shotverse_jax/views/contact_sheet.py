@@ -7,8 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import replacing
-from shotverse_jax.views.drawing import INK, PALE, flat_view, paper_poses, short
+from shotverse_jax.views.drawing import INK, PALE, flat_view, paper_poses, short, write_figure
 from shotverse_jax.views.fonts import letters_for
 
 
@@ -20,7 +19,7 @@ def plot_film(
     Args:
         video_THW3: [T, H, W, 3] uint8 frames, one per pose.
         trajectory: the camera of the film.
-        path: the picture, written whole or not at all; its suffix names the format.
+        path: the picture, written whole or not at all; its suffix names the format (.png, .svg, .pdf).
         beside_THW3: another film through the same camera, drawn to the right of the first; None (default) for none.
 
     Raises:
@@ -60,5 +59,4 @@ def plot_film(
     flat_view(axes, trajectory, paper_poses(trajectory), (0, 1))
     axes.set_title("camera from above (m)", fontsize=10, color=INK)
     axes.tick_params(labelsize=8)
-    with replacing(path) as scratch:
-        figure.savefig(scratch)
+    write_figure(figure, Path(path))

@@ -1,14 +1,18 @@
 """Elements of the pictures of a camera path: its coordinates on paper, its colours, and the view in a plane."""
 
 import unicodedata
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.files import replacing
 from shotverse_jax.stage.preview import stage_poses
 
 INK, PALE, SUBJECT = "#222222", "#9a9a9a", "#c0392b"
@@ -16,6 +20,26 @@ TIME_COLORS = colormaps["viridis"]
 """Colours of the path from its first frame (0) to its last (1)."""
 SUBJECT_HEIGHT = 1.7
 """Height of the drawn subject, metres."""
+
+
+SUFFIXES = (".png", ".svg", ".pdf")
+"""Formats in which pictures are drawn."""
+
+
+def check_suffix(path: Path) -> None:
+    """Raises ValueError for a picture whose name does not end in one of `SUFFIXES`."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"{path} is no picture that can be drawn: its name should end in {', '.join(SUFFIXES)}")
+
+
+def write_figure(figure: Figure, path: Path) -> None:
+    """Writes a picture, whole or not at all; equal figures become equal bytes. Raises ValueError where it cannot."""
+    check_suffix(path)
+    # matplotlib would write the date, and make random names of the parts of an .svg.
+    dates = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    vector = path.suffix.lower() == ".svg"
+    with replacing(path) as scratch, rc_context({"svg.hashsalt": path.suffix}) if vector else nullcontext():
+        figure.savefig(scratch, metadata=dates.get(path.suffix.lower()))
 
 
 def paper_poses(trajectory: Trajectory) -> np.ndarray:

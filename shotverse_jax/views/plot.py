@@ -12,19 +12,20 @@ from matplotlib.ticker import MaxNLocator
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import replacing
 from shotverse_jax.views.drawing import (
     INK,
     PALE,
     SUBJECT,
     SUBJECT_HEIGHT,
     TIME_COLORS,
+    check_suffix,
     cuts,
     flat_view,
     frustums,
     paper_poses,
     path_pieces,
     short,
+    write_figure,
 )
 from shotverse_jax.views.fonts import letters_for
 
@@ -42,7 +43,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     Args:
         trajectory: the path. It is drawn in stage coordinates; without `stage_34` in those of `implied_stage` and
             without a subject.
-        path: the picture, its suffix names the format (.png); missing folders above it are made.
+        path: the picture, its suffix names the format (.png, .svg, .pdf); missing folders above it are made.
         tags: one text per shot that names its moves; None (default) for none.
 
     Raises:
@@ -51,8 +52,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     if tags is not None and len(tags) != trajectory.num_shots:
         raise ValueError(f"{trajectory.num_shots} shots but {len(tags)} lines of tags")
     path = Path(path)
-    if not path.suffix:
-        raise ValueError(f"{path} needs a suffix that names the picture's format, like .png")
+    check_suffix(path)
     pose_T34 = paper_poses(trajectory)
     lines = _shot_lines(trajectory, tags)
     height = 5.6 + _LINE * len(lines)
@@ -81,8 +81,7 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path, tags: Sequence[str
     for index, text in enumerate(lines):
         y = (_LINE * (len(lines) - index) + 0.02) / height
         figure.text(0.045, y, text, fontsize=9.5, color=INK, va="center", family=letters.families)
-    with replacing(path) as scratch:
-        figure.savefig(scratch)
+    write_figure(figure, path)
 
 
 def _shot_lines(trajectory: Trajectory, tags: Sequence[str] | None) -> list[str]:

@@ -11,8 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import replacing
-from shotverse_jax.views.drawing import INK, PALE, short
+from shotverse_jax.views.drawing import INK, PALE, check_suffix, short, write_figure
 from shotverse_jax.views.fonts import letters_for
 
 VIEWS = (
@@ -28,7 +27,6 @@ CAMERAS = 30
 FACES = ((0, 1, 2), (0, 2, 3), (0, 3, 4), (0, 4, 1), (1, 2, 3, 4))
 """The faces of a view's pyramid: its eye is corner 0."""
 
-SUFFIXES = (".png", ".svg", ".pdf")
 ROOM = 1.1
 """The views reach this many times as far as the farthest camera."""
 
@@ -86,8 +84,7 @@ def plot_three_views(
         ValueError: the suffix is another, or the picture cannot be written.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{path} is no picture that can be drawn: its name should end in {', '.join(SUFFIXES)}")
+    check_suffix(path)
     pose_T34 = first_camera_points(trajectory)
     eye_T3 = pose_T34[:, :, 3]
     reach = np.abs(eye_T3).max() * ROOM or 1.0  # a camera that stands still
@@ -116,8 +113,7 @@ def plot_three_views(
     letters = letters_for([title])
     text = short(letters.drawable(title), 130)
     figure.text(0.055, 0.955, text, fontsize=10.5, color=INK, va="center", family=letters.families)
-    with replacing(path) as scratch:
-        figure.savefig(scratch)
+    write_figure(figure, path)
 
 
 def _draw(axes, trajectory, eye_T2, corner_F52, frames, color_T4) -> None:

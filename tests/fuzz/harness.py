@@ -6,11 +6,11 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from shotverse_jax import cli
 
@@ -139,12 +139,27 @@ def _resident(name: str, reset: bool = False) -> float:
     return float(status.split(f"{name}:")[1].split()[0])
 
 
+class Ended(NamedTuple):
+    """How a command line ended: its exit code, and what it wrote to stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
 def command(*arguments: Any) -> str:
-    """Runs a command line in this process; returns what it wrote to stdout.
+    """Runs a command line in this process; returns what it wrote to stdout. Errors are those of `ended`."""
+    return ended(*arguments).out
+
+
+def ended(*arguments: Any, good: Sequence[int] = (0,)) -> Ended:
+    """Runs a command line in this process.
+
+    good: exit codes with which it did what it was told.
 
     Raises:
         ValueError: it ended with exit code 2; the message is what it said.
-        Different: it ended with another exit code than 0 and 2.
+        Different: it ended with another exit code.
     """
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -155,9 +170,9 @@ def command(*arguments: Any) -> str:
             raise ValueError(said) from end
     if code == 2:
         raise ValueError(err.getvalue().removesuffix("\n"))
-    if code != 0:
+    if code not in good:
         raise Different(f"the command ended with exit code {code}: {err.getvalue()}")
-    return out.getvalue()
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def expect(holds: bool, what: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from shotverse_jax.config import (
     CLaTrConfig,
     CLIPTextConfig,
+    CLIPVisionConfig,
     GenDoPConfig,
     OPTConfig,
     UMT5Config,
@@ -37,10 +38,10 @@ def planner(folder: Path) -> Path:
     return folder / "nano"
 
 
-def gendop(folder: Path) -> Path:
-    """Writes a GenDoP of captions; returns its folder."""
+def gendop(folder: Path, vision: CLIPVisionConfig | None = None) -> Path:
+    """Writes a GenDoP of captions, and with `vision` of pictures and depth maps; returns its folder."""
     text = CLIPTextConfig(300, 16, 1, 2, 32, 24)
-    config = GenDoPConfig(text, decoder=OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=340))
+    config = GenDoPConfig(text, vision, OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=340))
     params = drawn(abstract("gendop", config), 0)
     export("gendop", params, config, folder / "gendop", tokenizer_file=_clip_tokenizer(folder))
     return folder / "gendop"

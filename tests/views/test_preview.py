@@ -184,7 +184,7 @@ def test_plot_of_a_still_camera_and_wrong_wishes(tmp_path):
     assert Image.open(tmp_path / "still.png").size[0] == 1400
     with pytest.raises(ValueError, match="2 shots but 1"):
         plot_trajectory(_orbit(), tmp_path / "a.png", ["static"])
-    with pytest.raises(ValueError, match="suffix"):
+    with pytest.raises(ValueError, match="a is no picture that can be drawn: its name should end in .png, .svg, .pdf"):
         plot_trajectory(_orbit(), tmp_path / "a")
     with pytest.raises(ValueError, match="docx"):
         plot_trajectory(_orbit(), tmp_path / "a.docx")

@@ -65,6 +65,8 @@ def test_files_that_can_be_drawn(tmp_path, suffix, path):
     out = tmp_path / f"drawn{suffix}"
     assert cli.main(["plot", str(tmp_path / "path.json"), "--out", str(out), "--title", "a $ [b", "--quiet"]) == 0
     assert out.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
+    plot_three_views(path, tmp_path / f"again{suffix}", "a $ [b")
+    assert (tmp_path / f"again{suffix}").read_bytes() == out.read_bytes()
 
 
 def test_blenders_script_has_the_frusta(tmp_path):

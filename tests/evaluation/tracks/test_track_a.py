@@ -172,7 +172,7 @@ def test_the_command(gendop, network, capsys):
     common = ["eval", "track-a", *folders, "--clatr", str(network)]
     assert cli.main([*common, "--upstream", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["clatr"] == "net, not CLaTr" and report["scenes"] == 24 and len(report["shots"]) == 24
+    assert report["clatr"] == "clatr, not CLaTr" and report["scenes"] == 24 and len(report["shots"]) == 24
     assert report["ours"]["all"]["samples"] == report["upstream"]["all"]["samples"] == 24
     assert report["ours"]["all"]["captions/f1"] != report["upstream"]["all"]["captions/f1"]
     assert cli.main([*common, "--csv", "--scale", "none"]) == 0

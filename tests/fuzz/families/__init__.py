@@ -1,6 +1,6 @@
 """The families of inputs: one class each, which makes whole inputs, damages them, reads them, and checks what came."""
 
-from tests.fuzz.families import cameras, data, results, screenplays, weights
+from tests.fuzz.families import cameras, data, gendop, results, screenplays, weights
 from tests.fuzz.harness import Family
 
 FAMILIES: dict[str, type[Family]] = {
@@ -20,6 +20,10 @@ FAMILIES: dict[str, type[Family]] = {
         data.Datasets,
         data.Scenes,
         data.Videos,
+        gendop.Cases,
+        gendop.DataDoP,
+        gendop.Features,
+        gendop.Plots,
     )
 }
 
