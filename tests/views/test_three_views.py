@@ -8,7 +8,7 @@ from PIL import Image
 
 from shotverse_jax import cli
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.formats import write_trajectory
+from shotverse_jax.camera.formats import read_trajectory, write_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.views import blender_figure
 from shotverse_jax.views.three_views import first_camera_points, plot_three_views, pyramids
@@ -65,7 +65,7 @@ def test_files_that_can_be_drawn(tmp_path, suffix, path):
     out = tmp_path / f"drawn{suffix}"
     assert cli.main(["plot", str(tmp_path / "path.json"), "--out", str(out), "--title", "a $ [b", "--quiet"]) == 0
     assert out.read_bytes()[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
-    plot_three_views(path, tmp_path / f"again{suffix}", "a $ [b")
+    plot_three_views(read_trajectory(tmp_path / "path.json"), tmp_path / f"again{suffix}", "a $ [b")
     assert (tmp_path / f"again{suffix}").read_bytes() == out.read_bytes()
 
 
