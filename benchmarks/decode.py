@@ -94,7 +94,7 @@ def main():
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--prefix", type=int, default=77)
-    parser.add_argument("--tokens", type=int, default=300, help="new tokens, a multiple of 10")
+    parser.add_argument("--tokens", type=int, default=300, help="new tokens")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alone", action="store_true", help="without transformers")
@@ -110,7 +110,7 @@ def main():
     params = jax.jit(OPTDecoder(config, Execution()).init)(jax.random.key(0), *start)["params"]
     weights = jax.jit(decode_weights, static_argnums=1)(params, config)
     model = None if args.alone else torch_model(params, config)
-    grammar = Grammar.of_gendop(args.tokens // 10)
+    grammar = Grammar.of_gendop(args.tokens)
     bandwidth = read_speed()
     count = sum(x.size for x in jax.tree.leaves(params))
     print(f"{count / 1e6:.0f} M parameters, {jax.devices()[0].device_kind}, memory read {bandwidth / 1e9:.1f} GB/s")

@@ -32,6 +32,7 @@ from shotverse_jax.evaluation.tracks.pairs import Pair
 from shotverse_jax.grammar.samples import Example, sample_example
 from shotverse_jax.infer import gendop
 from shotverse_jax.infer.plan import Director, plan
+from shotverse_jax.infer.samples import Sampled
 from shotverse_jax.screenplay import Screenplay, Shot
 from shotverse_jax.train.tasks import gendop as gendop_task
 from shotverse_jax.train.tasks import planner as planner_task
@@ -132,14 +133,15 @@ def plan_shots(folder: Path, plays: Sequence[Screenplay], seed: int) -> list[Tra
         for number in range(len(play.shots))
     ]
     sampled = gendop.sample_ids(planner, alone, seed=seed)
-    drawn = iter([read_or_still(play, found.ids_JN[0]) for play, found in zip(alone, sampled, strict=True)])
+    drawn = iter([read_or_still(planner, play, found) for play, found in zip(alone, sampled, strict=True)])
     return [joined([next(drawn) for _ in play.shots], cuts) for play, cuts in zip(plays, spans, strict=True)]
 
 
-def read_or_still(play: Screenplay, ids_N: np.ndarray) -> Trajectory:
+def read_or_still(planner: gendop.GenDoPPlanner, play: Screenplay, found: Sampled) -> Trajectory:
     """A plan of one shot; a still camera where the tokens are none, as GenDoP has it."""
     try:
-        return gendop.read_plan(play, ids_N)
+        anchor_3 = None if found.anchor_J3 is None else found.anchor_J3[0]
+        return gendop.read_plan(planner.config, play, found.ids_JN[0], anchor_3)
     except ValueError as error:
         print(f"a still camera in place of a shot: {error}")
         frames = play.layout().num_frames

@@ -1,14 +1,15 @@
 """Names and sizes of GenDoP's published networks for `models/gendop.py`.
 
 The published files are text_motion.safetensors, text_directorial.safetensors and text_rgbd.safetensors; who trains
-GenDoP also gets networks of its other modes.
+GenDoP also gets networks of its other modes. VERTIGO's generator has the same names and, where it was trained with
+`--use-anchor-head`, those of the head; the form of its tokens is not in a checkpoint.
 """
 
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
 
-from shotverse_jax.config import MODES, GenDoPConfig
+from shotverse_jax.config import MODES, GenDoPConfig, vertigo_tokens
 
 from . import gendop_opt
 from .clip import (
@@ -27,6 +28,12 @@ _SHARED = (
     *norm("norm_cond", "norm"),
     *(dataclasses.replace(entry, target=f"decoder/{entry.target}") for entry in gendop_opt.TABLE.entries),
 )
+# VERTIGO core/models.py: Sequential(LayerNorm, Linear, SiLU, Linear).
+_ANCHOR_HEAD = (
+    *norm("anchor_head.0", "anchor_head/norm"),
+    *linear("anchor_head.1", "anchor_head/hidden"),
+    *linear("anchor_head.3", "anchor_head/out"),
+)
 # The releases have the names of transformers 4, and these are written; transformers 5 drops a level of the towers'.
 _SPELLINGS = {
     "aliases": (
@@ -38,13 +45,13 @@ _SPELLINGS = {
 
 
 def table(config: GenDoPConfig) -> Table:
-    """Returns the table of a network with the conditions of a config."""
-    return _table(config.mode)
+    """Returns the table of a network with the conditions, and the anchor head, of a config."""
+    return _table(config.mode, config.tokens.anchor == "head")
 
 
 @functools.cache
-def _table(mode: str) -> Table:
-    conditions, entries = MODES[mode], list(_SHARED)
+def _table(mode: str, head: bool = False) -> Table:
+    conditions, entries = MODES[mode], [*_SHARED, *(_ANCHOR_HEAD if head else ())]
     for part in conditions:
         tower = f"{part}/tower/"
         entries += text_entries(_TEXT, tower) if part == "text" else vision_entries(_VISION.format(part), tower)
@@ -97,3 +104,14 @@ def config_from_tensors(
         gendop_opt.config_from_tensors(tensors, decoder_heads),
         depth="depth" in towers or "image" not in towers,
     )
+
+
+def vertigo_from_tensors(tensors: Tensors) -> GenDoPConfig:
+    """Returns the config of VERTIGO's generator, which reads captions; its tokens are those of its launcher.
+
+    Raises:
+        ValueError: The tensors are not such a network's.
+    """
+    head = "head" if any(_ANCHOR_HEAD[0].source in name for name in tensors) else "none"
+    tokens = dataclasses.replace(vertigo_tokens(), anchor=head)
+    return dataclasses.replace(config_from_tensors(tensors, "text"), tokens=tokens)

@@ -42,7 +42,7 @@ TABLE = Table(
     ),
     aliases=((r"(w\.)?(?=(model|lm_head)\.)", _ROOT),),  # the state_dict of the decoder alone, or a record of it
     # The condition encoders are other networks; old transformers also stored their position_ids.
-    ignore=(r"(text|image|depth)_encoder\.", r"proj_cond(_text|_image|_depth)?\.", r"norm_cond\."),
+    ignore=(r"(text|image|depth)_encoder\.", r"proj_cond(_text|_image|_depth)?\.", r"norm_cond\.", r"anchor_head\."),
 )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_of
+from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_of, vertigo_tokens
 from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
@@ -178,6 +178,14 @@ NETWORKS = {
     "gendop-image": _gendop("GenDoP that reads no caption and sees the first frame", "image"),
     "gendop-image-text": _gendop("GenDoP that sees the first frame", "image+text"),
     "gendop-image-depth": _gendop("GenDoP that reads no caption and sees the first frame and its depth", "image+depth"),
+    # Nobody has published this network either, but its code.
+    "gendop-vertigo": Network(
+        "VERTIGO's generator, a GenDoP in the world of the subject",
+        "gendop",
+        lambda source: gendop.vertigo_from_tensors(source.shapes),
+        {"gendop": gendop.table},
+        dataclasses.replace(gendop_of("text"), tokens=vertigo_tokens()),
+    ),
     "clip-text": Network(
         "CLIP's text tower",
         "clip_text",

@@ -1,4 +1,7 @@
-"""VERTIGO's own values (its train_dpo.py and README), for a GenDoP trained in its world (`origin_global`).
+"""VERTIGO's own values (its train_dpo.py and README), for a GenDoP trained by `configs/gendop/vertigo.py`.
+
+Give `base_weights`, its export, whose form of the tokens is taken: with its anchor as tokens the first position learns
+too, which the original's head does not.
 
 8 pairs a step, 128 epochs of the pairs; here 10,000 pairs. Its policy ran with dropout and its reference without; here
 both run without. A base of 1 GB is trained whole.

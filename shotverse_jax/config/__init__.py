@@ -26,10 +26,12 @@ from shotverse_jax.config.gendop import (
     CLIPTextConfig,
     CLIPVisionConfig,
     GenDoPConfig,
+    GenDoPTokenConfig,
     clatr_small,
     clip_text_b32,
     clip_text_small,
     gendop_of,
+    vertigo_tokens,
 )
 from shotverse_jax.config.planner import (
     PLANNERS,
@@ -67,6 +69,7 @@ __all__ = [
     "Execution",
     "MODES",
     "GenDoPConfig",
+    "GenDoPTokenConfig",
     "GenDoPTrainConfig",
     "LoraConfig",
     "MeshConfig",
@@ -101,4 +104,5 @@ __all__ = [
     "planner_small",
     "text_small",
     "vae_small",
+    "vertigo_tokens",
 ]

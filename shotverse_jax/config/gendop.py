@@ -1,10 +1,10 @@
 """GenDoP and CLaTr: CLIP's towers, the published planner of single shots, and its evaluator."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
 from shotverse_jax.config.planner import OPTConfig
-from shotverse_jax.config.ranges import Checked, Count, Decay, Epsilon, Scale, Side, Size
+from shotverse_jax.config.ranges import Checked, Count, Decay, Epsilon, Number, Range, Scale, Side, Size
 
 CLATR_FRAMES = 120
 """Frames of a trajectory that CLaTr reads (DataDoP's shot length)."""
@@ -64,6 +64,49 @@ MODES = {
 """GenDoP's names of what a network is conditioned on (`--cond_mode`) → the conditions, in the order of the prefix."""
 
 
+Height = Annotated[float, Range(0, 100)]
+
+
+@dataclasses.dataclass(frozen=True)
+class GenDoPTokenConfig(Checked):
+    """The form in which a shot becomes GenDoP's tokens (`camera/tokens/gendop.py`); the defaults are GenDoP's own.
+
+    world: the frame of the poses. "first_frame" is the first camera, and the longest translation is 1. "origin_global"
+        is VERTIGO's: the origin is the subject, y is up, and translations are those from the first camera's position.
+    anchor: where the position of the first camera is in the world of "origin_global". "none": nowhere, so that a
+        decoded path does not know where its subject is. "head": a layer on the conditions predicts it (VERTIGO).
+        "tokens": three more tokens before the first pose, so that the probability of a sequence covers it.
+    bins: where a bin is read back, at its lower "edge" (GenDoP and VERTIGO) or at its "centre".
+    translation_mean, translation_scale: with "origin_global", which value of each axis x, y, z becomes 0, and how far
+        from it the last one is that is not clipped. `shotverse datadop statistics` computes them of a data set.
+    anchor_mean, anchor_scale: the same of the first camera's position.
+    origin_height: height of the origin above the stage's floor, in its units: by default 1 metre, the waist of a grown
+        person. It is above the origin of `Trajectory.stage_34`, where the main subject stands when the film begins.
+    without_stage: what a trajectory without a stage is for "origin_global". "refused": an error. "subject": its world
+        is taken to have the subject at its origin and y up, as the files that VERTIGO reads.
+
+    Raises:
+        ValueError: an anchor in the world of the first camera, where it would always be 0.
+    """
+
+    world: Literal["first_frame", "origin_global"] = "first_frame"
+    anchor: Literal["none", "head", "tokens"] = "none"
+    bins: Literal["edge", "centre"] = "edge"
+    translation_mean: tuple[Number, Number, Number] = (0.0, 0.0, 0.0)
+    translation_scale: tuple[Scale, Scale, Scale] = (1.0, 1.0, 1.0)
+    anchor_mean: tuple[Number, Number, Number] = (0.0, 0.0, 0.0)
+    anchor_scale: tuple[Scale, Scale, Scale] = (1.0, 1.0, 1.0)
+    origin_height: Height = 1.0
+    without_stage: Literal["refused", "subject"] = "refused"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.world == "first_frame" and self.anchor != "none":
+            raise ValueError(
+                "an anchor is the first camera's position around the subject; it needs the world 'origin_global'"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class GenDoPConfig(Checked):
     """GenDoP: a pose decoder whose prefix is the states of a caption, of a picture and of its depth map.
@@ -72,6 +115,7 @@ class GenDoPConfig(Checked):
     vision: the vision tower of pictures; None for a network that sees none.
     decoder: the pose decoder. The published networks have a table of 41,047 positions, with all conditions of 41,561.
     depth: whether a network that sees a picture also sees its depth map, by a tower of its own; default true.
+    tokens: the form of its tokens; the published networks have the default.
 
     Raises:
         ValueError: it has no tower.
@@ -81,6 +125,7 @@ class GenDoPConfig(Checked):
     vision: CLIPVisionConfig | None = None
     decoder: OPTConfig = OPTConfig(max_positions=41047)
     depth: bool = True
+    tokens: GenDoPTokenConfig = GenDoPTokenConfig()
 
     def __post_init__(self):
         super().__post_init__()
@@ -152,6 +197,19 @@ def gendop_of(mode: str) -> GenDoPConfig:
         vision if "image" in conditions else None,
         OPTConfig(max_positions=40970 + places),
         depth="depth" in conditions or "image" not in conditions,
+    )
+
+
+def vertigo_tokens() -> GenDoPTokenConfig:
+    """The tokens of VERTIGO's base generator, with the statistics of its launcher (33,000 shots of LenScript)."""
+    return GenDoPTokenConfig(
+        world="origin_global",
+        anchor="head",
+        translation_mean=(0.0008104850254545796, -0.007684390541918893, -0.07576538240686936),
+        translation_scale=(2.354125261025455, 0.9527430714580813, 2.816293688241268),
+        anchor_mean=(0.012779172054545453, -0.016163940687878634, -0.07471872632121161),
+        anchor_scale=(5.1405228406134365, 1.5854810593121214, 5.313145813205207),
+        without_stage="subject",
     )
 
 

@@ -162,6 +162,8 @@ class GenDoPTrainConfig(TrainConfig):
         caption: which caption of a shot of DataDoP: GenDoP's "motion" is "movement" here, its "directorial" is
             "concise".
         code_penalty: λ of the paper's Eq. 3, on the mean square of the prefix; its code, and so the default, has none.
+        anchor_weight, screen_weight: of a network with an anchor head, the weights of the errors of the first camera's
+            position and of the place in the picture at which it then has the subject (VERTIGO's).
         bpe_examples: number of shots whose captions a tokenizer is learned from, where none is given.
     """
 
@@ -175,6 +177,8 @@ class GenDoPTrainConfig(TrainConfig):
     test_data: str = ""
     caption: Literal["movement", "concise", "detailed"] = "movement"
     code_penalty: Weight = 0.0
+    anchor_weight: Weight = 0.2
+    screen_weight: Weight = 0.05
     bpe_examples: Steps = 20000
 
 

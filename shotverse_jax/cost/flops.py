@@ -200,6 +200,8 @@ def clip(config: CLIPTextConfig | CLIPVisionConfig, *, trained: bool = True) -> 
 def gendop(config: GenDoPConfig, poses: int, *, trained: bool = True) -> tuple[Work, ...]:
     """One shot of `poses` pose tokens: the towers, their projections, and the decoder.
 
+    An anchor head is not counted: it has a row where the decoder has hundreds.
+
     trained: whether the towers learn; the rest always does.
     """
     towers = {"text": config.text, "image": config.vision, "depth": config.vision}

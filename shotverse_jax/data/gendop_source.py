@@ -18,7 +18,7 @@ from shotverse_jax.config import GenDoPConfig
 from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, read_captions
 from shotverse_jax.data.records import shuffled
 from shotverse_jax.data.steps import FieldsOnly, StepSource
-from shotverse_jax.grammar.samples import sample_example
+from shotverse_jax.grammar.samples import Example, sample_example
 from shotverse_jax.inputs.clip import load_clip_tokenizer, read_conditions, read_depth, read_image
 from shotverse_jax.stage.preview import frame_at
 
@@ -39,7 +39,8 @@ class Shot(NamedTuple):
 class GenDoPSource(StepSource):
     """Random access over steps: `source[step]` → (None, this host's slice of the global batch).
 
-    A batch has pose_ids_BN [B, 302], and of text_ids_BT, real_BT, image_BHWC and depth_BHW what the network reads.
+    A batch has pose_ids_BN, of text_ids_BT, real_BT, image_BHWC and depth_BHW what the network reads, and for a network
+    with an anchor head anchor_B3, rotation_B33 and lens_B4, as `camera.tokens.gendop.FirstView` has them.
 
     Attributes:
         config: the network that is trained.
@@ -69,11 +70,15 @@ class GenDoPSource(StepSource):
 
     def __getitem__(self, step: int) -> tuple[None, dict[str, np.ndarray]]:
         shots, config = [self.shots(index, self.seed) for index in self.samples(step)], self.config
-        encode = GenDoPTokenizer().encode
+        poses = GenDoPTokenizer(config.tokens)
         tokenizer = self._tokenizer if "text" in config.conditions else None
-        captions, _, images, depths = zip(*shots, strict=True)
+        captions, paths, images, depths = zip(*shots, strict=True)
         batch = read_conditions(config, config.conditions, tokenizer, captions, images, depths)
-        return None, {"pose_ids_BN": np.stack([encode(shot.trajectory) for shot in shots])} | batch
+        batch["pose_ids_BN"] = np.stack([poses.encode(path) for path in paths])
+        if config.tokens.anchor == "head":
+            views = zip(*(poses.first_view(path) for path in paths), strict=True)
+            batch |= dict(zip(("anchor_B3", "rotation_B33", "lens_B4"), map(np.stack, views), strict=True))
+        return None, batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,14 +156,17 @@ class StageShots:
     Attributes:
         split: "train" or "test".
         conditions: what the network reads, as `GenDoPConfig.conditions` has it.
+        alone: whether the scenes have a single shot each. Its subject is then the main one of the stage, and stands at
+            its origin when the shot begins, as tokens around the subject need it. Default no.
     """
 
     split: str
     conditions: tuple[str, ...]
+    alone: bool = False
 
     def __call__(self, index: int, seed: int) -> Shot:
         words = np.random.SeedSequence((seed, index)).generate_state(2, np.uint64)
-        example = sample_example(int(words[0] >> 1), self.split)
+        example = self._example(int(words[0] >> 1))
         number = int(words[1] % len(example.screenplay.shots))
         picture = (None, None)
         if "image" in self.conditions:
@@ -168,5 +176,8 @@ class StageShots:
 
     def captions(self, count: int) -> list[str]:
         """Returns the captions of `count` shots; a tokenizer learns from them."""
-        plays = (sample_example(seed, self.split).screenplay for seed in range(count))
+        plays = (self._example(seed).screenplay for seed in range(count))
         return [play.words(seed % len(play.shots)) for seed, play in enumerate(plays)]
+
+    def _example(self, number: int) -> Example:
+        return sample_example(number, self.split, num_shots=1 if self.alone else None)

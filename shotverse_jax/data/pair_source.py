@@ -100,7 +100,7 @@ class GenDoPPairs:
     """
 
     def __init__(self, config: GenDoPConfig, tokenizer: Tokenizer | None):
-        self._config, self._tokenizer, self._poses = config, tokenizer, GenDoPTokenizer()
+        self._config, self._tokenizer, self._poses = config, tokenizer, GenDoPTokenizer(config.tokens)
 
     def encode(self, pair: Pair) -> Encoded:
         """Returns a pair in tokens.

@@ -69,7 +69,7 @@ class Grammar:
         bins: how many ids are values: FIRST_BIN up to, but not including, FIRST_BIN + bins.
         header: values before the first shot.
         num_shots: shots of every sequence; a pose has POSE_VALUES values. 0: the header is the whole sequence and
-            nothing closes it (GenDoP: ten values a pose, 257 bins).
+            nothing closes it (GenDoP, which has 257 bins).
     """
 
     bins: int
@@ -82,9 +82,9 @@ class Grammar:
         return cls(config.tokens.bins, header_length(config.tokens), num_shots)
 
     @classmethod
-    def of_gendop(cls, poses: int = 30) -> "Grammar":
+    def of_gendop(cls, values: int) -> "Grammar":
         """Returns GenDoP's grammar, which is a fixed number of values."""
-        return cls(bins=257, header=10 * poses)
+        return cls(bins=257, header=values)
 
 
 @jax.tree_util.register_dataclass

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
-from shotverse_jax.camera.tokens.gendop import NUM_POSES, GenDoPTokenizer, PredScale
+from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer, PredScale, value_count
 from shotverse_jax.camera.tokens.shotverse import EOS
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import MODES, Execution, GenDoPConfig
@@ -33,7 +33,6 @@ from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.weights import find, load
 from shotverse_jax.weights.folder import read_config
 
-GRAMMAR = Grammar.of_gendop(NUM_POSES)
 FPS = 30.0
 """Frames per second of GenDoP's 120 poses, as its motion tags take them; its files name no rate."""
 
@@ -212,7 +211,8 @@ def plans(
 ) -> Iterator[Plan]:
     """Yields the plans of every screenplay, each of a single shot, as soon as they are drawn.
 
-    The path is spread over the shot's frames; focal lengths are the network's own, and so is the unit of length.
+    The path is spread over the shot's frames; focal lengths are the network's own, and so is the unit of length. A path
+    has a stage where the network knows where its subject is (`GenDoPTokenConfig`).
 
     Raises:
         ValueError: a screenplay of several shots, or pictures that the planner is not conditioned on and the reverse.
@@ -220,7 +220,8 @@ def plans(
     drawn = _sample(planner, screenplays, pictures, seed, samples, sampling)
 
     def read_all(index, sampled):
-        return [read_plan(screenplays[index], ids_N) for ids_N in sampled.ids_JN]
+        play, config = screenplays[index], planner.config
+        return [read_plan(config, play, *drawn) for drawn in zip(sampled.ids_JN, _anchors(sampled), strict=True)]
 
     return (Plan(index, functools.partial(read_all, index, sampled)) for index, sampled in drawn)
 
@@ -240,13 +241,14 @@ def predictions(
     The world is that of the sequence, whose first camera need not be the identity. Arguments and errors are those of
     `plans`; pred_scale is that of `GenDoPTokenizer`.
     """
-    tokenizer = GenDoPTokenizer(pred_scale)
+    tokenizer = GenDoPTokenizer(planner.config.tokens, pred_scale)
     drawn = _sample(planner, screenplays, pictures, seed, samples, sampling)
 
     def read_all(index, sampled):
         captions = (screenplays[index].shots[0].caption,) if "text" in planner.conditions else ()
-        fields = {"fps": FPS, "captions": captions}
-        return [tokenizer.decode(ids_N, first_camera=False, **fields) for ids_N in sampled.ids_JN]
+        fields = {"fps": FPS, "captions": captions, "first_camera": False}
+        rows = zip(sampled.ids_JN, _anchors(sampled), strict=True)
+        return [tokenizer.decode(ids_N, anchor_3=anchor_3, **fields) for ids_N, anchor_3 in rows]
 
     return (Plan(index, functools.partial(read_all, index, sampled)) for index, sampled in drawn)
 
@@ -273,7 +275,11 @@ def _sample(planner, screenplays, pictures, seed, samples, sampling) -> Iterator
 
     def run(_, chosen, keys_B):
         rows = jax.tree.map(lambda x_B: x_B[np.asarray(chosen)], inputs)
-        return decode(planner, rows, keys_B, sampling)
+        prefix_BPD = _prefix(planner.params, planner.config, planner.execution, *rows)
+        drawn = _decode(planner, prefix_BPD, keys_B, sampling)
+        if planner.config.tokens.anchor != "head":
+            return drawn
+        return *drawn, _predicted_anchor(planner.params, planner.config, planner.execution, prefix_BPD)
 
     # Texts, pictures and paths are all of one length, so there is one bucket.
     return draw_samples([0] * len(screenplays), seed, samples, block_rows(), run)
@@ -309,7 +315,7 @@ def _check_picture(planner: GenDoPPlanner, picture: Picture) -> None:
 
 
 def decode(planner: GenDoPPlanner, inputs: Inputs, key: jax.Array, sampling: Sampling = SAMPLERS["top_k"]) -> Drawn:
-    """Returns pose tokens [B, 302] of 30 poses, BOS … EOS, as `GenDoPTokenizer.decode` takes a row.
+    """Returns pose tokens [B, N] of 30 poses, BOS … EOS, as `GenDoPTokenizer.decode` takes a row.
 
     key: one key, or one per row, as in `Draw.of`. Every token is a value, so that a sequence is always complete; EOS
     is not drawn, and its log-probability is 0 like that of BOS. The original draws a 301st token and drops it.
@@ -317,8 +323,12 @@ def decode(planner: GenDoPPlanner, inputs: Inputs, key: jax.Array, sampling: Sam
     Raises:
         ValueError: conditions that the network has no towers for.
     """
-    prefix_BPD = _prefix(planner.params, planner.config, planner.execution, *inputs)
-    draw = Draw.of(GRAMMAR, key, len(prefix_BPD), sampling)
+    return _decode(planner, _prefix(planner.params, planner.config, planner.execution, *inputs), key, sampling)
+
+
+def _decode(planner: GenDoPPlanner, prefix_BPD: jax.Array, key: jax.Array, sampling: Sampling) -> Drawn:
+    grammar = Grammar.of_gendop(value_count(planner.config.tokens))
+    draw = Draw.of(grammar, key, len(prefix_BPD), sampling)
     ids_BN, log_probs_BN = decode_opt(planner.decoder, planner.config.decoder, prefix_BPD, draw)
     end = ((0, 0), (0, 1))
     return Drawn(jnp.pad(ids_BN, end, constant_values=EOS), jnp.pad(log_probs_BN, end))
@@ -329,11 +339,30 @@ def _prefix(params, config, execution, *inputs):
     return GenDoP(config, execution).apply({"params": params}, *inputs, method="prefix")
 
 
-def read_plan(screenplay: Screenplay, ids_N: np.ndarray) -> Trajectory:
-    """Returns the trajectory of one screenplay's pose tokens over its frames. Raises ValueError for broken tokens."""
-    return GenDoPTokenizer().decode(
+@functools.partial(jax.jit, static_argnames=("config", "execution"))
+def _predicted_anchor(params, config, execution, prefix_BPD):
+    return GenDoP(config, execution).apply({"params": params}, prefix_BPD, method="predict_anchor")
+
+
+def _anchors(sampled: Sampled) -> Sequence[np.ndarray | None]:
+    """The predicted anchor of every sample; None where the network predicts none."""
+    return [None] * len(sampled.ids_JN) if sampled.anchor_J3 is None else list(sampled.anchor_J3)
+
+
+def read_plan(
+    config: GenDoPConfig, screenplay: Screenplay, ids_N: np.ndarray, anchor_3: np.ndarray | None = None
+) -> Trajectory:
+    """Returns the trajectory of one screenplay's pose tokens over its frames.
+
+    anchor_3: what the network's anchor head predicted, where it has one (`Sampled.anchor_J3`).
+
+    Raises:
+        ValueError: broken tokens.
+    """
+    return GenDoPTokenizer(config.tokens).decode(
         ids_N,
         list(screenplay.layout().spans),
+        anchor_3=anchor_3,
         width=screenplay.width,
         height=screenplay.height,
         fps=screenplay.fps,

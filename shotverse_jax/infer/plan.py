@@ -213,7 +213,7 @@ def _sample(director, screenplays, seed, samples, sampling) -> Iterator[tuple[in
 
     def cut(index, sampled):
         length = sequence_length(director.config.tokens, counts[index])  # the rest is padding of the bucket
-        return index, Sampled(*(array_JN[:, :length] for array_JN in sampled))
+        return index, Sampled(sampled.ids_JN[:, :length], sampled.log_probs_JN[:, :length])
 
     return (cut(*drawn) for drawn in draw_samples(buckets, seed, samples, rows, run))
 

@@ -28,10 +28,13 @@ class Sampled(NamedTuple):
     Attributes:
         ids_JN: int32, BOS … EOS and then PAD.
         log_probs_JN: float32, log p(token | screenplay, tokens before it) under the network, whatever the sampling.
+        anchor_J3: float32, what the anchor head of a GenDoP that has one predicts (`GenDoPTokenizer.decode`), the same
+            for all samples; None for every other planner.
     """
 
     ids_JN: np.ndarray
     log_probs_JN: np.ndarray
+    anchor_J3: np.ndarray | None = None
 
 
 def block_rows(parts: int = 1) -> int:
@@ -71,7 +74,7 @@ def draw_samples(
     seed: int | Sequence[int],
     samples: int,
     rows: int,
-    run: Callable[[Any, list[int], jax.Array], Drawn],
+    run: Callable[[Any, list[int], jax.Array], Drawn | tuple[jax.Array, ...]],
 ) -> Iterator[tuple[int, Sampled]]:
     """Yields (i, the samples of screenplay i) as soon as they are drawn; screenplays of one bucket share blocks.
 
@@ -80,7 +83,7 @@ def draw_samples(
         seed: one for all screenplays, or one for each.
         samples: of each screenplay.
         rows: of every block, as of `block_rows`.
-        run: (bucket, the screenplay of each row, keys_B) -> the pose tokens of the rows.
+        run: (bucket, the screenplay of each row, keys_B) -> the pose tokens of the rows, or the fields of `Sampled`.
 
     Raises:
         ValueError: seeds as of `seeds_of`, or a number of samples that is not from 1 to `limits.SAMPLES`.

@@ -32,11 +32,29 @@ class Condition(nn.Module):
         return Linear(self.width, use_bias=True, name="project")(states_BPD.astype(self.execution.dtype))
 
 
+CONDITIONS = ("text_ids_BT", "real_BT", "image_BHWC", "depth_BHW")
+"""Names of the arrays of conditions, in the order in which `GenDoP.prefix` takes them."""
+
+
+class AnchorHead(nn.Module):
+    """The position of the first camera [B, 3], float32, of the conditions together (VERTIGO core/models.py)."""
+
+    execution: Execution
+
+    @nn.compact
+    def __call__(self, prefix_BPD):
+        width = prefix_BPD.shape[-1]
+        mean_BD = jnp.mean(prefix_BPD.astype(jnp.float32), axis=1)
+        hidden_BD = LayerNorm(name="norm")(mean_BD).astype(self.execution.dtype)
+        hidden_BD = nn.silu(Linear(width, use_bias=True, name="hidden")(hidden_BD))
+        return Linear(3, use_bias=True, name="out")(hidden_BD).astype(jnp.float32)
+
+
 class GenDoP(nn.Module):
     """P(pose tokens | the conditions of `config.conditions`).
 
-    Parameters: text, image and depth, those that it is conditioned on, each a `tower` and its `project`; norm; decoder.
-    `inputs/clip.py` makes the inputs.
+    Parameters: text, image and depth, those that it is conditioned on, each a `tower` and its `project`; norm; decoder;
+    and anchor_head where `config.tokens.anchor` is "head". `inputs/clip.py` makes the inputs.
     """
 
     config: GenDoPConfig
@@ -52,6 +70,8 @@ class GenDoP(nn.Module):
             self.depth = Condition(CLIPVision(config.vision, execution), width, execution)
         self.norm = LayerNorm()
         self.decoder = OPTDecoder(config.decoder, self.execution)
+        if config.tokens.anchor == "head":
+            self.anchor_head = AnchorHead(execution)
 
     def __call__(
         self,
@@ -67,6 +87,8 @@ class GenDoP(nn.Module):
         deterministic: False runs the decoder's dropout and needs an rng named "dropout". Other arguments as `prefix`.
         """
         prefix_BPD = self.prefix(text_ids_BT, real_BT, image_BHWC, depth_BHW)
+        if self.is_initializing() and self.config.tokens.anchor == "head":
+            self.predict_anchor(prefix_BPD)  # its parameters belong to the tree
         return self.decoder(prefix_BPD, pose_ids_BN, deterministic)[:, prefix_BPD.shape[1] :]
 
     def prefix(
@@ -104,6 +126,13 @@ class GenDoP(nn.Module):
             parts.append(self.depth(jnp.broadcast_to(depth_BHW[..., None], (*depth_BHW.shape, 3))))
         # One norm after joining: GenDoP has a single `norm_cond` for all conditions.
         return self.norm(jnp.concatenate(parts, axis=1))
+
+    def predict_anchor(self, prefix_BPD: jax.Array) -> jax.Array:
+        """The first camera's position [B, 3], float32, as (position - mean) / scale of `config.tokens`.
+
+        Only a network whose `config.tokens.anchor` is "head" has it. prefix_BPD: what `prefix` returns.
+        """
+        return self.anchor_head(prefix_BPD)
 
 
 def example(config: GenDoPConfig) -> dict:

@@ -22,6 +22,7 @@ from shotverse_jax.config import (
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
+    vertigo_tokens,
 )
 from shotverse_jax.conversion import commands, core, prepare, qwen3_vl, stream
 from shotverse_jax.conversion.networks import NETWORKS
@@ -76,6 +77,9 @@ CONFIGS = {
         CLIPTextConfig(20, 16, 2, 16, 12, 5), CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8), depth=False
     ),
     "gendop-image-depth": GenDoPConfig(None, CLIPVisionConfig(16, 2, 16, 12, 2, 6), OPTConfig(20, 8, 2, 8)),
+    "gendop-vertigo": GenDoPConfig(
+        CLIPTextConfig(20, 16, 2, 16, 12, 5), None, OPTConfig(20, 8, 2, 8), tokens=vertigo_tokens()
+    ),
     "clip-text": CLIP_TEXT,
     "clip-vision": CLIPVisionConfig(8, 2, 2, 12, 2, 6, "quick_gelu"),
     "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),

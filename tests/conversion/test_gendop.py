@@ -1,12 +1,21 @@
 """GenDoP's published files: all of their names there and back byte for byte, other spellings, and what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from gendop_names import published
 from shotverse_jax import cli
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
+from shotverse_jax.config import (
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    GenDoPConfig,
+    GenDoPTokenConfig,
+    OPTConfig,
+    vertigo_tokens,
+)
 from shotverse_jax.conversion import core, gendop
 from shotverse_jax.conversion.networks import NETWORKS, recognise
 from shotverse_jax.weights import load
@@ -53,6 +62,25 @@ def test_there_and_back_byte_for_byte(tmp_path, capsys, kind, count):
     written = load_file(back)
     assert written.keys() == stored.keys()
     assert all(written[name].tobytes() == tensor.tobytes() for name, tensor in stored.items())
+
+
+def test_vertigos_generator_is_a_gendop_with_an_anchor_head():
+    """Names of VERTIGO's core/models.py; a checkpoint shows the head and nothing else of its tokens."""
+    head = {f"anchor_head.{i}.{part}": np.zeros((8,), np.float32) for i in (0, 1, 3) for part in ("weight", "bias")}
+    head |= {"anchor_head.1.weight": np.eye(8, dtype=np.float32), "anchor_head.3.weight": np.ones((3, 8), np.float32)}
+    stored = tensors(rgbd=False) | head | {"anchor_head.3.bias": np.arange(3, dtype=np.float32)}
+    assert recognise(stored)[0][0] == "gendop-vertigo"
+    config = gendop.vertigo_from_tensors(stored)
+    assert config == GenDoPConfig(TEXT, None, DECODER, tokens=vertigo_tokens())
+    network = NETWORKS["gendop-vertigo"]
+    params = network.from_torch(stored, config)
+    np.testing.assert_array_equal(params["anchor_head"]["out"]["kernel"], np.ones((8, 3)))
+    back = network.to_torch(params, config)
+    assert back.keys() == stored.keys() and all((back[name] == x).all() for name, x in stored.items())
+    # Its README trains without the head; then the first position is not known, and the names are GenDoP's.
+    assert gendop.vertigo_from_tensors(tensors(rgbd=False)).tokens.anchor == "none"
+    with pytest.raises(ValueError, match="anchor_head.0"):
+        NETWORKS["gendop-text-motion"].from_torch(stored, dataclasses.replace(config, tokens=GenDoPTokenConfig()))
 
 
 def test_which_it_is(tmp_path, capsys):

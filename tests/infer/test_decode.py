@@ -194,7 +194,7 @@ def test_the_growing_cache_changes_nothing(monkeypatch):
     decoder = opt.OPTDecoder(config, Execution())
     prefix_BPD = jax.random.normal(jax.random.key(1), (2, 5, 16))
     params = jax.jit(decoder.init)(jax.random.key(0), prefix_BPD, jnp.zeros((2, 1), jnp.int32))["params"]
-    draw = Draw.of(Grammar.of_gendop(3), jax.random.key(3), 2, HOT)
+    draw = Draw.of(Grammar.of_gendop(30), jax.random.key(3), 2, HOT)
     arguments = opt.decode_weights(params, config), config, prefix_BPD, draw
     whole = decode_opt(*arguments)
     jax.clear_caches()
@@ -210,7 +210,7 @@ def test_greedy_tokens_equal_the_original_program(reference):
     tensors = {name.removeprefix("param/"): record[name] for name in record.files if name.startswith("param/")}
     config = gendop_opt.config_from_tensors(tensors, meta["num_heads"])
     params, prefix_BPD = NETWORKS["gendop-opt"].from_torch(tensors, config), jnp.asarray(record["cond_embeds"])
-    draw = Draw.of(Grammar.of_gendop(meta["pose_length"]), jax.random.key(0), len(prefix_BPD), GREEDY)
+    draw = Draw.of(Grammar.of_gendop(10 * meta["pose_length"]), jax.random.key(0), len(prefix_BPD), GREEDY)
     ids_BN, _ = decode_opt(opt.decode_weights(params, config), config, prefix_BPD, draw)
     np.testing.assert_array_equal(ids_BN[:, 1:], record["greedy_token_ids"])
 

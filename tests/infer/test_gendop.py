@@ -9,7 +9,7 @@ import pytest
 
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
 from shotverse_jax.camera.tokens.shotverse import BOS, EOS, FIRST_BIN
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution, GenDoPConfig, OPTConfig
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, Execution, GenDoPConfig, GenDoPTokenConfig, OPTConfig
 from shotverse_jax.infer.decode import GREEDY
 from shotverse_jax.infer.gendop import GenDoPPlanner, Inputs, Picture, decode, plan, sample_ids
 from shotverse_jax.inputs.clip import END
@@ -70,7 +70,7 @@ def test_random_sequences_are_whole_and_can_be_had_again(planner):
     assert (one != three).any()
     values_BN = one[:, 1:-1]
     assert (values_BN >= FIRST_BIN).all() and (values_BN < 260).all()
-    assert len(GenDoPTokenizer().decode(one[0])) == 120
+    assert len(GenDoPTokenizer(GenDoPTokenConfig()).decode(one[0])) == 120
 
 
 def test_pictures_where_there_are_no_towers_and_the_reverse(planner):

@@ -14,11 +14,12 @@ from shotverse_jax import cli
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.tokens.gendop import BOS, EOS, FIRST_BIN, GenDoPTokenizer
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, OPTConfig
+from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, GenDoPTokenConfig, OPTConfig
 from shotverse_jax.infer.gendop import look
 from shotverse_jax.infer.gendop_work import write_prediction
 from shotverse_jax.weights import abstract, export
 
+PUBLISHED = GenDoPTokenConfig()
 WORDS = ["!", "<|startoftext|>", "the", "camera", "moves", "right", "left", ".", "<|endoftext|>"]
 
 
@@ -93,7 +94,7 @@ def test_the_file_of_the_original(reference, tmp_path):
     """Frames of *_transforms_pred.json as GenDoP writes them for the same tokens."""
     for record in json.loads((reference / "golden/gendop_tokens.json").read_text()).values():
         ids = np.concatenate([[BOS], np.ravel(record["tokens"]) + FIRST_BIN, [EOS]])
-        write_prediction(GenDoPTokenizer("none").decode(ids, first_camera=False), tmp_path / "pred.json")
+        write_prediction(GenDoPTokenizer(PUBLISHED, "none").decode(ids, first_camera=False), tmp_path / "pred.json")
         made = json.loads((tmp_path / "pred.json").read_text())
         for frame in (0, 60, 119):
             matrix = np.array(made["frames"][frame]["transform_matrix"])[:3]

@@ -12,7 +12,15 @@ from shotverse_jax import weights
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
 from shotverse_jax.camera.tokens.shotverse import BOS, EOS
-from shotverse_jax.config import MODES, CLIPTextConfig, CLIPVisionConfig, GenDoPConfig, GenDoPTrainConfig, OPTConfig
+from shotverse_jax.config import (
+    MODES,
+    CLIPTextConfig,
+    CLIPVisionConfig,
+    GenDoPConfig,
+    GenDoPTokenConfig,
+    GenDoPTrainConfig,
+    OPTConfig,
+)
 from shotverse_jax.configs.gendop import base, small, text_directorial, text_motion, text_rgbd
 from shotverse_jax.data.datadop.shots import ShotFiles, list_shots, write_list, write_shot
 from shotverse_jax.data.gendop_source import DataDoPShots, StageShots
@@ -91,7 +99,7 @@ def test_every_shot_once_per_epoch_on_any_number_of_hosts(datadop, tmp_path):
     assert all((again[name] == value).all() for name, value in source[3][1].items())
     held_out = task.source("test", 1)[0][1]
     files = [read_trajectory(shot.path("transforms"), "nerfstudio") for shot in list_shots(datadop, "test")]
-    expected = [GenDoPTokenizer().encode(path) for path in files]
+    expected = [GenDoPTokenizer(GenDoPTokenConfig()).encode(path) for path in files]
     assert {ids.tobytes() for ids in held_out["pose_ids_BN"]} == {ids.tobytes() for ids in expected}
 
 

@@ -18,6 +18,7 @@ from shotverse_jax.config import (
     CLIPVisionConfig,
     Execution,
     GenDoPConfig,
+    GenDoPTokenConfig,
     LoraConfig,
     MeshConfig,
     OPTConfig,
@@ -143,9 +144,12 @@ def test_a_planners_outline_is_its_run(adapted, tmp_path):
 
 @pytest.mark.parametrize("mode", ["text", "depth+image+text"])
 def test_the_outline_of_a_gendop_is_its_run(mode, tmp_path):
+    """The one for captions has VERTIGO's anchor head."""
     text = CLIPTextConfig(300, 16, 1, 2, 32, 24)
     vision = CLIPVisionConfig(16, 1, 2, 32, 8, 16) if "image" in mode else None
-    model = GenDoPConfig(text, vision, OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=400))
+    tokens = GenDoPTokenConfig(world="origin_global", anchor="head") if vision is None else GenDoPTokenConfig()
+    decoder = OPTConfig(hidden_size=16, num_layers=1, num_heads=2, max_positions=400)
+    model = GenDoPConfig(text, vision, decoder, tokens=tokens)
     config = gendop_base.get_config(mode, model, batch=2, bpe_examples=20, freeze_towers=vision is not None)
     expected = outlined(config.to_dict())
     assert program(build(read_config(config.to_dict()), tmp_path), tmp_path) == expected

@@ -87,7 +87,7 @@ def test_the_first_step(kind, planner, pairs, tmp_path, request):
 @pytest.fixture(scope="module")
 def gendop(tmp_path_factory):
     """A GenDoP that reads captions, and pairs of the stage's shots for it."""
-    from shotverse_jax.config import CLIPTextConfig, GenDoPConfig, OPTConfig
+    from shotverse_jax.config import CLIPTextConfig, GenDoPConfig, GenDoPTokenConfig, OPTConfig
     from shotverse_jax.inputs.clip import SPECIAL_TOKENS
     from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 
@@ -103,7 +103,7 @@ def gendop(tmp_path_factory):
     rows = []
     for i in range(8):
         better, worse = (sample_example(2 * i + j, num_shots=1) for j in range(2))
-        ids = [GenDoPTokenizer().encode(example.trajectory) for example in (better, worse)]
+        ids = [GenDoPTokenizer(GenDoPTokenConfig()).encode(example.trajectory) for example in (better, worse)]
         rows.append(Pair(f"g{i}", better.screenplay, *ids))
     write_pairs(rows, folder / "pairs.jsonl")
     return folder / "net", folder / "pairs.jsonl"

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from shotverse_jax import weights
-from shotverse_jax.camera.tokens.gendop import SEQUENCE_LENGTH
+from shotverse_jax.camera.tokens.gendop import sequence_length
 from shotverse_jax.config import GenDoPConfig, GenDoPTrainConfig
 from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import ideal_step_seconds
@@ -17,10 +17,11 @@ from shotverse_jax.data.datadop.shots import CAPTIONS
 from shotverse_jax.data.gendop_source import DataDoPShots, GenDoPSource, StageShots
 from shotverse_jax.inputs.clip import SPECIAL_TOKENS
 from shotverse_jax.inputs.tokenizer import learned_tokenizer, pin_tokenizer
-from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.models.gendop import CONDITIONS, GenDoP
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train.anchor_losses import anchor_losses
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights.folder import TOKENIZER
@@ -48,7 +49,7 @@ def build(config: GenDoPTrainConfig, folder: Path) -> Task:
         config=config,
         trainable={"params": trainable},
         frozen={"params": frozen} if frozen else {},
-        loss=make_loss(GenDoP(model, spread(config.execution, mesh)), config.code_penalty),
+        loss=_loss(config, mesh),
         source=functools.partial(_source, config, tokenizer_file, shots),
         export=functools.partial(_export, model, tokenizer_file),
         ideal_step_seconds=ideal_step_seconds(config.batch, functools.partial(work, config), mesh),
@@ -68,14 +69,16 @@ def outline(config: GenDoPTrainConfig, mesh: Mesh) -> Outline:
         "image": {"image_BHWC": (size, size, 3, "float32")},
         "depth": {"depth_BHW": (size, size, "float32")},
     }
-    batch = {"pose_ids_BN": (SEQUENCE_LENGTH, "int32")}
+    batch = {"pose_ids_BN": (sequence_length(model.tokens), "int32")}
     for part in model.conditions:
         batch |= shapes[part]
+    if model.tokens.anchor == "head":
+        batch |= {"anchor_B3": (3, "float32"), "rotation_B33": (3, 3, "float32"), "lens_B4": (4, "float32")}
     return Outline(
         config=config,
         trainable={"params": trainable},
         frozen=cast({"params": frozen}, config.execution.dtype) if frozen else {},
-        loss=make_loss(GenDoP(model, spread(config.execution, mesh)), config.code_penalty),
+        loss=_loss(config, mesh),
         batch=batch_shapes(config.batch, batch),
         bucket=None,
         work=work(config),
@@ -84,7 +87,7 @@ def outline(config: GenDoPTrainConfig, mesh: Mesh) -> Outline:
 
 def work(config: GenDoPTrainConfig, bucket: None = None) -> tuple[flops.Work, ...]:
     """The operations of one shot."""
-    return flops.gendop(config.model, SEQUENCE_LENGTH, trained=not config.freeze_towers)
+    return flops.gendop(config.model, sequence_length(config.model.tokens), trained=not config.freeze_towers)
 
 
 def split_towers(params: dict, model: GenDoPConfig, freeze_towers: bool) -> tuple[dict, dict]:
@@ -98,22 +101,38 @@ def split_towers(params: dict, model: GenDoPConfig, freeze_towers: bool) -> tupl
     return trainable, frozen
 
 
-def make_loss(network: GenDoP, code_penalty: float) -> Loss:
-    """The loss of a run: the mean cross-entropy of all 301 next tokens, and λ times the mean square of the prefix."""
+def _loss(config: GenDoPTrainConfig, mesh: Mesh) -> Loss:
+    network = GenDoP(config.model, spread(config.execution, mesh))
+    return make_loss(network, config.code_penalty, config.anchor_weight, config.screen_weight)
+
+
+def make_loss(network: GenDoP, code_penalty: float, anchor_weight: float = 0.0, screen_weight: float = 0.0) -> Loss:
+    """The loss of a run: the mean cross-entropy of all next tokens, and λ times the mean square of the prefix.
+
+    A network with an anchor head adds both of `anchor_losses`, with their weights.
+    """
+    tokens = network.config.tokens
 
     def loss(variables, batch, bucket, key):
         rngs = None if key is None else {"dropout": key}
-        logits_BNV, prefix_BPD = network.apply(variables, batch, key is None, rngs=rngs, method=_logits_and_prefix)
-        return planner_loss(logits_BNV, prefix_BPD, batch["pose_ids_BN"], code_penalty)
+        logits_BNV, prefix_BPD, predicted_B3 = network.apply(variables, batch, key is None, rngs=rngs, method=_outputs)
+        value, metrics = planner_loss(logits_BNV, prefix_BPD, batch["pose_ids_BN"], code_penalty)
+        if predicted_B3 is None:
+            return value, metrics
+        true = (batch[name] for name in ("anchor_B3", "rotation_B33", "lens_B4"))
+        anchor, screen = anchor_losses(predicted_B3, *true, tokens)
+        value += anchor_weight * anchor + screen_weight * screen
+        return value, metrics | {"anchor": anchor, "screen": screen}
 
     return loss
 
 
-def _logits_and_prefix(network: GenDoP, batch: dict, deterministic: bool) -> tuple[jax.Array, jax.Array]:
-    conditions = {name: value for name, value in batch.items() if name != "pose_ids_BN"}
-    prefix_BPD = network.prefix(**conditions)
+def _outputs(network: GenDoP, batch: dict, deterministic: bool) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Logits, prefix, and the predicted anchor; None without a head."""
+    prefix_BPD = network.prefix(**{name: batch[name] for name in CONDITIONS if name in batch})
     logits_BLV = network.decoder(prefix_BPD, batch["pose_ids_BN"], deterministic)
-    return logits_BLV[:, prefix_BPD.shape[1] :], prefix_BPD
+    anchor_B3 = network.predict_anchor(prefix_BPD) if network.config.tokens.anchor == "head" else None
+    return logits_BLV[:, prefix_BPD.shape[1] :], prefix_BPD, anchor_B3
 
 
 def make_params(config: GenDoPTrainConfig, mesh: Mesh) -> dict:
@@ -151,7 +170,7 @@ def make_params(config: GenDoPTrainConfig, mesh: Mesh) -> dict:
 def _load(kind: str, folder: str, expected: Any, mesh: Mesh) -> dict:
     found, params, _ = weights.load(kind, folder, mesh=mesh)
     if found != expected:
-        raise ValueError(f"the weights in {folder} are of another size than the config's: {found}")
+        raise ValueError(f"the weights in {folder} are of another size or form than the config's: {found}")
     return params
 
 
@@ -159,7 +178,7 @@ def _shots(config: GenDoPTrainConfig, split: str) -> DataDoPShots | StageShots:
     if not config.data:
         if config.test_data:
             raise ValueError("test_data goes with data: give the shots to train on too")
-        return StageShots(split, config.model.conditions)
+        return StageShots(split, config.model.conditions, alone=config.model.tokens.world == "origin_global")
     folder = (config.test_data or config.data) if split == "test" else config.data
     return DataDoPShots(folder, split, CAPTIONS[config.caption], config.model.conditions)
 

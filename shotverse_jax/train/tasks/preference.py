@@ -28,7 +28,7 @@ from shotverse_jax.data.pairs import read_pairs
 from shotverse_jax.files import replacing
 from shotverse_jax.inputs.items import Refused
 from shotverse_jax.inputs.tokenizer import pin_tokenizer
-from shotverse_jax.models.gendop import GenDoP
+from shotverse_jax.models.gendop import CONDITIONS, GenDoP
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import batch_sharding, batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create
@@ -82,8 +82,7 @@ def _planner_logits(network: Planner, batch: dict, ids_CN: jax.Array, num_shots:
 
 
 def _gendop_logits(network: GenDoP, batch: dict, ids_CN: jax.Array, bucket: None) -> jax.Array:
-    names = ("text_ids_BT", "real_BT", "image_BHWC", "depth_BHW")
-    prefix_BPD = network.prefix(**{name: batch[name] for name in names if name in batch})
+    prefix_BPD = network.prefix(**{name: batch[name] for name in CONDITIONS if name in batch})
     prefix_CPD = jnp.repeat(prefix_BPD, 2, axis=0)
     return network.decoder(prefix_CPD, ids_CN)[:, prefix_CPD.shape[1] :]
 
@@ -162,7 +161,7 @@ def build(config: PreferenceTrainConfig, folder: Path) -> Task:
 def _same_form(policy: Policy, name: str, mesh: Mesh, dtype: str) -> weights.Loaded:
     found = weights.load(policy.kind, name, mesh=mesh, dtype=dtype)
     if found.config != policy.config:
-        raise ValueError(f"the reference {name} is of another size than the planner that learns")
+        raise ValueError(f"the reference {name} is of another size or form than the planner that learns")
     return found
 
 
@@ -312,7 +311,7 @@ def outline(config: PreferenceTrainConfig, mesh: Mesh) -> Outline:
         tokens = planner_task.pose_tokens(model, bucket)
         read = {"text_ids_BS": (text, "int32"), "slot_BS": (text, "int32"), "real_BS": (text, "bool")}
     else:
-        bucket, text, tokens = None, 0, gendop_tokens.SEQUENCE_LENGTH
+        bucket, text, tokens = None, 0, gendop_tokens.sequence_length(model.tokens)
         side = model.vision.image_size if model.vision else 0
         length = model.text.max_positions if model.text else 0
         parts = {

@@ -11,8 +11,10 @@ from scipy.spatial.transform import Rotation
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.tokens.gendop import BOS, EOS, FIRST_BIN, GenDoPTokenizer
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.config import GenDoPTokenConfig
 
 AXES = np.diag([1.0, -1.0, -1.0])
+PUBLISHED = GenDoPTokenConfig()
 
 
 def read(path):
@@ -40,7 +42,7 @@ def test_bins_equal_the_original(reference):
     seen = 0
     for name, record in records.items():
         for path in (reference / "data/gendop").rglob(name):
-            np.testing.assert_array_equal(GenDoPTokenizer().encode(read(path)), to_ids(record["tokens"]))
+            np.testing.assert_array_equal(GenDoPTokenizer(PUBLISHED).encode(read(path)), to_ids(record["tokens"]))
             seen += 1
     assert seen >= 5
 
@@ -49,10 +51,10 @@ def test_bins_equal_the_original(reference):
 def test_bins_of_datadop_cases(reference, case):
     record = np.load(reference / f"golden/gendop_tokens_{case}.npz")
     path = reference / f"data/gendop/assets/examples/text_rgbd/{case}_transforms_cleaning.json"
-    ids = GenDoPTokenizer().encode(read(path))
+    ids = GenDoPTokenizer(PUBLISHED).encode(read(path))
     np.testing.assert_array_equal(ids, to_ids(record["bins"]))
     # Log10 of the scale, read back at the lower edge of its bin, 1/64 wide.
-    assert 0 <= np.log10(record["scale"]) - GenDoPTokenizer().parse(ids).log_scale < 1 / 64
+    assert 0 <= np.log10(record["scale"]) - GenDoPTokenizer(PUBLISHED).parse(ids).log_scale < 1 / 64
 
 
 def test_decoding_equals_the_original(reference):
@@ -60,15 +62,15 @@ def test_decoding_equals_the_original(reference):
     records = json.loads((reference / "golden/gendop_tokens.json").read_text())
     for record in records.values():
         ids = to_ids(record["tokens"])
-        tokens = GenDoPTokenizer().parse(ids)
+        tokens = GenDoPTokenizer(PUBLISHED).parse(ids)
         np.testing.assert_allclose(opengl(tokens.pose_T34), record["decoded_3x4"], atol=1e-6)
         # The original's path starts at its own first pose, ours has that camera as the world.
-        path = GenDoPTokenizer("none").decode(ids)
+        path = GenDoPTokenizer(PUBLISHED, "none").decode(ids)
         frames = se3.compose(tokens.pose_T34[0], path.pose_T34[[0, 60, 119]])
         for got, frame in zip(opengl(frames), (0, 60, 119), strict=True):
             np.testing.assert_allclose(got.ravel(), record[f"resampled_frame_{frame}"], atol=2e-6)
         np.testing.assert_allclose(path.intrinsics_T4[0], record["decoded_intr"][:4], atol=1e-4)
-        exp = GenDoPTokenizer("exp").decode(ids)
+        exp = GenDoPTokenizer(PUBLISHED, "exp").decode(ids)
         np.testing.assert_allclose(exp.scale, record["exp_scale"], rtol=1e-6)
         np.testing.assert_allclose(exp.pose_T34[:, :, 3], path.pose_T34[:, :, 3] * exp.scale, atol=1e-9)
         assert path.scale == 1.0
@@ -103,7 +105,7 @@ def paths(draw):
 @settings(max_examples=30, deadline=None)
 @given(paths())
 def test_bins_are_floors(trajectory):
-    bins = GenDoPTokenizer().encode(trajectory)[1:-1].reshape(30, 10) - FIRST_BIN
+    bins = GenDoPTokenizer(PUBLISHED).encode(trajectory)[1:-1].reshape(30, 10) - FIRST_BIN
     place = reference_bins(trajectory)
     exact = np.abs(place - np.round(place)) > 1e-4  # rounding decides the few values on an edge
     np.testing.assert_array_equal(bins[exact], np.floor(place)[exact])
@@ -112,7 +114,7 @@ def test_bins_are_floors(trajectory):
 @settings(max_examples=30, deadline=None)
 @given(paths())
 def test_round_trip(trajectory):
-    tokenizer = GenDoPTokenizer()
+    tokenizer = GenDoPTokenizer(PUBLISHED)
     tokens = tokenizer.parse(tokenizer.encode(trajectory))
     pose_T34 = se3.relative(trajectory.pose_T34[0], trajectory.pose_T34[::4])
     scale = np.linalg.norm(pose_T34[:, :, 3], axis=1).max() + 1e-5
@@ -129,9 +131,9 @@ def test_round_trip(trajectory):
 
 def test_static_short_and_single_frame_shots():
     for frames in (1, 2, 50, 300):
-        ids = GenDoPTokenizer().encode(single(se3.identity((frames,))))
+        ids = GenDoPTokenizer(PUBLISHED).encode(single(se3.identity((frames,))))
         assert ids.shape == (302,)
-        decoded = GenDoPTokenizer().decode(ids, [(0, frames)])
+        decoded = GenDoPTokenizer(PUBLISHED).decode(ids, [(0, frames)])
         assert len(decoded) == frames
         np.testing.assert_allclose(decoded.pose_T34, se3.identity((frames,)), atol=1e-12)
 
@@ -139,9 +141,9 @@ def test_static_short_and_single_frame_shots():
 def test_more_than_one_shot_is_refused():
     shots = Trajectory(se3.identity((4,)), [100, 100, 50, 50], 100, 100, [0, 0, 1, 1])
     with pytest.raises(ValueError, match="one shot"):
-        GenDoPTokenizer().encode(shots)
+        GenDoPTokenizer(PUBLISHED).encode(shots)
     with pytest.raises(ValueError, match="one shot"):
-        GenDoPTokenizer().decode(to_ids(np.full((30, 10), 200)), [(0, 5), (5, 10)])
+        GenDoPTokenizer(PUBLISHED).decode(to_ids(np.full((30, 10), 200)), [(0, 5), (5, 10)])
 
 
 @pytest.mark.parametrize(
@@ -156,9 +158,9 @@ def test_more_than_one_shot_is_refused():
     ],
 )
 def test_broken_sequences_are_refused(break_, message):
-    ids = GenDoPTokenizer().encode(single(se3.identity((120,))))
-    GenDoPTokenizer().parse(ids)
+    ids = GenDoPTokenizer(PUBLISHED).encode(single(se3.identity((120,))))
+    GenDoPTokenizer(PUBLISHED).parse(ids)
     with pytest.raises(ValueError, match=message):
-        GenDoPTokenizer().parse(break_(ids))
+        GenDoPTokenizer(PUBLISHED).parse(break_(ids))
     with pytest.raises(ValueError, match="pred_scale"):
-        GenDoPTokenizer("log")
+        GenDoPTokenizer(PUBLISHED, "log")
