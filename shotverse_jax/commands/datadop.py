@@ -6,19 +6,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from shotverse_jax.commands.common import Terminal, printable, read_arguments, say_notes, show
+from shotverse_jax.commands.common import Terminal, positive, printable, read_arguments, say_notes, show
 from shotverse_jax.files import Unwritable, check_place, owned
 
-HELP = "Make and check data sets like GenDoP's DataDoP: build, clean, caption, plot, check."
+HELP = "Make and check data sets like GenDoP's DataDoP: build, clean, caption, plot, check, statistics."
 EXAMPLES = (
     "shotverse datadop build Monst3r --out DataDoP --split train",
     "shotverse datadop clean DataDoP --split train",
     "shotverse datadop caption DataDoP",
     "shotverse datadop check DataDoP --write",
+    "shotverse datadop statistics --stage 2000",
 )
-ACTIONS = ("build", "clean", "caption", "plot", "check")
+ACTIONS = ("build", "clean", "caption", "plot", "check", "statistics")
 SPLITS = ("train", "test")
 FAILED = 3
+
+
+class NoSubject(ValueError):
+    """A file does not say where its subject is; the others will not either."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,11 +32,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         choices=ACTIONS,
         help="build: shots from MonST3R's results; clean: *_transforms_cleaning.json from *_traj.txt; caption: "
-        "*_caption.json; plot: *_traj_cleaning.png; check: read everything",
+        "*_caption.json; plot: *_traj_cleaning.png; check: read everything; statistics: mean and scale of tokens "
+        "around the subject",
     )
-    parser.add_argument("source", help="the data set; of build MonST3R's results; of clean also one file of a path")
+    parser.add_argument(
+        "source", nargs="?", help="the data set; of build MonST3R's results; of clean also one file of a path"
+    )
     parser.add_argument("--split", help="part of the data set (default: all of train and test that it has)")
-    parser.add_argument("--out", help="of build: the data set to write; of clean: the file to write for one path")
+    parser.add_argument(
+        "--out",
+        help="of build: the data set to write; of clean: the file to write for one path; of statistics: a JSON file",
+    )
     parser.add_argument("--strict", action="store_true", help="end at the first bad shot (default: list it, go on)")
     parser.add_argument("--overwrite", action="store_true", help="make again what is there")
     parser.add_argument(
@@ -48,22 +59,36 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--frames", metavar="DIR", help="of caption: <video>/<shot>/*.jpg of the shots (default: the first frame alone)"
     )
     parser.add_argument("--write", action="store_true", help="of check: write <split>_valid.txt of the good shots")
+    parser.add_argument(
+        "--stage",
+        type=positive,
+        metavar="N",
+        help="of statistics: N shots of the stage, in place of a data set",
+    )
+    parser.add_argument(
+        "--subject-at-origin",
+        action="store_true",
+        help="of statistics: files that do not say where the subject is have it at the origin, and y up, as VERTIGO's",
+    )
     read_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Makes the files; returns 0, or 3 if there were bad shots."""
-    if not Path(args.source).exists():
-        raise ValueError(f"{args.source}: no such file or folder")
+    _check_arguments(args)
+    if args.stage:
+        return _statistics(args, _stage_places(args))
     if args.action == "clean" and Path(args.source).is_file():
         return _clean_file(args)
-    if args.action == "caption" and bool(args.endpoint) != bool(args.model):
-        raise ValueError("--endpoint and --model go together")
     if args.action == "build":
         return _build(args)
     shots = {split: _shots(args, split) for split in _splits(args)}
     if not any(shots.values()):
         raise ValueError(f"{args.source} has no shots: expected <split>/<video>/<shot>_…, or the same without <split>")
+    if args.action == "statistics":
+        every = [shot for found in shots.values() for shot in found]
+        places = _folder_places(args, every)
+        return _statistics(args, places) or (FAILED if len(places) < len(every) else 0)
     work, done = _work(args)
     bad = 0
     for split, found in shots.items():
@@ -77,6 +102,20 @@ def run(args: argparse.Namespace) -> int:
 
                     show(f"wrote {write_list(args.source, split, good)}")
     return FAILED if bad else 0
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    statistics = args.action == "statistics"
+    if not statistics and (args.stage or args.subject_at_origin):
+        raise ValueError("--stage and --subject-at-origin are for statistics")
+    if bool(args.source) == bool(args.stage):
+        raise ValueError("give one data set" + (", or --stage N" if statistics else ""))
+    if args.source and not Path(args.source).exists():
+        raise ValueError(f"{args.source}: no such file or folder")
+    if args.action == "caption" and bool(args.endpoint) != bool(args.model):
+        raise ValueError("--endpoint and --model go together")
+    if statistics and args.out:
+        check_place(args.out)
 
 
 def _owned(args: argparse.Namespace, split: str | None) -> contextlib.AbstractContextManager:
@@ -190,8 +229,8 @@ def _each(args: argparse.Namespace, shots: list[Any], work: Callable, done: Call
                     terminal.say(f"{shot.name}: {note}")
             good.append(shot.name)
         except ValueError as error:
-            # Neither a server that refuses nor a full disk is of this shot alone.
-            if args.strict or isinstance(error, NoAnswer | Unwritable):
+            # A server that refuses, a full disk and files without a subject are not of this shot alone.
+            if args.strict or isinstance(error, NoAnswer | Unwritable | NoSubject):
                 raise ValueError(f"{shot.name}: {error}") from error
             _list_bad(shot.name, error)
         terminal("shots", number, len(shots))
@@ -224,6 +263,49 @@ def _build(args: argparse.Namespace) -> int:
         good = _each(args, shots, work, lambda shot: all(shot.has(part) for part in parts))
     show(f"{root}: {len(good)} of {len(shots)} shots")
     return FAILED if len(good) < len(shots) else 0
+
+
+def _stage_places(args: argparse.Namespace) -> list[Any]:
+    from shotverse_jax.data.datadop.statistics import places_of
+    from shotverse_jax.data.gendop_source import StageShots
+
+    terminal, shots, found = Terminal(args.quiet), StageShots("train", (), alone=True), []
+    for index in range(args.stage):
+        found.append(places_of(shots(index, 0).trajectory))
+        terminal("shots", index + 1, args.stage)
+    return found
+
+
+def _folder_places(args: argparse.Namespace, shots: list[Any]) -> list[Any]:
+    from shotverse_jax.camera.formats import read_trajectory
+    from shotverse_jax.data.datadop.statistics import places_of
+
+    found = []
+
+    def work(shot):
+        path = read_trajectory(shot.path("transforms"), "nerfstudio")
+        if path.stage_34 is None and not args.subject_at_origin:
+            raise NoSubject(
+                "it does not say where its subject is; if all files have it at the origin and y up, as VERTIGO's, "
+                "say --subject-at-origin"
+            )
+        found.append(places_of(path, args.subject_at_origin))
+        return ()
+
+    _each(args, shots, work, lambda shot: False)
+    return found
+
+
+def _statistics(args: argparse.Namespace, places: list[Any]) -> int:
+    from shotverse_jax.data.datadop.statistics import token_statistics
+    from shotverse_jax.files import json_text, replacing
+
+    text = json_text(token_statistics(places), indent=2)
+    if args.out:
+        with replacing(args.out) as place:
+            place.write_text(text + "\n", encoding="utf-8")
+    show(text)
+    return 0
 
 
 def _clean_file(args: argparse.Namespace) -> int:

@@ -13,8 +13,11 @@ from PIL import Image
 from shotverse_jax import cli
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
+from shotverse_jax.config import GenDoPTokenConfig
 from shotverse_jax.data.datadop import captions, shots
 from shotverse_jax.data.datadop.endpoint import NoAnswer, endpoint
+from shotverse_jax.data.datadop.statistics import token_statistics
+from shotverse_jax.data.gendop_source import StageShots
 
 
 def run(*args):
@@ -199,6 +202,45 @@ def test_checking_and_the_list(built, capsys):
         shots.write_shot(shot, cleaned=path._sampled(np.arange(119.0), [119]))
 
 
+def test_statistics_of_tokens_around_the_subject(tmp_path, capsys):
+    """99 % of all values are within mean ± scale, and a far outlier moves neither much."""
+    rng = np.random.default_rng(0)
+    place_KT3 = rng.uniform(-1, 1, (500, 30, 3)) * [2, 1, 0] + rng.normal([3, 0, 5], 0.1, (500, 1, 3))
+    place_KT3[0, :] += 1e4
+    found = token_statistics(place_KT3)
+    config = GenDoPTokenConfig("origin_global", "tokens", "centre", **found)
+    np.testing.assert_allclose(config.anchor_mean, [3, 0, 5], atol=0.3)
+    offset_N3 = (place_KT3 - place_KT3[:, :1]).reshape(-1, 3)
+    within = np.abs(offset_N3 - config.translation_mean) <= config.translation_scale
+    np.testing.assert_allclose(within[:, :2].mean(0), 0.99, atol=1e-3)
+    assert config.translation_scale[2] == 1e-6 and max(config.anchor_scale) < 4
+    with pytest.raises(ValueError, match="no shots"):
+        token_statistics([])
+
+    # Of the stage, and of the same shots as files in the world of their subject.
+    assert run("statistics", "--stage", 4) == 0
+    of_stage = json.loads(capsys.readouterr().out)
+    for index in range(4):
+        path = StageShots("train", (), alone=True)(index, 0).trajectory.retimed([(0, 120)], 30.0)
+        opengl = se3.make(np.diag([1.0, -1.0, -1.0]), np.array([0.0, -config.origin_height, 0.0]))
+        stem = tmp_path / "train" / "v" / f"s{index}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        shots.write_shot(
+            shots.ShotFiles(f"v/s{index}", stem), cleaned=path.moved(se3.compose(opengl, se3.inverse(path.stage_34)))
+        )
+    assert run("statistics", tmp_path) == 2
+    said = capsys.readouterr()
+    assert "v/s0: it does not say where its subject is" in said.err and "--subject-at-origin" in said.err
+    assert said.err.count("\n") == 1 and not said.out
+    broken = tmp_path / "train" / "v" / "s9_transforms_cleaning.json"
+    broken.write_text("{}")
+    assert run("statistics", tmp_path, "--subject-at-origin", "--out", tmp_path / "found.json") == 3
+    assert "left out v/s9: " in capsys.readouterr().err
+    of_files = json.loads((tmp_path / "found.json").read_text())
+    for name, values in of_stage.items():
+        np.testing.assert_allclose(of_files[name], values, rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("line", ["../../secret", "/etc/passwd", "a/../../b"])
 def test_a_list_does_not_lead_out_of_the_data_set(tmp_path, line):
     (tmp_path / "test").mkdir()
@@ -215,6 +257,12 @@ def test_a_list_does_not_lead_out_of_the_data_set(tmp_path, line):
         (["build", "EMPTY"], "say with --out"),
         (["caption", "EMPTY"], "has no shots"),
         (["caption", "EMPTY", "--model", "m"], "--endpoint and --model go together"),
+        (["check"], "give one data set"),
+        (["check", "--stage", "5"], "--stage and --subject-at-origin are for statistics"),
+        (["statistics"], "give one data set, or --stage N"),
+        (["statistics", "EMPTY", "--stage", "5"], "give one data set, or --stage N"),
+        (["statistics", "EMPTY", "--subject-at-origin"], "has no shots"),
+        (["statistics", "--stage", "5", "--out", "EMPTY"], "is a folder"),
     ],
 )
 def test_mistakes(tmp_path, capsys, args, words):
