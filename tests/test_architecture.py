@@ -40,8 +40,8 @@ ALLOWED = {
     "commands": "api camera config conversion data evaluation files fit grammar infer inputs limits screenplay"
     " text_files views",
     "evaluation": "camera config data files infer inputs limits models screenplay stage text_files weights",
-    "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay views"
-    " weights",
+    "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay"
+    " text_files views weights",
     "fit": "camera config cost infer nn parallel train views weights",
     "cli": "commands text_files",
     "configs": "config",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,8 +57,8 @@ class Policy:
 
     kind: str
     config: Any
-    network: nn.Module
-    logits: Callable[[nn.Module, dict, jax.Array, Hashable], jax.Array]
+    network: Planner | GenDoP
+    logits: Callable[[Planner | GenDoP, dict, jax.Array, Hashable], jax.Array]
 
     @classmethod
     def of(cls, folder: Path, execution: Execution) -> "Policy":
