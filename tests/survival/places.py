@@ -258,9 +258,13 @@ def _stopped_at_work(first: Process, folder: Path, out: Path) -> int | None:
     It makes a folder first and locks it then: one that was stopped between the two would leave the lock to the second.
     """
     while (ended := first.ended()) is None:
-        places = [out, *(path for path in folder.iterdir() if path.name.startswith("."))]
+        # A data set like DataDoP is locked by its splits, which are folders in it.
+        places = [*(path for path in folder.iterdir() if path.name.startswith(".")), out, *out.glob("*")]
         if any(path.is_dir() for path in places):
-            os.killpg(first.pid, signal.SIGSTOP)
+            try:
+                os.killpg(first.pid, signal.SIGSTOP)
+            except ProcessLookupError:  # it has no group of its own yet
+                continue
             _, status = os.waitpid(first.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 return os.waitstatus_to_exitcode(status)

@@ -84,11 +84,12 @@ class Cases(Family):
     finds; shots that nobody touched have all files of a whole run. A refusal leaves nothing.
     """
 
-    name, share = "gendop", 6
+    name, share = "gendop", 0.6
 
     def make(self) -> None:
         """A network of all conditions, the files of a case, a data set, and a whole run of it."""
         self.model = small_models.gendop(self.place, CLIPVisionConfig(16, 1, 2, 16, 4, 8))
+        self.planner = gendop.GenDoPPlanner.load(str(self.model))
         rng, case = np.random.default_rng(0), self.place / "case"
         case.mkdir()
         picture = Image.fromarray(rng.integers(0, 255, (20, 30, 3)).astype(np.uint8))
@@ -156,6 +157,7 @@ class Cases(Family):
         options = ["--model", self.model, "--out", out, "--no-plot", "--no-preview", "--quiet"]
         with (
             mock.patch.object(gendop, "decode", self._decode),
+            mock.patch.object(gendop.GenDoPPlanner, "load", lambda *_, **__: self.planner),
             mock.patch("shotverse_jax.commands.gendop.use_compilation_cache"),
             mock.patch("shotverse_jax.commands.gendop.stop_on_signals"),
         ):
@@ -211,7 +213,7 @@ class DataDoP(Family):
     that are texts, a picture and a depth map of one size. Shots that nobody touched have the bytes of a whole run.
     """
 
-    name, share = "datadop", 8
+    name, share, refuses = "datadop", 0.6, False
 
     def make(self) -> None:
         """A data set, and what every action makes of it."""
@@ -299,7 +301,7 @@ class Features(Family):
     What is read is what a run that nobody disturbed wrote, bit for bit.
     """
 
-    name, share = "features", 5
+    name, share = "features", 1.5
 
     def make(self) -> None:
         """Five scenes, and their latents in parts of two."""
@@ -367,7 +369,7 @@ class Plots(Family):
     What is accepted is a picture, or a script that Python can read. A refusal leaves nothing.
     """
 
-    name, share = "plots", 1
+    name, share = "plots", 0.6
 
     def make(self) -> None:
         """A file or folder of every format."""
