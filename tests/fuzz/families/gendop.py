@@ -41,7 +41,7 @@ def dataset(folder: Path) -> None:
     for shot in list_shots(data, "train"):
         captions = {key: f"{key} of {shot.name}." for key in CAPTIONS.values()}
         shot.path("caption").write_text(json.dumps(captions), encoding="utf-8")
-    command("datadop", "plot", data, "--quiet")
+        shot.path("plot").write_bytes(shot.path("rgb").read_bytes())
     command("datadop", "check", data, "--write", "--quiet")
 
 
@@ -84,7 +84,7 @@ class Cases(Family):
     finds; shots that nobody touched have all files of a whole run. A refusal leaves nothing.
     """
 
-    name, share = "gendop", 0.6
+    name, share = "gendop", 0.75
 
     def make(self) -> None:
         """A network of all conditions, the files of a case, a data set, and a whole run of it."""
@@ -213,7 +213,7 @@ class DataDoP(Family):
     that are texts, a picture and a depth map of one size. Shots that nobody touched have the bytes of a whole run.
     """
 
-    name, share, refuses = "datadop", 0.6, False
+    name, share, refuses = "datadop", 0.75, False
 
     def make(self) -> None:
         """A data set, and what every action makes of it."""
@@ -304,9 +304,9 @@ class Features(Family):
     name, share = "features", 1.5
 
     def make(self) -> None:
-        """Five scenes, and their latents in parts of two."""
+        """Four scenes, and their latents in parts of two."""
         self.network = CLaTrReader.load(small_models.clatr(self.place))
-        for number in range(5):
+        for number in range(4):
             path = sample_example(number, num_shots=1).trajectory
             write_trajectory(path, self.place / "paths" / f"s_{number}.json", "shotverse")
         caption = json.dumps({"Movement": "The camera moves right."})
@@ -369,7 +369,7 @@ class Plots(Family):
     What is accepted is a picture, or a script that Python can read. A refusal leaves nothing.
     """
 
-    name, share = "plots", 0.6
+    name, share = "plots", 0.75
 
     def make(self) -> None:
         """A file or folder of every format."""
