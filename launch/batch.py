@@ -26,6 +26,7 @@ OUT = flags.DEFINE_string("out", None, "folder of results, the same for all proc
 MODEL = flags.DEFINE_string("model", None, "name or folder of the controller of films")
 PLANNER = flags.DEFINE_string("planner", None, "name or folder of the planner")
 SAMPLING = flags.DEFINE_enum("sampling", None, ["nucleus", "top_k", "greedy"], "how to pick tokens")
+CANDIDATES = flags.DEFINE_integer("candidates", None, "plans drawn for each that is kept, the best")
 STEPS = flags.DEFINE_integer("steps", None, "denoising steps of films")
 CFG = flags.DEFINE_float("cfg", None, "strength of text guidance, 1 is none")
 SOLVER = flags.DEFINE_enum("solver", "unipc", ["unipc", "euler"], "how noise is followed to films")
@@ -53,6 +54,7 @@ def main(_):
         model=MODEL.value,
         planner=PLANNER.value,
         sampling=SAMPLING.value,
+        candidates=CANDIDATES.value,
         steps=STEPS.value,
         guidance=CFG.value,
         solver=SOLVER.value,

@@ -35,6 +35,7 @@ def plan(
     seed: int = 0,
     samples: int = 1,
     sampling: Literal["nucleus", "top_k", "greedy"] | None = None,
+    candidates: int | None = None,
 ) -> list[Trajectory]:
     """Returns `samples` plans of a screenplay's cameras; `infer.outputs.write_plans` writes them.
 
@@ -44,6 +45,8 @@ def plan(
         seed: another seed, another plan.
         samples: how many plans; the first ones do not depend on how many follow.
         sampling: how tokens are picked; None (default) takes the model's own way.
+        candidates: plans that are drawn for each that is kept, the best one (`stage.review`); None (default) takes the
+            model's own number, 8 of a planner and 1 of a GenDoP.
 
     Raises:
         ValueError: a file that cannot be read, a model that is not there or no planner, or captions and shots beyond
@@ -58,6 +61,7 @@ def plan(
     if sampling is not None and sampling not in SAMPLERS:
         raise ValueError(f"tokens are picked by {', '.join(SAMPLERS)}, got {sampling!r}")
     picking = {} if sampling is None else {"sampling": SAMPLERS[sampling]}
+    picking |= {} if candidates is None else {"candidates": candidates}
     [planned] = planner.plan([screenplay], seed, samples, **picking)
     return planned.trajectories
 
@@ -105,6 +109,7 @@ def film(
     model: Any = CONTROLLER,
     *,
     planner: Any = PLANNER,
+    candidates: int | None = None,
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     loras: Sequence["str | Lora"] = (),
@@ -120,6 +125,7 @@ def film(
             None (default) plans them with the same seed.
         model: a loaded `Cinematographer`, its name or its folder.
         planner: what plans the cameras, as `plan` takes it.
+        candidates: plans of which the best is filmed, as `plan` takes them.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
         loras: adapters that are folded into the model for this film, each a text FILE[@SCALE][:high|low] or what
@@ -164,7 +170,7 @@ def film(
         planner = load_planner(planner) if isinstance(planner, str | Path) else planner
         for note in planner.notes(screenplay):
             say(note)
-        [trajectory] = plan(screenplay, planner, seed=seed)
+        [trajectory] = plan(screenplay, planner, seed=seed, candidates=candidates)
     options = {"frames": frames, "size": size, "negative": sampling.pop("negative", None)}
     take = prepare(cinematographer, screenplay, trajectory, **options)
     for note in take.notes:

@@ -20,6 +20,7 @@ from shotverse_jax.commands import (
     plan,
     plot,
     preview,
+    review,
     tags,
     verify,
 )
@@ -35,6 +36,7 @@ COMMANDS = {
     "datadop": datadop,
     "plot": plot,
     "preview": preview,
+    "review": review,
     "explain": explain,
     "export": export,
     "export-lora": export_lora,

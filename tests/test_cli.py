@@ -1,6 +1,7 @@
 """The command line as a user meets it: files written, exit codes, one-sentence errors, nothing left behind."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -68,7 +69,8 @@ def test_plan_writes_what_it_says(nano, play, tmp_path, capsys):
     assert [s["caption"] for s in data["shots"]] == ["Wide shot. The camera pushes in.", "Close-up. Pan left."]
     assert all(s["tags"] for s in data["shots"])
     np.testing.assert_allclose(data["frames"][0]["transform_matrix"], np.diag([1, -1, -1, 1]), atol=1e-9)
-    assert "shot 2: frames 33-56" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "shot 2: frames 33-56" in said and len(re.findall(r"\n    .*the woman .*", said)) == 2  # a verdict a shot
 
 
 def test_ctrl_c_is_one_line(monkeypatch, capsys):
@@ -106,7 +108,7 @@ def test_a_file_is_no_folder_for_a_plan(nano, play, capsys):
     assert "is a file; give the name of a folder" in capsys.readouterr().err and play.read_text() == PLAY
 
 
-def test_seeds_and_samples(nano, play, tmp_path):
+def test_seeds_samples_candidates_and_their_reviews(nano, play, tmp_path, capsys):
     run = lambda *more: cli.main(["plan", str(play), "--model", str(nano), "--no-preview", "--quiet", *more])  # noqa: E731
     assert run("--samples", "2", "--out", str(tmp_path / "two")) == 0
     assert run("--out", str(tmp_path / "one")) == 0
@@ -114,6 +116,16 @@ def test_seeds_and_samples(nano, play, tmp_path):
     read = lambda name: (tmp_path / name / "trajectory.json").read_text()  # noqa: E731
     assert read("two/sample_0") == read("one")
     assert read("two/sample_1") != read("one") != read("other")
+    assert run("--candidates", "1", "--samples", "8", "--out", str(tmp_path / "drawn")) == 0
+    assert read("one") in [read(f"drawn/sample_{number}") for number in range(8)]
+    assert cli.main(["review", str(tmp_path / "two"), "--json"]) == 0
+    reviews = json.loads(capsys.readouterr().out)
+    assert list(reviews) == ["sample_0", "sample_1"] and len(reviews["sample_0"]["shots"]) == 2
+    assert cli.main(["review", str(tmp_path / "one"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == reviews["sample_0"]
+    assert cli.main(["review", str(tmp_path / "one")]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("shot 1: ") and "score" in said
 
 
 @pytest.mark.parametrize(
@@ -232,6 +244,7 @@ COMMANDS = [
     "datadop",
     "plot",
     "preview",
+    "review",
     "explain",
     "export",
     "export-lora",

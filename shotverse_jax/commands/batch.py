@@ -7,6 +7,7 @@ import threading
 from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
+    candidates,
     faster_arguments,
     faster_of,
     lora_argument,
@@ -41,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampling", choices=("nucleus", "top_k", "greedy"), help="how to pick tokens (default: the planner's way)"
     )
+    parser.add_argument(
+        "--candidates", type=candidates, help="plans drawn for each that is kept, the best (default: the planner's, 8)"
+    )
     parser.add_argument("--steps", type=steps, help="denoising steps of films (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to films")
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         model=args.model,
         planner=args.planner,
         sampling=args.sampling,
+        candidates=args.candidates,
         steps=args.steps,
         guidance=args.cfg,
         solver=args.solver,

@@ -93,6 +93,7 @@ positive = whole("it", 1, limits.COUNT)
 """The type of an argument that counts something."""
 seed = whole("a seed", 0, limits.SEEDS - 1)
 samples = whole("the samples", 1, limits.SAMPLES)
+candidates = whole("the candidates", 1, limits.SAMPLES)
 frames = whole("the frames of a film", 1, limits.FRAMES)
 steps = whole("the steps", 1, limits.STEPS)
 strength = number("the strength of guidance", -limits.GUIDANCE, limits.GUIDANCE)

@@ -4,7 +4,16 @@ import argparse
 import json
 
 from shotverse_jax.commands import eval_track_a
-from shotverse_jax.commands.common import Terminal, positive, seed, show, steps, strength, use_compilation_cache
+from shotverse_jax.commands.common import (
+    Terminal,
+    candidates,
+    positive,
+    seed,
+    show,
+    steps,
+    strength,
+    use_compilation_cache,
+)
 
 HELP = "Score a model on held-out data, or planned cameras against others."
 EXAMPLES = ("shotverse eval planner --scenes 300", "shotverse eval track-a PRED REF --upstream")
@@ -27,6 +36,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sampling", choices=("nucleus", "top_k", "greedy"), default="nucleus", help="how to pick tokens"
+    )
+    parser.add_argument(
+        "--candidates",
+        type=candidates,
+        help="of plans: drawn for each that is kept, the best (default 1: the planner's)",
     )
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--json", action="store_true", help="machine-readable output")
@@ -60,7 +74,7 @@ def _film(args: argparse.Namespace) -> dict:
 
 def _planner(args: argparse.Namespace) -> dict:
     from shotverse_jax import api
-    from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_prompts, score_scenes
+    from shotverse_jax.evaluation.tracks.stage_plans import read_prompts, score_framing, score_prompts, score_scenes
     from shotverse_jax.grammar.samples import sample_example
     from shotverse_jax.infer.decode import SAMPLERS
     from shotverse_jax.infer.plan import plan
@@ -69,11 +83,14 @@ def _planner(args: argparse.Namespace) -> dict:
     director, sampling = api.load(args.model or api.PLANNER, "planner"), SAMPLERS[args.sampling]
 
     def planned(screenplays):
-        return [samples[0] for samples in plan(director, screenplays, seed=args.seed, sampling=sampling)]
+        options = {"seed": args.seed, "sampling": sampling, "candidates": args.candidates or 1}
+        return [samples[0] for samples in plan(director, screenplays, **options)]
 
     terminal.say(f"planning {scenes} held-out scenes …")
     examples = [sample_example(i, "test") for i in range(scenes)]
-    scores = score_scenes(planned([e.screenplay for e in examples]), [e.trajectory for e in examples])
+    found = planned([e.screenplay for e in examples])
+    scores = score_scenes(found, [e.trajectory for e in examples])
+    scores |= score_framing(found, [e.trajectory for e in examples], [e.scene for e in examples])
     terminal.say(f"planning {len(prompts)} hand-written prompts …")
     scores |= score_prompts(planned([p.screenplay for p in prompts]), prompts)
     return scores

@@ -6,6 +6,7 @@ import functools
 from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
+    candidates,
     faster_arguments,
     faster_of,
     frames,
@@ -52,6 +53,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
     )
     parser.add_argument("--planner", default="planner_small", help="name of a planner, or the folder of one")
+    parser.add_argument(
+        "--candidates", type=candidates, help="plans of which the best is filmed (default: the planner's)"
+    )
     parser.add_argument("--negative", help="prompt that the film is steered away from (default: the model's)")
     placement_arguments(parser)
     peak.argument(parser)
@@ -76,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
             trajectory,
             args.model,
             planner=args.planner,
+            candidates=args.candidates,
             frames=args.frames,
             size=args.size,
             loras=args.lora,

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from shotverse_jax import limits
-from shotverse_jax.commands.common import frames, number, positive, show, size, steps, strength, whole
+from shotverse_jax.commands.common import candidates, frames, number, positive, show, size, steps, strength, whole
 
 HELP = "Say what a training run, a film or plans need of devices that need not be there: memory, time, how many."
 EXAMPLES = (
@@ -31,7 +31,7 @@ OF_FILM = (
     "latents",
     "mfu",
 )
-OF_PLAN = ("model", "frames", "shots", "text", "dtype")
+OF_PLAN = ("model", "frames", "shots", "text", "candidates", "dtype")
 OF_BOTH = ("device", "items", "deadline")
 OF_RUN = ("topology", "device", "mfu")
 
@@ -78,6 +78,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     film.add_argument("--latents", action="store_true", default=None, help="the results keep the film's latents")
     plan = parser.add_argument_group("plans")
     plan.add_argument("--shots", type=whole("the shots", 1, limits.FRAMES), help="shots of a screenplay (default 4)")
+    plan.add_argument("--candidates", type=candidates, help="plans of which the best is kept (default 8)")
     plan.add_argument("--text", type=positive, help="tokens of a screenplay (default: the most that the model reads)")
 
 

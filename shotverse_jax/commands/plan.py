@@ -5,6 +5,7 @@ import argparse
 from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
+    candidates,
     out_folder,
     out_name,
     placement_arguments,
@@ -26,6 +27,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=out_name, help="folder for the results (default: out/<name of the screenplay>)")
     parser.add_argument("--seed", type=seed, default=0, help="another seed, another plan (default 0)")
     parser.add_argument("--samples", type=samples, default=1, help="plans to write, each in a folder of its own")
+    parser.add_argument(
+        "--candidates",
+        type=candidates,
+        help="plans that are drawn for each one that is kept, the best (default 8; 1 takes the first)",
+    )
     parser.add_argument(
         "--model", default="planner_small", help="name of a shipped or fetched planner, or the folder of one"
     )
@@ -53,8 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax import api
     from shotverse_jax.infer.outputs import write_plans
     from shotverse_jax.infer.plan_need import most_plan_memory
+    from shotverse_jax.stage.review import review
 
-    options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling}
+    options = {"seed": args.seed, "samples": args.samples, "sampling": args.sampling, "candidates": args.candidates}
     with owned(out):
         planner = api.load_planner(args.model, **placement_of(args))
         for note in planner.notes(screenplay):
@@ -62,9 +69,11 @@ def run(args: argparse.Namespace) -> int:
         trajectories = api.plan(screenplay, planner, **options)
         write_plans(trajectories, out, preview=not args.no_preview, progress=terminal)
     for trajectory in trajectories:
-        for number, ((start, end), words) in enumerate(zip(trajectory.spans, lines(trajectory), strict=True), 1):
+        told = zip(trajectory.spans, lines(trajectory), review(trajectory).shots, strict=True)
+        for (start, end), words, shot in told:
             seconds = (end - start) / trajectory.fps
-            terminal.say(f"  shot {number}: frames {start}-{end - 1} ({seconds:.1f} s), {words}")
+            terminal.say(f"  shot {shot.number}: frames {start}-{end - 1} ({seconds:.1f} s), {words}")
+            terminal.say(f"    {shot.verdict}")
     folders = "sample_*/" if args.samples > 1 else ""
     preview = "" if args.no_preview else ", preview.mp4"
     terminal.say(f"wrote {out}/{folders}trajectory.json, trajectory.png{preview}")

@@ -1,6 +1,7 @@
 """What planning needs of a device, how long it takes and what a number of plans takes: by arithmetic alone."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -15,7 +16,7 @@ from shotverse_jax.fit.capacity import Capacity, bytes_shown, flop_shown, time_s
 from shotverse_jax.fit.shares import Shares, shares
 from shotverse_jax.infer.execution import check_dtype
 from shotverse_jax.infer.need import GIB
-from shotverse_jax.infer.plan import prefix_length
+from shotverse_jax.infer.plan import CANDIDATES, prefix_length
 from shotverse_jax.infer.plan_need import cache_bytes, decoder_numbers, plan_memory, planner_config
 from shotverse_jax.infer.samples import ACCELERATOR_BLOCK
 
@@ -32,6 +33,7 @@ class PlanReport:
         device: name of the accelerator.
         accelerator: its row of the table.
         rows: plans of a block, which are decoded together.
+        candidates: plans of which one is kept.
         places: tokens of a screenplay, queries included.
         tokens: pose tokens of a plan.
         memory: of the device: the weights, the decoder's own copy of its weights, keys and values, the text's states.
@@ -45,6 +47,7 @@ class PlanReport:
     device: str
     accelerator: Accelerator
     rows: int
+    candidates: int
     places: int
     tokens: int
     memory: Mapping[str, int]
@@ -68,7 +71,9 @@ class PlanReport:
 
     def capacity(self, items: int, deadline: float) -> Capacity:
         """What a number of plans takes. Raises ValueError where a block takes longer than the deadline."""
-        return Capacity.of(items, deadline, each=self.seconds, together=self.rows, devices=1, storage=PLAN_FILES)
+        kept = max(1, self.rows // self.candidates)
+        each = self.seconds * math.ceil(self.candidates / self.rows)
+        return Capacity.of(items, deadline, each=each, together=kept, devices=1, storage=PLAN_FILES)
 
     def values(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -84,6 +89,7 @@ def fit_plan(
     text: int | None = None,
     dtype: str = "bfloat16",
     rows: int = ACCELERATOR_BLOCK,
+    candidates: int = CANDIDATES,
 ) -> PlanReport:
     """Sizes a block of plans on one device.
 
@@ -94,6 +100,7 @@ def fit_plan(
         text: tokens of a screenplay, queries included; None takes the most that the planner reads.
         dtype: of weights and activations.
         rows: plans that are decoded together, as `infer.samples` has them.
+        candidates: plans of which the best is kept.
 
     Raises:
         ValueError: an unknown device or model, or more than the planner takes.
@@ -115,6 +122,7 @@ def fit_plan(
         device=device,
         accelerator=kind,
         rows=rows,
+        candidates=candidates,
         places=places,
         tokens=tokens,
         memory=memory,
@@ -151,6 +159,8 @@ def lines(report: PlanReport, capacity: Capacity | None = None) -> Iterator[str]
     yield f"{flop_shown(report.text)} read the text; a token of every row reads {bytes_shown(report.step)}"
     phases = ", ".join(f"{phase} {time_shown(seconds)}" for phase, seconds in report.phases.items())
     yield f"{time_shown(report.seconds)} for {report.rows} plans, {report.rows / report.seconds:.3g} a second: {phases}"
+    kept = report.rows / report.candidates / report.seconds
+    yield f"the best of {report.candidates} candidates is kept: {kept:.3g} a second"
     yield (
         f"at {report.shares.text:.0%} of {report.accelerator.peak:g} TFLOP/s and {report.shares.tokens:.0%} of "
         f"{report.accelerator.bandwidth:g} GB/s ({report.shares.source})"

@@ -96,8 +96,14 @@ class GenDoPPlanner:
         seeds: int | Sequence[int] = 0,
         samples: int = 1,
         sampling: Sampling = SAMPLERS["top_k"],
+        candidates: int | None = None,
     ) -> Iterator[Plan]:
-        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
+        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`.
+
+        candidates: 1 or None, since a GenDoP's world and unit are its own: nobody can say where its subject is.
+        """
+        if candidates not in (None, self.usual_candidates):
+            raise ValueError(f"a GenDoP draws one candidate for each plan, got {candidates}")
         return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
 
     def bucket(self, screenplay: Screenplay) -> int:
@@ -110,6 +116,11 @@ class GenDoPPlanner:
         if "text" not in self.conditions:
             return ()
         return tuple(filter(None, (unknown_words(self.tokenizer, screenplay),)))
+
+    @property
+    def usual_candidates(self) -> int:
+        """As `infer.plan.Director`'s: a GenDoP has one."""
+        return 1
 
     @property
     def parts(self) -> int:

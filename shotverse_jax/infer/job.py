@@ -36,6 +36,7 @@ class Job:
         model: name or folder of the controller of films; None takes the shipped one.
         planner: name or folder of the planner; None takes the shipped one.
         sampling: how pose tokens are picked; None takes the planner's own way.
+        candidates: plans that are drawn for each that is kept; None takes the planner's own number.
         steps, guidance: of films; None takes the model's own.
         solver: of films.
         lora: adapters of all films, each as `shotverse film --lora` takes it.
@@ -51,6 +52,7 @@ class Job:
     model: str | None = None
     planner: str | None = None
     sampling: str | None = None
+    candidates: int | None = None
     steps: int | None = None
     guidance: float | None = None
     solver: Literal["unipc", "euler"] = "unipc"
@@ -77,7 +79,8 @@ class Job:
         planner_name = self.planner or PLANNER
         # Where the mesh is for a film's controller, the planner runs on one device of every process.
         planner = load_planner(planner_name, mesh=mesh if self.task == "plan" else None, **place)
-        settings = {"planner": identity(planner_name), "sampling": self.sampling}
+        candidates = self.candidates or planner.usual_candidates
+        settings = {"planner": identity(planner_name), "sampling": self.sampling, "candidates": candidates}
         if self.task == "plan":
             sampling = None if self.sampling is None else SAMPLERS[self.sampling]
             return PlanWork(planner, settings, self.preview, sampling)

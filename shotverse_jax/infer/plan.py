@@ -19,13 +19,17 @@ from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling,
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.samples import Sampled, block_rows, draw_samples, seeds_of
 from shotverse_jax.inputs.planner_text import PlannerExample, bucket, collate, encode_text, unknown_words
+from shotverse_jax.limits import SAMPLES, whole
 from shotverse_jax.models import opt
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import BATCH, batch_sharding
 from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.stage import review
 from shotverse_jax.stage.scene import LENS_MM
 from shotverse_jax.weights import load
 
+CANDIDATES = 8
+"""Plans that a planner draws for each one that it keeps, unless it is told another number."""
 TEXT_BUCKET, TOKEN_BUCKET = 64, 64
 """Lengths of text, and rooms for pose tokens, are multiples of these, so that few shapes are compiled."""
 
@@ -74,9 +78,14 @@ class Director:
         seeds: int | Sequence[int] = 0,
         samples: int = 1,
         sampling: Sampling = SAMPLERS["nucleus"],
+        candidates: int | None = None,
     ) -> Iterator["Plan"]:
-        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`."""
-        return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling)
+        """Yields the plans of screenplays as they finish; arguments and errors are those of `plans`.
+
+        candidates: None (default) takes `usual_candidates`.
+        """
+        candidates = self.usual_candidates if candidates is None else candidates
+        return plans(self, screenplays, seed=seeds, samples=samples, sampling=sampling, candidates=candidates)
 
     def bucket(self, screenplay: Screenplay) -> tuple["Bucket", ...]:
         """What decides the shapes of the programs that plan a screenplay. Raises ValueError as `check`."""
@@ -87,6 +96,11 @@ class Director:
         """Sentences about how a screenplay is planned and which of its words the planner cannot know."""
         grouped = groups.note(len(screenplay.shots), self.config.max_shots)
         return tuple(filter(None, (grouped, unknown_words(self.tokenizer, screenplay))))
+
+    @property
+    def usual_candidates(self) -> int:
+        """Plans that are drawn for each one that `plan` keeps, unless it is told another number."""
+        return CANDIDATES
 
     @property
     def parts(self) -> int:
@@ -124,9 +138,10 @@ def plan(
     seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["nucleus"],
+    candidates: int = 1,
 ) -> list[list[Trajectory]]:
     """Plans every screenplay `samples` times: result[i][j] is sample j of screenplay i; otherwise as `plans`."""
-    done = plans(director, screenplays, seed=seed, samples=samples, sampling=sampling)
+    done = plans(director, screenplays, seed=seed, samples=samples, sampling=sampling, candidates=candidates)
     return in_order(done)
 
 
@@ -137,24 +152,39 @@ def plans(
     seed: int | Sequence[int] = 0,
     samples: int = 1,
     sampling: Sampling = SAMPLERS["nucleus"],
+    candidates: int = 1,
 ) -> Iterator[Plan]:
     """Yields the plans of every screenplay as soon as they are drawn; texts are encoded before this returns.
 
     Shots, their lengths and the cuts are exactly those of `Screenplay.layout()`. The world is the first camera, and
     lengths are metres. A screenplay of more shots than the planner takes is planned in groups (`infer/groups.py`).
     Otherwise as `sample_ids`.
+
+    candidates: plans that are drawn for each one that is kept, the best by `stage.review`. Sample j is the best of
+        candidates j * candidates to (j + 1) * candidates - 1; 1 (default) keeps what the planner draws.
+
+    Raises:
+        ValueError: as `sample_ids`; samples times candidates count as samples.
     """
+    candidates = whole(candidates, "the candidates", 1, SAMPLES)
     most, own = director.config.max_shots, seeds_of(seed, len(screenplays))
     parts = [groups.split(screenplay, most) for screenplay in screenplays]
     places = [(index, part) for index, plays in enumerate(parts) for part in range(len(plays))]
     seeds = [one for first, plays in zip(own, parts, strict=True) for one in groups.seeds(first, len(plays))]
-    drawn = _sample(director, [play for plays in parts for play in plays], seeds, samples, sampling)
+    plays = [play for plays in parts for play in plays]
+    drawn = _sample(director, plays, seeds, whole(samples, "the samples", 1, SAMPLES) * candidates, sampling)
+
+    def chosen(play, sampled, j):
+        """Sample j of a group: the best of its candidates."""
+        rows = sampled.ids_JN[j * candidates : (j + 1) * candidates]
+        found = [read_plan(director.config, play, ids_N) for ids_N in rows]
+        return found[review.best(found)]
 
     def read(index, sampled):
         """The samples of a screenplay from those of its groups."""
         pairs = list(zip(parts[index], sampled, strict=True))
-        whole = [[read_plan(director.config, play, found.ids_JN[j]) for play, found in pairs] for j in range(samples)]
-        return [groups.join(plans, screenplays[index]) for plans in whole]
+        each = [[chosen(play, found, j) for play, found in pairs] for j in range(samples)]
+        return [groups.join(plans, screenplays[index]) for plans in each]
 
     def gather():
         waiting: list[dict[int, Sampled]] = [{} for _ in screenplays]

@@ -24,8 +24,7 @@ from shotverse_jax.infer.take import Take, prepare, still
 from shotverse_jax.inputs.items import Item
 from shotverse_jax.lora import Lora
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.stage.casting import scene_from_screenplay
-from shotverse_jax.stage.preview import off_screen_rate
+from shotverse_jax.stage.review import review
 
 
 def versions() -> dict[str, str]:
@@ -36,20 +35,16 @@ def versions() -> dict[str, str]:
 
 
 def of_trajectories(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    """The part of a record that tells of cameras: frames, the motions of every shot, how often subject 1 is not seen.
+    """The part of a record that tells of cameras: frames, the motions of every shot, and shares of a review.
 
-    The latter is the share of frames, on the stage that the captions describe (`stage.preview.off_screen_rate`).
+    off_screen, misframed: shares of frames in which the subject of the shot is not seen, or badly (`stage.review`).
     """
-
-    def rate(trajectory):
-        captions = [trajectory.global_caption, *trajectory.captions]
-        scene = scene_from_screenplay(captions, len(trajectory) / trajectory.fps)
-        return round(off_screen_rate(trajectory, scene), 4)
-
+    reviews = [review(trajectory) for trajectory in trajectories]
     return {
         "frames": len(trajectories[0]),
         "tags": [tag_lines(trajectory) for trajectory in trajectories],
-        "off_screen": [rate(trajectory) for trajectory in trajectories],
+        "off_screen": [round(one.off_screen, 4) for one in reviews],
+        "misframed": [round(one.misframed, 4) for one in reviews],
     }
 
 
@@ -64,14 +59,17 @@ class PlanWork:
 
     Args:
         planner: a loaded planner, ShotVerse's or GenDoP's.
-        settings: what decides results beside the items, for their records: model and sampling.
+        settings: what decides results beside the items, for their records: model, sampling, and the number of
+            candidates, the planner's own where it is not there.
         preview: whether trajectory.png and preview.mp4 are made too, which takes most of the time.
         sampling: how tokens are picked; None takes the planner's own way.
     """
 
     def __init__(self, planner: Any, settings: dict[str, Any], preview: bool = False, sampling: Any = None):
         self._planner, self._preview = planner, preview
-        self._sampling = {} if sampling is None else {"sampling": sampling}
+        self._sampling = {"candidates": settings.get("candidates")} | (
+            {} if sampling is None else {"sampling": sampling}
+        )
         self.settings, self.notes = {"task": "plan", "preview": preview, **settings}, ()
         self.group = block_rows(planner.parts)
 
@@ -149,7 +147,7 @@ class FilmWork:
         wanted = [index for index, item in enumerate(items) if item.trajectory is None]
         if wanted:
             plays, seeds = [items[index].screenplay for index in wanted], [items[index].seed for index in wanted]
-            plans = self._planner.plan(plays, seeds, samples)
+            plans = self._planner.plan(plays, seeds, samples, candidates=self.settings.get("candidates"))
             planned = {wanted[plan.index]: plan.trajectories for plan in plans}
         takes: list[Take] = []
         for index, item in enumerate(items):

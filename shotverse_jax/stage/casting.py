@@ -18,6 +18,8 @@ _NOUNS = {
     "car": "car truck taxi van sedan limousine cab",
 }
 _KIND_OF = {noun: kind for kind, nouns in _NOUNS.items() for noun in nouns.split()}
+_WORN = {"in", "with", "wearing", "wears", "dressed"}
+"""Between somebody and a colour, these make it the colour of what they wear: not "the man lifts a black knife"."""
 _PAIRS = {"couple", "friends", "lovers", "colleagues", "strangers", "brothers", "sisters"}
 _PRONOUNS = {"she": "woman", "her": "woman", "he": "man", "his": "man", "him": "man"}
 _COLOR_OF = {name: name for name in COLORS} | {
@@ -33,7 +35,10 @@ _READ_AS = {
     rf"\b(?:{'|'.join(_COLOR_OF)}) (?:beard|moustache|hair|eyes)\b": "",  # no one's coat
     rf"\b(?:{_PICTURES})\b[^.;]*?\bof(?: \w+){{1,3}}": "",  # who is in a picture is not on the stage
     r"\bcar parks?\b": "",
+    r"\bcowboy[ -]shots?\b": "",  # sizes and moves of a camera
+    r"\btrucks?(?=(?: \w+ly)? (?:left|right|in\b|out|to the (?:left|right)))": "",
 }
+_PEOPLE = ("man", "woman", "child", "robot")
 _USUAL = {"man": "blue", "woman": "red", "child": "yellow", "robot": "orange", "dog": "brown", "horse": "brown"}
 _ACTION_WORDS = {
     "stand": r"stands?|standing|waits?|waiting",
@@ -61,9 +66,10 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
 
     The first two different beings that are named become the subjects; each gets the colour word nearest to it. The
     second subject stands in front of the first and faces it when the captions mention a talk or a camera over a
-    shoulder, else beside it. The first subject does the first action named, unless it would walk into the second. A
-    second subject beside it walks along when the captions let them go together. Defaults: without a noun a pronoun
-    decides between man and woman; without either it is a woman in a red coat; the sky is that of day.
+    shoulder, or when shots show one of two people and none shows both, else beside it. The first subject does the first
+    action named, unless it would walk into the second. A second subject beside it walks along when the captions let
+    them go together. Defaults: without a noun a pronoun decides between man and woman; without either it is a woman in
+    a red coat; the sky is that of day.
 
     Args:
         captions: the scene's caption first, then one caption per shot; any may be "".
@@ -79,6 +85,8 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
     # The scene's own caption decides about the action before those of the shots, which often speak of moments.
     action = _first(_ACTION_WORDS, [_about_people(caption) for caption in (*captions[:1], text)], "stand")
     faces = len(cast) == 2 and bool(re.search(_FACING_WORDS, text))
+    if len(cast) == 2 and action != "walk" and all(kind in _PEOPLE for kind, _ in cast):
+        faces |= _shown_alone(cast, captions[1:])
     if action == "walk" and faces:
         action = "stand"
     together = action == "walk" and re.search(_TOGETHER_WORDS, text)
@@ -97,6 +105,26 @@ def scene_from_screenplay(captions: Sequence[str], seconds: float | None = None)
         sky=_first(_SKY_WORDS, [said], "day"),
         sun=sun_direction(0.7, 0.8),  # from ahead on the left of who faces +z: faces are lit
     )
+
+
+def mentioned(captions: Sequence[str], scene: Scene) -> list[int]:
+    """Returns for each shot the number of the one subject of a scene that its caption names; -1 for none or several."""
+    if len(scene.subjects) == 1:
+        return [0] * len(captions)
+    found = []
+    for caption in captions:
+        cast = _cast(_plain(caption))
+        who = [n for n, s in enumerate(scene.subjects) if any(k == s.kind and c in (None, s.color) for k, c in cast)]
+        found.append(who[0] if len(who) == 1 else -1)
+    return found
+
+
+def _shown_alone(cast: list[tuple[str, str | None]], shots: Sequence[str]) -> bool:
+    """Whether some shots show one of two people and none shows both, as in shot and reverse shot."""
+    counts = [
+        sum(any(k == kind and c in (None, color) for k, c in _cast(shot)) for kind, color in cast) for shot in shots
+    ]
+    return 1 in counts and 2 not in counts
 
 
 def _plain(caption: str) -> str:
@@ -146,7 +174,7 @@ def _color_near(words: list[str], kinds: list[str | None], i: int) -> str | None
     for j in range(i + 1, min(i + 6, len(words))):
         if kinds[j] or words[j] in ".;":
             break
-        if words[j] in _COLOR_OF:
+        if words[j] in _COLOR_OF and _WORN & set(words[i + 1 : j]):
             following = [k for k in kinds[j + 1 : j + 3] if k]
             return None if following else _COLOR_OF[words[j]]  # the colour of the next noun
     return None

@@ -7,7 +7,7 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.raycast import primitives, render
-from shotverse_jax.stage.scene import KINDS, Scene
+from shotverse_jax.stage.scene import Scene
 
 _BATCH = 16  # frames per call of the compiled program; any film length uses the same program
 _EYE_HEIGHT = 1.6
@@ -108,27 +108,3 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
             yield from np.asarray(pending)
         pending = frames.color_THW3
     yield from np.asarray(pending)[: len(trajectory) - start]
-
-
-def off_screen_rate(trajectory: Trajectory, scene: Scene) -> float:
-    """Returns the share of frames in which the middle of subject 1 is outside the picture or behind the camera.
-
-    What stands between it and the camera does not count.
-    """
-    subject, time_T = scene.subjects[0], trajectory.stage_seconds_T
-    way_T = subject.speed * time_T
-    middle_T3 = np.stack(
-        [
-            subject.x - way_T * np.sin(subject.yaw),
-            np.full_like(time_T, -KINDS[subject.kind].height / 2),
-            subject.z + way_T * np.cos(subject.yaw),
-        ],
-        axis=1,
-    )
-    pose_T34 = stage_poses(trajectory)
-    seen_T3 = np.einsum("tji,tj->ti", pose_T34[:, :, :3], middle_T3 - pose_T34[:, :, 3])
-    fx, fy, cx, cy = trajectory.intrinsics_T4.T
-    depth_T = np.maximum(seen_T3[:, 2], 1e-6)
-    column_T, row_T = fx * seen_T3[:, 0] / depth_T + cx, fy * seen_T3[:, 1] / depth_T + cy
-    inside_T = (column_T >= 0) & (column_T < trajectory.width) & (row_T >= 0) & (row_T < trajectory.height)
-    return float(np.mean(~(inside_T & (seen_T3[:, 2] > 0))))

@@ -17,6 +17,7 @@ from shotverse_jax.inputs.planner_text import collate
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.stage.review import review
 from shotverse_jax.weights import init
 
 
@@ -56,6 +57,27 @@ def test_a_plan_does_not_depend_on_the_batch_or_on_later_samples(nano):
     assert np.abs(reseeded.pose_T34 - alone.pose_T34).max() > 0
 
 
+def test_a_plan_is_the_best_of_its_candidates(nano):
+    one, long = play(2, 3, words="pan left"), play(*[0.5] * 5)
+    [drawn], [kept] = plan(nano, [one], seed=3, samples=6), plan(nano, [one], seed=3, samples=2, candidates=3)
+    for number, found in enumerate(kept):
+        own = drawn[3 * number : 3 * number + 3]
+        scores = [review(candidate).score for candidate in own]
+        np.testing.assert_array_equal(found.pose_T34, own[int(np.argmax(scores))].pose_T34)
+    assert len({review(candidate).score for candidate in drawn}) > 1
+    # Whoever plans for people gets the best of several; the groups of a long screenplay are chosen each by itself.
+    [front] = nano.plan([one], 3)
+    best = plan(nano, [one], seed=3, candidates=nano.usual_candidates)
+    np.testing.assert_array_equal(front.trajectories[0].pose_T34, best[0][0].pose_T34)
+    [[joined]] = plan(nano, [long], candidates=2)
+    assert joined.num_shots == 5
+    for wrong in (0, -1, 10_001, 1.5):
+        with pytest.raises(ValueError, match="the candidates"):
+            plan(nano, [one], candidates=wrong)
+    with pytest.raises(ValueError, match="the samples"):
+        plan(nano, [one], samples=10_000, candidates=2)
+
+
 def test_a_plan_is_the_same_bit_for_bit_in_every_company_and_place(nano):
     """Lengths, texts and shots differ, so do the seeds; log-probabilities would show the last digit of a difference."""
     plays = [play(*(1 + (i * k) % 3 for k in range(1 + i % 3)), words="tilt up " * (1 + 5 * (i % 2))) for i in range(7)]
@@ -70,7 +92,7 @@ def test_a_plan_is_the_same_bit_for_bit_in_every_company_and_place(nano):
 
 def test_plans_come_as_they_finish_and_seeds_are_counted(nano):
     plays = [play(1, 1), play(2), play(1, 1, words="tilt up")]
-    found = {plan.index: plan.trajectories for plan in nano.plan(plays, seeds=[1, 2, 3], samples=2)}
+    found = {plan.index: plan.trajectories for plan in nano.plan(plays, seeds=[1, 2, 3], samples=2, candidates=1)}
     assert sorted(found) == [0, 1, 2] and list(found) == [0, 2, 1]  # screenplays of one bucket share a block
     for index, trajectories in found.items():
         [wanted] = plan(nano, [plays[index]], seed=index + 1, samples=2)

@@ -11,6 +11,8 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.camera.vocabulary import MOTIONS, motion_parts
 from shotverse_jax.evaluation.metrics.caption_f1 import trajectory_caption_f1
 from shotverse_jax.screenplay import Screenplay, Shot
+from shotverse_jax.stage.review import framed
+from shotverse_jax.stage.scene import Scene
 from shotverse_jax.text_files import read_yaml
 
 DEFAULT_PROMPTS = Path(__file__).parents[1] / "prompts" / "handwritten.yaml"
@@ -87,6 +89,43 @@ def score_scenes(planned: Sequence[Trajectory], references: Sequence[Trajectory]
         "scenes": len(planned),
         "shots": sum(t.num_shots for t in references),
     }
+
+
+def score_framing(
+    planned: Sequence[Trajectory], references: Sequence[Trajectory], scenes: Sequence[Scene]
+) -> dict[str, float]:
+    """Scores how planned trajectories of held-out scenes frame the subjects of these, each on its own stage.
+
+    The subject of a shot is the one that the true camera shows best.
+
+    Returns:
+        off_screen: share of the frames that do not show the subject (head, chest or pelvis).
+        off_screen_lost: the same, of the frames in which the true camera shows it.
+        misr: share of the frames in which the subject is off screen or in the border (VERTIGO's MisR).
+        misr_lost: the same, of the frames in which the true camera has it inside.
+        off_screen_true, misr_true: of the true cameras.
+    """
+    rates = np.concatenate([_framed(*one) for one in zip(planned, references, scenes, strict=True)], axis=1)
+    off, bad, true_off, true_bad = rates.astype(bool)
+    share = lambda of, among: float(of[among].mean()) if among.any() else 0.0  # noqa: E731
+    return {
+        "off_screen": float(off.mean()),
+        "off_screen_lost": share(off, ~true_off),
+        "misr": float(bad.mean()),
+        "misr_lost": share(bad, ~true_bad),
+        "off_screen_true": float(true_off.mean()),
+        "misr_true": float(true_bad.mean()),
+    }
+
+
+def _framed(plan: Trajectory, truth: Trajectory, scene: Scene) -> np.ndarray:
+    """[4, T] whether a frame of the plan is off screen, mis-framed, and the same of the truth."""
+    shown = [(framed(truth, subject), framed(plan, subject)) for subject in scene.subjects]
+    rows = []
+    for start, end in truth.spans:
+        true, seen = max(shown, key=lambda pair, start=start, end=end: pair[0].visible[start:end].mean())
+        rows.append([x[start:end] for x in (seen.off, seen.misframed, true.off, true.misframed)])
+    return np.concatenate([np.array(row) for row in rows], axis=1)
 
 
 def score_prompts(planned: Sequence[Trajectory], prompts: Sequence[Prompt]) -> dict[str, float]:

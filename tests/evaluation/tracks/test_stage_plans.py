@@ -1,10 +1,13 @@
 """The planner's scores on trajectories whose answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.camera.vocabulary import motion_parts
 from shotverse_jax.evaluation.tracks import stage_plans as scores
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.screenplay import Screenplay, Shot
@@ -21,9 +24,9 @@ def prompt(*motions):
 
 
 def test_parts_of_a_label():
-    parts = [scores.motion_parts(t, r) for t in range(27) for r in range(7)]
+    parts = [motion_parts(t, r) for t in range(27) for r in range(7)]
     assert len(set(parts)) == 189 and parts[0] == {"static"}
-    assert scores.motion_parts(14, 3) == {"move right", "move up", "move forward", "yaw left"}
+    assert motion_parts(14, 3) == {"move right", "move up", "move forward", "yaw left"}
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,17 @@ def test_prompt_files(tmp_path):
             scores.read_prompts(path)
     with pytest.raises(ValueError, match="--prompts"):
         scores.read_prompts(tmp_path / "none.yaml")
+
+
+def test_framing_scores_of_the_truth_of_a_camera_that_looks_away_and_of_half_a_film():
+    examples = [sample_example(seed, "test") for seed in range(4)]
+    truth, scenes = [e.trajectory for e in examples], [e.scene for e in examples]
+    same = scores.score_framing(truth, truth, scenes)
+    assert same["off_screen"] == same["off_screen_true"] < 0.6 and same["off_screen_lost"] == same["misr_lost"] == 0
+    assert same["misr_true"] >= same["off_screen_true"]
+    turned = se3.make(np.diag([-1.0, 1.0, -1.0]), np.zeros(3))
+    away = [dataclasses.replace(t, pose_T34=se3.compose(t.pose_T34, turned)) for t in truth]
+    lost = scores.score_framing(away, truth, scenes)
+    assert lost["off_screen_lost"] > 0.95 and lost["misr_lost"] > 0.95
+    mixed = scores.score_framing([*truth[:2], *away[2:]], truth, scenes)
+    assert 0 < mixed["off_screen_lost"] < lost["off_screen_lost"]
