@@ -201,7 +201,7 @@ def plan_pair(args, plays: list[Screenplay]) -> Pair:
     lengths = [sampled.ids_JN.shape[1] - 1 for sampled in drawn_ours]
 
     def ours():
-        return list(planner.plan(plays, range(len(plays)), sampling=sampling))
+        return list(planner.plan(plays, range(len(plays)), sampling=sampling, candidates=1))
 
     def theirs():
         return [

@@ -103,11 +103,14 @@ def test_a_folder_of_an_earlier_version_needs_its_kind(nano, tmp_path):
 def test_plans_are_those_of_the_director(nano, scene):
     play, path, _ = scene
     director = Director.load(str(nano))
-    [wanted] = planning.plan(director, [play], seed=2, samples=2)
+    [wanted] = planning.plan(director, [play], seed=2, samples=2, candidates=director.usual_candidates)
     for model, screenplay in ((director, play), (nano, str(path))):
         planned = shotverse_jax.plan(screenplay, model, seed=2, samples=2)
         for ours, theirs in zip(planned, wanted, strict=True):
             np.testing.assert_array_equal(ours.pose_T34, theirs.pose_T34)
+    [[drawn]] = planning.plan(director, [play], seed=2)
+    [first] = shotverse_jax.plan(play, director, seed=2, candidates=1)
+    np.testing.assert_array_equal(first.pose_T34, drawn.pose_T34)
     [greedy] = shotverse_jax.plan(play, director, sampling="greedy")
     assert np.abs(greedy.pose_T34 - wanted[0].pose_T34).max() > 0
     with pytest.raises(ValueError, match="a dict does not plan"):

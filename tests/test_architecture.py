@@ -37,7 +37,7 @@ ALLOWED = {
     "infer": "camera config conversion cost files flow inputs limits lora models nn parallel screenplay stage views"
     " weights",
     "api": "camera conversion infer lora screenplay views weights",
-    "commands": "api camera config conversion data evaluation files fit grammar infer inputs limits screenplay"
+    "commands": "api camera config conversion data evaluation files fit grammar infer inputs limits screenplay stage"
     " text_files views",
     "evaluation": "camera config data files infer inputs limits models screenplay stage text_files weights",
     "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay"
