@@ -275,7 +275,7 @@ def array_name(target: str) -> str:
 def _create(path: Path, leaf: Any, chunks: Sequence[int]) -> ts.TensorStore:
     spec = {
         "driver": "zarr",
-        "kvstore": {"driver": "file", "path": str(path)},
+        "kvstore": {"driver": "file", "path": os.path.abspath(path)},  # tensorstore takes no ".."
         "metadata": {
             "shape": list(leaf.shape),
             "chunks": list(chunks),

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,8 @@ def _open_array(path: Path, sums: Sums) -> Stored:
 
     if not (path / ".zarray").is_file():
         raise ValueError(f"{path} is not an array: it has no .zarray; convert the checkpoint anew")
-    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": str(path)}}
+    spec = {"driver": "zarr", "kvstore": {"driver": "file", "path": os.path.abspath(path)}}
+
     with _an_array(path):
         array = tensorstore.open(spec, open=True, read=True).result()
         metadata = array.spec().to_json()["metadata"]

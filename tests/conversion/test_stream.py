@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import ml_dtypes
@@ -152,6 +153,17 @@ def test_two_conversions_into_one_folder(tmp_path, checkpoint):
     assert work.is_dir() and not (tmp_path / "ours").exists()
     commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), tmp_path / "ours", tokenizer="none")
     assert [p.name for p in tmp_path.iterdir()] == ["ours"]
+
+
+def test_a_folder_above_this_one(tmp_path, checkpoint, monkeypatch):
+    path, params = checkpoint
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    commands.convert(prepare.prepare(open_checkpoint(path), "umt5"), Path("../ours"), tokenizer="none")
+    found = open_weights(Path("../ours/model"))
+    assert found.keys() == params.keys()
+    for name, expected in params.items():
+        np.testing.assert_allclose(np.asarray(found[name], np.float32), expected, rtol=1e-2)
 
 
 def test_what_is_left_of_another_conversion_is_not_continued(tmp_path, checkpoint):
