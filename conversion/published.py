@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from shotverse_jax.config.qwen3_vl import SIZES
+
 from .networks import Network, network
 
 
@@ -89,9 +91,10 @@ def _wan_expert(expert: str) -> Weights:
     return Weights("wan-dit", files, expert, config=f"{folder}/config.json")
 
 
-def _qwen(network: str, title: str) -> Published:
+def _qwen(size: str, network: str = "qwen3-vl", what: str = ", text decoder and vision tower") -> Published:
     weights = Weights(network, "model*.safetensors*", config="config.json", tokenizer="tokenizer.json")
-    return Published(title, "Qwen/Qwen3-VL-2B-Instruct", (weights,), _QWEN, "Apache-2.0")
+    name = f"Qwen3-VL-{size.upper()}-Instruct"
+    return Published(name + what, f"Qwen/{name}", (weights,), _QWEN, "Apache-2.0")
 
 
 def _gendop(network: str, file: str, title: str) -> Published:
@@ -127,8 +130,8 @@ PUBLISHED: dict[str, Published] = {
         source=_WAN,
         licence="Apache-2.0",
     ),
-    "qwen3-vl-2b": _qwen("qwen3-vl", "Qwen3-VL-2B-Instruct, text decoder and vision tower"),
-    "qwen3-vl-2b-text": _qwen("qwen3-vl-text", "Qwen3-VL-2B-Instruct's text decoder, which planners start from"),
+    **{f"qwen3-vl-{size}": _qwen(size) for size in SIZES},
+    "qwen3-vl-2b-text": _qwen("2b", "qwen3-vl-text", "'s text decoder, which planners start from"),
     "gendop-text-motion": _gendop(
         "gendop-text-motion", "checkpoints/text_motion.safetensors", "GenDoP for captions of the camera's motion"
     ),

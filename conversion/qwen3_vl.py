@@ -82,6 +82,20 @@ FULL_TABLE = Table(
 )
 
 
+def table(config: Qwen3VLTextConfig) -> Table:
+    """Returns the table of a text decoder; one that is not tied has a head of its own."""
+    return TABLE if config.tied else _untied(TABLE, "head")
+
+
+def full_table(config: Qwen3VLConfig) -> Table:
+    """Returns the table of both towers."""
+    return FULL_TABLE if config.text.tied else _untied(FULL_TABLE, "text/head")
+
+
+def _untied(tied: Table, head: str) -> Table:
+    return dataclasses.replace(tied, entries=(*tied.entries, Entry("lm_head.weight", head)), ties=())
+
+
 # Our fields and the names in a checkpoint's config.json: in its text_config, in its vision_config and at its top.
 _TEXT_FIELDS = {
     "vocab_size": "vocab_size",
@@ -121,27 +135,26 @@ def config_from_hf(config: Mapping[str, Any]) -> Qwen3VLTextConfig:
     """Returns the config of the text decoder from a config.json or its text_config, in either spelling of the rope.
 
     Raises:
-        ValueError: A missing key, or something that our network does not have: an untied head, an attention bias,
-            another activation or a scaled rope.
+        ValueError: A missing key, or something that our network does not have: an attention bias, another
+            activation or a scaled rope.
     """
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
     fields = _from_fields(_TEXT_FIELDS, text) | {
         "rope_theta": rope.get("rope_theta", text.get("rope_theta")),
         "mrope_section": rope.get("mrope_section"),
+        # At the top of the file alone: what a text_config says of it is not read by transformers either.
+        "tied": bool(config.get("tie_word_embeddings", True)),
     }
     if missing := [name for name, value in fields.items() if value is None]:
         raise ValueError(f"the Qwen3-VL config lacks {', '.join(missing)}; give the checkpoint's own config.json")
     unsupported = {
-        "tie_word_embeddings": not config.get("tie_word_embeddings", True),
         "attention_bias": text.get("attention_bias", False),
         "hidden_act": text.get("hidden_act", "silu") != "silu",
         "rope_type": rope.get("rope_type", "default") != "default",
     }
     if wrong := [name for name, bad in unsupported.items() if bad]:
-        raise ValueError(
-            f"unsupported Qwen3-VL text config: {', '.join(wrong)}; a tied, bias-free silu model is expected"
-        )
+        raise ValueError(f"unsupported Qwen3-VL text config: {', '.join(wrong)}; a bias-free silu model is expected")
     section = tuple(fields["mrope_section"])
     # Each frequency of the rope turns one pair of channels.
     if 2 * sum(section) != fields["head_dim"]:
@@ -197,7 +210,7 @@ def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
                 "rope_parameters": {"rope_theta": vision.rope_theta, "rope_type": "default"},
             },
             **_to_fields(_TOKEN_FIELDS, config),
-            "tie_word_embeddings": True,
+            "tie_word_embeddings": config.text.tied,
         }
     rope = {"rope_theta": config.rope_theta, "rope_type": "default", "mrope_section": list(config.mrope_section)}
-    return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope}
+    return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope, "tie_word_embeddings": config.tied}

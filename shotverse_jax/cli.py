@@ -5,6 +5,7 @@ import sys
 
 from shotverse_jax.commands import (
     batch,
+    caption,
     clatr,
     convert,
     datadop,
@@ -37,6 +38,7 @@ COMMANDS = {
     "plot": plot,
     "preview": preview,
     "review": review,
+    "caption": caption,
     "explain": explain,
     "export": export,
     "export-lora": export_lora,

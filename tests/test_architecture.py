@@ -17,6 +17,7 @@ LIBRARY = ("shotverse_jax", "conversion", "configs", "launch")
 ALLOWED = {
     "config": "limits",
     "cost": "config",
+    "endpoint": "",
     "files": "limits",
     "limits": "",
     "text_files": "",
@@ -33,12 +34,12 @@ ALLOWED = {
     "inputs": "camera config files limits screenplay stage text_files",
     "weights": "config files inputs limits lora models parallel",
     "conversion": "camera config files inputs limits lora models nn parallel weights",
-    "data": "camera config files grammar inputs limits models screenplay stage text_files views weights",
-    "infer": "camera config conversion cost files flow inputs limits lora models nn parallel screenplay stage views"
-    " weights",
+    "data": "camera config endpoint files grammar inputs limits models screenplay stage text_files views weights",
+    "infer": "camera config conversion cost endpoint files flow inputs limits lora models nn parallel screenplay stage"
+    " views weights",
     "api": "camera conversion infer lora screenplay views weights",
-    "commands": "api camera config conversion data evaluation files fit grammar infer inputs limits screenplay stage"
-    " text_files views",
+    "commands": "api camera config conversion data endpoint evaluation files fit grammar infer inputs limits screenplay"
+    " stage text_files views",
     "evaluation": "camera config data files infer inputs limits models screenplay stage text_files weights",
     "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay"
     " text_files views weights",

@@ -184,8 +184,8 @@ def _check(args: argparse.Namespace) -> Step:
 
 def _caption(args: argparse.Namespace) -> Step:
     from shotverse_jax.data.datadop import captions
-    from shotverse_jax.data.datadop.endpoint import endpoint
     from shotverse_jax.data.datadop.shots import CAPTIONS, read_captions, write_shot
+    from shotverse_jax.endpoint import endpoint
 
     ask = endpoint(args.endpoint, args.model, args.key_variable) if args.endpoint else None
 
@@ -219,7 +219,7 @@ def _picture(args: argparse.Namespace, shot: Any) -> Any:
 
 def _each(args: argparse.Namespace, shots: list[Any], work: Callable, done: Callable) -> list[str]:
     """Works on every shot; returns the names of those that are whole. Bad ones are listed on stderr."""
-    from shotverse_jax.data.datadop.endpoint import NoAnswer
+    from shotverse_jax.endpoint import NoAnswer
 
     terminal, good = Terminal(args.quiet), []
     for number, shot in enumerate(shots, 1):

@@ -38,16 +38,23 @@ from shotverse_jax.config.planner import (
     OPTConfig,
     PlannerConfig,
     PoseTokenConfig,
-    Qwen3VLConfig,
-    Qwen3VLTextConfig,
-    Qwen3VLVisionConfig,
     planner_nano,
     planner_qwen3vl_2b,
     planner_small,
 )
 from shotverse_jax.config.preference import PreferenceTrainConfig
+from shotverse_jax.config.qwen3_vl import (
+    CAPTION_PROMPT,
+    Qwen3VLConfig,
+    Qwen3VLTextConfig,
+    Qwen3VLVisionConfig,
+    captioner_nano,
+    captioner_small,
+    qwen3_vl,
+)
 from shotverse_jax.config.reader import from_dict
 from shotverse_jax.config.training import (
+    CaptionerTrainConfig,
     CLaTrTrainConfig,
     ControllerTrainConfig,
     GenDoPTrainConfig,
@@ -58,12 +65,14 @@ from shotverse_jax.config.training import (
 )
 
 __all__ = [
+    "CAPTION_PROMPT",
     "CLATR_FRAMES",
     "CLIPTextConfig",
     "CLIPVisionConfig",
     "CLaTrConfig",
     "CLaTrTrainConfig",
     "CONTROLLERS",
+    "CaptionerTrainConfig",
     "ControllerConfig",
     "ControllerTrainConfig",
     "Execution",
@@ -92,6 +101,8 @@ __all__ = [
     "VAETrainConfig",
     "WanDiTConfig",
     "WanVAEConfig",
+    "captioner_nano",
+    "captioner_small",
     "clatr_small",
     "clip_text_b32",
     "clip_text_small",
@@ -102,6 +113,7 @@ __all__ = [
     "planner_nano",
     "planner_qwen3vl_2b",
     "planner_small",
+    "qwen3_vl",
     "text_small",
     "vae_small",
     "vertigo_tokens",

@@ -1,88 +1,11 @@
-"""The planner: Qwen3-VL, the pose decoder, the pose tokens, and named presets."""
+"""The planner: the pose decoder, the pose tokens, and named presets."""
 
 import dataclasses
 from typing import Literal
 
 from shotverse_jax.config.execution import LoraConfig
-from shotverse_jax.config.ranges import Checked, Count, Decay, Epsilon, Index, Scale, Size, SizeOrDefault, Weight
-
-
-@dataclasses.dataclass(frozen=True)
-class Qwen3VLTextConfig(Checked):
-    """Qwen3-VL's text decoder: RMSNorm, grouped-query attention with normed queries and keys, SwiGLU, tied head.
-
-    The defaults are those of the 2B model. `mrope_section` is the number of rotary frequencies that turn with time, row
-    and column; the three are interleaved (M-RoPE).
-    """
-
-    vocab_size: Size = 151936
-    hidden_size: Size = 2048
-    num_layers: Count = 28
-    num_heads: Count = 16
-    num_kv_heads: Count = 8
-    head_dim: Size = 128
-    mlp_size: Size = 6144
-    rope_theta: Scale = 5e6
-    mrope_section: tuple[Index, Index, Index] = (24, 20, 20)
-    rms_norm_eps: Epsilon = 1e-6
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._check_divides("num_kv_heads", "num_heads")
-        if 2 * sum(self.mrope_section) != self.head_dim:
-            got = f"head_dim={self.head_dim}, mrope_section={self.mrope_section}"
-            raise ValueError(f"the sum of mrope_section of Qwen3VLTextConfig must be half of head_dim, got {got}")
-
-
-@dataclasses.dataclass(frozen=True)
-class Qwen3VLVisionConfig(Checked):
-    """Qwen3-VL's vision tower: pre-norm blocks within one frame, 2-D RoPE, and a learned square table of positions.
-
-    The defaults are those of the 2B model.
-    patch_size, temporal_patch_size: a patch is patch_size x patch_size pixels of temporal_patch_size frames.
-    merge_size, out_size: merge_size x merge_size patches become one token with out_size channels.
-    position_grid: the number of rows, and of columns, of the table of positions.
-    deepstack_layers: the blocks, counted from 0 in rising order, whose states are also merged into tokens. The k-th of
-        them is added to the text decoder's states after its k-th layer.
-    """
-
-    hidden_size: Size = 1024
-    num_layers: Count = 24
-    num_heads: Count = 16
-    mlp_size: Size = 4096
-    out_size: Size = 2048
-    in_channels: Count = 3
-    patch_size: Size = 16
-    temporal_patch_size: Count = 2
-    merge_size: Count = 2
-    position_grid: Count = 48
-    deepstack_layers: tuple[Index, ...] = (5, 11, 17)
-    rope_theta: Scale = 10000.0
-    layer_norm_eps: Epsilon = 1e-6
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._check_divides("num_heads", "hidden_size")
-
-    @property
-    def patch_values(self) -> int:
-        """Numbers in one patch."""
-        return self.in_channels * self.temporal_patch_size * self.patch_size**2
-
-    @property
-    def merged_patches(self) -> int:
-        """Patches that one token stands for."""
-        return self.merge_size**2
-
-
-@dataclasses.dataclass(frozen=True)
-class Qwen3VLConfig(Checked):
-    """Both towers of Qwen3-VL, and the token ids that stand for one merged patch of an image and of a video."""
-
-    text: Qwen3VLTextConfig = Qwen3VLTextConfig()
-    vision: Qwen3VLVisionConfig = Qwen3VLVisionConfig()
-    image_token: Index = 151655
-    video_token: Index = 151656
+from shotverse_jax.config.qwen3_vl import Qwen3VLTextConfig
+from shotverse_jax.config.ranges import Checked, Count, Decay, Size, SizeOrDefault, Weight
 
 
 @dataclasses.dataclass(frozen=True)

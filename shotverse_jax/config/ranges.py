@@ -36,6 +36,8 @@ CountOrNone = Annotated[int, Range(0, 4096)]
 Size = Annotated[int, Range(1, 1 << 20)]
 """Numbers in an axis of an array: widths, entries of a vocabulary, positions."""
 SizeOrDefault = Annotated[int, Range(0, 1 << 20)]
+Pixels = Annotated[int, Range(1, 1 << 30)]
+"""Pixels of a picture, or of all frames of a video."""
 Index = Annotated[int, Range(0, 1 << 20)]
 """A number counted from 0, such as an id of a token."""
 Steps = Annotated[int, Range(1, 10**9)]

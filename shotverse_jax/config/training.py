@@ -9,9 +9,10 @@ from typing import Literal
 
 from shotverse_jax.config.controller import ControllerConfig, WanVAEConfig
 from shotverse_jax.config.evaluation import PoseNetConfig
-from shotverse_jax.config.execution import Execution, MeshConfig
+from shotverse_jax.config.execution import Execution, LoraConfig, MeshConfig
 from shotverse_jax.config.gendop import CLaTrConfig, CLIPTextConfig, GenDoPConfig, clip_text_b32
 from shotverse_jax.config.planner import PlannerConfig
+from shotverse_jax.config.qwen3_vl import Qwen3VLConfig
 from shotverse_jax.config.ranges import (
     Checked,
     Count,
@@ -331,3 +332,49 @@ class CLaTrTrainConfig(TrainConfig):
                 "accumulate must be 1 in a run of clatr: its contrastive loss compares all samples of a batch, and in "
                 f"{self.accumulate} parts each would be compared with those of its own part alone"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class CaptionerTrainConfig(TrainConfig):
+    """A captioner's run: Qwen3-VL learns to describe clips (VERTIGO's cinematic VLM; the recipe of CameraBench).
+
+    Attributes:
+        task: its row in `train/tasks/`.
+        model: the network, with the question that it is asked (`model.prompt`).
+        base_weights: folder of a Qwen3-VL to go on from, as `shotverse get` or a run wrote it; "" begins with random
+            weights, and learns a text tokenizer from the captions.
+        lora: adapters that are trained on the text decoder in place of its weights; None trains all of it.
+        freeze_vision: whether the vision tower and its projections into the text stay as they are.
+        data: folder of videos, each with its caption in a .txt file beside it; "" takes previews of the stage as they
+            are needed.
+        test_data: the same for held-out clips; data and test_data are given together.
+        height: height of the previews of the stage in pixels, or that videos are reduced to.
+        width: width of the previews of the stage in pixels; of videos the usual one, by which patches are counted.
+        text_length: tokens that a question and its answer are padded to, pictures included.
+        answer_length: the most tokens of an answer.
+        patches: patches that frames are padded to; 0 takes those of the previews of the stage.
+        bpe_examples: number of shots of the stage whose captions the text tokenizer is learned from.
+    """
+
+    task: Literal["captioner"] = "captioner"
+    model: Qwen3VLConfig = Qwen3VLConfig()
+    base_weights: str = ""
+    lora: LoraConfig | None = None
+    freeze_vision: bool = False
+    data: str = ""
+    test_data: str = ""
+    height: Side = 48
+    width: Side = 80
+    text_length: Size = 256
+    answer_length: Size = 64
+    patches: SizeOrDefault = 0
+    bpe_examples: Steps = 2000
+
+    def __post_init__(self):
+        super().__post_init__()
+        if bool(self.data) != bool(self.test_data):
+            raise ValueError("data and test_data go together: give the clips to train on and the held-out ones")
+        if self.freeze_vision and not self.base_weights:
+            raise ValueError("freeze_vision keeps a vision tower as it is, so base_weights must name a network")
+        if self.lora is not None and not self.base_weights:
+            raise ValueError("lora adapts a network that is there, so base_weights must name one")

@@ -16,7 +16,9 @@ from shotverse_jax.config import (
     LoraConfig,
     OPTConfig,
     PlannerConfig,
+    Qwen3VLConfig,
     Qwen3VLTextConfig,
+    Qwen3VLVisionConfig,
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
@@ -165,6 +167,44 @@ def qwen3_vl(config: Qwen3VLTextConfig, tokens: int, *, lora: LoraConfig | None 
         last=2.0 * deep * tokens * mlp * wide,
         trained=trained,
     )
+
+
+def qwen3_vision(config: Qwen3VLVisionConfig, frames: int, patches: int, *, trained: bool = False) -> Work:
+    """`frames` pairs of frames of `patches` patches each through Qwen3-VL's vision tower, with its mergers."""
+    wide, rows = config.hidden_size, frames * patches
+    blocks = config.num_layers * rows * (4 * wide**2 + 2 * wide * config.mlp_size)
+    joined = wide * config.merged_patches
+    mergers = (1 + len(config.deepstack_layers)) * rows // config.merged_patches * joined * (joined + config.out_size)
+    linear = 2.0 * (rows * config.patch_values * wide + blocks + mergers)
+    # The pixels need no gradient, but all that is counted here stands after weights that learn, or none does.
+    return Work(linear, 4.0 * config.num_layers * wide * rows * patches, trained=trained, gradient=trained)
+
+
+def captioner(
+    config: Qwen3VLConfig,
+    tokens: int,
+    answer: int,
+    frames: int,
+    patches: int,
+    *,
+    lora: LoraConfig | None = None,
+    trained: bool = True,
+    vision: bool = True,
+) -> tuple[Work, ...]:
+    """One clip with its caption: the vision tower, the text decoder and its head.
+
+    Args:
+        config: the network.
+        tokens: of question and answer together.
+        answer: tokens of the answer, of which alone there are logits.
+        frames, patches: pairs of frames, and patches of one.
+        lora: the adapters that are trained on the text decoder; None for none.
+        trained: whether the text decoder itself is trained.
+        vision: whether the vision tower is trained.
+    """
+    head = Work(2.0 * answer * config.text.hidden_size * config.text.vocab_size, trained=trained)
+    text = qwen3_vl(config.text, tokens, lora=lora, trained=trained)
+    return qwen3_vision(config.vision, frames, patches, trained=vision), text, head
 
 
 def opt(config: OPTConfig, prefix: int, tokens: int, prefix_size: int) -> Work:

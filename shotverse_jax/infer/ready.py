@@ -13,6 +13,7 @@ READY = {
     "planner": "infer.plan.Director",
     "controller": "infer.cinematographer.Cinematographer",
     "gendop": "infer.gendop.GenDoPPlanner",
+    "qwen3_vl": "infer.captions.Captioner",
     "pose_net": "evaluation.features.stage_camera.StageCamera",
 }
 """What is loaded for each kind of the catalogue that does something by itself; the other kinds are parts of these.
@@ -22,8 +23,8 @@ A class is imported when it is loaded."""
 def load(name_or_folder: str | Path, kind: str | None = None, **place: Any) -> Any:
     """Returns a model ready to use, by its folder or by its name, if it ships or `shotverse get` fetched it.
 
-    A planner becomes a `Director`, a controller a `Cinematographer`, GenDoP a `GenDoPPlanner`, a pose net a
-    `StageCamera`.
+    A planner becomes a `Director`, a controller a `Cinematographer`, GenDoP a `GenDoPPlanner`, a Qwen3-VL a
+    `Captioner`, a pose net a `StageCamera`.
 
     Args:
         name_or_folder: for example "planner_small" or "holocine-full".

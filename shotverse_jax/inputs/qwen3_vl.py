@@ -20,9 +20,8 @@ from PIL import Image
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLVisionConfig
 
-# Least and most pixels of an image, and of all frames of a video together, as in the settings beside the weights.
-IMAGE_PIXELS = (65_536, 16_777_216)
-VIDEO_PIXELS = (4_096, 25_165_824)
+# Least and most pixels as they are published; a network's own are in its config.
+IMAGE_PIXELS, VIDEO_PIXELS = Qwen3VLConfig.image_pixels, Qwen3VLConfig.video_pixels
 
 Grid = tuple[int, int, int]
 

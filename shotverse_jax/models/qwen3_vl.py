@@ -1,8 +1,8 @@
 """Qwen3-VL (transformers `models/qwen3_vl`): the text decoder, used by the planner as an encoder of states, and the
 whole model, which reads images too.
 
-Parameters of the decoder: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`; the output head is the
-embedding. The whole model has `text`, which is these, and `vision` (`qwen3_vl_vision.py`).
+Parameters of the decoder: `embedding` [V, D], `layers` (every leaf stacked on axis 0), `norm`, and `head` [V, D] where
+the output head is not the embedding. The whole model has `text`, which is these, and `vision` (`qwen3_vl_vision.py`).
 
 Axes: T tokens that are read now, S places of the cache, N heads (of which keys and values have fewer), 3 the rows time,
 height and width of positions. Beside the legend's: K levels of DeepStack; F frames, S patches of a frame, P values of a
@@ -107,7 +107,9 @@ class Qwen3VLText(nn.Module):
 
     def setup(self):
         config = self.config
-        self.embedding = self.param("embedding", nn.initializers.normal(0.02), (config.vocab_size, config.hidden_size))
+        table = nn.initializers.normal(0.02), (config.vocab_size, config.hidden_size)
+        self.embedding = self.param("embedding", *table)
+        self.head = self.embedding if config.tied else self.param("head", *table)
         self.layers = Block(config, self.execution)
         self.norm = RMSNorm(config.rms_norm_eps)
 
@@ -117,8 +119,8 @@ class Qwen3VLText(nn.Module):
         return jnp.take(self.embedding, ids_BT, axis=0).astype(self.execution.dtype)
 
     def logits(self, hidden_BTD: jax.Array) -> jax.Array:
-        """Next-token logits [B, T, V] in float32 from final-normed states; the head is the embedding table."""
-        table_VD = self.embedding.astype(hidden_BTD.dtype)
+        """Next-token logits [B, T, V] in float32 from final-normed states."""
+        table_VD = self.head.astype(hidden_BTD.dtype)
         return jnp.einsum("BTD,VD->BTV", hidden_BTD, table_VD, preferred_element_type=jnp.float32)
 
     def __call__(
@@ -167,9 +169,7 @@ class Qwen3VLText(nn.Module):
             real_BS: bool [B, length of the cache], False at cached tokens that are padding; default all are real.
             deepstack_KBTD: as in `__call__`.
         """
-        slots = jnp.arange(cache["k"].shape[2])
-        # Places after the token itself hold zeros that nobody has written yet; they must not be seen.
-        mask_BTS = (slots <= start + jnp.arange(x_BTD.shape[1])[:, None])[None]
+        mask_BTS = cache_mask(x_BTD.shape[1], cache["k"].shape[2], start)
         if real_BS is not None:
             mask_BTS = mask_BTS & real_BS[:, None]
         rope = self._rope(x_BTD, positions_3BT, start)
@@ -194,6 +194,12 @@ class Qwen3VLText(nn.Module):
             # Text has the same position in all three rows; the rotation is then the ordinary one of a single position.
             positions_3BT = jnp.broadcast_to(start + jnp.arange(x_BTD.shape[1]), (3, 1, x_BTD.shape[1]))
         return mrope_table(positions_3BT, self.config.mrope_section, self.config.rope_theta)
+
+
+def cache_mask(tokens: int, length: int, start: jax.Array | int) -> jax.Array:
+    """Which of `length` places of a cache each of `tokens` tokens from place `start` on may see, bool [1, T, S]."""
+    # Places after the token itself hold zeros that nobody has written yet; they must not be seen.
+    return (jnp.arange(length) <= start + jnp.arange(tokens)[:, None])[None]
 
 
 class Qwen3VL(nn.Module):

@@ -21,7 +21,7 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1|linear_fc1|ffn_in)/kernel", P("fsdp", "tensor")),
     (r"(o_proj|out_proj|down_proj|fc2|linear_fc2|ffn_out|proj)/kernel", P("tensor", "fsdp")),
     # Tables [rows, width].
-    (r"embedding|embed|positions|position|queries|codebook", P("tensor", "fsdp")),
+    (r"embedding|embed|head|positions|position|queries|codebook", P("tensor", "fsdp")),
     # Other matrices and convolutions [..., in, out].
     (r"(project|head|lm_head|path_probe|hidden|squeeze|out|shortcut|quant|post_quant|qkv)/kernel", P("fsdp", None)),
     (r"(patch_embed|text_in|text_out|time_in|time_out|time_proj|camera)/kernel", P("fsdp", None)),

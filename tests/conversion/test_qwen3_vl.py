@@ -1,12 +1,15 @@
 """The names and sizes of real Qwen3-VL checkpoints, without their weights."""
 
+import dataclasses
 import json
+import math
 
 import jax
 import numpy as np
 import pytest
 
 from shotverse_jax.config import Qwen3VLConfig, Qwen3VLTextConfig, Qwen3VLVisionConfig, planner_nano
+from shotverse_jax.config import qwen3_vl as config_of_size
 from shotverse_jax.conversion import core, qwen3_vl
 from shotverse_jax.conversion.networks import NETWORKS
 
@@ -135,11 +138,34 @@ def test_every_spelling_of_all_names(text, vision):
     jax.tree.map(np.testing.assert_array_equal, NETWORKS["qwen3-vl"].from_torch(renamed, config), params)
 
 
-def test_an_untied_head_is_refused(nano):
+def test_a_head_beside_a_tied_network_must_be_its_embedding(nano):
     config, _, tensors = nano
     head = tensors["model.language_model.embed_tokens.weight"] + 1
     with pytest.raises(ValueError, match="must be equal"):
         NETWORKS["qwen3-vl-text"].from_torch(tensors | {"lm_head.weight": head}, config)
+
+
+def test_an_untied_head_there_and_back(nano):
+    config, params, tensors = nano
+    untied, head = dataclasses.replace(config, tied=False), tensors["model.language_model.embed_tokens.weight"] + 1
+    ours = NETWORKS["qwen3-vl-text"].from_torch(tensors | {"language_model.lm_head.weight": head}, untied)
+    np.testing.assert_array_equal(ours["head"], head)
+    back = NETWORKS["qwen3-vl-text"].to_torch(ours, untied)
+    assert back.keys() == tensors.keys() | {"lm_head.weight"}
+    np.testing.assert_array_equal(back["lm_head.weight"], head)
+    with pytest.raises(ValueError, match="lm_head.weight"):
+        NETWORKS["qwen3-vl-text"].from_torch(tensors, untied)
+
+
+@pytest.mark.parametrize(
+    "size, parameters", [("2b", 2_127_532_032), ("4b", 4_437_815_808), ("8b", 8_767_123_696), ("32b", 33_357_390_064)]
+)
+def test_published_sizes(size, parameters):
+    """The counts are those of transformers' networks of these configs, made on its "meta" device."""
+    config = config_of_size(size)
+    shapes = jax.tree.leaves(NETWORKS["qwen3-vl"].abstract(config, "bfloat16"))
+    assert sum(math.prod(shape.shape) for shape in shapes) == parameters
+    assert qwen3_vl.full_config_from_hf(json.loads(json.dumps(qwen3_vl.config_to_hf(config)))) == config
 
 
 def hub_config(**text):
@@ -188,9 +214,9 @@ def test_config_errors(changes, message):
         qwen3_vl.config_from_hf(hub_config(**changes))
 
 
-def test_an_untied_config_is_refused():
-    with pytest.raises(ValueError, match="tie_word_embeddings"):
-        qwen3_vl.config_from_hf(hub_config() | {"tie_word_embeddings": False})
+def test_only_the_top_of_a_config_says_whether_the_head_is_tied():
+    untied = qwen3_vl.config_from_hf(hub_config(tie_word_embeddings=True) | {"tie_word_embeddings": False})
+    assert untied == Qwen3VLTextConfig(tied=False)
 
 
 def full_hub_config(**vision):
@@ -242,7 +268,7 @@ def test_configs_there_and_back():
     vision = Qwen3VLVisionConfig(24, 5, 6, 40, 48, 1, 14, 7, 9, 11, (0, 2, 4), 5e3)
     for config, read in (
         (text, qwen3_vl.config_from_hf),
-        (Qwen3VLTextConfig(), qwen3_vl.config_from_hf),
+        (Qwen3VLTextConfig(tied=False), qwen3_vl.config_from_hf),
         (Qwen3VLConfig(text, vision, image_token=60, video_token=61), qwen3_vl.full_config_from_hf),
         (Qwen3VLConfig(), qwen3_vl.full_config_from_hf),
     ):

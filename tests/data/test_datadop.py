@@ -15,9 +15,9 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.config import GenDoPTokenConfig
 from shotverse_jax.data.datadop import captions, shots
-from shotverse_jax.data.datadop.endpoint import NoAnswer, endpoint
 from shotverse_jax.data.datadop.statistics import token_statistics
 from shotverse_jax.data.gendop_source import StageShots
+from shotverse_jax.endpoint import NoAnswer, endpoint
 
 
 def run(*args):
@@ -153,20 +153,20 @@ def test_captions_by_template_and_by_an_endpoint(built, monkeypatch, capfd):
 def test_a_server_that_is_busy_refuses_or_is_not_there(built, capfd):
     waits = []
     with server([(503, ""), (429, ""), (200, "yes")]) as (url, got):
-        assert endpoint(url, "m", wait=waits.append)("a?", None) == "yes"
+        assert endpoint(url, "m", wait=waits.append)("a?") == "yes"
     assert len(got) == 3 and waits == [1.0, 4.0] and got[0][1] is None
     with (
         server([(500, "")]) as (url, got),
         pytest.raises(NoAnswer, match="did not answer in 3 tries: status 500, busy"),
     ):
-        endpoint(url, "m", wait=waits.append)("a?", None)
+        endpoint(url, "m", wait=waits.append)("a?")
     assert len(got) == 3
     with server([(401, "")]) as (url, got):
         # One refusal ends the command: the next shot would be refused too.
         assert run("caption", built / "DataDoP", "--endpoint", url, "--model", "m", "--overwrite") == 2
     assert "refused: status 401" in capfd.readouterr().err and len(got) == 1
     with pytest.raises(NoAnswer, match="did not answer in 3 tries"):
-        endpoint(url, "m", wait=waits.append)("a?", None)
+        endpoint(url, "m", wait=waits.append)("a?")
     with pytest.raises(ValueError, match="an endpoint is an address"):
         endpoint("file:///etc/passwd", "m")
 

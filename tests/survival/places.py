@@ -34,8 +34,7 @@ class World:
         """Starts a command; huggingface_hub's cache is beside the result."""
         from tests.helpers.stand_in_hub import pieces, variables
 
-        if not isinstance(out, _Text):
-            command.prepare(self.inputs, out)
+        command.prepare(self.inputs, out)
         cache, environment = self.folder / "hub", options.pop("environment", {})
 
         def prepare() -> None:
@@ -259,13 +258,9 @@ def _stopped_at_work(first: Process, folder: Path, out: Path) -> int | None:
     It makes a folder first and locks it then: one that was stopped between the two would leave the lock to the second.
     """
     while (ended := first.ended()) is None:
-        # A data set like DataDoP is locked by its splits, which are folders in it.
-        places = [*(path for path in folder.iterdir() if path.name.startswith(".")), out, *out.glob("*")]
+        places = [out, *(path for path in folder.iterdir() if path.name.startswith("."))]
         if any(path.is_dir() for path in places):
-            try:
-                os.killpg(first.pid, signal.SIGSTOP)
-            except ProcessLookupError:  # it has no group of its own yet
-                continue
+            os.killpg(first.pid, signal.SIGSTOP)
             _, status = os.waitpid(first.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 return os.waitstatus_to_exitcode(status)
@@ -310,8 +305,6 @@ def odd_names(world: World, names: list[str]) -> Iterator[Trial]:
     """Every command with odd names of its result: a result, or one sentence."""
     for name in names:
         command = COMMANDS[name]
-        if command.given:  # its result is a folder that is there, whose name it does not choose
-            continue
         for what, make in NAMES.items():
             stand = world.folder / "parent" / "stand"
             stand.mkdir(parents=True)

@@ -5,10 +5,8 @@ three tries, a caption of the motion has no digits, and the answer about the sce
 are our own words; `Prompts` takes others.
 """
 
-import base64
 import dataclasses
 import io
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from PIL import Image
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.motion_tags import Segment, describe, outline, segments, tag_labels
 from shotverse_jax.data.datadop.shots import CAPTIONS, ShotFiles
+from shotverse_jax.endpoint import Ask
 from shotverse_jax.inputs.clip import read_image
 
 TRIES = 3
@@ -51,10 +50,6 @@ class Prompts:
     )
 
 
-Ask = Callable[[str, bytes | None], str]
-"""(prompt, PNG picture or None) → the answer of a model. Raises ValueError where there is none."""
-
-
 def shot_segments(shot: ShotFiles) -> list[Segment]:
     """Returns the motions of a shot's clean path, as GenDoP tags it: in the path's own unit and at its 120 poses."""
     return segments(tag_labels(read_trajectory(shot.path("transforms"), "nerfstudio").pose_T34))
@@ -79,13 +74,13 @@ def asked(
     Raises:
         ValueError: the model gave no caption that keeps the rules in three tries, or does not answer.
     """
-    motion = _tried(lambda: _motion(ask(f"{prompts.motion}\n\n{outline(found)}", None)), "the motion")
+    motion = _tried(lambda: _motion(ask(f"{prompts.motion}\n\n{outline(found)}")), "the motion")
     captions = {CAPTIONS["movement"]: motion}
     if picture is not None:
         data = io.BytesIO()
         Image.fromarray(picture).save(data, "PNG")
         prompt = f"{prompts.scene}\n\nMovement: {motion}"
-        captions |= _tried(lambda: _scene(ask(prompt, data.getvalue())), "the scene")
+        captions |= _tried(lambda: _scene(ask(prompt, [data.getvalue()])), "the scene")
     return captions
 
 
@@ -140,13 +135,3 @@ def _scene(answer: str) -> dict[str, str]:
     if found.keys() != set(LINES.values()):
         raise _Broken(f"it has not the lines {' and '.join(LINES)}: {' '.join(answer.split())[:80]!r}")
     return found
-
-
-def request(model: str, prompt: str, picture: bytes | None) -> bytes:
-    """Returns the body of a request for one answer, as OpenAI's /chat/completions takes it."""
-    content: list[dict] = [{"type": "text", "text": prompt}]
-    if picture is not None:
-        url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        content.append({"type": "image_url", "image_url": {"url": url}})
-    body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": 700}
-    return json.dumps(body).encode()

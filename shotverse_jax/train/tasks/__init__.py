@@ -5,6 +5,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from shotverse_jax.config import (
+    CaptionerTrainConfig,
     CLaTrTrainConfig,
     ControllerTrainConfig,
     GenDoPTrainConfig,
@@ -18,7 +19,7 @@ from shotverse_jax.config import (
 from shotverse_jax.files import check_place
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
-from shotverse_jax.train.tasks import clatr, controller, gendop, planner, pose_net, preference, vae
+from shotverse_jax.train.tasks import captioner, clatr, controller, gendop, planner, pose_net, preference, vae
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
@@ -28,6 +29,7 @@ TASKS = {
     "clatr": TaskKind(CLaTrTrainConfig, clatr.build, clatr.outline),
     "preference": TaskKind(PreferenceTrainConfig, preference.build, preference.outline, ("pairs",)),
     "vae": TaskKind(VAETrainConfig, vae.build),
+    "captioner": TaskKind(CaptionerTrainConfig, captioner.build, captioner.outline),
 }
 
 

@@ -1,14 +1,14 @@
 """An OpenAI-compatible endpoint: /chat/completions of any server that speaks it, with tries and waits."""
 
+import base64
 import http.client
 import json
 import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-
-from shotverse_jax.data.datadop.captions import Ask, request
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 KEY = "OPENAI_API_KEY"
 """The environment variable of the key, unless another is named."""
@@ -20,8 +20,25 @@ WAITS = (1.0, 4.0)
 LONGEST_WAIT, TIMEOUT, MOST_BYTES = 60.0, 120.0, 8 << 20
 
 
+MOST_TOKENS = 700
+"""Tokens of an answer at most, unless a request says otherwise."""
+
+
 class NoAnswer(ValueError):
-    """The server refuses, or is not there: it will not answer about other shots either."""
+    """The server refuses, or is not there: it will not answer about anything else either."""
+
+
+class Ask(Protocol):
+    """Asks a model."""
+
+    def __call__(self, prompt: str, pictures: Sequence[bytes] = (), **options: Any) -> str:
+        """Returns the answer to a text and to PNG or JPEG pictures, in order.
+
+        options: further values of the request, such as temperature, seed and max_tokens.
+
+        Raises:
+            ValueError: there is no answer, or it is none.
+        """
 
 
 def endpoint(
@@ -50,8 +67,8 @@ def endpoint(
     if key := os.environ.get(key_name):
         headers["Authorization"] = f"Bearer {key}"
 
-    def ask(prompt: str, picture: bytes | None) -> str:
-        body = request(model, prompt, picture)
+    def ask(prompt: str, pictures: Sequence[bytes] = (), **options: Any) -> str:
+        body = _request(model, prompt, pictures, options)
         for number in range(1, TRIES + 1):
             try:
                 return _answer(urllib.request.Request(address, body, headers), timeout)
@@ -62,6 +79,17 @@ def endpoint(
         raise AssertionError
 
     return ask
+
+
+def _request(model: str, prompt: str, pictures: Sequence[bytes], options: dict[str, Any]) -> bytes:
+    """The body of a request for one answer."""
+    content: list[dict] = [{"type": "text", "text": prompt}]
+    for picture in pictures:
+        kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+        url = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+        content.append({"type": "image_url", "image_url": {"url": url}})
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "max_tokens": MOST_TOKENS}
+    return json.dumps(body | options).encode()
 
 
 class _Busy(Exception):
