@@ -23,11 +23,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument(
         "what",
-        choices=("planner", "film", "track-a"),
-        help="what to score: plans of the stage, films of true cameras, or cameras in files",
+        choices=("planner", "film", "captioner", "track-a"),
+        help="what to score: plans of the stage, films of true cameras, captions of previews, or cameras in files",
     )
     parser.add_argument("folders", nargs="*", metavar="PRED REF", help="of track-a: predicted and reference cameras")
-    parser.add_argument("--model", help="name of a planner or controller, or the folder of one")
+    parser.add_argument("--model", help="name of a planner, controller or captioner, or the folder of one")
     parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
     parser.add_argument("--steps", type=steps, help="of films: denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="of films: strength of text guidance (default: the model's)")
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         return eval_track_a.run(args)
     if args.folders:
         raise ValueError(f"shotverse eval {args.what} takes no folders, got {args.folders[0]}")
-    scores = _planner(args) if args.what == "planner" else _film(args)
+    scores = {"planner": _planner, "film": _film, "captioner": _captioner}[args.what](args)
     if args.json:
         show(json.dumps(scores, indent=2))
         return 0
@@ -70,6 +70,14 @@ def _film(args: argparse.Namespace) -> dict:
     cinematographer, estimator = api.load(args.model or api.CONTROLLER, "controller"), api.load("pose_small")
     options = {"seed": args.seed, "steps": args.steps, "guidance": args.cfg, "progress": Terminal(args.quiet)}
     return film_held_out(cinematographer, estimator, args.scenes or 64, **options)
+
+
+def _captioner(args: argparse.Namespace) -> dict:
+    from shotverse_jax.evaluation.tracks.stage_captions import caption_held_out
+    from shotverse_jax.infer.captions import CAPTIONER, Captioner
+
+    captioner = Captioner.load(args.model or CAPTIONER)
+    return caption_held_out(captioner, args.scenes or 300, args.seed, Terminal(args.quiet))
 
 
 def _planner(args: argparse.Namespace) -> dict:

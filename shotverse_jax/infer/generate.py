@@ -131,7 +131,7 @@ def generate(
         return sample(logits_BV, jax.vmap(jax.random.fold_in, (0, None))(keys_B, count), writing.sampling)
 
     def ends(ids_B):
-        return functools.reduce(jnp.logical_or, (ids_B == token for token in writing.stop))
+        return functools.reduce(jnp.logical_or, (ids_B == token for token in writing.stop), jnp.zeros(samples, bool))
 
     def unfinished(carry):
         count, _, _, done_B, _ = carry
