@@ -213,4 +213,5 @@ def config_to_hf(config: Qwen3VLTextConfig | Qwen3VLConfig) -> dict[str, Any]:
             "tie_word_embeddings": config.text.tied,
         }
     rope = {"rope_theta": config.rope_theta, "rope_type": "default", "mrope_section": list(config.mrope_section)}
-    return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope, "tie_word_embeddings": config.tied}
+    untied = {} if config.tied else {"tie_word_embeddings": False}
+    return _to_fields(_TEXT_FIELDS, config) | {"rope_parameters": rope} | untied
