@@ -20,6 +20,7 @@ from shotverse_jax.commands import (
     inspect,
     plan,
     plot,
+    preference,
     preview,
     review,
     tags,
@@ -49,6 +50,7 @@ COMMANDS = {
     "inspect": inspect,
     "fit": fit,
     "eval": eval,
+    "preference": preference,
     "clatr": clatr,
 }
 
@@ -57,8 +59,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a command line; returns the exit code: 0 done, 1 a check failed, 2 bad input, 130 after Ctrl-C."""
     parser = _parser()
     args, args.overrides = parser.parse_known_args(argv)
-    # Only `fit` takes values of a config; anywhere else an unknown argument is a mistake.
-    if wrong := [text for text in args.overrides if args.command != "fit" or not text.startswith(fit.OVERRIDES)]:
+    # Few commands take values of a config; anywhere else an unknown argument is a mistake.
+    known = getattr(COMMANDS[args.command], "OVERRIDES", None)
+    if wrong := [text for text in args.overrides if known is None or not text.startswith(known)]:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
     try:
         return args.run(args)

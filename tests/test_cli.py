@@ -255,7 +255,9 @@ COMMANDS = [
     "inspect",
     "fit",
     "eval",
+    "preference",
     "clatr",
+    "caption",
 ]
 
 
@@ -296,7 +298,9 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
         read, written = files(words)
         missing = [name for name in read if name not in made and not (ROOT / name).exists()]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        assert read or words[1] in ("eval", "fit", "get", "gendop", "datadop"), f"{shlex.join(words)} reads nothing"
+        assert read or words[1] in ("eval", "fit", "get", "gendop", "datadop", "preference"), (
+            f"{shlex.join(words)} reads nothing"
+        )
         made |= set(written)
 
 

@@ -42,7 +42,12 @@ from shotverse_jax.config.planner import (
     planner_qwen3vl_2b,
     planner_small,
 )
-from shotverse_jax.config.preference import PreferenceTrainConfig
+from shotverse_jax.config.preference import (
+    FilmPreferenceTrainConfig,
+    LoopConfig,
+    PairsConfig,
+    PreferenceTrainConfig,
+)
 from shotverse_jax.config.qwen3_vl import (
     CAPTION_PROMPT,
     Qwen3VLConfig,
@@ -76,15 +81,18 @@ __all__ = [
     "ControllerConfig",
     "ControllerTrainConfig",
     "Execution",
+    "FilmPreferenceTrainConfig",
     "MODES",
     "GenDoPConfig",
     "GenDoPTokenConfig",
     "GenDoPTrainConfig",
+    "LoopConfig",
     "LoraConfig",
     "MeshConfig",
     "NEGATIVE_PROMPT",
     "OPTConfig",
     "PLANNERS",
+    "PairsConfig",
     "PlannerConfig",
     "PlannerTrainConfig",
     "PoseNetConfig",

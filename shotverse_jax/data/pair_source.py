@@ -5,6 +5,7 @@ Axes: 2 is the better plan and then the worse one.
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,13 +16,18 @@ from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
 from shotverse_jax.camera.tokens.shotverse import BOS, EOS, PAD, PoseTokenizer, header_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import GenDoPConfig, PlannerConfig
-from shotverse_jax.data.pairs import Pair, Plan
+from shotverse_jax.data.pairs import Pair, Plan, read_pairs
 from shotverse_jax.data.steps import StepSource
 from shotverse_jax.inputs.clip import read_conditions, read_depth, read_image
+from shotverse_jax.inputs.items import Refused
 from shotverse_jax.inputs.planner_text import PlannerExample, bucket, collate, encode_text
+from shotverse_jax.text_files import printable
 
 TEXT_STEP, TOKEN_STEP = 32, 32
 """Texts and tokens are padded to multiples of these, so that few shapes are compiled."""
+
+NAMED = 10
+"""How many pairs that are left out have their reason told."""
 
 
 class Encoded(NamedTuple):
@@ -129,6 +135,35 @@ class GenDoPPairs:
         images = [read_image(pair.read.image) if "image" in conditions else None for pair in pairs]
         depths = [read_depth(pair.read.depth) if "depth" in conditions else None for pair in pairs]
         return read_conditions(self._config, conditions, self._tokenizer, captions, images, depths)
+
+
+def read_encoded(paths: str, reader: PlannerPairs | GenDoPPairs) -> list[tuple[str, Encoded]]:
+    """Reads lists of pairs and encodes them; those that cannot be used are named in a warning.
+
+    Returns:
+        the name of every pair that can be used, and the pair.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found, left_out = [], []
+    for pair in read_pairs(paths):
+        try:
+            if isinstance(pair, Refused):
+                raise ValueError(pair.error)
+            encoded = reader.encode(pair)
+            if np.array_equal(*encoded.ids_2):
+                raise ValueError("both of its plans are the same")
+            found.append((pair.id, encoded))
+        except ValueError as error:
+            left_out.append(f"{pair.id}: {error}")
+    for sentence in left_out[:NAMED]:
+        logging.getLogger(__name__).warning("left out: %s", printable(sentence))
+    if len(left_out) > NAMED:
+        logging.getLogger(__name__).warning("and %d more pairs were left out", len(left_out) - NAMED)
+    if not found:
+        raise ValueError(f"{paths} holds no pairs that can be used: {left_out[0]}")
+    return found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -109,6 +109,13 @@ class Captioner:
         found = self.writer.answers(questions, copies=copies, limit=LIMIT, sampling=sampling, seed=seed)
         return [texts * (samples // copies) for texts in found]
 
+    def answer(self, clips: Sequence[tuple[str, np.ndarray]], question: str, fps: float = CLIP_FPS) -> str:
+        """Returns the likeliest answer to a question about clips, each with a name; arguments as `captions`."""
+        talk = self.writer.chat
+        named = [part for name, clip in clips for part in (name, chat.video(_checked(clip), talk.config, fps))]
+        [[text]] = self.writer.answers([talk.ask(*named, question)], limit=LIMIT)
+        return text
+
 
 @dataclasses.dataclass(frozen=True)
 class EndpointCaptioner:
@@ -146,8 +153,21 @@ class EndpointCaptioner:
             for clip in map(_checked, clips)
         ]
 
+    def answer(self, clips: Sequence[tuple[str, np.ndarray]], question: str, fps: float = CLIP_FPS) -> str:
+        """Returns the likeliest answer to a question about clips, each with a name; arguments as `captions`."""
+        said, pictures = [], []
+        for name, clip in clips:
+            shown = self._shown(_checked(clip))
+            said.append(f"{name} pictures {len(pictures) + 1} to {len(pictures) + len(shown)}")
+            pictures += [_png(clip[frame]) for frame in shown]
+        return self.ask(f"{'; '.join(said)}. {question}", pictures, temperature=0.0)
+
+    def _shown(self, clip_THWC: np.ndarray) -> np.ndarray:
+        """The numbers of the frames of a clip that the model sees."""
+        return np.linspace(0, len(clip_THWC) - 1, min(self.pictures, len(clip_THWC))).round().astype(int)
+
     def _caption(self, clip_THWC: np.ndarray, temperature: float, seed: int, fps: float) -> str:
-        at = np.linspace(0, len(clip_THWC) - 1, min(self.pictures, len(clip_THWC))).round().astype(int)
+        at = self._shown(clip_THWC)
         times = ", ".join(f"{frame / fps:.1f}" for frame in at)
         prompt = f"These are {len(at)} frames of one shot, in order, at {times} seconds. {self.prompt}"
         pictures = [_png(clip_THWC[frame]) for frame in at]

@@ -128,5 +128,5 @@ class Job:
 
 def identity(name_or_folder: str) -> dict[str, Any]:
     """What tells a model from another of the same name, for records. Raises ValueError where there is no such model."""
-    folder = find(("planner", "gendop", "controller"), name_or_folder, (CONFIG,))
+    folder = find(("planner", "gendop", "controller", "qwen3_vl"), name_or_folder, (CONFIG,))
     return {"name": Path(name_or_folder).name, "digest": digest(folder)}

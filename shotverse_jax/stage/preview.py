@@ -9,7 +9,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
 
-_BATCH = 16  # frames per call of the compiled program; any film length uses the same program
+BATCH = 16  # frames per call of the compiled program; any film length uses the same program
 _EYE_HEIGHT = 1.6
 _USUAL_DISTANCE = 3.0
 
@@ -100,9 +100,9 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     time_T = trajectory.stage_seconds_T
 
     pending = None
-    for start in range(0, len(trajectory), _BATCH):
+    for start in range(0, len(trajectory), BATCH):
         # The last batch is filled with the last frame, so all batches use one compiled program.
-        index = np.minimum(np.arange(start, start + _BATCH), len(trajectory) - 1)
+        index = np.minimum(np.arange(start, start + BATCH), len(trajectory) - 1)
         frames = render(primitives(scene, time_T[index]), pose_T34[index], lens_T4[index], width, height)
         if pending is not None:  # the next frames are computed while these are used
             yield from np.asarray(pending)

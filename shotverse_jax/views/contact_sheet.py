@@ -12,7 +12,11 @@ from shotverse_jax.views.fonts import letters_for
 
 
 def plot_film(
-    video_THW3: np.ndarray, trajectory: Trajectory, path: str | Path, beside_THW3: np.ndarray | None = None
+    video_THW3: np.ndarray,
+    trajectory: Trajectory,
+    path: str | Path,
+    beside_THW3: np.ndarray | None = None,
+    names: tuple[str, str] = ("generated", "stage"),
 ) -> None:
     """Draws a contact sheet: the first, middle and last frame of every shot, and the camera path from above.
 
@@ -20,7 +24,8 @@ def plot_film(
         video_THW3: [T, H, W, 3] uint8 frames, one per pose.
         trajectory: the camera of the film.
         path: the picture, written whole or not at all; its suffix names the format (.png, .svg, .pdf).
-        beside_THW3: another film through the same camera, drawn to the right of the first; None (default) for none.
+        beside_THW3: another film of the same shots, drawn to the right of the first; None (default) for none.
+        names: of the two films.
 
     Raises:
         ValueError: a film does not have one frame per pose, or the picture cannot be written.
@@ -52,9 +57,7 @@ def plot_film(
             axes.imshow(film[frame], interpolation="bicubic")
             axes.set_axis_off()
             if beside_THW3 is not None and shot == 0 and column % 3 == 0:
-                figure.text(
-                    left / width, 1 - 0.5 / height, ("generated", "stage")[column // 3], fontsize=8.5, color=PALE
-                )
+                figure.text(left / width, 1 - 0.5 / height, names[column // 3], fontsize=8.5, color=PALE)
     axes = figure.add_axes(((sheet + 1.1) / width, 0.55 / height, (side - 0.9) / width, 1 - 1.2 / height))
     flat_view(axes, trajectory, paper_poses(trajectory), (0, 1))
     axes.set_title("camera from above (m)", fontsize=10, color=INK)

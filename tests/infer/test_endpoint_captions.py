@@ -29,3 +29,17 @@ def test_an_endpoint_sees_frames_in_order_and_says_when():
 def test_nonsense_is_no_caption():
     with pytest.raises(ValueError, match="gave no caption, but '#!'"):
         EndpointCaptioner(lambda *args, **options: "#!").captions([CLIP])
+
+
+def test_a_question_about_two_clips_names_their_pictures():
+    got = []
+
+    def ask(prompt, pictures=(), **options):
+        got.append((prompt, pictures, options))
+        return "B"
+
+    other = CLIP[::-1]
+    assert EndpointCaptioner(ask, pictures=2).answer([("A:", CLIP), ("B:", other)], "Which?") == "B"
+    [(prompt, pictures, options)] = got
+    assert prompt == "A: pictures 1 to 2; B: pictures 3 to 4. Which?" and options == {"temperature": 0.0}
+    assert [np.asarray(Image.open(io.BytesIO(png)))[0, 0, 0] for png in pictures] == [0, 19, 19, 0]

@@ -125,7 +125,9 @@ def test_a_pair_of_one_shot_counts_that_shot(planner, sampled):
     assert [int(count.sum()) for count in counts] == [12 * len(shot) + 1 for shot in shots]
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": LoraConfig(rank=2, alpha=4.0, targets=("q_proj", "fc1"))}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"learns": "adapter", "lora": LoraConfig(rank=2, alpha=4.0, targets=("q_proj", "fc1"))}]
+)
 def test_it_learns_to_prefer(changes, planner, singles, tmp_path):
     config = run_of(planner, singles, steps=30, log_every=30, test_pairs=str(singles), lr=3e-3, **changes)
     task = build(config, tmp_path)

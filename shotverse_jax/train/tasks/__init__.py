@@ -8,6 +8,7 @@ from shotverse_jax.config import (
     CaptionerTrainConfig,
     CLaTrTrainConfig,
     ControllerTrainConfig,
+    FilmPreferenceTrainConfig,
     GenDoPTrainConfig,
     PlannerTrainConfig,
     PoseNetTrainConfig,
@@ -19,7 +20,17 @@ from shotverse_jax.config import (
 from shotverse_jax.files import check_place
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
-from shotverse_jax.train.tasks import captioner, clatr, controller, gendop, planner, pose_net, preference, vae
+from shotverse_jax.train.tasks import (
+    captioner,
+    clatr,
+    controller,
+    film_preference,
+    gendop,
+    planner,
+    pose_net,
+    preference,
+    vae,
+)
 
 TASKS = {
     "planner": TaskKind(PlannerTrainConfig, planner.build, planner.outline),
@@ -27,6 +38,11 @@ TASKS = {
     "gendop": TaskKind(GenDoPTrainConfig, gendop.build, gendop.outline),
     "pose_net": TaskKind(PoseNetTrainConfig, pose_net.build, needs=("data", "test_data")),
     "clatr": TaskKind(CLaTrTrainConfig, clatr.build, clatr.outline),
+    "film_preference": TaskKind(
+        FilmPreferenceTrainConfig,
+        film_preference.build,
+        needs=("data", "test_data", "rejected", "test_rejected"),
+    ),
     "preference": TaskKind(PreferenceTrainConfig, preference.build, preference.outline, ("pairs",)),
     "vae": TaskKind(VAETrainConfig, vae.build),
     "captioner": TaskKind(CaptionerTrainConfig, captioner.build, captioner.outline),

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -50,13 +51,17 @@ PREVIEW_PLANNER = "planner_small"
 """Plans the cameras of previews."""
 
 
-def build(config: ControllerTrainConfig, folder: Path) -> Task:
+def build(
+    config: ControllerTrainConfig, folder: Path, loss_of: Callable[[Controller, Any], Loss] | None = None
+) -> Task:
     """The task of a config; `folder` gets a note of the text tokenizer that is used.
 
     Expert "base" trains the transformer and a text encoder with it (`TEXT_ENCODERS[model.text]`, which reads with the
     tokenizer of `text_tokenizer`). Experts "high" and "low" adapt the base model of `base_weights`, or continue from
     its expert of that name where it has no base model; they read with the encoder `model.text`. Where the films were
     recorded with its states (`launch/encode.py --text`), the encoder is not loaded and these states are used.
+
+    loss_of: makes another loss of the network and the config; None (default) is `make_loss`.
 
     Raises:
         ValueError: weights that are not there or do not fit, or text states of another encoder or for another negative
@@ -84,7 +89,9 @@ def build(config: ControllerTrainConfig, folder: Path) -> Task:
             tokenizer_file = weights.find_tokenizer(model.text)
         controller = Controller(model, text_config, config.expert, config.execution)
         base_folder = weights.find("controller", config.base_weights)
-        begin = "base" if has(base_folder, "base.safetensors") else config.expert
+        # An expert that learns from preferences begins with what it has learned before.
+        fresh = config.task == "controller" and has(base_folder, "base.safetensors")
+        begin = "base" if fresh else config.expert
         _, base, _ = weights.load("controller", base_folder, expert=begin, **place)
         trainable, frozen = adapt(model, controller, base, text_params, key, mesh)
     if tokenizer_file is not None:
@@ -95,7 +102,7 @@ def build(config: ControllerTrainConfig, folder: Path) -> Task:
         config=config,
         trainable=trainable,
         frozen=frozen,
-        loss=make_loss(controller, config),
+        loss=(loss_of or make_loss)(controller, config),
         source=functools.partial(_source, config, tokenizer_file, states),
         export=functools.partial(_export, config, text_config, tokenizer_file),
         make_preview=functools.partial(_make_preview, config, merge(trainable, frozen), mesh),

@@ -7,7 +7,6 @@ the pair differs in one shot only. Policy and reference run without dropout, so 
 import dataclasses
 import functools
 import hashlib
-import logging
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,14 @@ from shotverse_jax.camera.tokens import gendop as gendop_tokens
 from shotverse_jax.config import Execution, GenDoPConfig, PreferenceTrainConfig
 from shotverse_jax.cost import flops
 from shotverse_jax.cost.accelerators import ideal_step_seconds
-from shotverse_jax.data.pair_source import Encoded, GenDoPPairs, PairSource, PlannerPairs
-from shotverse_jax.data.pairs import read_pairs
+from shotverse_jax.data.pair_source import Encoded, GenDoPPairs, PairSource, PlannerPairs, read_encoded
 from shotverse_jax.files import replacing
-from shotverse_jax.inputs.items import Refused
 from shotverse_jax.inputs.tokenizer import pin_tokenizer
 from shotverse_jax.models.gendop import CONDITIONS, GenDoP
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.parallel.mesh import batch_sharding, batch_share, make_mesh, together
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
-from shotverse_jax.text_files import printable
 from shotverse_jax.train.preference_losses import preference_loss
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
 from shotverse_jax.train.tasks import planner as planner_task
@@ -125,7 +121,7 @@ def build(config: PreferenceTrainConfig, folder: Path) -> Task:
     mesh = make_mesh(config.mesh)
     policy = Policy.of(base, spread(config.execution, mesh))
     # Frozen weights need no float32 copy.
-    dtype = "float32" if config.lora is None else config.execution.dtype
+    dtype = "float32" if config.learns == "all" else config.execution.dtype
     _, params, tokenizer = weights.load(policy.kind, base, mesh=mesh, dtype=dtype)
     tokenizer_file = base / TOKENIZER if tokenizer else None
     if tokenizer_file:
@@ -140,7 +136,7 @@ def build(config: PreferenceTrainConfig, folder: Path) -> Task:
         for split, found in pairs.items()
     }
     trainable, frozen = {"params": params}, {}
-    if config.lora is not None:
+    if config.learns == "adapter":
         adapter = create(
             lambda: lora.init(jax.random.key(config.seed), weights.abstract(policy.kind, policy.config), config.lora),
             mesh,
@@ -167,7 +163,7 @@ def _same_form(policy: Policy, name: str, mesh: Mesh, dtype: str) -> weights.Loa
 def _read(config: PreferenceTrainConfig, reader: PlannerPairs | GenDoPPairs) -> dict[str, tuple[Encoded, ...]]:
     """The pairs of a run by split, encoded; those that cannot be used are named in a warning."""
     lists = {"train": config.pairs, "test": config.test_pairs}
-    found = {split: _encoded(paths, reader) for split, paths in lists.items() if paths}
+    found = {split: read_encoded(paths, reader) for split, paths in lists.items() if paths}
     if "test" not in found:
         # A pair is held out by its name, so that it stays so when the list grows.
         held = [_share_of(name) < config.test_share for name, _ in found["train"]]
@@ -181,27 +177,6 @@ def _read(config: PreferenceTrainConfig, reader: PlannerPairs | GenDoPPairs) -> 
 def _share_of(name: str) -> float:
     """A number in [0, 1) that depends on a name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-
-
-def _encoded(paths: str, reader: PlannerPairs | GenDoPPairs) -> list[tuple[str, Encoded]]:
-    found, left_out = [], []
-    for pair in read_pairs(paths):
-        try:
-            if isinstance(pair, Refused):
-                raise ValueError(pair.error)
-            encoded = reader.encode(pair)
-            if np.array_equal(*encoded.ids_2):
-                raise ValueError("both of its plans are the same")
-            found.append((pair.id, encoded))
-        except ValueError as error:
-            left_out.append(f"{pair.id}: {error}")
-    for sentence in left_out[:10]:
-        logging.getLogger(__name__).warning("left out: %s", printable(sentence))
-    if len(left_out) > 10:
-        logging.getLogger(__name__).warning("and %d more pairs were left out", len(left_out) - 10)
-    if not found:
-        raise ValueError(f"{paths} holds no pairs that can be used: {left_out[0]}")
-    return found
 
 
 def _source(
@@ -261,7 +236,7 @@ def _reference(
 def _digest(config: PreferenceTrainConfig, base: Path, pairs: Sequence[Encoded]) -> str:
     """What the reference's log-probabilities follow from: its files, the tokens of the pairs, and the arithmetic."""
     folder = weights.folder.find(KINDS, config.reference, ()) if config.reference else base
-    digest = hashlib.sha256(repr((config.execution, config.lora is None)).encode())
+    digest = hashlib.sha256(repr((config.execution, config.learns)).encode())
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         stat = path.stat()
         digest.update(f"{path.relative_to(folder)} {stat.st_size} {stat.st_mtime_ns}".encode())
@@ -302,7 +277,7 @@ def outline(config: PreferenceTrainConfig, mesh: Mesh) -> Outline:
     policy = Policy.of(weights.folder.find(KINDS, config.base_weights, ()), spread(config.execution, mesh))
     model, shapes = policy.config, weights.abstract(policy.kind, policy.config)
     trainable, frozen = {"params": shapes}, {}
-    if config.lora is not None:
+    if config.learns == "adapter":
         adapter = jax.eval_shape(lambda: lora.init(jax.random.key(0), shapes, config.lora))
         trainable, frozen = {"lora": adapter}, {"params": cast(shapes, config.execution.dtype)}
     if policy.kind == "planner":

@@ -1,0 +1,220 @@
+"""Pairs of a list of screenplays, by the machinery of batches: in any order, resumed, on any number of workers.
+
+The folder of an item has `candidates.npz` (tokens and log-probabilities of all candidates), `pairs.jsonl`, and in its
+`result.json` what every judge said.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shotverse_jax.camera.tokens.shotverse import header_length
+from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.data.pairs import Pair, read_pairs, write_pairs
+from shotverse_jax.infer.batch import Made, each
+from shotverse_jax.infer.decode import Sampling
+from shotverse_jax.infer.gendop import GenDoPPlanner
+from shotverse_jax.infer.plan import Director
+from shotverse_jax.infer.samples import block_rows
+from shotverse_jax.infer.work import versions
+from shotverse_jax.inputs.items import Item, Refused
+from shotverse_jax.preference.candidates import Candidates, draw, tokenizer_of
+from shotverse_jax.preference.contrast import reversed_motion, scaled_motion, with_shot
+from shotverse_jax.preference.judges import Judge
+from shotverse_jax.preference.measures import measure
+from shotverse_jax.preference.previews import Clips, Renderer
+from shotverse_jax.preference.selection import Choice, Rule, Verdict, choose, spliced, swapped_tokens
+from shotverse_jax.screenplay.slots import Slots, read_slots
+
+CANDIDATES, PAIRS = "candidates.npz", "pairs.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How pairs are made.
+
+    Attributes:
+        candidates: plans of each screenplay.
+        rule: which of them make a pair.
+        contrast: how many pairs of reversed or scaled motion are made for each pair of candidates, on average; a
+            quarter of all pairs by default.
+        amounts: of a scaled motion, too little and too much.
+    """
+
+    candidates: int = 8
+    rule: Rule = Rule()
+    contrast: float = 1 / 3
+    amounts: tuple[float, float] = (0.5, 1.5)
+
+
+class PairsWork:
+    """Makes pairs; one of the works of `infer.batch.run_batch`.
+
+    Args:
+        planner: ShotVerse's or GenDoP's, whose plans are compared.
+        judges: at least one; their names differ.
+        renderer: films candidates for the judges that see; None where none does.
+        recipe: how pairs are made.
+        settings: what decides results beside that, for the records: the models.
+        sampling: how tokens are picked; None takes the planner's own way.
+        truth: gives the cameras that an item was written for, where they are known.
+    """
+
+    def __init__(
+        self,
+        planner: Director | GenDoPPlanner,
+        judges: Sequence[Judge],
+        renderer: Renderer | None,
+        recipe: Recipe = Recipe(),
+        settings: Mapping[str, Any] | None = None,
+        sampling: Sampling | None = None,
+        truth: Callable[[Item], Trajectory | None] | None = None,
+    ):
+        if any(judge.sees for judge in judges) and renderer is None:
+            raise ValueError("these judges look at previews; give a renderer")
+        self._planner, self._judges, self._recipe = planner, tuple(judges), recipe
+        self._sampling, self._truth = sampling, truth
+        self._renderer = renderer if any(judge.sees for judge in judges) else None
+        self.settings = {
+            "task": "pairs",
+            "judges": {judge.name: judge.settings for judge in judges},
+            "previews": self._renderer and self._renderer.settings,
+            "recipe": dataclasses.asdict(recipe),
+            **(settings or {}),
+        }
+        self.notes: tuple[str, ...] = ()
+        self.group = block_rows(planner.parts)
+
+    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+        """As `infer.batch.Work.buckets`."""
+        return each(lambda item: self._planner.bucket(item.screenplay), items)
+
+    def make(self, items: Sequence[Item]) -> Iterator[Made]:
+        """As `infer.batch.Work.make`."""
+        plays, seeds = [item.screenplay for item in items], [item.seed for item in items]
+        drawn = draw(self._planner, plays, seeds, self._recipe.candidates, self._sampling)
+        for index, (item, found) in enumerate(zip(items, drawn, strict=True)):
+            clips = self._renderer.clips(item.id, item.screenplay, found.paths_J) if self._renderer else None
+            verdicts = self._judged(found, clips, self._truth(item) if self._truth else None)
+            yield Made(index, functools.partial(self._write, item, found, verdicts))
+
+    def _judged(self, found: Candidates, clips: Clips | None, truth: Trajectory | None) -> dict[str, Verdict]:
+        play, paths = found.screenplay, found.paths_J
+        return {judge.name: judge.judge(play, paths, clips if judge.sees else None, truth) for judge in self._judges}
+
+    def _write(self, item: Item, found: Candidates, verdicts: dict[str, Verdict], folder: Path) -> dict[str, Any]:
+        misframed_JK = measure(found.screenplay, found.paths_J).misframed_JK
+        pairs = [
+            self._pair(item, found, choice, verdicts, misframed_JK)
+            for choice in choose(verdicts, misframed_JK, self._recipe.rule)
+        ]
+        pairs += self._contrasts(item, found, verdicts, misframed_JK)
+        found.save(folder / CANDIDATES)
+        write_pairs(pairs, folder / PAIRS)
+        return {
+            **self.settings,
+            "versions": versions(),
+            "broken": found.broken,
+            "misframed": np.round(misframed_JK, 4).tolist(),
+            "scores": {name: np.round(verdict.plans_J, 4).tolist() for name, verdict in verdicts.items()},
+            "shot_scores": {name: np.round(verdict.shots_JK, 4).tolist() for name, verdict in verdicts.items()},
+            "pairs": len(pairs),
+        }
+
+    def _pair(
+        self,
+        item: Item,
+        found: Candidates,
+        choice: Choice,
+        verdicts: Mapping[str, Verdict],
+        misframed_JK: np.ndarray,
+    ) -> Pair:
+        both, shot = [choice.chosen, choice.rejected], choice.shot
+        ids_2 = tuple(found.ids_J[number] for number in both)
+        values = {
+            name: verdict.plans_J if shot is None else verdict.shots_JK[:, shot] for name, verdict in verdicts.items()
+        }
+        misframed_J = misframed_JK.mean(1) if shot is None else misframed_JK[:, shot]
+        if shot is not None:
+            ids_2 = self._one_shot(found, choice)
+        return Pair(
+            f"{item.id}/{'scene' if shot is None else f'shot_{shot + 1}'}",
+            item.screenplay,
+            *ids_2,
+            choice.chosen_score,
+            choice.rejected_score,
+            shot,
+            "sampled",
+            {name: tuple(float(values_J[number]) for number in both) for name, values_J in values.items()},
+            tuple(float(misframed_J[number]) for number in both),
+        )
+
+    def _one_shot(self, found: Candidates, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
+        """(the worse plan with the better one's shot, the worse plan): they differ in that shot alone."""
+        shot, worse = choice.shot, choice.rejected
+        if len(found.screenplay.shots) == 1:
+            return found.ids_J[choice.chosen], found.ids_J[worse]
+        tokens = tokenizer_of(self._planner)
+        header = 1 + header_length(tokens.config)
+        swapped_N = swapped_tokens(found.ids_J[worse], shot, found.ids_J[choice.chosen], tokens.sep, header)
+        if swapped_N is not None:
+            return swapped_N, found.ids_J[worse]
+        # Both are written anew, so that what they have in common is the same in both, or nearly.
+        whole = spliced(found.paths_J[worse], shot, found.paths_J[choice.chosen])
+        return tokens.encode(whole), tokens.encode(found.paths_J[worse])
+
+    def _contrasts(
+        self, item: Item, found: Candidates, verdicts: Mapping[str, Verdict], misframed_JK: np.ndarray
+    ) -> Iterator[Pair]:
+        """Pairs of the best candidate against itself with another motion in one shot, where the words ask for one."""
+        rng = np.random.default_rng((item.seed, len(item.id), *item.id.encode()))
+        if rng.random() >= self._recipe.contrast:
+            return
+        total_J = np.mean([verdict.plans_J for verdict in verdicts.values()], axis=0)
+        best = int(np.argmax(total_J))
+        path, tokens = found.paths_J[best], tokenizer_of(self._planner)
+        asked = [read_slots(shot.caption) for shot in found.screenplay.shots]
+        got = measure(found.screenplay, [path]).motions_JK[0]
+        shots = [shot for shot, slots in enumerate(asked) if _can_be_wrong(slots, got[shot])]
+        if not shots:
+            return
+        shot = int(rng.choice(shots))
+        start, end = path.spans[shot]
+        pose_T34 = path.pose_T34[start:end]
+        if asked[shot].speeds & {"slow", "fast"} and rng.random() < 0.5:
+            # Too much for a slow move, too little for a fast one.
+            origin, other = "intensity", scaled_motion(pose_T34, self._recipe.amounts["slow" in asked[shot].speeds])
+        else:
+            origin, other = "reversal", reversed_motion(pose_T34)
+        worse = with_shot(path, shot, other)
+        try:
+            ids_2 = tokens.encode(path), tokens.encode(worse)
+        except ValueError:  # no tokens for such a path
+            return
+        if not np.array_equal(*ids_2):
+            yield Pair(f"{item.id}/{origin}_{shot + 1}", item.screenplay, *ids_2, shot=shot, origin=origin)
+
+
+def _can_be_wrong(asked: Slots, got: frozenset[str]) -> bool:
+    """Whether a shot moves as it was asked to, so that the opposite would be wrong."""
+    return bool(asked.motions - {"static"}) and bool(asked.motions & got)
+
+
+def collect(items: Sequence[Item | Refused], out: Path) -> tuple[int, int]:
+    """Writes the pairs of all items that were made to `out/pairs.jsonl`, in the order of the list.
+
+    Returns:
+        how many pairs there are, and from how many items.
+    """
+    pairs, used = [], 0
+    for item in items:
+        file = item.place(out).folder / PAIRS if isinstance(item, Item) else None
+        if file is not None and file.is_file() and file.stat().st_size:
+            found = [pair for pair in read_pairs(file) if isinstance(pair, Pair)]
+            pairs, used = pairs + found, used + bool(found)
+    write_pairs(pairs, out / PAIRS)
+    return len(pairs), used
