@@ -11,7 +11,7 @@ from shotverse_jax.text_files import printable
 
 HELP = "Say in words what each shot of a film or a plan shows."
 EXAMPLES = (
-    "shotverse caption out/red_coat",
+    "shotverse caption out/red_coat/trajectory.json",
     "shotverse caption film.mp4 --cuts 97 180 --endpoint http://localhost:8000/v1 --endpoint-model NAME",
 )
 FAILED = 3

@@ -35,6 +35,10 @@ ALL = [
 ]
 
 
+NEEDED = {"lora": {"rank": 4, "alpha": 4.0}}
+"""Values of parts that are left out by default and have no values of their own."""
+
+
 def values_of(task, path, value, listed):
     """Plain values of the task's config with one changed."""
     values = dataclasses.asdict(TASKS[task].config())
@@ -42,7 +46,7 @@ def values_of(task, path, value, listed):
     here = values
     for each in above:
         # A part that is left out by default is put in with one wrong value.
-        here[each] = here[each] or {}
+        here[each] = here[each] or dict(NEEDED.get(each, {}))
         here = here[each]
     here[name] = [value, *here.get(name, ())[1:]] if listed else value
     return values
