@@ -57,7 +57,7 @@ class PatchEmbed(nn.Module):
 class Block(nn.Module):
     """Pre-norm attention among the patches of a frame, and a GELU MLP.
 
-    carry: (states x_FSD, kept_KFSD); the new states are also written into kept_KFSD, at index `layer`.
+    carry: (states x_FSD, kept_FKSD); the new states are also written into kept_FKSD, at index `layer` of K.
     """
 
     config: Qwen3VLVisionConfig
@@ -65,7 +65,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, carry, rope, length_F, *, layer):
-        config, (x_FSD, kept_KFSD) = self.config, carry
+        config, (x_FSD, kept_FKSD) = self.config, carry
         normed_FSD = LayerNorm(config.layer_norm_eps, name="norm1")(x_FSD)
         qkv = Linear(3 * config.hidden_size, use_bias=True, name="qkv")(normed_FSD)
         q, k, v = jnp.moveaxis(qkv.reshape(*x_FSD.shape[:2], 3, config.num_heads, -1), 2, 0)  # each [F, S, N, H]
@@ -75,7 +75,7 @@ class Block(nn.Module):
         normed_FSD = LayerNorm(config.layer_norm_eps, name="norm2")(x_FSD)
         wide = nn.gelu(Linear(config.mlp_size, use_bias=True, name="linear_fc1")(normed_FSD), approximate=True)
         x_FSD = x_FSD + Linear(config.hidden_size, use_bias=True, name="linear_fc2")(wide)
-        return (x_FSD, jax.lax.dynamic_update_index_in_dim(kept_KFSD, x_FSD, layer, 0)), None
+        return (x_FSD, jax.lax.dynamic_update_index_in_dim(kept_FKSD, x_FSD, layer, 1)), None
 
 
 class Merger(nn.Module):
@@ -135,13 +135,14 @@ class Qwen3VLVision(nn.Module):
         taps = len(config.deepstack_layers)
         place_L = np.full(config.num_layers, taps)
         place_L[list(config.deepstack_layers)] = np.arange(taps)
-        carry = x_FSD, jnp.zeros((taps + 1, *x_FSD.shape), x_FSD.dtype)
+        # Frames come first here too, as meshes split what a stack carries by its first axis.
+        carry = x_FSD, jnp.zeros((len(x_FSD), taps + 1, *x_FSD.shape[1:]), x_FSD.dtype)
         blocks = Block(config, self.execution, name="blocks")
-        (x_FSD, kept_KFSD), _ = run_stack(
+        (x_FSD, kept_FKSD), _ = run_stack(
             blocks, config.num_layers, self.execution, carry, rope, length_F, per_layer=jnp.asarray(place_L)
         )
         stacked = {"variable_axes": {"params": 0, "lora": 0}, "split_rngs": {"params": True}}
-        deepstack_KFMD = nn.vmap(Merger, **stacked)(config, True, name="deepstack_mergers")(kept_KFSD[:taps])
+        deepstack_KFMD = nn.vmap(Merger, **stacked)(config, True, name="deepstack_mergers")(jnp.moveaxis(kept_FKSD, 1, 0)[:taps])
         return Seen(x_FSD, Merger(config, False, name="merger")(x_FSD), deepstack_KFMD)
 
 

@@ -22,7 +22,7 @@ def run_stack(
         length: how many blocks.
         execution: `unroll` makes straight code instead of a loop, `remat` says what the backward pass computes again,
             `spread` places x on a mesh.
-        x: an array, or a tree of arrays without `spread`.
+        x: an array, or a tree of arrays; `spread` places each by its first axis, that of samples.
         args: arrays (or None) that all blocks read.
         per_layer: a tree of arrays [length, ...], of which block i reads item i. Given it, a block is called as
             `x, y = block(x, *args, layer=per_layer[i], **static)` and the result is (x, every y stacked on axis 0).
@@ -31,7 +31,7 @@ def run_stack(
 
     def body(block, x, layer, *args):
         if execution.spread is not None:  # at every block; `Ulysses.samples` says why
-            x = execution.spread.samples(x)
+            x = jax.tree.map(execution.spread.samples, x)
         if per_layer is None:
             return block(x, *args, **static), None
         return block(x, *args, layer=layer, **static)

@@ -24,10 +24,10 @@ def child(name):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["planner", "controller", "clatr", "full", "windows", "sparse"])
+@pytest.mark.parametrize("name", ["planner", "controller", "clatr", "captioner", "full", "windows", "sparse"])
 def test_loss_and_gradients_equal_those_of_one_device(name):
     found = child(name)
-    assert len(found) == (3 if name in ("planner", "controller", "clatr") else 2)
+    assert len(found) == (2 if name in ("full", "windows", "sparse") else 3)
     for mesh, result in found.items():
         assert result["error"] < 1e-5 and result["loss"] > 0.1, (name, mesh, result)
         if "fsdp" in mesh or "tensor" in mesh:
@@ -165,6 +165,41 @@ def clatr_setup():
     return shaken(make), batch, loss
 
 
+def captioner_setup():
+    import jax
+    import numpy as np
+
+    from shotverse_jax.config import Execution, captioner_nano
+    from shotverse_jax.models.qwen3_vl import Qwen3VL
+    from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks import captioner
+    from shotverse_jax.weights import init
+
+    model, rng = captioner_nano(), np.random.default_rng(0)
+    model = dataclasses.replace(model, text=dataclasses.replace(model.text, tied=False))
+    feature_BT = np.full((8, 20), -1, np.int32)
+    feature_BT[:, 2:8], feature_BT[:, 9:15] = np.arange(6), np.arange(6, 12)
+    batch = {
+        "pixels_BFSP": rng.normal(size=(8, 2, 24, 96)).astype(np.float32),
+        "size_BF2": np.tile(np.array([4, 6], np.int32), (8, 2, 1)),
+        "ids_BT": rng.integers(7, 300, (8, 20)).astype(np.int32),
+        "real_BT": np.arange(20) < rng.integers(18, 21, (8, 1)),
+        "feature_BT": feature_BT,
+        "positions_B3T": np.tile(np.arange(20, dtype=np.int32), (8, 3, 1)),
+        "places_BN": np.tile(np.arange(14, 18, dtype=np.int32), (8, 1)),
+        "targets_BN": rng.integers(7, 300, (8, 4)).astype(np.int32),
+    }
+
+    def make():
+        return {"params": init("qwen3_vl", model, jax.random.key(0))}
+
+    def loss(variables, batch, mesh=None):
+        execution = Execution() if mesh is None else spread(Execution(), mesh)
+        return captioner.make_loss(Qwen3VL(model, execution))(variables, batch, None, None)[0]
+
+    return shaken(make), batch, loss
+
+
 def shaken(make):
     """The tree of `make` with random values everywhere, so that no gradient is zero; NumPy."""
     import jax
@@ -178,6 +213,7 @@ SETUPS = {
     "planner": (planner_setup, PLANNER_MESHES),
     "controller": (controller_setup, PLANNER_MESHES),
     "clatr": (clatr_setup, PLANNER_MESHES),
+    "captioner": (captioner_setup, PLANNER_MESHES),
     "full": (controller_setup, SEQUENCE_MESHES),
     "windows": (lambda: controller_setup("full", True), SEQUENCE_MESHES),
     "sparse": (lambda: controller_setup("sparse", True), SEQUENCE_MESHES),

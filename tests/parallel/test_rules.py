@@ -15,9 +15,9 @@ from shotverse_jax.config import (
     TEXT_ENCODERS,
     VAES,
     PoseNetConfig,
-    Qwen3VLConfig,
     TrainConfig,
     planner_small,
+    qwen3_vl,
 )
 from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.controller import Controller, example
@@ -66,7 +66,7 @@ def models():
         yield name, vae, preset()
     config = PoseNetConfig()
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
-    yield "qwen3_vl", lambda c: {"params": NETWORKS["qwen3-vl"].abstract(c, "float32")}, Qwen3VLConfig()
+    yield "qwen3_vl", lambda c: {"params": NETWORKS["qwen3-vl"].abstract(c, "float32")}, qwen3_vl("8b")
 
 
 def hits(path):
