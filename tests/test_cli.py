@@ -288,7 +288,11 @@ def files(words: list[str]) -> tuple[list[str], list[str]]:
     if not written and words[1] in ("plan", "film"):
         screenplay = next(word for word in words if word.startswith("examples/"))
         written = [f"out/{Path(screenplay).stem}/trajectory.json"]
-    named = [word for word in words if "/" in word or Path(word).suffix in (".txt", ".npz", ".safetensors", ".json")]
+    named = [
+        word
+        for word in words
+        if ("/" in word and "://" not in word) or Path(word).suffix in (".txt", ".npz", ".safetensors", ".json")
+    ]
     return [word for word in named if word not in written], written
 
 
@@ -298,7 +302,7 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
         read, written = files(words)
         missing = [name for name in read if name not in made and not (ROOT / name).exists()]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        assert read or words[1] in ("eval", "fit", "get", "gendop", "datadop", "preference"), (
+        assert read or words[1] in ("eval", "fit", "get", "gendop", "datadop", "preference", "caption"), (
             f"{shlex.join(words)} reads nothing"
         )
         made |= set(written)
