@@ -50,7 +50,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--unit", choices=("scene", "shot"), help="compare whole plans, or every shot (default scene)")
     pairs.add_argument("--margin", type=number("the margin", 0, 1), help="least difference of scores (default 0.05)")
     pairs.add_argument(
-        "--contrast", type=number("the share", 0, 1), help="share of reversed and scaled plans (default 0.3)"
+        "--contrast",
+        type=number("the share", 0, 0.9),
+        help="share of the pairs that are of a plan and its reverse (default 0.25)",
     )
     pairs.add_argument("--captioner", metavar="NAME|URL", help="network or endpoint that captions previews")
     pairs.add_argument("--captioner-model", metavar="NAME", help="the model at an endpoint")

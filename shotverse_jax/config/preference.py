@@ -13,7 +13,6 @@ from shotverse_jax.config.ranges import (
     Range,
     Scale,
     Seed,
-    Share,
     Side,
     Steps,
     Weight,
@@ -107,7 +106,7 @@ class PairsConfig(Checked):
         agreed: whether no judge may put the worse plan first, nor the better one be framed worse.
         truth: whether the cameras that a screenplay was written for are known to the geometric judge: "list" reads the
             `trajectory` of its row, "stage" makes those of the stage's scenes.
-        contrast: share of the screenplays of whose best plan a pair is made with its own motion reversed or scaled.
+        contrast: share of the pairs that are of the best plan and the same with a motion reversed or scaled.
         captioner: the network that captions previews, by folder or name, or the address of an OpenAI-compatible
             endpoint; only "cyclic" and "direct" ask it.
         captioner_model: name of the model at an endpoint.
@@ -126,7 +125,7 @@ class PairsConfig(Checked):
     margin: Weight = 0.05
     agreed: bool = True
     truth: Literal["none", "list", "stage"] = "none"
-    contrast: Share = 0.3
+    contrast: Decay = 0.25
     captioner: str = "captioner_small"
     captioner_model: str = ""
     captions: Count = 3

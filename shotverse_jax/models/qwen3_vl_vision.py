@@ -142,7 +142,9 @@ class Qwen3VLVision(nn.Module):
             blocks, config.num_layers, self.execution, carry, rope, length_F, per_layer=jnp.asarray(place_L)
         )
         stacked = {"variable_axes": {"params": 0, "lora": 0}, "split_rngs": {"params": True}}
-        deepstack_KFMD = nn.vmap(Merger, **stacked)(config, True, name="deepstack_mergers")(jnp.moveaxis(kept_FKSD, 1, 0)[:taps])
+        deepstack_KFMD = nn.vmap(Merger, **stacked)(config, True, name="deepstack_mergers")(
+            jnp.moveaxis(kept_FKSD, 1, 0)[:taps]
+        )
         return Seen(x_FSD, Merger(config, False, name="merger")(x_FSD), deepstack_KFMD)
 
 

@@ -25,7 +25,7 @@ from shotverse_jax.stage.scene import Scene
 
 FRAMES = 16
 """Frames of a shot that are looked at."""
-BLOCK = 256
+BLOCK = 32
 """Shots of a call of the compiled program."""
 LEAST = 0.15
 """Share of a shot in which a motion must last to count as one of the shot's."""

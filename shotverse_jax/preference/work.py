@@ -27,7 +27,7 @@ from shotverse_jax.preference.contrast import reversed_motion, scaled_motion, wi
 from shotverse_jax.preference.judges import Judge
 from shotverse_jax.preference.measures import measure
 from shotverse_jax.preference.previews import Clips, Renderer
-from shotverse_jax.preference.selection import Choice, Rule, Verdict, choose, spliced, swapped_tokens
+from shotverse_jax.preference.selection import Choice, Rule, Verdict, choose, combined, spliced, swapped_tokens
 from shotverse_jax.screenplay.slots import Slots, read_slots
 
 CANDIDATES, PAIRS = "candidates.npz", "pairs.jsonl"
@@ -40,14 +40,14 @@ class Recipe:
     Attributes:
         candidates: plans of each screenplay.
         rule: which of them make a pair.
-        contrast: how many pairs of reversed or scaled motion are made for each pair of candidates, on average; a
-            quarter of all pairs by default.
+        contrast: share of the pairs that are of the best candidate and the same with a motion reversed or scaled,
+            below 1; about so many, because not every plan has a motion that can be wrong.
         amounts: of a scaled motion, too little and too much.
     """
 
     candidates: int = 8
     rule: Rule = Rule()
-    contrast: float = 1 / 3
+    contrast: float = 0.25
     amounts: tuple[float, float] = (0.5, 1.5)
 
 
@@ -112,7 +112,8 @@ class PairsWork:
             self._pair(item, found, choice, verdicts, misframed_JK)
             for choice in choose(verdicts, misframed_JK, self._recipe.rule)
         ]
-        pairs += self._contrasts(item, found, verdicts, misframed_JK)
+        share = self._recipe.contrast
+        pairs += self._contrasts(item, found, verdicts, len(pairs) * share / (1 - share))
         found.save(folder / CANDIDATES)
         write_pairs(pairs, folder / PAIRS)
         return {
@@ -167,15 +168,16 @@ class PairsWork:
         whole = spliced(found.paths_J[worse], shot, found.paths_J[choice.chosen])
         return tokens.encode(whole), tokens.encode(found.paths_J[worse])
 
-    def _contrasts(
-        self, item: Item, found: Candidates, verdicts: Mapping[str, Verdict], misframed_JK: np.ndarray
-    ) -> Iterator[Pair]:
-        """Pairs of the best candidate against itself with another motion in one shot, where the words ask for one."""
+    def _contrasts(self, item: Item, found: Candidates, verdicts: Mapping[str, Verdict], odds: float) -> Iterator[Pair]:
+        """With these odds a pair of the best candidate against itself with another motion in one shot.
+
+        There is none where the words ask for no motion, or the candidate does not make it.
+        """
         rng = np.random.default_rng((item.seed, len(item.id), *item.id.encode()))
-        if rng.random() >= self._recipe.contrast:
+        if rng.random() >= odds:
             return
-        total_J = np.mean([verdict.plans_J for verdict in verdicts.values()], axis=0)
-        best = int(np.argmax(total_J))
+        scores = {name: verdict.plans_J for name, verdict in verdicts.items()}
+        best = int(np.argmax(combined(scores, self._recipe.rule.weights)))
         path, tokens = found.paths_J[best], tokenizer_of(self._planner)
         asked = [read_slots(shot.caption) for shot in found.screenplay.shots]
         got = measure(found.screenplay, [path]).motions_JK[0]
