@@ -106,6 +106,20 @@ COMMANDS = {
         long=True,
     ),
     "batch-plan": Command(_batch("plan", []), replaces=False, kept=readers.items, same=readers.batch, long=True),
+    "preference-pairs": Command(
+        lambda inputs, out, seed: [
+            *("preference", "pairs", f"{inputs}/plan_{seed}.jsonl", "--planner", str(inputs / "nano")),
+            *("--candidates", "2", "--margin", "0", "--probes", "0", "--out", str(out), "--quiet"),
+        ],
+        replaces=False,
+        kept=readers.items,
+        same=readers.batch,
+        long=True,
+    ),
+    "preference-prompts": Command(
+        lambda inputs, out, seed: ["preference", "prompts", "--scenes", str(20 * seed), "--out", str(out), "--quiet"],
+        file=".jsonl",
+    ),
     "batch-film": Command(_batch("film", []), replaces=False, kept=readers.items, same=readers.batch, long=True),
     "convert": Command(
         lambda inputs, out, seed: [
