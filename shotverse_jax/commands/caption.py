@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from shotverse_jax.commands.common import Terminal, number, seed, show, use_compilation_cache
+from shotverse_jax.commands.common import Terminal, number, positive, seed, show, use_compilation_cache
 from shotverse_jax.files import check_place, replacing
 from shotverse_jax.text_files import printable
 
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("source", help="a video, a folder with film.mp4 or trajectory.json, or a trajectory")
     parser.add_argument(
-        "--cuts", type=int, nargs="+", metavar="FRAME", help="first frames of the shots after the first"
+        "--cuts", type=positive, nargs="+", metavar="FRAME", help="first frames of the shots after the first"
     )
     parser.add_argument("--model", metavar="MODEL", help="name or folder of a Qwen3-VL (default: captioner_small)")
     parser.add_argument("--prompt", help="what is asked about each shot (default: the model's own question)")

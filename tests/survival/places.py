@@ -258,7 +258,9 @@ def _stopped_at_work(first: Process, folder: Path, out: Path) -> int | None:
     It makes a folder first and locks it then: one that was stopped between the two would leave the lock to the second.
     """
     while (ended := first.ended()) is None:
-        places = [out, *(path for path in folder.iterdir() if path.name.startswith("."))]
+        # Some commands own their result, some a hidden folder beside it, some one in it.
+        hidden = (path for above in (folder, out) if above.is_dir() for path in above.iterdir())
+        places = [out, *(path for path in hidden if path.name.startswith("."))]
         if any(path.is_dir() for path in places):
             os.killpg(first.pid, signal.SIGSTOP)
             _, status = os.waitpid(first.pid, os.WUNTRACED)

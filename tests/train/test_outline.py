@@ -191,9 +191,7 @@ def count(jaxpr, wanted):
 
 def test_what_cannot_be_outlined_is_refused():
     mesh = make_mesh(MeshConfig())
-    with pytest.raises(
-        ValueError, match="those of clatr and controller and gendop and planner and preference; this config's is vae"
-    ):
+    with pytest.raises(ValueError, match="those of .*controller and gendop and planner.*; this config's is vae"):
         outline(VAETrainConfig(), mesh)
     values = controller_values("high")
     values["model"]["text"] = "nowhere"

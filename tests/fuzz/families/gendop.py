@@ -15,7 +15,7 @@ from PIL import Image
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.config import CLIPVisionConfig
+from shotverse_jax.config import CLIPVisionConfig, GenDoPTokenConfig
 from shotverse_jax.data.datadop.shots import CAPTIONS, PARTS, list_shots, read_captions
 from shotverse_jax.evaluation.features import clatr_files
 from shotverse_jax.evaluation.features.clatr import CLaTrReader
@@ -102,7 +102,7 @@ class Cases(Family):
         (case / "cases.txt").write_text("The camera moves right.\nThe camera pans left.\n", encoding="utf-8")
         dataset(self.place)
         path = sample_example(0, num_shots=1).trajectory
-        self.ids_N = GenDoPTokenizer().encode(path)
+        self.ids_N = GenDoPTokenizer(GenDoPTokenConfig()).encode(path)
         whole = self.place / "whole"
         self._run(["--data", str(self.place / "DataDoP"), "--split", "train"], whole)
         self.expected = contents(whole)
@@ -155,16 +155,21 @@ class Cases(Family):
     def _run(self, arguments: list[str], out: Path) -> Ended:
         options = ["--model", self.model, "--out", out, "--no-plot", "--no-preview", "--quiet"]
         with (
-            mock.patch.object(gendop, "decode", self._decode),
+            mock.patch.object(gendop, "_prefix", self._prefix),
+            mock.patch.object(gendop, "_decode", self._decode),
             mock.patch("shotverse_jax.commands.gendop.use_compilation_cache"),
             mock.patch("shotverse_jax.commands.gendop.stop_on_signals"),
         ):
             return ended("gendop", *arguments, *options, good=(0, SOME_FAILED))
 
-    def _decode(self, planner: Any, inputs: Any, key: Any, sampling: Any) -> Drawn:
-        for name, value in inputs._asdict().items():
-            expect(value is None or bool(np.isfinite(value).all()), f"{name} is not finite")
-        rows = next(len(value) for value in inputs if value is not None)
+    @staticmethod
+    def _prefix(params: Any, config: Any, execution: Any, *inputs: np.ndarray | None) -> np.ndarray:
+        """In place of the towers: what they would read is looked at."""
+        expect(all(value is None or bool(np.isfinite(value).all()) for value in inputs), "an input is not finite")
+        return next(value for value in inputs if value is not None)
+
+    def _decode(self, planner: Any, prefix_BPD: np.ndarray, key: Any, sampling: Any) -> Drawn:
+        rows = len(prefix_BPD)
         return Drawn(np.tile(self.ids_N, (rows, 1)), np.zeros((rows, len(self.ids_N)), np.float32))
 
     def check(self, subject: Asked, value: Ended) -> None:
@@ -211,7 +216,7 @@ class DataDoP(Family):
     that are texts, a picture and a depth map of one size. Shots that nobody touched have the bytes of a whole run.
     """
 
-    name, share = "datadop", 8
+    name, share, refuses = "datadop", 8, False
 
     def make(self) -> None:
         """A data set, and what every action makes of it."""
