@@ -1,6 +1,6 @@
 """The families of inputs: one class each, which makes whole inputs, damages them, reads them, and checks what came."""
 
-from tests.fuzz.families import cameras, data, gendop, results, screenplays, weights
+from tests.fuzz.families import cameras, data, gendop, pairs, results, screenplays, weights
 from tests.fuzz.harness import Family
 
 FAMILIES: dict[str, type[Family]] = {
@@ -24,6 +24,7 @@ FAMILIES: dict[str, type[Family]] = {
         gendop.DataDoP,
         gendop.Features,
         gendop.Plots,
+        pairs.Pairs,
     )
 }
 
