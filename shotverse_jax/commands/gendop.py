@@ -16,7 +16,7 @@ from shotverse_jax.commands.common import (
     use_compilation_cache,
 )
 from shotverse_jax.config import MODES
-from shotverse_jax.files import check_place
+from shotverse_jax.files import check_place, reading
 
 HELP = "Make GenDoP's camera paths of a caption, a picture and its depth, or of a split of DataDoP."
 EXAMPLES = (
@@ -151,12 +151,17 @@ def _alone(args: argparse.Namespace, mode: str, key: str, terminal: Terminal) ->
             raise ValueError("give --text or a text file of captions, not both")
         captions = [args.text]
     name = args.name or stem or _stem(args.image) or "case"
+    _check_name(name)
     copied = args.text_path if str(args.text_path).lower().endswith(".json") else None
     source = str(args.text_path)[: -len("_caption.json")] if str(args.text_path).endswith("_caption.json") else None
     for number, caption in enumerate(captions, 1):
         files = {"source": source, "captions": copied}
         files |= {part: getattr(args, part) for part in ("image", "depth") if part in conditions}
-        yield _case(name if len(captions) == 1 else f"{name}_{number}", caption, args, files)
+        try:
+            yield _case(name if len(captions) == 1 else f"{name}_{number}", caption, args, files)
+        except ValueError as error:
+            place = "--text" if args.text_path is None or args.text is not None else args.text_path
+            raise ValueError(f"{place}: {error}") from error
 
 
 def _captions(path: Path, key: str | None) -> tuple[list[str], str]:
@@ -169,10 +174,8 @@ def _captions(path: Path, key: str | None) -> tuple[list[str], str]:
         if key is not None and not captions.get(key, "").strip():
             raise ValueError(f"{path} has no caption {key!r}; it has {', '.join(captions) or 'none'}")
         return [captions[key] if key else NO_CAPTION], _stem(path)
-    try:
+    with reading(path, "captions"):
         lines = [line for line in decode(path.read_bytes()).text.split("\n") if line.strip()]
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     if not lines:
         raise ValueError(f"{path} holds no caption")
     return lines, path.stem
@@ -209,10 +212,14 @@ def _data(args: argparse.Namespace, mode: str, key: str) -> Iterator[Any]:
             yield Refused(name, str(error))
 
 
+def _check_name(name: str) -> None:
+    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).name.strip(". "):
+        raise ValueError(f"a name of results is like case1 or text_motion/case1, got {name!r}")
+
+
 def _case(name: str, caption: str, args: argparse.Namespace, files: dict[str, str | None]) -> Any:
     from shotverse_jax.inputs.cases import Case
     from shotverse_jax.screenplay import Screenplay, Shot
 
-    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(name).name.strip(". "):
-        raise ValueError(f"a name of results is like case1 or text_motion/case1, got {name!r}")
+    _check_name(name)
     return Case(name, Screenplay("", (Shot(caption),)), seed=args.seed, samples=args.samples, **files)

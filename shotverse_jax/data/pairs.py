@@ -18,7 +18,7 @@ import numpy as np
 from shotverse_jax import limits
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import json_text, replacing
+from shotverse_jax.files import json_text, reading, replacing
 from shotverse_jax.inputs.items import Refused
 from shotverse_jax.limits import shown
 from shotverse_jax.screenplay import Screenplay, Shot, parse_text, to_text
@@ -138,11 +138,9 @@ def to_row(pair: Pair) -> dict[str, Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
+    with reading(path, "a list of pairs"):
         limits.file_size(path, limits.FILE)
         return decode(path.read_bytes()).text.split("\n")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _pair(line: str, where: str, beside: Path) -> Pair | Refused:

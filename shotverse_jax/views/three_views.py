@@ -61,8 +61,11 @@ def pyramids(trajectory: Trajectory, pose_T34: np.ndarray, frames: np.ndarray, s
 
 def frames_of(trajectory: Trajectory, cameras: int = CAMERAS) -> np.ndarray:
     """Returns the frames [F] whose cameras are drawn: up to `cameras` of every shot, its first and last among them."""
-    found = [np.unique(np.linspace(start, end - 1, cameras).round().astype(int)) for start, end in trajectory.spans]
-    return np.concatenate(found)
+
+    def of_shot(start: int, end: int) -> np.ndarray:
+        return np.unique(np.linspace(start, end - 1, min(cameras, end - start)).round().astype(int))
+
+    return np.concatenate([of_shot(*span) for span in trajectory.spans])
 
 
 def plot_three_views(

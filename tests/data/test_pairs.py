@@ -107,7 +107,7 @@ def test_bad_lists(tmp_path):
     assert "JSON" in bad.error and "object" in list_.error and isinstance(same, Pair) and "taken" in again.error
     with pytest.raises(ValueError, match="holds no pairs"):
         read_pairs(write(tmp_path, ""))
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="does not exist"):
         read_pairs(tmp_path / "nothing.jsonl")
     with pytest.raises(ValueError, match="only pairs of tokens"):
         write_pairs([pair(chosen=sample_example(0).trajectory)], tmp_path / "out.jsonl")

@@ -68,7 +68,7 @@ def _batch(task: str, more: list[str]) -> Callable[[Path, Path, int], list[str]]
 
 
 def _gendop(inputs: Path, out: Path) -> list[str]:
-    return ["gendop", "--model", str(inputs / "gendop"), "--out", str(out), "--quiet"]
+    return ["gendop", "--model", str(inputs / "gendop"), "--out", str(out), "--no-preview", "--quiet"]
 
 
 def _datadop(action: str, given: str) -> Command:

@@ -41,7 +41,7 @@ def dataset(folder: Path) -> None:
     for shot in list_shots(data, "train"):
         captions = {key: f"{key} of {shot.name}." for key in CAPTIONS.values()}
         shot.path("caption").write_text(json.dumps(captions), encoding="utf-8")
-    command("datadop", "plot", data, "--quiet")
+        shot.path("plot").write_bytes(shot.path("rgb").read_bytes())
     command("datadop", "check", data, "--write", "--quiet")
 
 
@@ -84,11 +84,12 @@ class Cases(Family):
     finds; shots that nobody touched have all files of a whole run. A refusal leaves nothing.
     """
 
-    name, share = "gendop", 6
+    name, share = "gendop", 0.75
 
     def make(self) -> None:
         """A network of all conditions, the files of a case, a data set, and a whole run of it."""
         self.model = small_models.gendop(self.place, CLIPVisionConfig(16, 1, 2, 16, 4, 8))
+        self.planner = gendop.GenDoPPlanner.load(str(self.model))
         rng, case = np.random.default_rng(0), self.place / "case"
         case.mkdir()
         picture = Image.fromarray(rng.integers(0, 255, (20, 30, 3)).astype(np.uint8))
@@ -157,6 +158,7 @@ class Cases(Family):
         with (
             mock.patch.object(gendop, "_prefix", self._prefix),
             mock.patch.object(gendop, "_decode", self._decode),
+            mock.patch.object(gendop.GenDoPPlanner, "load", lambda *_, **__: self.planner),
             mock.patch("shotverse_jax.commands.gendop.use_compilation_cache"),
             mock.patch("shotverse_jax.commands.gendop.stop_on_signals"),
         ):
@@ -216,7 +218,7 @@ class DataDoP(Family):
     that are texts, a picture and a depth map of one size. Shots that nobody touched have the bytes of a whole run.
     """
 
-    name, share, refuses = "datadop", 8, False
+    name, share, refuses = "datadop", 0.75, False
 
     def make(self) -> None:
         """A data set, and what every action makes of it."""
@@ -304,12 +306,12 @@ class Features(Family):
     What is read is what a run that nobody disturbed wrote, bit for bit.
     """
 
-    name, share = "features", 5
+    name, share = "features", 1.5
 
     def make(self) -> None:
-        """Five scenes, and their latents in parts of two."""
+        """Four scenes, and their latents in parts of two."""
         self.network = CLaTrReader.load(small_models.clatr(self.place))
-        for number in range(5):
+        for number in range(4):
             path = sample_example(number, num_shots=1).trajectory
             write_trajectory(path, self.place / "paths" / f"s_{number}.json", "shotverse")
         caption = json.dumps({"Movement": "The camera moves right."})
@@ -372,7 +374,7 @@ class Plots(Family):
     What is accepted is a picture, or a script that Python can read. A refusal leaves nothing.
     """
 
-    name, share = "plots", 1
+    name, share = "plots", 0.75
 
     def make(self) -> None:
         """A file or folder of every format."""

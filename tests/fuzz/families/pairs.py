@@ -29,7 +29,7 @@ class Pairs(Family):
     are as they were.
     """
 
-    name, share = "pairs", 10
+    name, share, refuses = "pairs", 5, False
 
     def make(self) -> None:
         """A planner, and a list of three lines."""

@@ -63,7 +63,8 @@ def same_arrays(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 class Checkpoints(Family):
     """Checkpoints of other programs: safetensors, PyTorch's zip, shards with an index and without, weights in 8 bits.
 
-    They carry no digests. What is accepted is what the plain readers of safetensors and PyTorch find in the files.
+    What is accepted is what the plain readers of safetensors and PyTorch find in the files. PyTorch's have checksums:
+    of one whose bytes were changed, it is what was written.
     """
 
     name, share = "checkpoints", 10
@@ -100,10 +101,11 @@ class Checkpoints(Family):
 
     def damage(self, draw: Random, folder: Path) -> Path:
         """A folder with a checkpoint, or its file."""
-        form = draw.choice(self.forms)
+        form, self.other_objects = draw.choice(self.forms), False
         shutil.copytree(self.place / form, folder / form)
         files = mutations.files_of(folder / form)
         if form in ("torch", "flat") and draw.random() < 0.4:
+            self.other_objects = True
             self._other_objects(draw, files[0])
         elif draw.random() < 0.4:
             mutations.of_folder(folder / form, draw)
@@ -144,6 +146,9 @@ class Checkpoints(Family):
             for file in files:
                 found |= self._plain(file) if file.suffix in sources.TORCH_SUFFIXES else load_file(file)
             expect(same_arrays(value, found), "the tensors are others than those of the files")
+        if files[0].suffix in sources.TORCH_SUFFIXES and not self.other_objects:
+            written = {name: tensor.numpy() for name, tensor in self.held.items()}
+            expect(same_arrays(value, written), "the tensors are others than those that were written")
 
     @staticmethod
     def _plain(file: Path) -> dict[str, np.ndarray]:
