@@ -3,6 +3,7 @@
 import argparse
 import signal
 import threading
+from typing import Any
 
 from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
@@ -49,14 +50,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cfg", type=strength, help="strength of text guidance, 1 is none (default: the model's)")
     parser.add_argument("--solver", choices=("unipc", "euler"), default="unipc", help="how noise is followed to films")
     parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
-    parser.add_argument(
-        "--workers", type=whole("the workers", 1, 4096), help="workers of a Ray cluster (default: this process alone)"
-    )
-    parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
+    workers_arguments(parser)
     lora_argument(parser)
     faster_arguments(parser)
     placement_arguments(parser)
     peak.argument(parser)
+
+
+def workers_arguments(parser: Any) -> None:
+    """Adds --workers and --ray to a parser, or to a group of one."""
+    parser.add_argument(
+        "--workers", type=whole("the workers", 1, 4096), help="workers of a Ray cluster (default: this process alone)"
+    )
+    parser.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +74,6 @@ def run(args: argparse.Namespace) -> int:
     check_place(args.out, folder=True)
     say_notes(items, terminal)
     use_compilation_cache(least=0.0)
-    from shotverse_jax.infer.batch import run_batch
     from shotverse_jax.infer.job import Job
 
     job = Job(
@@ -89,6 +94,15 @@ def run(args: argparse.Namespace) -> int:
         offload=args.offload,
         quantize=args.quantize,
     )
+    summary = run_job(args, items, job, terminal, stop)
+    peak.say(args, lambda: job.memory(items))
+    return report(summary, args.out, stop.is_set())
+
+
+def run_job(args: argparse.Namespace, items: list, job: Any, terminal: Terminal, stop: threading.Event) -> Any:
+    """Does a job with every item, here or on the workers of a Ray cluster; returns the summary."""
+    from shotverse_jax.infer.batch import run_batch
+
     workers = None
     if args.workers or args.ray:
         from shotverse_jax.infer.ray_workers import RayWorkers
@@ -96,9 +110,7 @@ def run(args: argparse.Namespace) -> int:
         workers = RayWorkers(job, args.out, args.workers or 1, args.ray, stop)
     # After Ray's start, which has handlers of its own.
     stop_on_signals(stop)
-    summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
-    peak.say(args, lambda: job.memory(items))
-    return report(summary, args.out, stop.is_set())
+    return run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
 
 
 def say_notes(items: list, terminal: Terminal) -> None:

@@ -62,8 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument(
         "--probes", type=whole("the probes", 0, 4096), help="scenes to try judges on first (default 100)"
     )
-    pairs.add_argument("--workers", type=whole("the workers", 1, 4096), help="workers of a Ray cluster (default: none)")
-    pairs.add_argument("--ray", metavar="ADDRESS", help="address of the Ray cluster, or auto (default: this machine)")
+    batch.workers_arguments(pairs)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,7 +108,6 @@ def _pairs(args: argparse.Namespace) -> int:
     items, terminal, stop = read_items(args.source), Terminal(args.quiet), threading.Event()
     check_place(args.out, folder=True)
     batch.say_notes(items, terminal)
-    from shotverse_jax.infer.batch import run_batch
     from shotverse_jax.preference import probes
     from shotverse_jax.preference.job import PairsJob
     from shotverse_jax.preference.work import collect
@@ -120,13 +118,7 @@ def _pairs(args: argparse.Namespace) -> int:
         terminal.say(f"trying the judges on {config.probes} scenes …")
         for each in probes.check(job.judges(), job.renderer(), config.probes):
             terminal.say(each.sentence())
-    workers = None
-    if args.workers or args.ray:
-        from shotverse_jax.infer.ray_workers import RayWorkers
-
-        workers = RayWorkers(job, args.out, args.workers or 1, args.ray, stop)
-    batch.stop_on_signals(stop)
-    summary = run_batch(items, workers or job.load(), args.out, run=workers, stop=stop, progress=terminal)
+    summary = batch.run_job(args, items, job, terminal, stop)
     pairs, used = collect(items, Path(args.out))
     show(f"{args.out}/pairs.jsonl: {pairs} pairs from {used} of {len(items)} screenplays")
     return batch.report(summary, args.out, stop.is_set())

@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
-from shotverse_jax.camera.tokens.shotverse import BOS, EOS, PAD, PoseTokenizer, header_length
+from shotverse_jax.camera.tokens.shotverse import BOS, PAD, PoseTokenizer, header_length, through_end
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import GenDoPConfig, PlannerConfig
 from shotverse_jax.data.pairs import Pair, Plan, read_pairs
@@ -81,7 +81,7 @@ class PlannerPairs:
         counts = [len(shot) for shot in self._poses.parse(plan).shots]
         if counts != self._poses.pose_counts(spans):
             raise ValueError(f"a plan has shots of {counts} poses, the screenplay {self._poses.pose_counts(spans)}")
-        return plan[: int(np.argmax(plan == EOS)) + 1]
+        return through_end(plan)
 
     def _counts(self, ids_N: np.ndarray, shot: int | None) -> np.ndarray:
         if shot is None:
@@ -126,7 +126,7 @@ class GenDoPPairs:
     def _ids(self, plan: Plan) -> np.ndarray:
         ids_N = self._poses.encode(plan) if isinstance(plan, Trajectory) else plan
         self._poses.parse(ids_N)
-        return ids_N[: int(np.argmax(ids_N == EOS)) + 1]
+        return through_end(ids_N)
 
     def read(self, pairs: Sequence[Encoded], longest: Sequence[Encoded]) -> dict[str, np.ndarray]:
         """Returns what the network reads of pairs; all of it has one size, so `longest` is not looked at."""
@@ -219,12 +219,12 @@ class PairSource(StepSource):
         return self._epoch(epoch)[place]
 
     def __getitem__(self, step: int) -> tuple[Hashable, dict[str, np.ndarray]]:
-        bucket, numbers = self.chosen(step)
+        shots, numbers = self.chosen(step)
         own = [numbers[place] for place in self.places]
-        pairs, same = [self.pairs[number] for number in own], [self.pairs[number] for number in self._buckets[bucket]]
-        length = -(-max(len(ids_N) for pair in same for ids_N in pair.ids_2) // TOKEN_STEP) * TOKEN_STEP
+        pairs, same = [self.pairs[number] for number in own], [self.pairs[number] for number in self._buckets[shots]]
+        length = bucket(max(len(ids_N) for pair in same for ids_N in pair.ids_2), TOKEN_STEP)
         reference_B2 = np.zeros((len(own), 2), np.float32) if self.reference_P2 is None else self.reference_P2[own]
-        return bucket, self.reader.read(pairs, same) | {
+        return shots, self.reader.read(pairs, same) | {
             "ids_B2N": np.stack([_padded(pair.ids_2, length, PAD) for pair in pairs]),
             "counts_B2N": np.stack([_padded(pair.counts_2, length, False) for pair in pairs]),
             "reference_B2": reference_B2,

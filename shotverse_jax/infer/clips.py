@@ -8,8 +8,7 @@ import numpy as np
 
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.stage.casting import scene_from_screenplay
-from shotverse_jax.stage.preview import preview_frames
+from shotverse_jax.stage.preview import described_scene, preview_frames
 from shotverse_jax.views.video import SUFFIXES, probe_video, read_video
 
 FRAMES = 64
@@ -77,8 +76,7 @@ def _of_video(path: Path, cuts: Sequence[int] | None) -> list[ShotClip]:
 
 
 def _of_stage(trajectory: Trajectory) -> list[ShotClip]:
-    captions = [trajectory.global_caption, *trajectory.captions]
-    scene = scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
+    scene = described_scene(trajectory)
     width = max(1, round(STAGE_HEIGHT * trajectory.width / trajectory.height))
     frames_THWC = np.stack(list(preview_frames(trajectory, scene, width, STAGE_HEIGHT)))
     return [

@@ -16,8 +16,7 @@ from shotverse_jax.camera.motion_tags import tag_lines
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.files import replacing
 from shotverse_jax.infer.film import Film
-from shotverse_jax.stage.casting import scene_from_screenplay
-from shotverse_jax.stage.preview import preview_frames
+from shotverse_jax.stage.preview import described_scene, preview_frames
 from shotverse_jax.views import fonts
 from shotverse_jax.views.contact_sheet import plot_film
 from shotverse_jax.views.plot import plot_trajectory
@@ -120,7 +119,5 @@ def _write_film(trajectory: Trajectory, frames_THWC: np.ndarray, out: Path, comp
 
 def _on_stage(trajectory: Trajectory) -> np.ndarray:
     """The stage that the captions describe, through the cameras of a film, in its size: [T, H, W, 3] uint8."""
-    captions = [trajectory.global_caption, *trajectory.captions]
-    # A film of fewer frames than its screenplay keeps the screenplay's time: things move as far as they would.
-    scene = scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
-    return np.stack(list(preview_frames(trajectory, scene, trajectory.width, trajectory.height)))
+    frames = preview_frames(trajectory, described_scene(trajectory), trajectory.width, trajectory.height)
+    return np.stack(list(frames))

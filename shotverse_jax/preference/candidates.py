@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
-from shotverse_jax.camera.tokens.shotverse import EOS, PoseTokenizer
+from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, through_end
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer import gendop, plan
 from shotverse_jax.infer.decode import SAMPLERS, Sampling
@@ -73,10 +73,10 @@ def draw(
     for screenplay, sampled in zip(screenplays, drawn, strict=True):
         found, broken = [], 0
         for number, (ids_N, log_probs_N) in enumerate(zip(sampled.ids_JN, sampled.log_probs_JN, strict=True)):
-            end = int(np.argmax(ids_N == EOS)) + 1
+            plan_N = through_end(ids_N)
             anchor_3 = None if sampled.anchor_J3 is None else sampled.anchor_J3[number]
             try:
-                found.append((ids_N[:end], log_probs_N[:end], read(planner, screenplay, ids_N, anchor_3)))
+                found.append((plan_N, log_probs_N[: len(plan_N)], read(planner, screenplay, ids_N, anchor_3)))
             except ValueError as error:
                 broken, reason = broken + 1, error
         if not found:

@@ -14,10 +14,10 @@ import numpy as np
 from shotverse_jax.camera import framing
 from shotverse_jax.camera.motion_tags import Segment, labels_of_shots, segments
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.camera.vocabulary import ANGLES, OPPOSITE, POSITIONS, SIZES, motion_parts
+from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIZES, motion_parts
 from shotverse_jax.preference.previews import frames_of_shot, scene_of
 from shotverse_jax.screenplay import Screenplay
-from shotverse_jax.screenplay.slots import Slots, read_slots
+from shotverse_jax.screenplay.slots import Slots, agreement, read_slots
 from shotverse_jax.stage.bodies import subject_joints
 from shotverse_jax.stage.casting import mentioned
 from shotverse_jax.stage.preview import stage_poses
@@ -35,22 +35,25 @@ class Measured(NamedTuple):
     """Measures of the shots of candidates.
 
     Attributes:
-        off_screen_JK: share of frames without the subject.
         misframed_JK: MisR, share of frames without the subject or with its centre in the border.
         reward_JK: the framing reward, at most 1.
-        motion_JK: F1 of the motions that are made and those that are asked for; 1 where none is asked for.
+        motion_JK: agreement of the motions that are made with those that are asked for (`screenplay.slots.agreement`).
         motions_JK: the motions that are made, words of `MOTIONS`.
         seen_JKT: whether the subject is on screen, at `FRAMES` frames of every shot.
         labels_JKT: the motion tags of the shots, resampled to one number of frames (`camera.motion_tags`).
     """
 
-    off_screen_JK: np.ndarray
     misframed_JK: np.ndarray
     reward_JK: np.ndarray
     motion_JK: np.ndarray
     motions_JK: list[list[frozenset[str]]]
     seen_JKT: np.ndarray
     labels_JKT: np.ndarray
+
+    @property
+    def off_screen_JK(self) -> np.ndarray:
+        """Share of frames without the subject."""
+        return 1 - self.seen_JKT.mean(-1)
 
     def kept(self, truth: "Measured") -> np.ndarray:
         """Share [J, K] of the frames that the true cameras show the subject in, that these show it in too.
@@ -85,15 +88,14 @@ def measure_all(
     tagged = [motions_of(segments(labels_T)) for labels_T in labels_NT]
     found, place = [], 0
     for screenplay, candidates, _ in entries:
-        asked = [read_slots(screenplay.words(shot)) for shot in range(len(screenplay.shots))]
+        asked = [Slots(read_slots(screenplay.words(shot)).motions) for shot in range(len(screenplay.shots))]
         shape = len(candidates), len(asked)
         end = place + shape[0] * shape[1]
         seen, misframed, reward, labels = (x[place:end].reshape(*shape, *x.shape[1:]) for x in (*scored, labels_NT))
         motions = [tagged[i : i + shape[1]] for i in range(place, end, shape[1])]
         place = end
-        motion = [[motion_score(slots, seen) for slots, seen in zip(asked, own, strict=True)] for own in motions]
-        off = 1 - seen.mean(-1)
-        found.append(Measured(off, misframed, reward, np.asarray(motion), motions, seen, labels))
+        motion = [[agreement(slots, Slots(made)) for slots, made in zip(asked, own, strict=True)] for own in motions]
+        found.append(Measured(misframed, reward, np.asarray(motion), motions, seen, labels))
     return found
 
 
@@ -104,15 +106,6 @@ def motions_of(segments: Sequence[Segment]) -> frozenset[str]:
         frames[segment.translation, segment.rotation] += len(segment)
     parts = [motion_parts(*kind) for kind, count in frames.items() if count >= LEAST * whole]
     return frozenset().union(*parts) - {"static"} or frozenset({"static"})
-
-
-def motion_score(asked: Slots, seen: frozenset[str]) -> float:
-    """Returns the F1 of motions, from 0 to 1; the opposite of one that is asked for counts as two that are not."""
-    if not asked.motions:
-        return 1.0
-    hits = len(asked.motions & seen)
-    wrong = sum(2 if OPPOSITE.get(name) in asked.motions - seen else 1 for name in seen - asked.motions)
-    return 2 * hits / (hits + wrong + len(asked.motions))
 
 
 def _rows(screenplay: Screenplay, candidates: Sequence[Trajectory], scene: Scene | None) -> list[dict]:

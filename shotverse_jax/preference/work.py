@@ -25,7 +25,7 @@ from shotverse_jax.inputs.items import Item, Refused
 from shotverse_jax.preference.candidates import Candidates, draw, tokenizer_of
 from shotverse_jax.preference.contrast import reversed_motion, scaled_motion, with_shot
 from shotverse_jax.preference.judges import Judge
-from shotverse_jax.preference.measures import measure
+from shotverse_jax.preference.measures import Measured, measure
 from shotverse_jax.preference.previews import Clips, Renderer
 from shotverse_jax.preference.selection import Choice, Rule, Verdict, choose, combined, spliced, swapped_tokens
 from shotverse_jax.screenplay.slots import Slots, read_slots
@@ -107,13 +107,14 @@ class PairsWork:
         return {judge.name: judge.judge(play, paths, clips if judge.sees else None, truth) for judge in self._judges}
 
     def _write(self, item: Item, found: Candidates, verdicts: dict[str, Verdict], folder: Path) -> dict[str, Any]:
-        misframed_JK = measure(found.screenplay, found.paths_J).misframed_JK
+        measured = measure(found.screenplay, found.paths_J)
+        misframed_JK = measured.misframed_JK
         pairs = [
             self._pair(item, found, choice, verdicts, misframed_JK)
             for choice in choose(verdicts, misframed_JK, self._recipe.rule)
         ]
         share = self._recipe.contrast
-        pairs += self._contrasts(item, found, verdicts, len(pairs) * share / (1 - share))
+        pairs += self._contrasts(item, found, verdicts, measured, len(pairs) * share / (1 - share))
         found.save(folder / CANDIDATES)
         write_pairs(pairs, folder / PAIRS)
         return {
@@ -168,7 +169,9 @@ class PairsWork:
         whole = spliced(found.paths_J[worse], shot, found.paths_J[choice.chosen])
         return tokens.encode(whole), tokens.encode(found.paths_J[worse])
 
-    def _contrasts(self, item: Item, found: Candidates, verdicts: Mapping[str, Verdict], odds: float) -> Iterator[Pair]:
+    def _contrasts(
+        self, item: Item, found: Candidates, verdicts: Mapping[str, Verdict], measured: Measured, odds: float
+    ) -> Iterator[Pair]:
         """With these odds a pair of the best candidate against itself with another motion in one shot.
 
         There is none where the words ask for no motion, or the candidate does not make it.
@@ -180,7 +183,7 @@ class PairsWork:
         best = int(np.argmax(combined(scores, self._recipe.rule.weights)))
         path, tokens = found.paths_J[best], tokenizer_of(self._planner)
         asked = [read_slots(shot.caption) for shot in found.screenplay.shots]
-        got = measure(found.screenplay, [path]).motions_JK[0]
+        got = measured.motions_JK[best]
         shots = [shot for shot, slots in enumerate(asked) if _can_be_wrong(slots, got[shot])]
         if not shots:
             return

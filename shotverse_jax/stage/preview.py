@@ -6,6 +6,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
 
@@ -60,6 +61,15 @@ def stage_poses(trajectory: Trajectory) -> np.ndarray:
     """Returns the poses [T, 3, 4] in the stage's frame, metres; without `stage_34` the stage is `implied_stage`."""
     stage_34 = implied_stage(trajectory) if trajectory.stage_34 is None else trajectory.stage_34
     return se3.compose(se3.inverse(stage_34), trajectory.pose_T34)
+
+
+def described_scene(trajectory: Trajectory) -> Scene:
+    """Returns the stage that a trajectory's captions describe, for as long as the trajectory is there.
+
+    A film of fewer frames than its screenplay keeps the screenplay's time: things move as far as they would.
+    """
+    captions = [trajectory.global_caption, *trajectory.captions]
+    return scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
 
 
 def frame_at(

@@ -7,8 +7,7 @@ from PIL import Image
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.limits import SIDE, whole
-from shotverse_jax.stage.casting import scene_from_screenplay
-from shotverse_jax.stage.preview import preview_frames
+from shotverse_jax.stage.preview import described_scene, preview_frames
 from shotverse_jax.stage.scene import Scene
 from shotverse_jax.views.burn_in import BurnIn
 from shotverse_jax.views.video import encoder
@@ -33,7 +32,7 @@ def render_preview(
     Args:
         trajectory: the cameras, seen evenly in time (`Trajectory.evenly`); without `stage_34` the stage is
             `implied_stage`.
-        scene: the stage; None derives it from the captions (`scene_from_screenplay`).
+        scene: the stage; None derives it from the captions (`described_scene`).
         path: the mp4 file; missing folders above it are made.
         tags: one text per shot that names its moves; None (default) for none.
         height: height of the film in pixels, made even; default 288. The width follows the trajectory's aspect.
@@ -48,8 +47,7 @@ def render_preview(
     height = whole(height, "the height of a preview", 64, SIDE)
     trajectory = trajectory.evenly()
     if scene is None:
-        captions = [trajectory.global_caption, *trajectory.captions]
-        scene = scene_from_screenplay(captions, trajectory.stage_seconds_T[-1] + 1 / trajectory.fps)
+        scene = described_scene(trajectory)
     aspect = trajectory.width / trajectory.height
     across = whole(round(height / 2 * aspect), f"half the width of a preview of {aspect:g}:1", 1, SIDE // 2)
     small = across, height // 2

@@ -29,6 +29,11 @@ def separator(bins: int) -> int:
     return FIRST_BIN + bins
 
 
+def through_end(ids_N: np.ndarray) -> np.ndarray:
+    """Returns a sequence up to its first EOS, which must be there, without the padding behind it."""
+    return ids_N[: int(np.argmax(ids_N == EOS)) + 1]
+
+
 def header_length(config: PoseTokenConfig) -> int:
     """Returns the number of tokens between BOS and the first pose: the scale and, with origin "header", the stage."""
     return 1 + (POSE_VALUES if config.origin == "header" else 0)

@@ -63,15 +63,7 @@ def outline(config: GenDoPTrainConfig, mesh: Mesh) -> Outline:
     config = dataclasses.replace(config, base_weights="", text_weights="", vision_weights="")
     params = jax.eval_shape(lambda: make_params(config, mesh))
     trainable, frozen = split_towers(params, model, config.freeze_towers)
-    text, size = model.text and model.text.max_positions, model.vision and model.vision.image_size
-    shapes = {
-        "text": {"text_ids_BT": (text, "int32"), "real_BT": (text, "bool")},
-        "image": {"image_BHWC": (size, size, 3, "float32")},
-        "depth": {"depth_BHW": (size, size, "float32")},
-    }
-    batch = {"pose_ids_BN": (sequence_length(model.tokens), "int32")}
-    for part in model.conditions:
-        batch |= shapes[part]
+    batch = {"pose_ids_BN": (sequence_length(model.tokens), "int32")} | condition_shapes(model)
     if model.tokens.anchor == "head":
         batch |= {"anchor_B3": (3, "float32"), "rotation_B33": (3, 3, "float32"), "lens_B4": (4, "float32")}
     return Outline(
@@ -83,6 +75,17 @@ def outline(config: GenDoPTrainConfig, mesh: Mesh) -> Outline:
         bucket=None,
         work=work(config),
     )
+
+
+def condition_shapes(model: GenDoPConfig) -> dict[str, tuple]:
+    """{name: (*shape, dtype)} of what a network reads of one sample, as `batch_shapes` takes them."""
+    text, size = model.text and model.text.max_positions, model.vision and model.vision.image_size
+    shapes = {
+        "text": {"text_ids_BT": (text, "int32"), "real_BT": (text, "bool")},
+        "image": {"image_BHWC": (size, size, 3, "float32")},
+        "depth": {"depth_BHW": (size, size, "float32")},
+    }
+    return {name: shape for part in model.conditions for name, shape in shapes[part].items()}
 
 
 def work(config: GenDoPTrainConfig, bucket: None = None) -> tuple[flops.Work, ...]:

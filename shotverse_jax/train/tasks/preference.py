@@ -31,6 +31,7 @@ from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
 from shotverse_jax.train.preference_losses import preference_loss
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
+from shotverse_jax.train.tasks import gendop as gendop_task
 from shotverse_jax.train.tasks import planner as planner_task
 from shotverse_jax.weights.folder import TOKENIZER, kind_of, read_config
 
@@ -286,14 +287,7 @@ def outline(config: PreferenceTrainConfig, mesh: Mesh) -> Outline:
         read = {"text_ids_BS": (text, "int32"), "slot_BS": (text, "int32"), "real_BS": (text, "bool")}
     else:
         bucket, text, tokens = None, 0, gendop_tokens.sequence_length(model.tokens)
-        side = model.vision.image_size if model.vision else 0
-        length = model.text.max_positions if model.text else 0
-        parts = {
-            "text": {"text_ids_BT": (length, "int32"), "real_BT": (length, "bool")},
-            "image": {"image_BHWC": (side, side, 3, "float32")},
-            "depth": {"depth_BHW": (side, side, "float32")},
-        }
-        read = {name: shape for part in model.conditions for name, shape in parts[part].items()}
+        read = gendop_task.condition_shapes(model)
     pairs = {
         "ids_B2N": (2, tokens, "int32"),
         "counts_B2N": (2, tokens, "bool"),
