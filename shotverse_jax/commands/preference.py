@@ -54,6 +54,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=number("the share", 0, 0.9),
         help="share of the pairs that are of a plan and its reverse (default 0.25)",
     )
+    pairs.add_argument(
+        "--truth",
+        choices=("none", "list", "stage"),
+        help="the cameras that the screenplays were written for, which the geometric judge then compares with: those "
+        "of the list's trajectory column, or those of the stage's scenes (default none)",
+    )
     pairs.add_argument("--captioner", metavar="NAME|URL", help="network or endpoint that captions previews")
     pairs.add_argument("--captioner-model", metavar="NAME", help="the model at an endpoint")
     pairs.add_argument("--captions", type=whole("the captions", 1, 64), help="of each preview (default 3)")
@@ -147,7 +153,7 @@ def _films(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> Any:
     from shotverse_jax.config import PairsConfig
 
-    names = ("planner", "candidates", "unit", "margin", "contrast", "captioner", "captioner_model", "captions")
+    names = ("planner", "candidates", "unit", "margin", "contrast", "truth", "captioner", "captioner_model", "captions")
     values = {name: getattr(args, name) for name in (*names, "previews", "probes")}
     return PairsConfig(**{name: value for name, value in values.items() if value is not None}, **_weights(args.judges))
 

@@ -29,13 +29,13 @@ from shotverse_jax.weights import abstract, export, find_tokenizer, init_module
 WORDS = ("The camera moves right, then pans left.",)
 
 
-def planner(folder: Path) -> Path:
-    """Writes a planner of at most three shots; returns its folder."""
-    config = dataclasses.replace(planner_nano(), max_shots=3)
+def planner(folder: Path, name: str = "nano", shots: int = 3, text: int = 256) -> Path:
+    """Writes a planner of so many shots and tokens of text at most; returns its folder."""
+    config = dataclasses.replace(planner_nano(), max_shots=shots, max_text_tokens=text)
     train_text_tokenizer(["the camera pans left and pushes in on a woman"], 300).save(str(folder / "text.json"))
     params = drawn(abstract("planner", config), 0)
-    export("planner", params, config, folder / "nano", tokenizer_file=folder / "text.json")
-    return folder / "nano"
+    export("planner", params, config, folder / name, tokenizer_file=folder / "text.json")
+    return folder / name
 
 
 def gendop(folder: Path, vision: CLIPVisionConfig | None = None) -> Path:

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 import small_models
 
+from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer
 from shotverse_jax.config import LoopConfig, PairsConfig, PreferenceTrainConfig
 from shotverse_jax.data.pairs import read_pairs
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.batch import run_batch
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.inputs.items import read_items
 from shotverse_jax.preference import loop
+from shotverse_jax.preference.job import PairsJob
 from shotverse_jax.preference.judges import Cyclic, Geometric
 from shotverse_jax.preference.previews import StageRenderer
 from shotverse_jax.preference.selection import Rule
@@ -77,6 +80,25 @@ def test_a_list(director, tmp_path):
     run_batch(plays[::-1], PairsWork(director, [Geometric()], None, RECIPE), tmp_path / "other")
     collect(plays, tmp_path / "other")
     assert files(tmp_path / "other") == files(tmp_path / "out")
+
+
+def test_true_cameras_of_a_list_and_of_the_stage(planner, tmp_path):
+    """The score of a plan is then its nearness to them: the share of the frames that keep the subject and the tag."""
+    example = sample_example(7, "train")
+    write_trajectory(example.trajectory, tmp_path / "path.json", "shotverse")
+    [line] = loop.stage_prompts(1, part=7)
+    row = json.loads(line) | {"trajectory": str(tmp_path / "path.json")}
+    (tmp_path / "scenes.jsonl").write_text(json.dumps(row) + "\n")
+    plays, scores = read_items(tmp_path / "scenes.jsonl"), {}
+    for truth in ("none", "list", "stage"):
+        job = PairsJob(PairsConfig(planner=str(planner), candidates=3, truth=truth, probes=0))
+        run_batch(plays, job.load(), tmp_path / truth)
+        record = json.loads((tmp_path / truth / row["id"] / "result.json").read_text())
+        assert record["truth"] == truth
+        scores[truth] = record["scores"]["geometric"]
+    assert scores["list"] == scores["stage"] != scores["none"]
+    summary = run_batch(items(tmp_path), job.load(), tmp_path / "stage")
+    assert summary.failed == 3  # they are no scenes of the stage
 
 
 def test_pairs_of_single_shots_differ_in_one(director, tmp_path):

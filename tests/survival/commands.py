@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.survival import readers
 from tests.survival.readers import Files
@@ -71,6 +72,14 @@ def _gendop(inputs: Path, out: Path) -> list[str]:
     return ["gendop", "--model", str(inputs / "gendop"), "--out", str(out), "--no-preview", "--quiet"]
 
 
+LITTLE = {"steps": 4, "batch": 2, "warmup": 0, "ema": 0.0, "eval_every": 4, "checkpoint_every": 1}
+"""Training of a round."""
+
+
+def _pairs(inputs: Path) -> dict[str, Any]:
+    return {"planner": inputs / "roomy", "candidates": 2, "margin": 0.0, "agreed": False, "truth": "none", "probes": 0}
+
+
 def _datadop(action: str, given: str) -> Command:
     return Command(
         lambda inputs, out, seed: ["datadop", action, str(out), "--quiet"],
@@ -110,6 +119,29 @@ COMMANDS = {
         lambda inputs, out, seed: [
             *("preference", "pairs", f"{inputs}/plan_{seed}.jsonl", "--planner", str(inputs / "nano")),
             *("--candidates", "2", "--margin", "0", "--probes", "0", "--out", str(out), "--quiet"),
+        ],
+        replaces=False,
+        kept=readers.items,
+        same=readers.batch,
+        long=True,
+    ),
+    "preference-run": Command(
+        lambda inputs, out, seed: [
+            *("preference", "run", "small", "--out", str(out), "--quiet"),
+            f"--config.prompts={inputs}/plan_{seed}.jsonl",
+            *(f"--config.{name}={value}" for name, value in {"rounds": 1, "test_scenes": 2}.items()),
+            *(f"--config.pairs.{name}={value}" for name, value in _pairs(inputs).items()),
+            *(f"--config.train.{name}={value}" for name, value in LITTLE.items()),
+        ],
+        replaces=False,
+        kept=readers.stages,
+        same=readers.rounds,
+        long=True,
+    ),
+    "preference-films": Command(
+        lambda inputs, out, seed: [
+            *("preference", "films", f"{inputs}/film_{seed}.jsonl", "--films", str(inputs / "films")),
+            *("--margin", "0", "--probes", "0", "--out", str(out), "--quiet"),
         ],
         replaces=False,
         kept=readers.items,

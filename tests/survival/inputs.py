@@ -39,6 +39,7 @@ def _make(folder: Path) -> None:
     rng = np.random.default_rng(0)
     write_dataset(folder / "numbers", [{"x": rng.normal(size=16).astype(np.float32)} for _ in range(40)], {})
     small_models.planner(folder)
+    small_models.planner(folder, "roomy", shots=4, text=1024)
     small_models.controller(folder)
     (folder / "play.txt").write_text(PLAY)
     for seed in (OLD, NEW):
@@ -49,6 +50,7 @@ def _make(folder: Path) -> None:
         _adapter(folder / f"adapter_{seed}", seed)
     _gendop(folder)
     _paths(folder)
+    _films(folder)
     config = UMT5Config(vocab_size=4096, hidden_size=128, num_layers=24, num_heads=4, head_dim=32, mlp_size=256)
     params = small_models.drawn(NETWORKS["umt5"].abstract(config), 0)
     save_file(core.to_torch(NETWORKS["umt5"].table(config, None), params), folder / "encoder.safetensors")
@@ -83,6 +85,29 @@ def _paths(folder: Path) -> None:
         pose_T34[:, 0, 3] = np.linspace(0, number, 5)
         path = Trajectory(pose_T34, [9, 9, 4, 3], 8, 6, np.zeros(5, int), captions=("The camera moves right.",))
         write_trajectory(path, folder / "paths" / f"path_{number:03d}.json", "shotverse")
+
+
+def _films(folder: Path) -> None:
+    """Two films of each item of the lists, and their cameras."""
+    import numpy as np
+
+    from shotverse_jax.camera.formats import write_trajectory
+    from shotverse_jax.camera.trajectory import Trajectory
+    from shotverse_jax.inputs.items import read_items
+    from shotverse_jax.preference.films import CAMERAS, FILM
+    from shotverse_jax.views.video import write_video
+
+    for number, item in enumerate(read_items(folder / f"film_{OLD}.jsonl")):
+        layout = item.screenplay.layout()
+        shot_T = np.concatenate([np.full(end - start, shot) for shot, (start, end) in enumerate(layout.spans)])
+        for sample in range(2):
+            pose_T34 = np.tile(np.eye(3, 4), (len(shot_T), 1, 1))
+            pose_T34[:, :, 3] = [number - 1, 1.5, -3 - 2 * sample]
+            path = Trajectory(pose_T34, [40, 40, 20, 12], 40, 24, shot_T, fps=item.screenplay.fps)
+            place = folder / "films" / item.id / f"sample_{sample}"
+            place.mkdir(parents=True)
+            write_trajectory(path, place / CAMERAS, "shotverse")
+            write_video(place / FILM, (np.full((24, 40, 3), 90 * sample, np.uint8) for _ in shot_T), 16.0)
 
 
 def _adapter(folder: Path, seed: int) -> None:

@@ -52,6 +52,13 @@ def trained(path: Path) -> Files:
     return found
 
 
+def rounds(path: Path) -> Files:
+    """Rounds of preference optimisation without their runs' checkpoints and metrics, seconds and their own folder."""
+    runs, here = ("/checkpoints/", "/tensorboard/", "/metrics.jsonl"), str(path.absolute()).encode()
+    found = {name: data for name, data in batch(path).items() if not any(part in name for part in runs)}
+    return {name: data.replace(here, b"OUT") if isinstance(data, bytes) else data for name, data in found.items()}
+
+
 def _steps(path: Path) -> list[int]:
     return sorted(int(file.name) for file in (path / "checkpoints").glob("*") if file.name.isdecimal())
 
@@ -108,6 +115,17 @@ def items(out: Path, new: Files, old: Files) -> list[str]:
         if here not in wholes:
             problems.append(f"{folder} is neither the old nor the new item: {sorted(here)}")
     return problems
+
+
+def stages(out: Path, new: Files, old: Files) -> list[str]:
+    """Rounds of preference optimisation: the items, the scores and the exports that are there are whole."""
+    found, names = rounds(out), ("scores.json", "/export/")
+    problems = [f"{name} is half-written" for name in found if _shown(name, names) and found[name] != new.get(name)]
+    return items(out, new, old) + problems
+
+
+def _shown(name: str, ends: tuple[str, ...]) -> bool:
+    return "/." not in f"/{name}" and any(end in name for end in ends)
 
 
 def parts(out: Path, new: Files, old: Files) -> list[str]:
