@@ -19,8 +19,8 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIDES, SIZES, motion_parts
 from shotverse_jax.screenplay.slots import Slots, agreement, read_slots
 from shotverse_jax.stage.bodies import subject_joints
-from shotverse_jax.stage.casting import mentioned, scene_from_screenplay
-from shotverse_jax.stage.preview import stage_poses
+from shotverse_jax.stage.casting import mentioned
+from shotverse_jax.stage.preview import described_scene, stage_poses
 from shotverse_jax.stage.scene import Scene, Subject
 
 OFTEN = 0.2
@@ -193,9 +193,7 @@ def review(trajectory: Trajectory, scene: Scene | None = None) -> Review:
 
     scene: the stage; None (default) for the one that its captions describe.
     """
-    if scene is None:
-        captions = [trajectory.global_caption, *trajectory.captions]
-        scene = scene_from_screenplay(captions, len(trajectory) / trajectory.fps)
+    scene = scene or described_scene(trajectory)
     pose_T34 = stage_poses(trajectory)
     shown = [framed(trajectory, subject, pose_T34) for subject in scene.subjects]
     asked = [read_slots(caption) for caption in trajectory.captions]
