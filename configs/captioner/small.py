@@ -17,6 +17,7 @@ def get_config():
         ema=0.995,
         text_length=208,
         answer_length=70,
+        view_weight=0.3,
         eval_every=200,
         eval_batches=6,
         checkpoint_every=100,

@@ -354,6 +354,8 @@ class CaptionerTrainConfig(TrainConfig):
         answer_length: the most tokens of an answer.
         patches: patches that frames are padded to; 0 takes those of the previews of the stage.
         bpe_examples: number of shots of the stage whose captions the text tokenizer is learned from.
+        view_weight: weight of the view probe (`train/view_probe.py`) in the loss, for previews of the stage; 0 trains
+            without it.
     """
 
     task: Literal["captioner"] = "captioner"
@@ -369,9 +371,12 @@ class CaptionerTrainConfig(TrainConfig):
     answer_length: Size = 64
     patches: SizeOrDefault = 0
     bpe_examples: Steps = 2000
+    view_weight: Weight = 0.0
 
     def __post_init__(self):
         super().__post_init__()
+        if self.view_weight and self.data:
+            raise ValueError("view_weight needs the stage's own cameras, which the clips of data have not")
         if bool(self.data) != bool(self.test_data):
             raise ValueError("data and test_data go together: give the clips to train on and the held-out ones")
         if self.freeze_vision and not self.base_weights:

@@ -19,6 +19,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import Qwen3VLConfig
 from shotverse_jax.data.records import shuffled
 from shotverse_jax.data.steps import FieldsOnly, StepSource
+from shotverse_jax.data.view_targets import MIRROR, view_targets
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.grammar.truth import shot_truth
 from shotverse_jax.inputs.chat import Chat, Picture, frames_to_take, pair_times
@@ -42,11 +43,13 @@ class Clip(NamedTuple):
         frames_THWC: uint8.
         seconds_T: their times.
         caption: what is said.
+        view_FY: what the cameras do between each two frames (`data.view_targets.view_targets`), where that is known.
     """
 
     frames_THWC: np.ndarray
     seconds_T: np.ndarray
     caption: str
+    view_FY: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +94,11 @@ class StageClips(FieldsOnly):
                 stage_time_T=shot.stage_time_T[::-1],
             )
             frames_THWC = frames_THWC[::-1]
-        caption = shot_truth(shot, scene).caption
+        at = taken(shot, self.frames)
+        caption, view_FY = shot_truth(shot, scene).caption, view_targets(shot, scene, at)
         if mirrored:
-            frames_THWC, caption = frames_THWC[:, :, ::-1], _mirrored(caption)
-        return Clip(frames_THWC, taken(shot, self.frames) / shot.fps, caption)
+            frames_THWC, caption, view_FY = frames_THWC[:, :, ::-1], _mirrored(caption), MIRROR * view_FY
+        return Clip(frames_THWC, at / shot.fps, caption, view_FY)
 
     @functools.cached_property
     def _cache(self):
@@ -208,7 +212,7 @@ class CaptionerSource(StepSource):
 
     A batch has pixels_BFSP float32, size_BF2 int32, ids_BT int32, real_BT bool, feature_BT int32 (counted over the
     sample's own frames), positions_B3T int32, places_BN int32 (where an answer's tokens are predicted) and targets_BN
-    int32, -1 where there is no more of an answer.
+    int32, -1 where there is no more of an answer; with `probe` view_BFY float32.
 
     Attributes:
         config: the network that is trained.
@@ -218,6 +222,7 @@ class CaptionerSource(StepSource):
         answer: tokens N of an answer.
         patches: patches S that frames are padded to.
         pairs: pairs of frames F that clips are padded to.
+        probe: whether batches have what the cameras do; clips must know it.
         seed: seed of the run.
         global_batch: samples per step, over all hosts.
         num_steps: steps of the run.
@@ -234,6 +239,7 @@ class CaptionerSource(StepSource):
     answer: int
     patches: int
     pairs: int
+    probe: bool
     seed: int
     global_batch: int
     num_steps: int
@@ -268,7 +274,8 @@ class CaptionerSource(StepSource):
         places = arrange(ids_T[None], [picture.grid], config, self.patches, real_T[None])
         targets_N = np.full(self.answer, -1, np.int32)
         targets_N[: len(answer)] = answer
-        return {
+        view = {"view_BFY": clip.view_FY} if self.probe else {}
+        return view | {
             "pixels_BFSP": pixels_FSP,
             "size_BF2": size_F2,
             "ids_BT": ids_T,

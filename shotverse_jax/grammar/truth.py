@@ -9,6 +9,7 @@ for the same picture, so that a small network learns to write them and a program
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from shotverse_jax.camera.motion_words import LEAST_MOVE, LEAST_TURN, Motion, mo
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIZES
 from shotverse_jax.stage.preview import stage_poses
-from shotverse_jax.stage.scene import Scene
+from shotverse_jax.stage.scene import Scene, Subject
 
 SIZE_WORDS = {
     "extreme wide": "extreme wide shot",
@@ -89,7 +90,8 @@ def shot_truth(shot: Trajectory, scene: Scene) -> ShotTruth:
     """Returns the truth of one shot whose poses are in the stage's frame and whose `stage_time_T` is the stage's."""
     lens_T4 = shot.intrinsics_T4 / np.tile([shot.width, shot.height], 2)
     [said] = motions(shot)
-    return ShotTruth(motion_phrases(said), **_seen(shot.pose_T34, lens_T4, shot.stage_time_T, scene))
+    view = best_view(shot.pose_T34, lens_T4, shot.stage_time_T, scene)
+    return ShotTruth(motion_phrases(said), **_seen(view))
 
 
 def motion_phrases(shot: Sequence[Motion]) -> tuple[str, ...]:
@@ -138,9 +140,31 @@ def _phrase(motion: Motion) -> str:
     return f"moves {join_words(moves)}" if moves else join_words(turns) or "holds still"
 
 
-def _seen(pose_T34: np.ndarray, lens_T4: np.ndarray, time_T: np.ndarray, scene: Scene) -> dict:
-    """The fields of `ShotTruth` about the subject that is seen best. lens_T4: in widths and heights of the image."""
-    best, fields = 0.0, {}
+class View(NamedTuple):
+    """What cameras see of a subject.
+
+    Attributes:
+        subject: the subject.
+        away_TN3: from each camera to head, chest and pelvis, in the stage's frame.
+        u_TN, v_TN: where they are in the picture, in its widths and heights.
+        inside_TN: whether they are in it.
+        height_T: of the whole body, in heights of the picture.
+    """
+
+    subject: Subject
+    away_TN3: np.ndarray
+    u_TN: np.ndarray
+    v_TN: np.ndarray
+    inside_TN: np.ndarray
+    height_T: np.ndarray
+
+
+def best_view(pose_T34: np.ndarray, lens_T4: np.ndarray, time_T: np.ndarray, scene: Scene) -> View | None:
+    """Returns the view of the subject that is seen best, that is in large and in many frames; None if none is seen.
+
+    lens_T4: in widths and heights of the picture.
+    """
+    best, found = 0.0, None
     for subject in scene.subjects:
         feet_T3 = np.stack([subject.position(time) for time in time_T])
         body_TN3 = feet_T3[:, None] - _BODY[:, None] * np.array([0.0, subject.height, 0.0])
@@ -150,26 +174,32 @@ def _seen(pose_T34: np.ndarray, lens_T4: np.ndarray, time_T: np.ndarray, scene: 
         u_TN = lens_T4[:, None, 0] * x_TN / safe_TN + lens_T4[:, None, 2]
         v_TN = lens_T4[:, None, 1] * y_TN / safe_TN + lens_T4[:, None, 3]
         inside_TN = (depth_TN > 0.05) & (u_TN >= 0) & (u_TN <= 1) & (v_TN >= 0) & (v_TN <= 1)
-        seen_T = inside_TN.any(1)
-        height_T = lens_T4[:, 1] * subject.height / safe_TN.mean(1)  # of the whole body, in heights of the picture
-        score = float(np.sum(seen_T * height_T))
-        if score <= best:
-            continue
-        best, frames = score, np.flatnonzero(seen_T)
-        first, last = frames[0], frames[-1]
-        # Pictures of wide shots are centred on the pelvis, those of close-ups on the head.
-        share = np.interp(np.log(height_T[first]), np.log([SIZES["wide"], SIZES["close"]]), [0, 1])
-        aim_3 = share * away_TN3[first, 0] + (1 - share) * away_TN3[first, -1]
-        elevation = np.degrees(np.arctan2(aim_3[1], np.hypot(aim_3[0], aim_3[2])))
-        fields = {
-            "subject": subject.description(),
-            "size": size_word(height_T[first]),
-            "last_size": size_word(height_T[last]),
-            "angle": _word(ANGLES, [high for _, high in ANGLES.values()], elevation),
-            "position": _word(POSITIONS, _halfway(POSITIONS.values()), u_TN[first][inside_TN[first]].mean()),
-            "leaves": bool(not seen_T[-1]),
-        }
-    return fields
+        height_T = lens_T4[:, 1] * subject.height / safe_TN.mean(1)
+        score = float(np.sum(inside_TN.any(1) * height_T))
+        if score > best:
+            best, found = score, View(subject, away_TN3, u_TN, v_TN, inside_TN, height_T)
+    return found
+
+
+def _seen(view: View | None) -> dict:
+    """The fields of `ShotTruth` about the subject that is seen best."""
+    if view is None:
+        return {}
+    seen_T, height_T = view.inside_TN.any(1), view.height_T
+    frames = np.flatnonzero(seen_T)
+    first, last = frames[0], frames[-1]
+    # Pictures of wide shots are centred on the pelvis, those of close-ups on the head.
+    share = np.interp(np.log(height_T[first]), np.log([SIZES["wide"], SIZES["close"]]), [0, 1])
+    aim_3 = share * view.away_TN3[first, 0] + (1 - share) * view.away_TN3[first, -1]
+    elevation = np.degrees(np.arctan2(aim_3[1], np.hypot(aim_3[0], aim_3[2])))
+    return {
+        "subject": view.subject.description(),
+        "size": size_word(height_T[first]),
+        "last_size": size_word(height_T[last]),
+        "angle": _word(ANGLES, [high for _, high in ANGLES.values()], elevation),
+        "position": _word(POSITIONS, _halfway(POSITIONS.values()), view.u_TN[first][view.inside_TN[first]].mean()),
+        "leaves": bool(not seen_T[-1]),
+    }
 
 
 def size_word(height: float) -> str:

@@ -23,7 +23,10 @@ RULES: tuple[tuple[str, P], ...] = (
     # Tables [rows, width].
     (r"embedding|embed|head|positions|position|queries|codebook", P("tensor", "fsdp")),
     # Other matrices and convolutions [..., in, out].
-    (r"(project|head|lm_head|path_probe|hidden|squeeze|out|shortcut|quant|post_quant|qkv)/kernel", P("fsdp", None)),
+    (
+        r"(project|head|lm_head|path_probe|view_probe|hidden|squeeze|out|shortcut|quant|post_quant|qkv)/kernel",
+        P("fsdp", None),
+    ),
     (r"(patch_embed|text_in|text_out|time_in|time_out|time_proj|camera)/kernel", P("fsdp", None)),
     (r"(conv|conv1|conv2|conv_in|conv_out|time_conv|down_\d+)/kernel", P("fsdp", None)),
     # Adapters, [in, rank] and [rank, out].

@@ -6,8 +6,11 @@ import pickle
 import numpy as np
 import pytest
 
+from shotverse_jax.camera import se3
 from shotverse_jax.config import captioner_nano
-from shotverse_jax.data.captioner_source import CaptionerSource, FolderClips, StageClips
+from shotverse_jax.data.captioner_source import CaptionerSource, FolderClips, StageClips, stage_shot
+from shotverse_jax.data.view_targets import MIRROR, MOVE, TURN, VALUES, view_targets
+from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.inputs.chat import SPECIAL_TOKENS, Chat
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer, train_text_tokenizer
 from shotverse_jax.views.video import write_video
@@ -23,7 +26,7 @@ def tokenizer_file(tmp_path_factory):
 
 
 def source(tokenizer_file, clips=CLIPS, **changes):
-    values = dict(length=192, answer=96, patches=24, pairs=2, seed=3, global_batch=4, num_steps=100)
+    values = dict(length=192, answer=96, patches=24, pairs=2, probe=False, seed=3, global_batch=4, num_steps=100)
     return CaptionerSource(captioner_nano(), tokenizer_file, clips, **values | changes)
 
 
@@ -51,6 +54,31 @@ def test_a_batch_and_its_parts(tokenizer_file):
     halves = [pickle.loads(pickle.dumps(source(tokenizer_file, host=i, num_hosts=2)))[7][1] for i in (0, 1)]
     for name, array in batch.items():
         np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), array)
+
+
+def test_what_the_cameras_do_between_two_frames():
+    """A camera that turns and moves alike in all frames, past a person; and the same in a mirror."""
+    example = sample_example(0, num_shots=1)
+    shot, scene = stage_shot(example.trajectory, example.scene, 0)
+    turn_33, count = se3.so3_exp(np.array([0.0, TURN, 0.0])), len(shot)
+    pose_34 = se3.look_at(np.array([0.0, -1.0, 4.0]), scene.subjects[0].position(0) - [0, 1, 0])
+    poses = [pose_34]
+    for _ in range(count - 1):
+        poses.append(se3.compose(poses[-1], se3.make(turn_33, np.array([0.0, MOVE, -MOVE]))))
+    shot = dataclasses.replace(shot, pose_T34=np.stack(poses))
+    at_N = np.arange(5)
+    view_FY = view_targets(shot, scene, at_N)
+    assert view_FY.shape == (3, VALUES)
+    np.testing.assert_allclose(view_FY[:2, :6], np.tile([0, 1, 0, 0, 1, -1], (2, 1)), atol=1e-5)
+    np.testing.assert_allclose(view_FY[2, :6], 0, atol=1e-6)  # the last frame is paired with itself
+    # The camera looks at the person's middle: it is there, and then leaves to the left, upwards.
+    assert view_FY[0, 9] == 1 and abs(view_FY[0, 6]) < 0.2 and view_FY[1, 6] < view_FY[0, 6] - 0.1
+    other_way = np.diag([-1.0, 1, 1])
+    mirrored_T34 = np.concatenate(
+        [other_way @ shot.pose_T34[:, :, :3] @ other_way, shot.pose_T34[:, :, 3:] * [[-1], [1], [1]]], axis=2
+    )
+    mirrored_FY = view_targets(dataclasses.replace(shot, pose_T34=mirrored_T34), scene, at_N)
+    np.testing.assert_allclose((MIRROR * view_FY)[:, :6], mirrored_FY[:, :6], atol=1e-5)
 
 
 def test_variants_are_the_same_shot_mirrored_and_backwards():

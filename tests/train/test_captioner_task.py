@@ -14,7 +14,7 @@ from shotverse_jax.cost import flops
 from shotverse_jax.infer.captions import Captioner
 from shotverse_jax.infer.generate import bucket
 from shotverse_jax.parallel.mesh import make_mesh
-from shotverse_jax.train import build, outline, read_config
+from shotverse_jax.train import build, outline, read_config, view_probe
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks import captioner
@@ -28,7 +28,7 @@ def config(**changes):
 
 
 def run(task, steps):
-    """The state after some steps of one batch, and the losses."""
+    """The state after some steps of one batch, and (the words' loss, the view probe's) of each."""
     optimizer, schedule = make_optimizer(task.config)
     state = init_state(task.trainable, optimizer, ema=False)
     step = make_train_step(task.loss, optimizer, schedule, 0.0)
@@ -36,7 +36,8 @@ def run(task, steps):
     losses = []
     for _ in range(steps):
         state, metrics = step(state, task.frozen, batch, jax.random.key(0), bucket=kind)
-        losses.append(float(metrics["loss"]))
+        view = float(metrics.get("view", 0.0))
+        losses.append((float(metrics["loss"]) - task.config.view_weight * view, view))
     return state, losses
 
 
@@ -44,15 +45,18 @@ def run(task, steps):
 def trained(tmp_path_factory):
     """(the folder of an export, the losses of its run)."""
     folder = tmp_path_factory.mktemp("captioner")
-    task = build(config(), folder / "run")
+    task = build(config(view_weight=0.5), folder / "run")
     state, losses = run(task, 4)
     task.export(merge(state.params, task.frozen), folder / "export")
     return folder / "export", losses
 
 
 def test_the_loss_falls_from_that_of_guessing(trained):
-    losses = trained[1]
-    assert losses[0] == pytest.approx(np.log(300), rel=0.05) and losses[-1] < losses[0] - 0.1
+    words, views = zip(*trained[1], strict=True)
+    assert words[0] == pytest.approx(np.log(300), rel=0.05) and words[-1] < words[0] - 0.1
+    assert 0 < views[-1] < views[0]
+    # The probe stays behind.
+    assert set(weights.load("qwen3_vl", trained[0]).params) == {"text", "vision"}
 
 
 def test_captions_of_an_export(trained):
@@ -111,6 +115,7 @@ def test_adapters_and_a_frozen_tower_learn_alone(trained, tmp_path):
         ({"freeze_vision": True}, "base_weights must name a network"),
         ({"lora": dataclasses.asdict(LoraConfig(rank=2, alpha=2.0))}, "base_weights must name one"),
         ({"data": "clips"}, "data and test_data go together"),
+        ({"data": "clips", "test_data": "clips", "view_weight": 0.1}, "which the clips of data have not"),
     ],
 )
 def test_values_that_do_not_fit(values, words):
@@ -123,8 +128,19 @@ def test_a_base_of_another_size_is_refused(trained, tmp_path):
         build(read_config(small.get_config().to_dict() | {"base_weights": str(trained[0])}), tmp_path)
 
 
-def test_the_outline_is_the_run(trained, tmp_path):
-    sized = dataclasses.replace(config(), mesh=config().mesh)
+def test_the_view_probe_reads_the_tokens_of_its_own_pair():
+    """Of two pairs of two tokens each, between words."""
+    rng = np.random.default_rng(0)
+    feature_BT, kernel = np.array([[-1, 0, 1, -1, 2, 3, -1]]), rng.normal(size=(5, 10))
+    x_BTD = rng.normal(size=(1, 7, 5)).astype(np.float32)
+    target_BFY = np.stack([x_BTD[:, 1:3].mean(1), x_BTD[:, 4:6].mean(1)], axis=1) @ kernel + 1
+    probe = {"kernel": kernel, "bias": np.ones(10)}
+    assert float(view_probe.view_loss(probe, x_BTD, feature_BT, target_BFY, 2)) < 1e-9
+    assert float(view_probe.view_loss(probe, x_BTD, feature_BT, target_BFY[:, ::-1], 2)) > 0.1
+
+
+def test_the_outline_is_the_run(tmp_path):
+    sized = config(view_weight=0.5)
     task, shapes = build(sized, tmp_path), outline(sized, make_mesh(sized.mesh))
     of = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), tree)  # noqa: E731
     assert of(shapes.trainable) == of(task.trainable)

@@ -20,6 +20,7 @@ from shotverse_jax.models.qwen3_vl import Qwen3VL
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train import view_probe
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes, cast
 from shotverse_jax.weights.folder import TOKENIZER
 
@@ -42,7 +43,7 @@ def build(config: CaptionerTrainConfig, folder: Path) -> Task:
         config=config,
         trainable=trainable,
         frozen=frozen,
-        loss=make_loss(Qwen3VL(model, spread(config.execution, mesh))),
+        loss=make_loss(Qwen3VL(model, spread(config.execution, mesh)), config.view_weight),
         batch_statistics=count_targets,
         source=functools.partial(_source, config, str(tokenizer_file), clips),
         export=functools.partial(_export, config, tokenizer_file),
@@ -50,12 +51,13 @@ def build(config: CaptionerTrainConfig, folder: Path) -> Task:
     )
 
 
-def make_loss(network: Qwen3VL) -> Loss:
-    """The loss of a run: the mean cross-entropy of the answers' tokens."""
+def make_loss(network: Qwen3VL, view_weight: float = 0.0) -> Loss:
+    """The loss of a run: the mean cross-entropy of the answers' tokens, and the error of the view probe."""
+    vision = network.config.vision
 
     def loss(variables, batch, bucket, key):
         rngs = None if key is None else {"dropout": key}
-        logits_BNV = network.apply(variables, batch, key is None, rngs=rngs, method=answer_logits)
+        logits_BNV, x_BTD = network.apply(variables, batch, key is None, rngs=rngs, method=answer_logits)
         targets_BN = batch["targets_BN"]
         real_BN = (targets_BN >= 0).astype(jnp.float32)
         count = jnp.sum(batch["targets_B"]) if "targets_B" in batch else jnp.sum(real_BN)
@@ -64,28 +66,33 @@ def make_loss(network: Qwen3VL) -> Loss:
         hits_BN = jnp.argmax(log_probs_BNV, axis=-1) == targets_BN
         value = -jnp.sum(chosen_BN * real_BN) / jnp.maximum(count, 1)
         whole_B = jnp.all(hits_BN | (targets_BN < 0), axis=1)
-        return value, {"accuracy": jnp.sum(hits_BN * real_BN) / jnp.maximum(count, 1), "whole": jnp.mean(whole_B)}
+        metrics = {"accuracy": jnp.sum(hits_BN * real_BN) / jnp.maximum(count, 1), "whole": jnp.mean(whole_B)}
+        if view_weight:
+            tokens = batch["pixels_BFSP"].shape[2] // vision.merged_patches
+            probe = variables[view_probe.COLLECTION]
+            metrics["view"] = view_probe.view_loss(probe, x_BTD, batch["feature_BT"], batch["view_BFY"], tokens)
+            value += view_weight * metrics["view"]
+        return value, metrics
 
     return loss
 
 
-def answer_logits(network: Qwen3VL, batch: dict, deterministic: bool = True) -> jax.Array:
-    """The logits [B, N, V] of the answers' tokens, of a batch as `CaptionerSource` makes it."""
+def answer_logits(network: Qwen3VL, batch: dict, deterministic: bool = True) -> tuple[jax.Array, jax.Array]:
+    """(logits [B, N, V] of the answers' tokens, embeddings x_BTD) of a batch as `CaptionerSource` makes it."""
     pixels_BFSP, feature_BT = batch["pixels_BFSP"], batch["feature_BT"]
     samples, frames, patches = pixels_BFSP.shape[:3]
     # The network counts features over the frames of all samples; a sample of the batch counts its own.
     first_B1 = jnp.arange(samples)[:, None] * (frames * patches // network.config.vision.merged_patches)
-    hidden_BTD = network(
+    x_BTD, deepstack_KBTD = network.embed(
         batch["ids_BT"],
         pixels_BFSP.reshape(-1, *pixels_BFSP.shape[2:]),
         batch["size_BF2"].reshape(-1, 2),
         jnp.where(feature_BT >= 0, feature_BT + first_B1, -1),
-        jnp.moveaxis(batch["positions_B3T"], 1, 0),
-        batch["real_BT"],
-        deterministic,
     )
+    positions_3BT = jnp.moveaxis(batch["positions_B3T"], 1, 0)
+    hidden_BTD = network.text(x_BTD, positions_3BT, batch["real_BT"], deterministic, deepstack_KBTD)
     # Of a large vocabulary only the logits of answers are made.
-    return network.logits(jnp.take_along_axis(hidden_BTD, batch["places_BN"][..., None], axis=1))
+    return network.logits(jnp.take_along_axis(hidden_BTD, batch["places_BN"][..., None], axis=1)), x_BTD
 
 
 def count_targets(batch: dict) -> dict:
@@ -107,6 +114,9 @@ def make_variables(config: CaptionerTrainConfig, mesh: Mesh) -> dict:
     if config.lora is not None:
         make = lambda: lora.init(jax.random.fold_in(key, 1), params["text"], config.lora)  # noqa: E731
         variables["lora"] = {"text": create(make, mesh)}
+    if config.view_weight:
+        probe = view_probe.init_probe(jax.random.fold_in(key, 2), model.text.hidden_size)
+        variables[view_probe.COLLECTION] = probe
     return variables
 
 
@@ -154,11 +164,13 @@ def outline(config: CaptionerTrainConfig, mesh: Mesh) -> Outline:
         "places_BN": (config.answer_length, "int32"),
         "targets_BN": (config.answer_length, "int32"),
     }
+    if config.view_weight:
+        batch["view_BFY"] = (frames, view_probe.VALUES, "float32")
     return Outline(
         config=config,
         trainable=trainable,
         frozen=cast(frozen, config.execution.dtype),
-        loss=make_loss(Qwen3VL(config.model, spread(config.execution, mesh))),
+        loss=make_loss(Qwen3VL(config.model, spread(config.execution, mesh)), config.view_weight),
         batch_statistics=count_targets,
         batch=batch_shapes(config.batch, batch),
         bucket=None,
@@ -216,6 +228,7 @@ def _source(
         answer=config.answer_length,
         patches=_patches(config),
         pairs=_frames(config),
+        probe=bool(config.view_weight),
         seed=config.seed,
         global_batch=config.batch,
         num_steps=num_steps,
