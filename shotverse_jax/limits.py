@@ -56,6 +56,12 @@ WRITTEN_LENS, WRITTEN_ASPECT = (2e-4, 5e3), (1e-2, 1e2)
 """The same of camera paths that are written, and width by height. Formats without the size or one of the focal lengths
 are read with others, so these are narrower: their products are in the range of `LENS`."""
 
+FOCUS = (1e-6, 1e9)
+"""Distance of what is sharp, world units."""
+
+F_NUMBERS = (0.01, 1e4)
+"""Focal length over the diameter of the aperture."""
+
 DISTANCE = 1e9
 """World units from the origin; the precision of float32 leaves a camera no place far below it."""
 
@@ -95,6 +101,13 @@ def finite(value: Any, what: str, least: float, most: float, below: bool = False
         to = "to below" if below else "to"
         raise ValueError(f"{what} must be a number from {least:g} {to} {most:g}, got {shown(value)}")
     return number
+
+
+def within(values: Any, what: str, least: float, most: float) -> None:
+    """Raises ValueError, with `what` in it, unless all numbers of an array are in the range."""
+    outside = [float(value) for value in values if not least <= value <= most]
+    if outside:
+        raise ValueError(f"{what} must be from {least:g} to {most:g}, got {outside[0]:g}")
 
 
 def film(frames: int | None, height: int, width: int, fps: float) -> None:

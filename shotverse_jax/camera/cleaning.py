@@ -112,5 +112,11 @@ def clean(trajectory: Trajectory, whole: bool = False) -> Cleaned:
     pose_T34 = trajectory.pose_T34[start:end]
     pose_T34 = even(se3.make(pose_T34[:, :, :3], smooth(pose_T34[:, :, 3])), whole=whole)
     shot_T = np.zeros(FRAMES, np.int32)
-    changed = {"pose_T34": pose_T34, "intrinsics_T4": trajectory.intrinsics_T4[0], "shot_T": shot_T, "time_T": None}
+    changed = {
+        "pose_T34": pose_T34,
+        "intrinsics_T4": trajectory.intrinsics_T4[0],
+        "shot_T": shot_T,
+        "time_T": None,
+        "focus_T2": None,
+    }
     return Cleaned(dataclasses.replace(trajectory, **changed, stage_time_T=None), (start, end), notes)

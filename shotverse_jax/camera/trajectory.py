@@ -16,6 +16,8 @@ LEAST_FPS = 8.0
 """Slowest rate that shows a motion; paths of fewer poses a second are key frames."""
 KEY_FRAME_FPS = 16.0
 """Rate at which key frames are resampled where no other is asked for."""
+FILM_BACK_MM = 36.0
+"""Width of the sensor in millimetres for which focal lengths and f-numbers are named."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +38,10 @@ class Trajectory:
         global_caption: caption of the whole scene; default "".
         stage_34: pose of the stage in the world: origin on the floor below the main subject, y axis along gravity
             (down), z axis where the subject faces. None (default) when unknown.
+        focus_T2: [T, 2] float64 focus of a thin lens: distance of what is sharp along the optical axis, world units,
+            and the f-number of the aperture, for a focal length in millimetres on a sensor of `FILM_BACK_MM`; [2] is
+            repeated over the frames. An f-number of 0 is a pinhole, with which everything is sharp; the distance may be
+            0 then. None (default) when all frames are a pinhole's; f-numbers of 0 everywhere become None.
         time_T: [T] float64 seconds at which the source recorded each pose, from any start; they never run backwards.
             None (default) means t / fps.
         stage_time_T: [T] float64 seconds of the stage that each frame shows, where they are not those of `time_T`: a
@@ -45,7 +51,8 @@ class Trajectory:
 
     Raises:
         ValueError: shapes do not fit, values are not finite or outside the ranges of `limits`, a pose is a reflection
-            or not rigid, shots are not contiguous and numbered from 0, or time runs backwards.
+            or not rigid, shots are not contiguous and numbered from 0, a shot has pinholes and other lenses, or time
+            runs backwards.
     """
 
     pose_T34: np.ndarray
@@ -58,6 +65,7 @@ class Trajectory:
     captions: tuple[str, ...] = ()
     global_caption: str = ""
     stage_34: np.ndarray | None = None
+    focus_T2: np.ndarray | None = None
     time_T: np.ndarray | None = None
     stage_time_T: np.ndarray | None = None
     notes: tuple[str, ...] = ()
@@ -71,6 +79,9 @@ class Trajectory:
         for name in ("stage_34", "time_T", "stage_time_T"):
             if getattr(self, name) is not None:
                 set_(name, np.asarray(getattr(self, name), np.float64))
+        if self.focus_T2 is not None:
+            focus_T2 = np.broadcast_to(np.asarray(self.focus_T2, np.float64), (frames, 2)).copy()
+            set_("focus_T2", focus_T2 if focus_T2[:, 1].any() else None)
         if not self.captions:
             set_("captions", ("",) * (int(self.shot_T[-1]) + 1 if len(self.shot_T) else 0))
         self._validate()
@@ -91,6 +102,8 @@ class Trajectory:
                 raise ValueError("the recorded times must be one finite number of seconds per frame")
         if self.time_T is not None and (np.diff(self.time_T) < 0).any():
             raise ValueError(f"time runs backwards at pose {int(np.argmax(np.diff(self.time_T) < 0)) + 1}")
+        if self.focus_T2 is not None:
+            self._check_focus()
         limits.finite(self.scale, "the scale", *limits.SCALE)
         limits.finite(self.fps, "fps of a trajectory", *limits.RATES)
         for name in ("width", "height"):
@@ -101,6 +114,17 @@ class Trajectory:
             raise ValueError(f"focal lengths must be positive, from {least:g} to {most:g} sides of the image")
         if not (np.abs(center_T2) <= most).all():
             raise ValueError(f"the principal point must be at most {most:g} sides of the image away")
+
+    def _check_focus(self):
+        distance_T, f_number_T = self.focus_T2.T
+        for start, end in self.spans:
+            open_T = f_number_T[start:end] != 0
+            if open_T.any() and not open_T.all():
+                raise ValueError("the f-numbers of a shot are all 0, for a pinhole, or all positive")
+            if open_T.any():
+                limits.within(f_number_T[start:end], "f-numbers", *limits.F_NUMBERS)
+                limits.within(distance_T[start:end], "focus distances", *limits.FOCUS)
+        limits.within(distance_T, "focus distances", 0.0, limits.FOCUS[1])
 
     def __len__(self):
         return len(self.pose_T34)
@@ -115,6 +139,19 @@ class Trajectory:
         """(start, end) frame of each shot, end exclusive."""
         edges = np.flatnonzero(np.diff(self.shot_T)) + 1
         return list(zip([0, *edges.tolist()], [*edges.tolist(), len(self)], strict=True))
+
+    @property
+    def focal_mm_T(self) -> np.ndarray:
+        """[T] focal length in millimetres on a sensor `FILM_BACK_MM` wide."""
+        return FILM_BACK_MM * self.intrinsics_T4[:, 0] / self.width
+
+    @property
+    def lens_radius_T(self) -> np.ndarray:
+        """[T] radius of the aperture in metres: half the focal length over the f-number; 0 for a pinhole."""
+        if self.focus_T2 is None:
+            return np.zeros(len(self))
+        f_number_T = self.focus_T2[:, 1]
+        return np.where(f_number_T > 0, self.focal_mm_T / 2000 / np.where(f_number_T > 0, f_number_T, 1.0), 0.0)
 
     @property
     def seconds_T(self) -> np.ndarray:
@@ -141,6 +178,7 @@ class Trajectory:
             intrinsics_T4=self.intrinsics_T4[cut],
             shot_T=np.zeros(end - start, np.int32),
             captions=(self.captions[index],),
+            focus_T2=None if self.focus_T2 is None else self.focus_T2[cut],
             time_T=None if self.time_T is None else self.time_T[cut],
             stage_time_T=None if self.stage_time_T is None else self.stage_time_T[cut],
         )
@@ -200,9 +238,9 @@ class Trajectory:
     def retimed(self, spans: Sequence[tuple[int, int]], fps: float) -> "Trajectory":
         """Returns the same shots over other frames: each shot's whole path, sampled evenly in time, first to last pose.
 
-        Positions and intrinsics are interpolated linearly, rotations along the geodesic. `stage_time_T` of the result
-        are the seconds at which this trajectory had the sampled poses: subjects on the stage then stand where they
-        stood when the camera was there.
+        Positions, intrinsics and focus are interpolated linearly, rotations along the geodesic. `stage_time_T` of the
+        result are the seconds at which this trajectory had the sampled poses: subjects on the stage then stand where
+        they stood when the camera was there.
 
         Args:
             spans: (start, end exclusive) of every shot in the new film, contiguous from 0 (`Layout.spans`). A shot of
@@ -236,12 +274,16 @@ class Trajectory:
         """A value of every frame at indices with fractions."""
         return np.interp(place_T, np.arange(len(self)), value_T)
 
+    def _columns_at(self, values: np.ndarray, place_T: np.ndarray) -> np.ndarray:
+        return np.stack([self._at(column, place_T) for column in values.T], axis=1)
+
     def _sampled(self, place_T: np.ndarray, frames: Sequence[int]) -> "Trajectory":
         """The path at indices with fractions, which give each shot its number of `frames`; times are not changed."""
         return dataclasses.replace(
             self,
             pose_T34=se3.resample(self.pose_T34, place_T),
-            intrinsics_T4=np.stack([self._at(column, place_T) for column in self.intrinsics_T4.T], axis=1),
+            intrinsics_T4=self._columns_at(self.intrinsics_T4, place_T),
+            focus_T2=None if self.focus_T2 is None else self._columns_at(self.focus_T2, place_T),
             shot_T=np.repeat(np.arange(self.num_shots), frames),
             time_T=None,
             stage_time_T=None,

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from shotverse_jax.camera import se3
-from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.camera.trajectory import FILM_BACK_MM, Trajectory
 from shotverse_jax.grammar import captions, moves
 from shotverse_jax.grammar.moves import Framing, Mark, Move, Segment
 from shotverse_jax.screenplay import Screenplay, Shot
@@ -128,7 +128,7 @@ def _assemble(world, texts, poses, frames, subjects, scene_seed) -> Example:
     walking = subjects[0].action == "walk"
     if walking:  # all shots of a walk last equally long but for the first one's extra frame
         subjects = [dataclasses.replace(subjects[0], speed=WALK_PER_SHOT / seconds[-1]), *subjects[1:]]
-    focal = width * LENS_MM / 36
+    focal = width * LENS_MM / FILM_BACK_MM
     trajectory = Trajectory(
         pose_T34=np.concatenate(poses),
         intrinsics_T4=np.array([focal, focal, width / 2, height / 2]),

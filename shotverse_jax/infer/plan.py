@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from tokenizers import Tokenizer
 
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, sequence_length
-from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.camera.trajectory import FILM_BACK_MM, Trajectory
 from shotverse_jax.config import Execution, PlannerConfig
 from shotverse_jax.infer import groups
 from shotverse_jax.infer.decode import SAMPLERS, Draw, Drawn, Grammar, Sampling, decode_native, decode_opt
@@ -330,7 +330,7 @@ def read_plan(config: PlannerConfig, screenplay: Screenplay, ids_N: np.ndarray) 
         ValueError: tokens that are not a sequence of that many shots.
     """
     # Lenses are named for a film that is 36 mm wide.
-    focal = screenplay.width * LENS_MM / 36
+    focal = screenplay.width * LENS_MM / FILM_BACK_MM
     return PoseTokenizer(config.tokens).decode(
         ids_N,
         list(screenplay.layout().spans),

@@ -7,6 +7,7 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.casting import scene_from_screenplay
+from shotverse_jax.stage.focus import focused
 from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
 
@@ -82,7 +83,8 @@ def frame_at(
     scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
     time_T = trajectory.stage_seconds_T[index : index + 1]
     frames = render(primitives(scene, time_T), pose_T34[index : index + 1], lens_T4[index : index + 1], width, height)
-    return np.asarray(frames.color_THW3[0]), np.minimum(frames.depth_THW[0], SKY)
+    color_THW3 = focused(frames.color_THW3, frames.depth_THW, trajectory, [index])
+    return color_THW3[0], np.minimum(frames.depth_THW[0], SKY)
 
 
 def _on_stage(trajectory: Trajectory, scene: Scene, width: int, height: int) -> tuple[Scene, np.ndarray, np.ndarray]:
@@ -96,7 +98,7 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     """Renders the stage through the trajectory's cameras, without burned-in text.
 
     Props in which a camera stands, or which are between a camera and the subject, are taken away. Time on the stage is
-    `Trajectory.stage_seconds_T`.
+    `Trajectory.stage_seconds_T`. A trajectory with a focus has depth of field.
 
     Args:
         trajectory: the cameras.
@@ -109,12 +111,12 @@ def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int
     scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
     time_T = trajectory.stage_seconds_T
 
-    pending = None
+    pending = before = None
     for start in range(0, len(trajectory), BATCH):
         # The last batch is filled with the last frame, so all batches use one compiled program.
         index = np.minimum(np.arange(start, start + BATCH), len(trajectory) - 1)
         frames = render(primitives(scene, time_T[index]), pose_T34[index], lens_T4[index], width, height)
         if pending is not None:  # the next frames are computed while these are used
-            yield from np.asarray(pending)
-        pending = frames.color_THW3
-    yield from np.asarray(pending)[: len(trajectory) - start]
+            yield from focused(*pending, trajectory, before)
+        pending, before = (frames.color_THW3, frames.depth_THW), index
+    yield from focused(*pending, trajectory, before)[: len(trajectory) - start]

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 LENS_MM = 35.0
-"""Focal length of every shot of the stage, for a frame 36 mm wide: 54° across."""
+"""Focal length of every shot of the stage, for a sensor of `camera.trajectory.FILM_BACK_MM`: 54° across."""
 
 WALK_PER_SHOT = 1.8
 """Metres that a walking subject covers during one shot."""

@@ -49,11 +49,13 @@ class BurnIn:
             left = pad + self.font.getlength(title) + self.size
             text = self.fitted(self.tags[shot], self.width - left - pad)
             draw.text((left, top), text, font=self.font, fill=(255, 214, 92), anchor="lm")
-        # Photographers name lenses by their millimetres on a film 36 mm wide.
-        focal = 36 * self.trajectory.intrinsics_T4[frame, 0] / self.trajectory.width
         time = frame / self.trajectory.fps
         draw.text((pad, bottom), f"{time:05.2f} s", font=self.font, fill=(255, 255, 255), anchor="lm")
-        lens = f"{focal:.0f} mm"
+        # Photographers name lenses by their millimetres on a film 36 mm wide.
+        lens = f"{self.trajectory.focal_mm_T[frame]:.0f} mm"
+        if self.trajectory.lens_radius_T[frame]:
+            distance, f_number = self.trajectory.focus_T2[frame]
+            lens += f"  f/{f_number:.2g}  {distance:.2f} m"
         draw.text((self.width / 2, bottom), lens, font=self.font, fill=(200, 200, 200), anchor="mm")
         count = f"frame {frame} of {len(self.trajectory)}"
         draw.text((self.width - pad, bottom), count, font=self.font, fill=(255, 255, 255), anchor="rm")

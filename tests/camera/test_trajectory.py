@@ -36,6 +36,9 @@ def with_pose(value, index=(2, 0, 0)):
         ({"pose_T34": np.zeros((0, 3, 4)), "shot_T": np.zeros(0)}, "needs poses"),
         ({"shot_T": np.array([0, 0, 2, 2, 2, 2])}, "contiguous"),
         ({"shot_T": np.array([1, 1, 1, 1, 2, 2])}, "contiguous"),
+        ({"focus_T2": [2, -1]}, "f-numbers must be from"),
+        ({"focus_T2": [0, 2.8]}, "focus distances must be from"),
+        ({"focus_T2": [[2, 2.8], [2, 0], *[[2, 0]] * 4]}, "f-numbers of a shot are all 0"),
         ({"captions": ("one",)}, "2 shots but 1 captions"),
         ({"intrinsics_T4": np.array([0.0, 500, 320, 240])}, "focal"),
         ({"fps": 0.0}, "fps"),
@@ -161,3 +164,18 @@ def test_resized_keeps_the_horizontal_view_and_square_pixels():
     np.testing.assert_allclose(small.intrinsics_T4, np.tile([75.0, 75.0, 45.0, 16.0], (6, 1)))
     with pytest.raises(ValueError, match="width of the image must be"):
         path().resized(0, 64)
+
+
+def test_focus_goes_with_its_frames():
+    focus_T2 = np.stack([np.linspace(1, 2, 6), [2.8] * 4 + [0] * 2], axis=1)
+    trajectory = path(focus_T2=focus_T2)
+    assert trajectory.shot(1).focus_T2 is None and path(focus_T2=[3, 0]).focus_T2 is None
+    np.testing.assert_array_equal(trajectory.shot(0).focus_T2, focus_T2[:4])
+    np.testing.assert_array_equal(
+        trajectory.moved(se3.make(np.eye(3), np.ones(3))).resized(320, 240).focus_T2, focus_T2
+    )
+    longer = trajectory.retimed([(0, 7), (7, 8)], 16.0).focus_T2
+    np.testing.assert_allclose(longer[:7, 0], np.linspace(1, 1.6, 7))
+    assert longer[:, 1].tolist() == [2.8] * 7 + [0]
+    radius_T = trajectory.resized(320, 240).lens_radius_T
+    np.testing.assert_allclose(radius_T, [36 * 500 / 640 / 2.8 / 2000] * 4 + [0, 0])

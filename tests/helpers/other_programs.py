@@ -20,6 +20,7 @@ def cameras_in_blender(path: Path, monkeypatch) -> dict:
     class Block(dict):
         def __init__(self, name, data=None):
             self.name, self.data, self.animation_data, self.keys = name, data, None, {}
+            self.dof = None if name == "dof" else Block("dof")
 
         def keyframe_insert(self, channel, frame):
             value = getattr(self, channel)

@@ -5,6 +5,7 @@ are interpolated linearly. Timeline markers are bound to the cameras, so playbac
 film starts at frame 1.
 Axes: OpenGL camera axes (x right, y up, looking along -z), z-up world. Unit: metres. Lens: millimetres on a 36 mm
 sensor, fx * 36 / W; the principal point becomes lens shift, non-square pixels the scene's pixel aspect (of frame 1).
+Depth of field, with keys for its distance and f-stop, is switched on in shots that are focused.
 Conversion: the world is the stage (floor under the subject) when known, else the trajectory's own, turned from y down
 to z up by (x, y, z) → (x, z, -y): a subject that faces the stage's +z faces Blender's +y.
 """
@@ -27,7 +28,7 @@ WIDTH, HEIGHT = @SIZE@
 PIXEL_ASPECT = @ASPECT@  # height of a pixel over its width
 FIRST_FRAME, LAST_FRAME = @RANGE@
 SENSOR_MM = @SENSOR@
-# Per shot: name, caption, keys. A key: frame, location x y z, quaternion w x y z, lens in mm, lens shift x y.
+# Per shot: name, caption, keys. A key: frame, location x y z, quaternion w x y z, lens in mm, lens shift x y@MORE@.
 SHOTS = [
 @SHOTS@]
 CAPTION = @CAPTION@
@@ -70,7 +71,7 @@ def build_shot(scene, collection, name, caption, keys):
         camera.keyframe_insert("rotation_quaternion", frame=frame)
         for i in changing:
             data.keyframe_insert(("lens", "shift_x", "shift_y")[i - 8], frame=frame)
-    make_linear(camera)
+@FOCUS@    make_linear(camera)
     make_linear(data)
     marker = scene.timeline_markers.new(name, frame=keys[0][0])
     marker.camera = camera
@@ -99,6 +100,15 @@ build()
 '''
 
 
+FOCUS = """        data.dof.use_dof = key[12] > 0
+        if data.dof.use_dof:
+            data.dof.focus_distance, data.dof.aperture_fstop = key[11:13]
+            data.dof.keyframe_insert("focus_distance", frame=frame)
+            data.dof.keyframe_insert("aperture_fstop", frame=frame)
+"""
+"""The lines of the script for a film with a focus."""
+
+
 def write(trajectory: Trajectory, path: Path) -> None:
     """Writes the script.
 
@@ -109,7 +119,10 @@ def write(trajectory: Trajectory, path: Path) -> None:
         raise ValueError("what is written is a script that builds the cameras; give the suffix .py")
     first = common.FIRST_FRAME
     fx, fy = trajectory.intrinsics_T4[0, :2].tolist()
+    focused = trajectory.focus_T2 is not None
     values = {
+        "MORE": ", focus distance, f-stop" if focused else "",
+        "FOCUS": FOCUS if focused else "",
         "FPS": repr(float(trajectory.fps)),
         "SIZE": f"{trajectory.width}, {trajectory.height}",
         "ASPECT": repr(fx / fy),
@@ -137,7 +150,8 @@ def _shot(trajectory: Trajectory, index: int) -> str:
     shift_x = 0.5 - cx / shot.width
     shift_y = (cy - shot.height / 2) / shot.width * (fx / fy)
     lens = np.stack([fx / shot.width * common.FILM_BACK_MM, shift_x, shift_y], axis=-1)
-    keys = np.concatenate([pose_T34[:, :, 3], common.quaternions(pose_T34), lens], axis=-1)
+    focus = [] if trajectory.focus_T2 is None else [trajectory.focus_T2[start:end]]
+    keys = np.concatenate([pose_T34[:, :, 3], common.quaternions(pose_T34), lens, *focus], axis=-1)
     lines = [
         f"        ({frame}, {', '.join(common.digits(value) for value in row)}),\n"
         for frame, row in zip(range(start + common.FIRST_FRAME, end + common.FIRST_FRAME), keys, strict=True)

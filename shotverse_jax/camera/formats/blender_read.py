@@ -15,7 +15,8 @@ from shotverse_jax.camera.formats import _common as common
 from shotverse_jax.camera.formats import tracks
 
 KEY = 11
-"""Numbers of a key: frame, location x y z, quaternion w x y z, lens, lens shift x y."""
+"""Numbers of a key: frame, location x y z, quaternion w x y z, lens, lens shift x y; and of a film that is focused
+two more, distance and f-stop."""
 _NAMES = ("FPS", "WIDTH, HEIGHT", "PIXEL_ASPECT", "SENSOR_MM", "SHOTS")
 
 
@@ -32,9 +33,12 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
     found = []
     for shot in _list(values["SHOTS"], None, "SHOTS"):
         name, caption, keys = _list(shot, 3, "a shot")
-        keys = [_list(key, KEY, f"a key of {name}") for key in _list(keys, None, "keys")]
-        rows = common.numbers(keys, (len(keys), KEY), f"the keys of {name}")
-        lens, shift_x, shift_y = rows[:, 8:].T
+        keys = _list(keys, None, "keys")
+        count = KEY + 2 if keys and isinstance(keys[0], list | tuple) and len(keys[0]) == KEY + 2 else KEY
+        keys = [_list(key, count, f"a key of {name}") for key in keys]
+        rows = common.numbers(keys, (len(keys), count), f"the keys of {name}")
+        lens, shift_x, shift_y = rows[:, 8:KEY].T
+        focus_T2 = rows[:, KEY:] * [1.0, common.FILM_BACK_MM / sensor] if count > KEY else None
         if not (lens > 0).all():
             raise ValueError(f"{name} has a lens of {lens.min():g} mm")
         fx = lens / sensor
@@ -45,7 +49,7 @@ def read(path: Path, *, camera: str | None = None) -> common.Reading:
         if not np.isfinite(rotation).all() or (np.diff(rows[:, 0]) <= 0).any():
             raise ValueError(f"{name} has a rotation of length 0, or frames that do not rise")
         pose_T34 = se3.flip_yz(se3.make(rotation, rows[:, 1:4]))
-        found.append(tracks.Track(str(name), rows[:, 0] / fps, pose_T34, lens_T4, str(caption)))
+        found.append(tracks.Track(str(name), rows[:, 0] / fps, pose_T34, lens_T4, str(caption), None, focus_T2))
     reading = tracks.film(found, camera, [])
     return _finished(reading, fps, (width, height), values.get("CAPTION"), values.get("STAGE"))
 
@@ -136,7 +140,7 @@ def _blend_shots(bpy: Any, scene: Any, camera: str | None) -> list[tuple[Any, in
 def _blend_track(scene: Any, camera: Any, start: int, end: int, size: tuple[int, int], fps: float) -> tracks.Track:
     import bpy
 
-    poses, lenses, render = [], [], scene.render
+    poses, lenses, focus, render = [], [], [], scene.render
     for frame in range(start, end):
         scene.frame_set(frame)
         depsgraph = bpy.context.evaluated_depsgraph_get()
@@ -146,9 +150,21 @@ def _blend_track(scene: Any, camera: Any, start: int, end: int, size: tuple[int,
             depsgraph, x=size[0], y=size[1], scale_x=render.pixel_aspect_x, scale_y=render.pixel_aspect_y
         )
         p = np.array(projection, np.float64)
+        focus.append(_blend_focus(evaluated, scene.unit_settings.scale_length))
         lenses.append([p[0, 0] / 2, p[1, 1] / 2, 0.5 - p[0, 2] / 2, 0.5 + p[1, 2] / 2])
     pose_T34 = np.array(poses)
     pose_T34[:, :, 3] *= scene.unit_settings.scale_length
     second_T = np.arange(start, end) / fps
     caption = str(camera.get("caption") or "")
-    return tracks.Track(camera.name, second_T, se3.flip_yz(pose_T34), np.array(lenses), caption)
+    return tracks.Track(camera.name, second_T, se3.flip_yz(pose_T34), np.array(lenses), caption, None, np.array(focus))
+
+
+def _blend_focus(camera: Any, unit: float) -> list[float]:
+    """Distance in metres, of the object that is in focus where there is one, and f-number; 0, 0 for a pinhole."""
+    dof = camera.data.dof
+    if not dof.use_dof:
+        return [0.0, 0.0]
+    distance = dof.focus_distance
+    if dof.focus_object is not None:
+        distance = -(camera.matrix_world.inverted() @ dof.focus_object.matrix_world.translation).z
+    return [distance * unit, dof.aperture_fstop * common.FILM_BACK_MM / camera.data.sensor_width]

@@ -49,6 +49,7 @@ def explain(path: str | Path, fmt: str | None = None, **options) -> Explanation:
         ("frames", _frames(trajectory)),
         ("image", f"{trajectory.width}x{trajectory.height} pixels"),
         ("lens", _lens(trajectory)),
+        *_focus(trajectory),
         ("extent", _extent(trajectory)),
         ("level", "; ".join(_level(trajectory, up) for up in ("-y", "z", "y"))),
         ("first pose", _pose(trajectory.pose_T34[0])),
@@ -91,6 +92,13 @@ def _lens(trajectory: Trajectory) -> str:
     fx, fy, cx, cy = (_span(column) for column in trajectory.intrinsics_T4.T)
     fov_T = np.degrees(2 * np.arctan(trajectory.width / 2 / trajectory.intrinsics_T4[:, 0]))
     return f"fx {fx}, fy {fy}, centre {cx}, {cy} pixels; {_span(fov_T)} degrees horizontally"
+
+
+def _focus(trajectory: Trajectory) -> list[tuple[str, str]]:
+    if trajectory.focus_T2 is None:
+        return []
+    distance, f_number = (_span(column) for column in trajectory.focus_T2.T)
+    return [("focus", f"at {distance} units, f-number {f_number}")]
 
 
 def _span(value_T: np.ndarray) -> str:

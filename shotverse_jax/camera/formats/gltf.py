@@ -7,7 +7,8 @@ translation vec3 and rotation quaternion x y z w (real part last), float32. Unit
 stage (floor under the subject) when known, else the trajectory's own, turned from y down to y up.
 The lens is `yfov` in radians and an aspect ratio. A zoom animates `yfov` by the extension KHR_animation_pointer, which
 programs without it leave out. What glTF has no place for is in `extras`: size, rate, stage and caption, and of a lens
-that is not centred or changes, `intrinsics`: fx, fy, cx, cy of every frame as fractions of width and height.
+that is not centred or changes, `intrinsics`: fx, fy, cx, cy of every frame as fractions of width and height;
+of a shot that is focused, `focus`: distance in metres and f-number of every frame.
 Source: Khronos glTF 2.0 specification, KHR_animation_pointer.
 """
 
@@ -103,12 +104,15 @@ def _lens(trajectory: Trajectory, frame: int) -> dict:
 
 
 def _extras(trajectory: Trajectory, start: int, end: int) -> dict:
-    """The lens of every frame of a shot, where a field of view does not say it."""
+    """The lens of every frame of a shot, where a field of view does not say it, and its focus."""
+    extras = {}
+    if trajectory.focus_T2 is not None:
+        extras["focus"] = trajectory.focus_T2[start:end].tolist()
     size = [trajectory.width, trajectory.height] * 2
     lens_T4 = trajectory.intrinsics_T4[start:end] / size
     if np.ptp(lens_T4, axis=0).any() or not np.allclose(lens_T4[:, 2:], 0.5, rtol=0, atol=1e-9):
-        return {"intrinsics": lens_T4.tolist()}
-    return {}
+        extras["intrinsics"] = lens_T4.tolist()
+    return extras
 
 
 def _container(doc: dict, binary: bytes) -> bytes:

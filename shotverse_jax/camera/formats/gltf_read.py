@@ -107,9 +107,12 @@ class _Scene:
         kept = extras.get("intrinsics")  # what core glTF does not hold of the lens, as fractions of the image
         if isinstance(kept, list) and len(kept) == len(second_T):
             lens_T4 = common.numbers(kept, (len(second_T), 4), "intrinsics")
+        focus = extras.get("focus")
+        focused = isinstance(focus, list) and len(focus) == len(second_T)
+        focus_T2 = common.numbers(focus, (len(second_T), 2), "focus") if focused else None
         name = str(node.name or camera.name or f"camera_{k}")
         caption, pose_T34 = str(extras.get("caption") or ""), se3.flip_yz(matrix[:, :3])
-        return tracks.Track(name, second_T, pose_T34, lens_T4, caption, tracks.shown_of(extras))
+        return tracks.Track(name, second_T, pose_T34, lens_T4, caption, tracks.shown_of(extras), focus_T2)
 
     def _chain(self, k: int) -> list[int]:
         """A node and those above it."""

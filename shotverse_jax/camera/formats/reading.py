@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import timing
 from shotverse_jax.camera.formats.lens import fitted
@@ -31,7 +32,7 @@ def finish(reading: Reading, options: ReadOptions) -> Trajectory:
     if assumed:
         notes.append(f"assumed, as the file does not say: {', '.join(assumed)}")
     frames = {"pose_T34": pose_T34, "intrinsics_T4": lens_T4, "shot_T": reading.shot_T, "time_T": time_T}
-    frames["stage_time_T"] = reading.stage_time_T
+    frames |= {"stage_time_T": reading.stage_time_T, "focus_T2": _focus(reading, notes)}
     if lost_T.any() and options.lost == "skip":
         time_T = np.arange(len(lost_T)) / fps if time_T is None else time_T
         frames = {name: None if v is None else v[~lost_T] for name, v in {**frames, "time_T": time_T}.items()}
@@ -53,6 +54,29 @@ def finish(reading: Reading, options: ReadOptions) -> Trajectory:
     else:
         notes += advice(trajectory)
     return dataclasses.replace(trajectory, notes=tuple(dict.fromkeys(notes)))
+
+
+def _focus(reading: Reading, notes: list[str]) -> np.ndarray | None:
+    """The focus of every frame, without what no thin lens has; programs that do not blur write any numbers there."""
+    if reading.focus_T2 is None:
+        return None
+    distance_T, f_number_T = focus_T2 = np.asarray(reading.focus_T2, np.float64).T
+    with np.errstate(invalid="ignore"):
+        fits_T = [
+            (low <= x) & (x <= high) for x, (low, high) in zip(focus_T2, (limits.FOCUS, limits.F_NUMBERS), strict=True)
+        ]
+    off = np.flatnonzero((f_number_T != 0) & ~(fits_T[0] & fits_T[1]))
+    for shot in np.unique(reading.shot_T):
+        if len(np.unique(f_number_T[reading.shot_T == shot] != 0)) > 1:
+            notes.append(f"the focus was left out: shot {shot + 1} blurs in some frames and not in others")
+            return None
+    if len(off):
+        notes.append(
+            f"the focus was left out: frame {off[0]} is focused at {distance_T[off[0]]:g} with an f-number of "
+            f"{f_number_T[off[0]]:g}"
+        )
+        return None
+    return np.stack([np.where(fits_T[0], distance_T, 0.0), f_number_T], axis=1)
 
 
 def _check_lost(lost_T: np.ndarray, options: ReadOptions, notes: list[str]) -> None:
@@ -98,6 +122,9 @@ def _clock(
     return float(fps), place_T / fps, place_T
 
 
+_INTERPOLATED = ("pose_T34", "intrinsics_T4", "focus_T2")
+
+
 def _filled(
     frames: dict[str, np.ndarray | None], lost_T: np.ndarray, place_T: np.ndarray | None, fps: float
 ) -> dict[str, np.ndarray | None]:
@@ -110,18 +137,19 @@ def _filled(
         clock_N = np.arange(place_T[-1] + 1) / fps
         last_N = np.searchsorted(place_T, np.arange(place_T[-1] + 1), side="right") - 1
     known = np.flatnonzero(~lost_T)
-    shot_N, pose, lens = shot_T[last_N], [], []
+    shot_N, parts = shot_T[last_N], {name: [] for name in _INTERPOLATED if frames[name] is not None}
     for shot in range(int(shot_T[-1]) + 1):
         # A pose is never interpolated between two shots; before the first known one and after the last it stands.
         own = known[shot_T[known] == shot]
         if not len(own):
             raise ValueError(f"every pose of shot {shot + 1} is lost")
         at = np.interp(clock_N[shot_N == shot], clock_T[own], np.arange(len(own)))
-        pose.append(se3.resample(frames["pose_T34"][own], at))
-        lens.append(np.stack([np.interp(at, np.arange(len(own)), k) for k in frames["intrinsics_T4"][own].T], axis=1))
+        for name, part in parts.items():
+            value = frames[name][own]
+            columns = [np.interp(at, np.arange(len(own)), k) for k in value.T] if value.ndim == 2 else []
+            part.append(np.stack(columns, axis=1) if columns else se3.resample(value, at))
     return {
-        "pose_T34": np.concatenate(pose),
-        "intrinsics_T4": np.concatenate(lens),
+        **{name: np.concatenate(part) for name, part in parts.items()},
         "shot_T": shot_N,
         "time_T": frames["time_T"] if place_T is None else None,
     }

@@ -66,7 +66,7 @@ FORMAT = common.Format(
     suffixes=(".txt",),
     description="RealEstate10K / CameraCtrl text: URL line, then 19 numbers a frame",
     convention="world-to-camera 3x4, OpenCV camera axes, intrinsics divided by image size, microseconds; no cuts",
-    keeps=common.EVERYTHING - {"cuts", "captions", "stage", "size"},
+    keeps=common.EVERYTHING - {"cuts", "captions", "stage", "size", "focus"},
     read=read,
     write=write,
 )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from shotverse_jax.camera.trajectory import FILM_BACK_MM as FILM_BACK_MM
 from shotverse_jax.camera.trajectory import Trajectory
 
 WIDTH, HEIGHT, FPS = 832, 480, 16.0
-FILM_BACK_MM = 36.0
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -38,7 +38,7 @@ class Reading:
         number_T: [T] number of every frame in its video (`timing.frame_numbers`), rising; None (default) without.
         fps: the file's rate; None (default) without.
         shot_T: [T] shot numbers; None (default) for one shot.
-        captions, global_caption, scale, stage_34, stage_time_T: as in `Trajectory`.
+        captions, global_caption, scale, stage_34, focus_T2, stage_time_T: as in `Trajectory`.
         notes: sentences about what the reader assumed or left out.
     """
 
@@ -63,6 +63,7 @@ class Reading:
     global_caption: str = ""
     scale: float = 1.0
     stage_34: np.ndarray | None = None
+    focus_T2: np.ndarray | None = None
     stage_time_T: np.ndarray | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -87,6 +88,7 @@ FEATURES: dict[str, Callable[[Trajectory], bool]] = {
     "size": lambda t: True,
     "lens": lambda t: True,
     "zoom": lambda t: any(np.ptp(t.intrinsics_T4[start:end], axis=0).any() for start, end in t.spans),
+    "focus": lambda t: t.focus_T2 is not None,
     "principal point": lambda t: not np.allclose(t.intrinsics_T4[:, 2:], [t.width / 2, t.height / 2]),
     "pixel aspect": lambda t: not np.allclose(t.intrinsics_T4[:, 0], t.intrinsics_T4[:, 1]),
     "rate": lambda t: True,

@@ -22,6 +22,7 @@ class Track:
         lens_T4: [T, 4] fx, fy, cx, cy as fractions of the image's width (fx, cx) and height (fy, cy).
         caption: what stands with it; "" for none.
         shown: (start, end) seconds of the film in which it is shown, as the file says; None when it does not say.
+        focus_T2: [T, 2] its focus, as of `Trajectory`; None (default) for a pinhole.
     """
 
     name: str
@@ -30,11 +31,12 @@ class Track:
     lens_T4: np.ndarray
     caption: str = ""
     shown: tuple[float, float] | None = None
+    focus_T2: np.ndarray | None = None
 
     def part(self, keep_T: np.ndarray) -> "Track":
         """Returns the camera at some of its times."""
-        arrays = {name: getattr(self, name)[keep_T] for name in ("second_T", "pose_T34", "lens_T4")}
-        return dataclasses.replace(self, **arrays)
+        arrays = {name: getattr(self, name) for name in ("second_T", "pose_T34", "lens_T4", "focus_T2")}
+        return dataclasses.replace(self, **{name: None if v is None else v[keep_T] for name, v in arrays.items()})
 
 
 def shown_of(values: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -67,11 +69,21 @@ def film(tracks: list[Track], camera: str | None, notes: list[str]) -> Reading:
         pose_T34=np.concatenate([track.pose_T34 for track in chosen]),
         lens_T4=np.concatenate([track.lens_T4 for track in chosen]),
         relative=True,
+        focus_T2=_focus(chosen),
         # Cameras that do not move, or move at the same time, have no common clock.
         time_T=None if one_path or (np.diff(second_T) < 0).any() else second_T,
         shot_T=np.repeat(shots, [len(track.second_T) for track in chosen]).astype(np.int32),
         captions=("",) if one_path else tuple(track.caption for track in chosen),
         notes=notes,
+    )
+
+
+def _focus(tracks: list[Track]) -> np.ndarray | None:
+    """The focus of every frame; a camera without one is a pinhole."""
+    if all(track.focus_T2 is None for track in tracks):
+        return None
+    return np.concatenate(
+        [np.zeros((len(track.second_T), 2)) if track.focus_T2 is None else track.focus_T2 for track in tracks]
     )
 
 
@@ -178,7 +190,8 @@ def _within(track: Track, start: float, end: float) -> Track:
 
 def _motion(track: Track) -> tuple[float, float] | None:
     """The seconds of the first frame of a motion and of the last one; None for a camera that stands still."""
-    state = np.concatenate([track.pose_T34.reshape(-1, 12), track.lens_T4], axis=1)
+    focus = [] if track.focus_T2 is None else [track.focus_T2]
+    state = np.concatenate([track.pose_T34.reshape(-1, 12), track.lens_T4, *focus], axis=1)
     moves = np.flatnonzero((np.abs(np.diff(state, axis=0)) > 1e-6).any(1))
     return (track.second_T[moves[0]], track.second_T[moves[-1] + 1]) if len(moves) else None
 

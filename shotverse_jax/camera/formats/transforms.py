@@ -8,9 +8,9 @@ centred camera has cx = w / 2; a frame's own lens and size go before the file's,
 Conversion: columns 1 and 2 of the rotation change sign, both ways.
 
 trajectory.json is a superset of transforms.json: fps, scale, captions, shots (start inclusive, end exclusive),
-recorded times, times on the stage, and `stage` (4x4 or null: x to the subject's side, y down, z where the subject
-faces; not a camera, never flipped). Sources: GenDoP dataset/Dataset_DataDoP.py (the DataDoP files), nerfstudio's data
-conventions.
+recorded times, times on the stage, focus_distance and f_number of the frames of a path that is focused, and `stage`
+(4x4 or null: x to the subject's side, y down, z where the subject faces; not a camera, never flipped). Sources: GenDoP
+dataset/Dataset_DataDoP.py (the DataDoP files), nerfstudio's data conventions.
 """
 
 import json
@@ -31,6 +31,8 @@ ABOUT = (
     "transform_matrix is camera-to-world with OpenGL camera axes (x right, y up, z back); the world of a plan is the "
     "first camera of shot 1 in OpenCV orientation (x right, y down, z forward)"
 )
+FOCUS = ("focus_distance", "f_number")
+"""Keys of a frame for its `Trajectory.focus_T2`."""
 DATADOP_FRAMES = 120
 """Poses of every shot of DataDoP; GenDoP reads no other number."""
 
@@ -63,6 +65,7 @@ def read(path: Path) -> common.Reading:
         captions=captions,
         global_caption=_string(doc.get("global_caption", ""), "'global_caption'"),
         stage_34=stage,
+        focus_T2=_focus(frames),
         time_T=_times(frames, "time") if doc.get("recorded_time") is True else None,
         stage_time_T=_times(frames, "stage_time") if "stage_time" in frames[0] else None,
         notes=notes,
@@ -71,6 +74,13 @@ def read(path: Path) -> common.Reading:
 
 def _times(frames: list[dict], key: str) -> np.ndarray:
     return common.numbers([frame.get(key) for frame in frames], (len(frames),), f"'{key}' of the frames")
+
+
+def _focus(frames: list[dict]) -> np.ndarray | None:
+    if not any(key in frames[0] for key in FOCUS):
+        return None
+    rows = [[frame.get(key) for key in FOCUS] for frame in frames]
+    return common.numbers(rows, (len(frames), 2), "'focus_distance' and 'f_number' of the frames")
 
 
 def _in_order(doc: dict, notes: list[str]) -> tuple[list[dict], np.ndarray | None]:
@@ -204,6 +214,8 @@ def write_trajectory_json(trajectory: Trajectory, path: Path) -> None:
     frames = _frames(trajectory)
     for t, frame in enumerate(frames):
         frame["shot"] = int(trajectory.shot_T[t])
+        if trajectory.focus_T2 is not None:
+            frame |= dict(zip(FOCUS, trajectory.focus_T2[t].tolist(), strict=True))
         if trajectory.time_T is not None:
             frame["time"] = float(trajectory.time_T[t])
         if trajectory.stage_time_T is not None:

@@ -4,7 +4,8 @@ One Camera prim per shot, /Film/shot_01 …, with `xformOp:transform` time sampl
 frame of the film is time code 1, timeCodesPerSecond = fps).
 Axes: camera-to-world, OpenGL camera axes (x right, y up, looking along -z), y-up world; matrices act on row vectors,
 so the usual matrix is transposed. Unit: metersPerUnit = 1; focalLength and apertures are tenths of a scene unit, so a
-35 mm lens on a 36 mm film back reads 0.35 and 0.36. Conversion: the world is the stage (floor under the subject) when
+35 mm lens on a 36 mm film back reads 0.35 and 0.36. focusDistance (scene units) and fStop are written of shots that are
+focused. Conversion: the world is the stage (floor under the subject) when
 known, else the trajectory's own, turned from y down to y up. The principal point becomes aperture offsets. Custom data
 of /Film keep what USD has no place for: the image's size, the stage and the caption. Source: openusd.org,
 UsdGeomCamera.
@@ -80,7 +81,7 @@ def _keep(prim, trajectory: Trajectory, index: int) -> None:
 
 
 def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
-    """Film back and focal length; sampled over time only where the lens changes within the shot."""
+    """Film back, focal length and focus; sampled over time only where they change within the shot."""
     width, height = trajectory.width, trajectory.height
     k_T4 = trajectory.intrinsics_T4[start:end]
     fx, fy, cx, cy = k_T4.T
@@ -93,6 +94,9 @@ def _lens(camera, trajectory: Trajectory, start: int, end: int) -> None:
         camera.CreateHorizontalApertureOffsetAttr(): (0.5 - cx / width) * FILM_BACK,
         camera.CreateVerticalApertureOffsetAttr(): (cy - height / 2) / fy * focal,
     }
+    if trajectory.focus_T2 is not None:
+        distance_T, f_number_T = trajectory.focus_T2[start:end].T
+        values |= {camera.CreateFocusDistanceAttr(): distance_T, camera.CreateFStopAttr(): f_number_T}
     for attribute, value_T in values.items():
         if (value_T == value_T[0]).all():
             attribute.Set(float(value_T[0]))

@@ -74,12 +74,13 @@ def _track(stage: Any, camera: Any, most: int, notes: list[str]) -> tracks.Track
         notes.append(f"the camera {prim.GetPath()} is orthographic and was left out")
         return None
     codes = _codes(camera, most, notes)
-    cache, rows, lens = UsdGeom.XformCache(), [], []
+    cache, rows, lens, focus = UsdGeom.XformCache(), [], [], []
     for code in codes:
         time = Usd.TimeCode.Default() if code is None else Usd.TimeCode(code)
         cache.SetTime(time)
         rows.append(np.array(cache.GetLocalToWorldTransform(prim)))
         lens.append(_lens(camera, time))
+        focus.append(_focus(camera, time, UsdGeom.GetStageMetersPerUnit(stage)))
     # USD multiplies row vectors from the left, so its matrices are the transposed ones.
     pose_T34 = np.array(rows, np.float64).swapaxes(1, 2)[:, :3]
     pose_T34 = se3.make(pose_T34[:, :, :3], pose_T34[:, :, 3] * UsdGeom.GetStageMetersPerUnit(stage))
@@ -90,7 +91,8 @@ def _track(stage: Any, camera: Any, most: int, notes: list[str]) -> tracks.Track
         attributes = holder.GetAuthoredPropertiesInNamespace("userProperties")
         own |= {one.GetBaseName(): one.Get() for one in attributes if hasattr(one, "Get")}
     caption, pose_T34 = str(own.get("caption") or ""), se3.flip_yz(pose_T34)
-    return tracks.Track(prim.GetName(), second_T, pose_T34, np.array(lens), caption, tracks.shown_of(own))
+    focus_T2 = np.array(focus) if any(f_number for _, f_number in focus) else None
+    return tracks.Track(prim.GetName(), second_T, pose_T34, np.array(lens), caption, tracks.shown_of(own), focus_T2)
 
 
 def _codes(camera: Any, most: int, notes: list[str]) -> list[float | None]:
@@ -99,7 +101,7 @@ def _codes(camera: Any, most: int, notes: list[str]) -> list[float | None]:
 
     codes: set[float] = set()
     prim = camera.GetPrim()
-    for name in ("FocalLength", "HorizontalAperture", "VerticalAperture"):
+    for name in ("FocalLength", "HorizontalAperture", "VerticalAperture", "FocusDistance", "FStop"):
         codes.update(getattr(camera, f"Get{name}Attr")().GetTimeSamples())
     while prim and not prim.IsPseudoRoot():
         if prim.IsA(UsdGeom.Xformable):
@@ -126,3 +128,14 @@ def _lens(camera: Any, time: Any) -> list[float]:
     if not min(focal, across, down) > 0:
         raise ValueError(f"{where} has a focal length or a film back of 0")
     return [focal / across, focal / down, 0.5 - right / across, 0.5 + up / down]
+
+
+def _focus(camera: Any, time: Any, unit: float) -> list[float]:
+    """Distance in metres and f-number; an fStop of 0 is a pinhole, and so is USD's default."""
+    where = str(camera.GetPrim().GetPath())
+    distance, f_stop, across = (
+        float(common.numbers(getattr(camera, f"Get{name}Attr")().Get(time), (), f"{name} of {where}"))
+        for name in ("FocusDistance", "FStop", "HorizontalAperture")
+    )
+    # Focal lengths are named for another film back here, and the opening of the lens is to stay as wide as it is.
+    return [distance * unit, f_stop * common.FILM_BACK_MM / (across * 100 * unit)]

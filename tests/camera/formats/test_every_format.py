@@ -172,6 +172,7 @@ def test_formats_hold_what_they_say(tmp_path, fmt):
         fps=24.0,
         captions=("a", "b"),
         time_T=np.cumsum([0, *([0.25, 0.125] * frames)][:frames]),
+        focus_T2=np.stack([np.linspace(1, 3, frames), np.repeat([2.8, 0], frames // 2)], axis=1),
     )
     file = tmp_path / ("model" if FORMATS[fmt].folder else f"a.{fmt}{FORMATS[fmt].extension}")
     notes = write_trajectory(path, file, fmt)
@@ -190,6 +191,8 @@ def test_formats_hold_what_they_say(tmp_path, fmt):
             np.testing.assert_allclose(focal[:, 2:], path.intrinsics_T4[:, 2:], rtol=1e-6)
         if "pixel aspect" in keeps:
             np.testing.assert_allclose(focal[:, 0], path.intrinsics_T4[:, 0], rtol=1e-6)
+    if "focus" in keeps:
+        np.testing.assert_allclose(got.focus_T2, path.focus_T2, rtol=1e-6)
     if "cuts" in keeps and fmt != "recammaster":  # whose shots are read with camera=all
         np.testing.assert_array_equal(got.shot_T, path.shot_T)
     if "captions" in keeps:
