@@ -28,13 +28,15 @@ class Transform:
 COPY = Transform(lambda w: w, lambda w: w)
 TRANSPOSE = Transform(lambda w: w.T, lambda w: w.T)  # torch Linear weight [out, in] <-> kernel [in, out]
 
+_LAYER = re.compile(r"\{(\d*)i(?:\+(\d+))?\}")
+
 
 @dataclass(frozen=True)
 class Entry:
     """One tensor, or one per layer when `source` has an `{i}`: those are stacked on axis 0.
 
     Attributes:
-        source: The stored name.
+        source: The stored name. Of layers of two sorts in turn, `{2i}` names the even ones and `{2i+1}` the odd ones.
         target: The name of our parameter, for example "a/b/kernel".
         transform: How one becomes the other.
     """
@@ -46,11 +48,11 @@ class Entry:
     @property
     def stacked(self) -> bool:
         """True when it stands for one tensor per layer."""
-        return "{i}" in self.source
+        return _LAYER.search(self.source) is not None
 
     def name(self, i: int) -> str:
-        """Returns the stored name of layer `i`."""
-        return self.source.replace("{i}", str(i))
+        """Returns the stored name of the `i`-th layer of its stack."""
+        return _LAYER.sub(lambda match: str(int(match[1] or 1) * i + int(match[2] or 0)), self.source)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ class Table:
     @functools.cached_property
     def _own(self) -> re.Pattern:
         names = [entry.source for entry in self.entries] + [name for name, _ in self.ties]
-        return re.compile("|".join(re.escape(name).replace(r"\{i\}", r"\d+") for name in dict.fromkeys(names)))
+        # Which numbers a stack has is found out by `match`.
+        parts = (r"\d+".join(map(re.escape, _LAYER.split(name)[::3])) for name in dict.fromkeys(names))
+        return re.compile("|".join(parts))
 
     def canonical(self, stored: str) -> str | None:
         """Returns the name in the entries (with a layer's number) of a stored name; None when there is none.

@@ -14,7 +14,7 @@ from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gend
 from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
-from . import clatr, clip, core, gendop, gendop_opt, qwen3_vl, umt5, wan_dit, wan_vae
+from . import clatr, clip, core, gendop, gendop_opt, pi3, qwen3_vl, umt5, wan_dit, wan_vae
 from .core import Table, Tensors
 from .sources import Source
 
@@ -205,6 +205,12 @@ NETWORKS = {
         lambda source: clatr.config_from_tensors(source.shapes),
         {"clatr": lambda _: clatr.TABLE},
     ),
+    "pi3": Network(
+        "Pi3",
+        "pi3",
+        lambda source: pi3.config_from_tensors(source.shapes),
+        {"pi3": lambda _: pi3.TABLE},
+    ),
 }
 
 
@@ -226,9 +232,9 @@ def recognise(names: Iterable[str]) -> list[tuple[str, str, float]]:
         table = candidate.table(candidate.example_config)
         known = [name for name in names if not table.ignores(name)]
         own = {
-            style: {name for name in known if dataclasses.replace(styled, aliases=()).canonical(name)}
+            style: {name for name in known if plain.canonical(name)}
             for style in candidate.styles
-            for styled in [candidate.table(candidate.example_config, style)]
+            for plain in [dataclasses.replace(candidate.table(candidate.example_config, style), aliases=())]
         }
         style = max(own, key=lambda s: len(own[s]))
         hits = own[style] | {name for name in known if table.canonical(name)}

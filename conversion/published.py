@@ -151,6 +151,14 @@ PUBLISHED: dict[str, Published] = {
         "CLaTr_checkpoints/epoch99_directorial.ckpt",
         "GenDoP's CLaTr for captions of what is shown and why",
     ),
+    # Its code names the repository and the file (Pi3.from_pretrained in example.py); the licence is on the page.
+    "pi3": Published(
+        title="Pi3, cameras and points of frames",
+        repository="yyfz233/Pi3",
+        weights=(Weights("pi3", "model.safetensors"),),
+        source="https://github.com/yyfz/Pi3/blob/main/README.md",
+        licence="CC BY-NC 4.0, not for commercial use (of the weights; the code BSD-3-Clause)",
+    ),
 }
 
 

@@ -33,6 +33,7 @@ from shotverse_jax.config.gendop import (
     gendop_of,
     vertigo_tokens,
 )
+from shotverse_jax.config.pi3 import Pi3Config, pi3
 from shotverse_jax.config.planner import (
     PLANNERS,
     OPTConfig,
@@ -93,6 +94,7 @@ __all__ = [
     "OPTConfig",
     "PLANNERS",
     "PairsConfig",
+    "Pi3Config",
     "PlannerConfig",
     "PlannerTrainConfig",
     "PoseNetConfig",
@@ -118,6 +120,7 @@ __all__ = [
     "controller_small",
     "from_dict",
     "gendop_of",
+    "pi3",
     "planner_nano",
     "planner_qwen3vl_2b",
     "planner_small",

@@ -41,10 +41,22 @@ def rotate_halves(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.
     return jnp.concatenate([low * cos - high * sin, high * cos + low * sin], axis=-1).astype(x_BTNH.dtype)
 
 
-def image_table(row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
-    """RoPE of pictures: cos and sin, each [B, T, 1, F], of patches at (row, column), for `rotate_halves`.
+def rotate_halves_by_axis(x_BTNH: jax.Array, table: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """x with both halves of every head turned by themselves, as `rotate_halves` does; in the dtype of x.
 
-    Half of the pairs turn by the row, half by the column (transformers' Qwen3VLVisionRotaryEmbedding).
+    Of a table with two axes (`image_table`) the first half of a head, channels 0 to H/2, turns by the row, its pairs
+    being (j, j + H/4), the second half by the column.
+    """
+    cos, sin = (part.reshape(*part.shape[:-1], 2, -1) for part in table)  # [B, T, 1, axis, pairs of the axis]
+    halves = x_BTNH.reshape(*x_BTNH.shape[:-1], 2, -1)
+    return rotate_halves(halves, (cos, sin)).reshape(x_BTNH.shape)
+
+
+def image_table(row_BT, column_BT, head_dim: int, theta: float = 10000.0) -> tuple[jax.Array, jax.Array]:
+    """RoPE of pictures: cos and sin, each [B, T, 1, F], of patches at (row, column).
+
+    Half of the pairs turn by the row, half by the column: for `rotate_halves` as transformers'
+    Qwen3VLVisionRotaryEmbedding does, for `rotate_halves_by_axis` as Pi3 does (RoPE2D).
 
     Raises:
         ValueError: head_dim is no multiple of 4.

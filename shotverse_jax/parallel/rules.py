@@ -21,19 +21,20 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"(q_proj|k_proj|v_proj|gate_proj|up_proj|fc1|linear_fc1|ffn_in)/kernel", P("fsdp", "tensor")),
     (r"(o_proj|out_proj|down_proj|fc2|linear_fc2|ffn_out|proj)/kernel", P("tensor", "fsdp")),
     # Tables [rows, width].
-    (r"embedding|embed|head|positions|position|queries|codebook", P("tensor", "fsdp")),
+    (r"embedding|embed|head|positions|position|queries|registers|codebook", P("tensor", "fsdp")),
     # Other matrices and convolutions [..., in, out].
     (
-        r"(project|head|lm_head|path_probe|view_probe|hidden|squeeze|out|shortcut|quant|post_quant|qkv)/kernel",
+        r"(project|head|lm_head|path_probe|view_probe|hidden\d?|squeeze|out|shortcut|quant|post_quant|qkv)/kernel",
         P("fsdp", None),
     ),
     (r"(patch_embed|text_in|text_out|time_in|time_out|time_proj|camera)/kernel", P("fsdp", None)),
+    (r"(translation|rotation)/kernel", P("fsdp", None)),
     (r"(conv|conv1|conv2|conv_in|conv_out|time_conv|down_\d+)/kernel", P("fsdp", None)),
     # Adapters, [in, rank] and [rank, out].
     (r"adapter/a", P("fsdp", None)),
     (r"adapter/b", P(None, "fsdp")),
     # Small things, and the counters of a run: a copy on every device.
-    (r"\w+/(bias|scale)|modulation|head_modulation|relative_bias|separator", P()),
+    (r"\w+/(bias|scale)|modulation|head_modulation|relative_bias|separator|image_mean|image_std", P()),
     (r"count|step|bad_steps|ns_coeffs", P()),
 )
 

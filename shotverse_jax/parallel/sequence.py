@@ -101,6 +101,25 @@ class Ulysses:
         run = jax.shard_map(local, mesh=self.mesh, in_specs=specs, out_specs=split, check_vma=False)
         return run(*split_BXNH, *whole_BSNH, *masks_B)
 
+    def own_queries(
+        self, mixer: Callable[..., jax.Array], q_BXNH: jax.Array, whole_BSNH: Arrays, rest_B: Arrays = ()
+    ) -> jax.Array:
+        """mixer(q, *whole, *rest) [B, X, N, H], run on every device for its share of the queries and for its heads.
+
+        The queries are split over data and fsdp, that is over the devices that samples are split over elsewhere, and
+        every device gathers all keys and values: for few samples of many tokens, such as one scene of many frames.
+        Queries that do not divide over these devices are computed by all of them.
+
+        Raises:
+            ValueError: heads that do not divide over the mesh.
+        """
+        self._check("heads", q_BXNH.shape[2], "tensor")
+        parts = math.prod(self.mesh.shape[axis] for axis in BATCH)
+        split = P(None, None if q_BXNH.shape[1] % parts else BATCH, "tensor")
+        specs = (split, *[P(None, None, "tensor")] * len(whole_BSNH), *[P()] * len(rest_B))
+        run = jax.shard_map(mixer, mesh=self.mesh, in_specs=specs, out_specs=split, check_vma=False)
+        return run(q_BXNH, *whole_BSNH, *rest_B)
+
     def _batch(self, x_B: jax.Array) -> tuple[str, ...] | None:
         """The mesh axes that samples are split over; None, all samples on every device, where they do not divide."""
         return None if len(x_B) % math.prod(self.mesh.shape[axis] for axis in BATCH) else BATCH

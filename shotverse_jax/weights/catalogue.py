@@ -22,6 +22,7 @@ from shotverse_jax.config import (
     Execution,
     GenDoPConfig,
     OPTConfig,
+    Pi3Config,
     PlannerConfig,
     PoseNetConfig,
     Qwen3VLConfig,
@@ -83,6 +84,7 @@ KINDS: dict[str, Kind] = {
     "clip_text": Kind("CLIP text tower", CLIPTextConfig, "clip.CLIPText", load_clip_tokenizer),
     "clip_vision": Kind("CLIP vision tower", CLIPVisionConfig, "clip.CLIPVision"),
     "clatr": Kind("CLaTr", CLaTrConfig, "clatr.CLaTr"),
+    "pi3": Kind("Pi3", Pi3Config, "pi3.Pi3"),
 }
 
 

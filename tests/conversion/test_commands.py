@@ -19,6 +19,7 @@ from shotverse_jax.config import (
     ControllerConfig,
     GenDoPConfig,
     OPTConfig,
+    Pi3Config,
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
@@ -83,6 +84,7 @@ CONFIGS = {
     "clip-text": CLIP_TEXT,
     "clip-vision": CLIPVisionConfig(8, 2, 2, 12, 2, 6, "quick_gelu"),
     "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),
+    "pi3": Pi3Config(8, 4, 2, 3, 3, 4, 2, 12, 1, 6, 2),
     "qwen3-vl": qwen3_vl.full_config_from_hf(QWEN),
     "qwen3-vl-text": qwen3_vl.config_from_hf(QWEN),
 }

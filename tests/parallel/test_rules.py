@@ -16,6 +16,7 @@ from shotverse_jax.config import (
     VAES,
     PoseNetConfig,
     TrainConfig,
+    pi3,
     planner_small,
     qwen3_vl,
 )
@@ -66,6 +67,7 @@ def models():
         yield name, vae, preset()
     config = PoseNetConfig()
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
+    yield "pi3", lambda c: {"params": abstract("pi3", c)}, pi3()
     yield "qwen3_vl", lambda c: {"params": NETWORKS["qwen3-vl"].abstract(c, "float32")}, qwen3_vl("8b")
 
 
