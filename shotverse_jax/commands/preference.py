@@ -42,6 +42,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     pairs = parser.add_argument_group("pairs and probe")
     pairs.add_argument("--planner", help="name or folder of the planner (default: the shipped one)")
     pairs.add_argument("--candidates", type=samples, help="plans of each screenplay (default 8)")
+    pairs.add_argument("--drawn", metavar="DIR", help="judge the candidates of an earlier result anew, and draw none")
     pairs.add_argument(
         "--judges",
         metavar="NAME[=WEIGHT],…",
@@ -153,7 +154,18 @@ def _films(args: argparse.Namespace) -> int:
 def _config(args: argparse.Namespace) -> Any:
     from shotverse_jax.config import PairsConfig
 
-    names = ("planner", "candidates", "unit", "margin", "contrast", "truth", "captioner", "captioner_model", "captions")
+    names = (
+        "planner",
+        "candidates",
+        "drawn",
+        "unit",
+        "margin",
+        "contrast",
+        "truth",
+        "captioner",
+        "captioner_model",
+        "captions",
+    )
     values = {name: getattr(args, name) for name in (*names, "previews", "probes")}
     return PairsConfig(**{name: value for name, value in values.items() if value is not None}, **_weights(args.judges))
 

@@ -13,6 +13,7 @@ from shotverse_jax.config.ranges import (
     Range,
     Scale,
     Seed,
+    Share,
     Side,
     Steps,
     Weight,
@@ -100,8 +101,10 @@ class PairsConfig(Checked):
     Attributes:
         planner: the planner whose plans are compared, by folder or name.
         candidates: plans that are drawn of each screenplay.
+        drawn: folder of pairs that were made before, whose candidates are judged anew; "" draws them.
         unit: what is compared: whole plans of a "scene", or each "shot" of them with the others kept.
         geometric, cyclic, direct: weight of each judge in the score (`preference/judges.py`); 0 leaves it out.
+        motion: share of the geometric score that is of motions; the rest is of framing.
         margin: by how much the better plan's score must be higher.
         agreed: whether no judge may put the worse plan first, nor the better one be framed worse.
         truth: whether the cameras that a screenplay was written for are known to the geometric judge: "list" reads the
@@ -118,10 +121,12 @@ class PairsConfig(Checked):
 
     planner: str = "planner_small"
     candidates: Samples = 8
+    drawn: str = ""
     unit: Literal["scene", "shot"] = "scene"
     geometric: Weight = 1.0
     cyclic: Weight = 0.0
     direct: Weight = 0.0
+    motion: Share = 0.5
     margin: Weight = 0.05
     agreed: bool = True
     truth: Literal["none", "list", "stage"] = "none"

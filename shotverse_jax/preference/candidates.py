@@ -10,6 +10,7 @@ import numpy as np
 from shotverse_jax.camera.tokens.gendop import GenDoPTokenizer
 from shotverse_jax.camera.tokens.shotverse import PoseTokenizer, through_end
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.files import reading
 from shotverse_jax.infer import gendop, plan
 from shotverse_jax.infer.decode import SAMPLERS, Sampling
 from shotverse_jax.infer.gendop import GenDoPPlanner
@@ -97,6 +98,28 @@ def read(
     if isinstance(planner, GenDoPPlanner):
         return gendop.read_plan(planner.config, screenplay, ids_N, anchor_3)
     return plan.read_plan(planner.config, screenplay, ids_N)
+
+
+def load(planner: Director | GenDoPPlanner, screenplay: Screenplay, path: Path, count: int) -> Candidates:
+    """Returns the first `count` candidates of a screenplay that `Candidates.save` wrote.
+
+    Raises:
+        ValueError: the file is not there or has fewer plans, or the planner needs more than tokens to read them.
+    """
+    if isinstance(planner, GenDoPPlanner) and planner.config.tokens.anchor == "head":
+        raise ValueError(
+            "this planner says its first position beside the tokens, which are all that is kept; draw anew"
+        )
+    if not path.is_file():
+        raise ValueError(f"there are no candidates {path}")
+    with reading(path, "candidates"), np.load(path) as stored:
+        ids_JN, log_probs_JN = stored["ids_JN"][:count], stored["log_probs_JN"][:count]
+    if len(ids_JN) < count:
+        raise ValueError(f"{path} has {len(ids_JN)} candidates, not {count}")
+    plans = [through_end(ids_N) for ids_N in ids_JN]
+    paths = tuple(read(planner, screenplay, ids_N) for ids_N in plans)
+    kept = tuple(row_N[: len(ids_N)] for row_N, ids_N in zip(log_probs_JN, plans, strict=True))
+    return Candidates(screenplay, tuple(plans), kept, paths)
 
 
 def tokenizer_of(planner: Director | GenDoPPlanner) -> PoseTokenizer | GenDoPTokenizer:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,14 +49,15 @@ class PairsJob:
         settings = {"planner": identity(config.planner), "truth": config.truth}
         truth = {"none": None, "list": _of_list, "stage": _of_stage}[config.truth]
         planner = load_planner(config.planner)
-        return PairsWork(planner, self.judges(), self.renderer(), recipe, settings, truth=truth)
+        drawn = Path(config.drawn) if config.drawn else None
+        return PairsWork(planner, self.judges(), self.renderer(), recipe, settings, truth=truth, drawn=drawn)
 
     def judges(self) -> list[Judge]:
         """The judges that have a weight."""
         names, judges = self.config.judges, []
         seer = Seer.load(self.config) if names.keys() & {"cyclic", "direct"} else None
         if "geometric" in names:
-            judges.append(Geometric())
+            judges.append(Geometric(self.config.motion))
         if "cyclic" in names:
             judges.append(Cyclic(seer.caption, clatr_embedding(), self.config.captions, model=seer.model))
         if "direct" in names:

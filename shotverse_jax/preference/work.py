@@ -6,6 +6,7 @@ The folder of an item has `candidates.npz` (tokens and log-probabilities of all 
 
 import dataclasses
 import functools
+import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ import numpy as np
 from shotverse_jax.camera.tokens.shotverse import header_length
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.data.pairs import Pair, read_pairs, write_pairs
+from shotverse_jax.files import json_text, read_json
 from shotverse_jax.infer.batch import Made, each
 from shotverse_jax.infer.decode import Sampling
 from shotverse_jax.infer.gendop import GenDoPPlanner
 from shotverse_jax.infer.plan import Director
 from shotverse_jax.infer.samples import block_rows
 from shotverse_jax.infer.work import versions
-from shotverse_jax.inputs.items import Item, Refused
-from shotverse_jax.preference.candidates import Candidates, draw, tokenizer_of
+from shotverse_jax.inputs.items import RECORD, Item, Refused
+from shotverse_jax.preference.candidates import Candidates, draw, load, tokenizer_of
 from shotverse_jax.preference.contrast import reversed_motion, scaled_motion, with_shot
 from shotverse_jax.preference.judges import Judge
 from shotverse_jax.preference.measures import Measured, measure
@@ -62,6 +64,7 @@ class PairsWork:
         settings: what decides results beside that, for the records: the models.
         sampling: how tokens are picked; None takes the planner's own way.
         truth: gives the cameras that an item was written for, where they are known.
+        drawn: folder of pairs that were made before, whose candidates are judged anew; None draws them.
     """
 
     def __init__(
@@ -73,11 +76,12 @@ class PairsWork:
         settings: Mapping[str, Any] | None = None,
         sampling: Sampling | None = None,
         truth: Callable[[Item], Trajectory | None] | None = None,
+        drawn: Path | None = None,
     ):
         if any(judge.sees for judge in judges) and renderer is None:
             raise ValueError("these judges look at previews; give a renderer")
         self._planner, self._judges, self._recipe = planner, tuple(judges), recipe
-        self._sampling, self._truth = sampling, truth
+        self._sampling, self._truth, self._drawn = sampling, truth, drawn
         self._renderer = renderer if any(judge.sees for judge in judges) else None
         self.settings = {
             "task": "pairs",
@@ -87,7 +91,8 @@ class PairsWork:
             **(settings or {}),
         }
         self.notes: tuple[str, ...] = ()
-        self.group = block_rows(planner.parts)
+        # Candidates that are read fail one by one.
+        self.group = block_rows(planner.parts) if drawn is None else 1
 
     def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`."""
@@ -95,12 +100,23 @@ class PairsWork:
 
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
         """As `infer.batch.Work.make`."""
-        plays, seeds = [item.screenplay for item in items], [item.seed for item in items]
-        drawn = draw(self._planner, plays, seeds, self._recipe.candidates, self._sampling)
-        for index, (item, found) in enumerate(zip(items, drawn, strict=True)):
+        for index, (item, found) in enumerate(zip(items, self._candidates(items), strict=True)):
             clips = self._renderer.clips(item.id, item.screenplay, found.paths_J) if self._renderer else None
             verdicts = self._judged(found, clips, self._truth(item) if self._truth else None)
             yield Made(index, functools.partial(self._write, item, found, verdicts))
+
+    def _candidates(self, items: Sequence[Item]) -> Iterator[Candidates]:
+        if self._drawn is None:
+            plays, seeds = [item.screenplay for item in items], [item.seed for item in items]
+            return draw(self._planner, plays, seeds, self._recipe.candidates, self._sampling)
+        return (self._again(item, item.place(self._drawn).folder) for item in items)
+
+    def _again(self, item: Item, folder: Path) -> Candidates:
+        if (folder / RECORD).is_file():
+            before = read_json(folder / RECORD).get("planner")
+            if before != json.loads(json_text(self.settings.get("planner"))):
+                raise ValueError(f"{folder} has candidates of another planner: {before}")
+        return load(self._planner, item.screenplay, folder / CANDIDATES, self._recipe.candidates)
 
     def _judged(self, found: Candidates, clips: Clips | None, truth: Trajectory | None) -> dict[str, Verdict]:
         play, paths = found.screenplay, found.paths_J

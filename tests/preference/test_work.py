@@ -82,6 +82,29 @@ def test_a_list(director, tmp_path):
     assert files(tmp_path / "other") == files(tmp_path / "out")
 
 
+def test_candidates_are_judged_anew(planner, director, tmp_path):
+    """Another rule about the same plans; of another planner, and where there are too few, an item fails."""
+    plays, config = items(tmp_path), PairsConfig(planner=str(planner), candidates=4, margin=0.0, agreed=False, probes=0)
+    run_batch(plays, PairsJob(config).load(), tmp_path / "first")
+    collect(plays, tmp_path / "first")
+    again = dataclasses.replace(config, drawn=str(tmp_path / "first"))
+    run_batch(plays, PairsJob(again).load(), tmp_path / "again")
+    collect(plays, tmp_path / "again")
+    assert files(tmp_path / "again") == files(tmp_path / "first")
+    few = dataclasses.replace(again, candidates=2)
+    run_batch(plays, PairsJob(few).load(), tmp_path / "few")
+    for item in plays:
+        kept, all_ = (np.load(tmp_path / name / item.id / CANDIDATES)["ids_JN"] for name in ("few", "first"))
+        np.testing.assert_array_equal(kept, all_[:2, : kept.shape[1]])
+    for changes, words in (
+        ({"candidates": 5}, "has 4 candidates, not 5"),
+        ({"planner": "planner_small"}, "of another"),
+    ):
+        job = PairsJob(dataclasses.replace(again, **changes))
+        assert run_batch(plays[:1], job.load(), tmp_path / words).failed == 1
+        assert words in (tmp_path / words / "results.jsonl").read_text()
+
+
 def test_true_cameras_of_a_list_and_of_the_stage(planner, tmp_path):
     """The score of a plan is then its nearness to them: the share of the frames that keep the subject and the tag."""
     example = sample_example(7, "train")
