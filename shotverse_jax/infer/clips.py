@@ -9,7 +9,7 @@ import numpy as np
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.preview import described_scene, preview_frames
-from shotverse_jax.views.video import SUFFIXES, probe_video, read_video
+from shotverse_jax.views.video import SUFFIXES, cut_spans, probe_video, read_video
 
 FRAMES = 64
 """Frames of a shot at most; of a longer one so many are taken, evenly spaced."""
@@ -64,7 +64,7 @@ def shot_clips(source: str | Path, cuts: Sequence[int] | None = None) -> list[Sh
 
 def _of_video(path: Path, cuts: Sequence[int] | None) -> list[ShotClip]:
     info = probe_video(path)
-    spans = _spans(path, info.frames, _cuts_beside(path, info.frames) if cuts is None else cuts)
+    spans = cut_spans(path, info.frames, _cuts_beside(path, info.frames) if cuts is None else cuts)
     height = min(info.height, HEIGHT)
     size = max(1, round(info.width * height / info.height)), height
     taken = [_taken(start, end) for start, end in spans]
@@ -103,10 +103,3 @@ def _cuts_beside(path: Path, frames: int) -> list[int]:
             if len(trajectory) == frames:
                 return [start for start, _ in trajectory.spans[1:]]
     return []
-
-
-def _spans(path: Path, frames: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
-    edges = [0, *cuts, frames]
-    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
-        raise ValueError(f"cuts are rising frame numbers, 1 to {frames - 1} of {path}; got {list(cuts)}")
-    return list(zip(edges[:-1], edges[1:], strict=True))

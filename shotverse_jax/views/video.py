@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -87,30 +87,93 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     Raises:
         ValueError: the file does not have these frames, or they cannot be decoded.
     """
-    last, size = int(index_T[-1]), width * height * 3
-    cover = f"scale={width}:{height}:flags=lanczos+accurate_rnd:force_original_aspect_ratio=increase"
-    # Passthrough keeps the frames as they are stored: otherwise FFmpeg repeats or drops some, and their numbers are
-    # wrong.
-    frames = ["-vf", f"{cover},crop={width}:{height}", "-fps_mode", "passthrough", "-frames:v", str(last + 1)]
-    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *LOCAL, "-i", _local(path), "-map", "0:v:0"]
     memory(3 * len(index_T) * height * width, f"{path}: a film of {len(index_T)} frames of {height}x{width}")
     video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
+    # All frames up to the last one are decoded, as seeking is inexact in many files.
+    for number, frame_HWC in enumerate(stream_video(path, width, height, int(index_T[-1]) + 1)):
+        video_THWC[index_T == number] = frame_HWC
+    return video_THWC
+
+
+def cover(width: int, height: int) -> str:
+    """Returns FFmpeg's filter that resizes frames until they cover a size, and crops them to it about their centre."""
+    scale = f"scale={width}:{height}:flags=lanczos+accurate_rnd:force_original_aspect_ratio=increase"
+    return f"{scale},crop={width}:{height}"
+
+
+def stream_video(
+    path: str | Path, width: int, height: int, count: int, filters: str | None = None
+) -> Iterator[np.ndarray]:
+    """Yields the frames of a video one by one, so that its length costs no memory.
+
+    Args:
+        path: the file.
+        width, height: size of the frames in pixels.
+        count: frames that are read, from the first one.
+        filters: FFmpeg's filters, which end in frames of this size; by default those of `cover`.
+
+    Yields:
+        [height, width, 3] uint8, read-only.
+
+    Raises:
+        ValueError: there are fewer frames, or one cannot be decoded.
+    """
+    # Passthrough keeps the frames as they are stored: otherwise FFmpeg repeats or drops some, and their numbers are
+    # wrong.
+    frames = ["-vf", filters or cover(width, height), "-fps_mode", "passthrough", "-frames:v", str(count)]
+    raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *LOCAL, "-i", _local(path), "-map", "0:v:0"]
+    size = width * height * 3
     # The messages go to a file: FFmpeg would wait for ever on a full pipe that is only read at the end.
     with tempfile.TemporaryFile() as words:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": words}
         with subprocess.Popen([*command, *frames, *raw], **pipes) as process:
-            # All frames up to the last one are decoded, as seeking is inexact in many files.
-            for number in range(last + 1):
-                data = process.stdout.read(size)
-                if len(data) < size:
-                    break
-                video_THWC[index_T == number] = np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        if len(data) < size:
-            words.seek(0)
-            said = words.read().decode(errors="replace").strip().splitlines()
-            raise ValueError(f"{path}: frame {number} of {last + 1} cannot be read ({(said or ['the end'])[-1]})")
-    return video_THWC
+            try:
+                for number in range(count):
+                    data = process.stdout.read(size)
+                    if len(data) < size:
+                        process.wait()
+                        words.seek(0)
+                        said = words.read().decode(errors="replace").strip().splitlines()
+                        raise ValueError(
+                            f"{path}: frame {number} of {count} cannot be read ({(said or ['the end'])[-1]})"
+                        )
+                    yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
+            finally:
+                process.kill()  # whoever reads may have seen enough
+
+
+def frame_times(path: str | Path) -> np.ndarray:
+    """Returns the seconds [T] at which the frames of a video are shown, the first at 0; nothing is decoded.
+
+    In files of a variable rate they are not evenly spaced.
+
+    Raises:
+        ValueError: the file has no video that can be read.
+    """
+    packets = ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-v", "error", *LOCAL, "-i", _local(path), *packets]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    lines = done.stdout.decode(errors="replace")
+    base = re.search(r"^#tb 0: (\d+)/(\d+)", lines, re.MULTILINE)
+    # Packets are stored in the order in which they are decoded: their second number is the decoder's time, the third
+    # the viewer's.
+    stamps = sorted(int(stamp) for stamp in re.findall(r"^0,\s*-?\d+,\s*(-?\d+),", lines, re.MULTILINE))
+    if done.returncode or base is None or not stamps:
+        raise ValueError(f"{path}: no video that can be read")
+    return (np.array(stamps) - stamps[0]) * (int(base[1]) / int(base[2]))
+
+
+def cut_spans(path: str | Path, frames: int, cuts: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns [start, end) of the shots of a video that is cut before these frames.
+
+    Raises:
+        ValueError: they are not rising frame numbers of it.
+    """
+    edges = [0, *cuts, frames]
+    if any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+        raise ValueError(f"cuts are rising frame numbers, 1 to {frames - 1} of {path}; got {list(cuts)}")
+    return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enlarge: int = 1) -> None:

@@ -26,27 +26,43 @@ def find_cuts(video_THWC: np.ndarray) -> list[int]:
     """
     if len(video_THWC) < 2 * LEAST_FRAMES:
         return []
-    odds_C = cut_features(video_THWC) @ np.array(WEIGHTS[:-1]) + WEIGHTS[-1]
+    return cuts_of_odds(cut_odds(*changes(video_THWC)))
+
+
+def cut_odds(difference_C: np.ndarray, color_difference_C: np.ndarray) -> np.ndarray:
+    """Returns the log-odds [T - 1] of a cut before every frame but the first, from the `changes` of T > 2 frames."""
+    return cut_features(difference_C, color_difference_C) @ np.array(WEIGHTS[:-1]) + WEIGHTS[-1]
+
+
+def cuts_of_odds(odds_C: np.ndarray) -> list[int]:
+    """Returns the frames that begin a new shot, ascending, from the log-odds [T - 1] of `cut_odds`."""
     # The most certain cut first; the film's two ends count as cuts, so that no shot at an end is too short.
-    found = [0, len(video_THWC)]
+    found = [0, len(odds_C) + 1]
     for frame in np.argsort(-odds_C) + 1:
         if odds_C[frame - 1] > 0 and all(abs(frame - other) >= LEAST_FRAMES for other in found):
             found.append(int(frame))
     return sorted(found)[1:-1]
 
 
-def cut_features(video_THWC: np.ndarray) -> np.ndarray:
-    """Returns features [T - 1, 10] of the changes between neighbouring frames of a film of T > 2 frames.
+def changes(video_THWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how much pixels and colours change between neighbouring frames, [T - 1] each.
 
-    There are five features for each of two measures, the difference of pixels and the difference of colour histograms:
-    the logarithm of the change; the larger and the smaller of the two changes next to it; the larger and the smaller of
-    the two changes after those.
+    The first is the mean difference of pixels (0 to 1) of about 16 rows, the second the distance of the colour
+    histograms (0 to 2) of about 32 rows.
     """
     x = video_THWC.astype(np.float32) / 255
-    measures = _difference(_pooled(x, 16)), _color_difference(_pooled(x, 32))
+    return _difference(pooled(x, 16)), _color_difference(pooled(x, 32))
+
+
+def cut_features(difference_C: np.ndarray, color_difference_C: np.ndarray) -> np.ndarray:
+    """Returns features [T - 1, 10] of the `changes` between neighbouring frames of a film of T > 2 frames.
+
+    There are five features for each of the two measures: the logarithm of the change; the larger and the smaller of the
+    two changes next to it; the larger and the smaller of the two changes after those.
+    """
     columns = []
     # The floors keep the logarithm finite where nothing changes from one frame to the next.
-    for change_C, floor in zip(measures, (0.004, 0.02), strict=True):
+    for change_C, floor in ((difference_C, 0.004), (color_difference_C, 0.02)):
         log_C = np.log(change_C + floor)
         columns.append(log_C)
         for reach in (1, 2):
@@ -78,7 +94,7 @@ def fit_weights(features_NF: np.ndarray, is_cut_N: np.ndarray, ridge: float = 1e
     return weights
 
 
-def _pooled(x: np.ndarray, rows: int) -> np.ndarray:
+def pooled(x: np.ndarray, rows: int) -> np.ndarray:
     """Means over squares of pixels that leave about `rows` rows; pixels that do not fill a square are dropped."""
     size = max(x.shape[1] // rows, 1)
     height, width = x.shape[1] // size, x.shape[2] // size
