@@ -20,10 +20,9 @@ from shotverse_jax.config import (
     planner_small,
     qwen3_vl,
 )
-from shotverse_jax.conversion.networks import NETWORKS
 from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.parallel import rules
-from shotverse_jax.train import path_probe
+from shotverse_jax.train import path_probe, view_probe
 from shotverse_jax.train.state import init_state, make_optimizer
 from shotverse_jax.weights import abstract, init, init_module
 from shotverse_jax.weights.trees import flatten
@@ -55,6 +54,11 @@ def vae(config):
     return {"params": abstract("vae", config)}
 
 
+def captioner(config):
+    probe = jax.eval_shape(lambda: view_probe.init_probe(jax.random.key(0), config.text.hidden_size))
+    return {"params": abstract("qwen3_vl", config), view_probe.COLLECTION: probe}
+
+
 def models():
     for name, preset in PLANNERS.items():
         yield name, planner, preset()
@@ -68,7 +72,7 @@ def models():
     config = PoseNetConfig()
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
     yield "pi3", lambda c: {"params": abstract("pi3", c)}, pi3()
-    yield "qwen3_vl", lambda c: {"params": NETWORKS["qwen3-vl"].abstract(c, "float32")}, qwen3_vl("8b")
+    yield "qwen3_vl", captioner, qwen3_vl("8b")
 
 
 def hits(path):
