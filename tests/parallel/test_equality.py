@@ -46,8 +46,22 @@ def test_the_training_step_on_a_mesh_learns_what_one_device_learns():
     assert found["donated"] and found["stays"] and found["moments"]
 
 
-def test_heads_and_tokens_that_do_not_divide_are_refused():
-    found = child("refused")
+@pytest.fixture(scope="module")
+def few():
+    """What the child finds that is asked for several small things; its start costs more than they do."""
+    return child("few")
+
+
+def test_frames_of_a_scene_are_seen_as_on_one_device(few):
+    found = few["frames"]
+    assert max(found["errors"]) < 1e-5 and found["parameters"] > 10, found
+    assert (
+        found["refused"] == "Pi3 splits frames over data and fsdp, and heads over tensor; give a mesh with sequence=1"
+    )
+
+
+def test_heads_and_tokens_that_do_not_divide_are_refused(few):
+    found = few["refused"]
     assert found["heads"] == "8 heads do not divide over tensor=4 x sequence=4 devices; choose a mesh that divides them"
     assert found["tokens"] == "54 tokens do not divide over sequence=4 devices; choose a mesh that divides them"
 
@@ -322,8 +336,43 @@ def refused():
     return found
 
 
+def frames():
+    """Ten frames, which do not divide over the devices, by a Pi3 whose attention runs device by device."""
+    import jax
+    import numpy as np
+
+    from shotverse_jax.config import Execution, Pi3Config
+    from shotverse_jax.infer.execution import read_mesh
+    from shotverse_jax.infer.pi3 import Reconstructor
+    from shotverse_jax.parallel.rules import shardings
+    from shotverse_jax.parallel.sequence import Ulysses
+    from shotverse_jax.weights import abstract
+
+    rng = np.random.default_rng(0)
+    config, mesh = Pi3Config(16, 8, 1, 2, 3, 2, 1, 16, 1, 8, 4, pixels=64), read_mesh("data=2,fsdp=2,tensor=2")
+    shapes = abstract("pi3", config)
+    params = jax.tree.map(lambda leaf: rng.normal(scale=0.2, size=leaf.shape).astype(np.float32), shapes)
+    params["image_std"] = np.ones(3, np.float32)
+    frames = rng.integers(0, 256, (10, 8, 8, 3), np.uint8)
+    there = jax.device_put(params, shardings(params, mesh))
+    alone = Reconstructor(config, params)(frames)
+    found = Reconstructor(config, there, Execution(spread=Ulysses(mesh, by_hand=True)), mesh)(frames)
+    pairs = zip(found, alone, strict=True)
+    try:
+        Reconstructor.load("pi3", mesh=read_mesh("sequence=8"))
+    except ValueError as error:
+        refused = str(error)
+    return {
+        "errors": [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs],
+        "parameters": sum(not leaf.sharding.is_fully_replicated for leaf in jax.tree.leaves(there)),
+        "refused": refused,
+    }
+
+
 if __name__ == "__main__":
     name = sys.argv[1]
-    run = {"step": train_steps, "refused": refused}.get(name, lambda: compare(name))
+    run = {"step": train_steps, "few": lambda: {"frames": frames(), "refused": refused()}}.get(
+        name, lambda: compare(name)
+    )
     sys.path.insert(0, str(Path(__file__).parent))
     print(json.dumps(run()))
