@@ -6,6 +6,7 @@ import sys
 from shotverse_jax.commands import (
     batch,
     caption,
+    cinematic,
     clatr,
     convert,
     cuts,
@@ -54,6 +55,7 @@ COMMANDS = {
     "eval": eval,
     "preference": preference,
     "clatr": clatr,
+    "cinematic": cinematic,
 }
 
 

@@ -138,6 +138,15 @@ COMMANDS = {
         same=readers.rounds,
         long=True,
     ),
+    "cinematic-data": Command(
+        lambda inputs, out, seed: [
+            *("cinematic", "data", "--out", str(out), "--clips", "3", "--classes", "still,pan-left", "--quiet"),
+            *("--height", "32", "--width", "48"),
+        ],
+        replaces=False,
+        kept=readers.parts,
+        long=True,
+    ),
     "preference-films": Command(
         lambda inputs, out, seed: [
             *("preference", "films", f"{inputs}/film_{seed}.jsonl", "--films", str(inputs / "films")),
