@@ -77,6 +77,7 @@ setup(
         "usd": ["usd-core>=26.11"],
         "dcc": ["usd-core>=26.11", "pygltflib>=1.16"],
         "edit": ["opentimelineio>=0.18", "screenplay-tools>=0.0.10"],
+        "calibration": ["pycolmap>=4.2"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

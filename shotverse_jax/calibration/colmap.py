@@ -1,0 +1,159 @@
+"""Reconstruction by COLMAP (pycolmap, the optional extra `calibration`): global mapping of matched features.
+
+Known lenses stay as they are. A camera that only turns has no depths, and COLMAP's mapping then invents some: its
+rotations are averaged instead (`rotations.py`). Key frames of several shots are placed in the points of the shots
+(`joining.py`); where that does not explain their matches, they are mapped together.
+
+Array axes: N frames of a reconstruction; M observations; P pairs of frames.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from shotverse_jax.calibration import rotations
+from shotverse_jax.calibration.features import Features, Options, extracted, lens_of, library, name
+from shotverse_jax.calibration.joining import join
+from shotverse_jax.calibration.reconstruction import Agreement, Footage, Points, Provider, Reconstruction
+from shotverse_jax.camera import se3
+
+TURNS = 0.9
+"""A camera only turns where a turn explains this share of the matches of most pairs of its frames."""
+AGREES = 0.6
+"""Cameras of several shots are right where they explain this share of the matches between shots."""
+_NEAR = 0.05  # sizes of the scene: nothing that is seen is nearer
+
+
+@contextlib.contextmanager
+def opened(footage: Footage, options: Options | None = None) -> Iterator["Colmap"]:
+    """Extracts the features of a film and yields the provider that reconstructs its frames.
+
+    Raises:
+        ValueError: pycolmap is not installed.
+    """
+    with extracted(footage, options) as features:
+        yield Colmap(features)
+
+
+@dataclasses.dataclass(eq=False)
+class Colmap(Provider):
+    """The provider `colmap`.
+
+    Attributes:
+        features: of the film.
+    """
+
+    features: Features
+
+    def reconstruct(self, frames: Sequence[int]) -> Reconstruction:
+        """Returns the reconstruction of some frames, ascending, in one world.
+
+        Frames that the largest model does not hold are not registered.
+        """
+        frames = np.asarray(frames, np.int64)
+        self.features.match(frames)
+        if (turned := self._turned(frames)) is not None:
+            return turned
+        models = self._mapped(frames)
+        model = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+        return self._result(model, frames)
+
+    def joint(self, shots: Sequence[Reconstruction], keys: Sequence[np.ndarray]) -> Reconstruction:
+        """Returns the key frames of all shots in one world: placed in the shots' points, or else mapped."""
+        frames = np.sort(np.concatenate(keys))
+        self.features.match(frames)
+        placed = join(self.features, shots, keys)
+        if placed is not None and placed.found_N.all() and self._right(placed)[0] >= AGREES:
+            return placed
+        tried = [made for made in (placed, self.reconstruct(frames)) if made is not None]
+        return max(tried, key=lambda made: self._right(made)[1])
+
+    def _right(self, made: Reconstruction) -> tuple[float, float]:
+        """The share, and the number, of the matches between shots that the cameras explain."""
+        found = self.agreement(made)
+        shot_T = self.features.footage.shot_T
+        across_P = shot_T[found.first_P] != shot_T[found.second_P]
+        # A pair that is hardly explained is wrong as a whole: its few matches are chance.
+        good_P = across_P & (found.share_P >= AGREES)
+        return found.mean(across_P), float((found.matches_P * found.share_P)[good_P].sum())
+
+    def agreement(self, made: Reconstruction) -> Agreement:
+        """Returns the share of all pairs' matches that the cameras of registered frames explain."""
+        frames = made.frame_N[made.found_N]
+        lens_N4, pose_N34 = made.lens_N4[made.found_N], made.pose_N34[made.found_N]
+        near, pairs = _NEAR * made.size or 1.0, self.features.pairs(frames, lens_N4)
+        share = [
+            rotations.explained(pair, pose_N34[pair.first], pose_N34[pair.second], float(lens_N4[pair.first, 0]), near)
+            for pair in pairs
+        ]
+        first, second = (np.array([frames[pair[k]] for pair in pairs], np.int64) for k in (0, 1))
+        return Agreement(first, second, np.array([len(pair.ray_M3) for pair in pairs], np.int64), np.array(share))
+
+    def _turned(self, frames: np.ndarray) -> Reconstruction | None:
+        """The reconstruction of frames whose camera only turns, or stands; None where it also moves."""
+        lens_N4 = self.features.lens(frames)
+        pairs = self.features.pairs(frames, lens_N4)
+        if not pairs:
+            return None
+        edges, share_P = rotations.turned(pairs, float(lens_N4[0, 0]))
+        shot_N = self.features.footage.shot_T[frames]
+        kind_P = np.array([(shot_N[pair.first], shot_N[pair.second]) for pair in pairs])
+        # Every shot, and every two shots, are asked: a few pairs between two places are lost among all the others.
+        for kind in np.unique(kind_P, axis=0):
+            if np.quantile(share_P[(kind_P == kind).all(1)], 0.2) < TURNS:
+                return None
+        rotation_N33, found_N = rotations.average(len(frames), edges)
+        pose_N34 = se3.identity((len(frames),))
+        pose_N34[found_N, :, :3] = rotation_N33[found_N].swapaxes(1, 2)
+        note = "the camera only turns, so there are no depths"
+        return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), notes=(note,))
+
+    def _mapped(self, frames: np.ndarray) -> dict:
+        """COLMAP's models of some frames, by global mapping."""
+        pycolmap, seed = library(), self.features.options.seed
+        options = pycolmap.GlobalPipelineOptions()
+        options.image_names = [name(t) for t in frames]
+        options.num_threads, options.random_seed = 1, seed
+        mapper = options.mapper
+        mapper.num_threads, mapper.random_seed = 1, seed
+        for part in (mapper.global_positioning, mapper.rotation_averaging, mapper.retriangulation):
+            part.random_seed = seed
+        mapper.global_positioning.use_gpu = mapper.bundle_adjustment.ceres.use_gpu = False
+        mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
+        mapper.bundle_adjustment.refine_focal_length = self.features.footage.lens_T4 is None
+        pycolmap.set_random_seed(seed)
+        models = self.features.folder / "models"
+        models.mkdir(exist_ok=True)
+        return pycolmap.global_mapping(self.features.database, self.features.folder / "images", models, options)
+
+    def _result(self, model, frames: np.ndarray) -> Reconstruction:
+        """A model of COLMAP as the project has it."""
+        pose_N34, found_N, lens_N4 = (
+            se3.identity((len(frames),)),
+            np.zeros(len(frames), bool),
+            self.features.lens(frames),
+        )
+        registered = set(model.reg_image_ids()) if model else set()
+        parts = []
+        for n, t in enumerate(frames):
+            if int(self.features.image_T[t]) not in registered:
+                continue
+            image = model.image(int(self.features.image_T[t]))
+            pose_N34[n], found_N[n] = se3.inverse(image.cam_from_world().matrix()), True
+            lens_N4[n] = lens_of(image.camera)
+            if seen := image.get_observation_points2D():
+                parts.append(_observations(int(t), pose_N34[n], seen, model))
+        points = Points(*map(np.concatenate, zip(*parts, strict=True))) if parts else Points.none()
+        return Reconstruction(frames, pose_N34, lens_N4, found_N, points)
+
+
+def _observations(frame: int, pose_34: np.ndarray, seen, model) -> tuple[np.ndarray, ...]:
+    """The fields of `Points` of one image."""
+    track_M = np.array([point.point3D_id for point in seen], np.int64)
+    points = [model.point3D(int(track)) for track in track_M]
+    depth_M = se3.transform_points(se3.inverse(pose_34), np.array([point.xyz for point in points]))[:, 2]
+    error_M = np.array([point.error for point in points])
+    fields = (np.full(len(seen), frame), np.array([point.xy for point in seen]), depth_M, 1 / (1 + error_M**2), track_M)
+    return tuple(field[depth_M > 0] for field in fields)

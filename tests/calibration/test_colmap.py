@@ -1,0 +1,80 @@
+"""COLMAP finds the cameras of a small room, and says where it does not."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import rooms
+from shotverse_jax.calibration import colmap, features
+from shotverse_jax.calibration.calibrate import calibrate
+from shotverse_jax.calibration.reconstruction import Footage
+from shotverse_jax.camera import se3
+
+
+def rotation_errors(made_T34, true_T34):
+    """Degrees after the best common turn."""
+    turn_33 = se3.project_to_so3(np.einsum("nij,nkj->ik", true_T34[:, :, :3], made_T34[:, :, :3]))
+    return np.degrees(se3.rotation_angle((turn_33 @ made_T34[:, :, :3]).swapaxes(1, 2) @ true_T34[:, :, :3]))
+
+
+def test_a_moving_and_a_panning_shot_share_a_world():
+    pytest.importorskip("pycolmap")
+    footage, pose_T34, depth_THW = rooms.footage(("truck", "pan"), 5)
+    # A quarter of every picture is not static, and shows what the camera does not.
+    footage.frame_THWC[:, :96, :160] = footage.frame_THWC[0, :96, :160]
+    static_THW = np.ones(footage.frame_THWC.shape[:3], bool)
+    static_THW[:, :96, :160] = False
+    footage = Footage(footage.frame_THWC, footage.shot_T, footage.lens_T4, static_THW)
+    with colmap.opened(footage) as provider:
+        made = calibrate(footage, provider)
+        again = provider.reconstruct(footage.shots[0])
+    assert rotation_errors(made.pose_T34, pose_T34).max() < 0.5
+    assert made.world_K.tolist() == [0, 0] and made.found_T.all() and all(quality.passed for quality in made.quality)
+    assert made.quality[1].scale_method == "none"  # a pan has no scale
+    assert made.notes == ("shot 2: the camera only turns, so there are no depths",)
+    unit = np.linalg.norm(pose_T34[4, :, 3] - pose_T34[0, :, 3]) / np.linalg.norm(
+        made.pose_T34[4, :, 3] - made.pose_T34[0, :, 3]
+    )
+    way = unit * se3.relative(made.pose_T34[0], made.pose_T34[5])[:, 3]
+    np.testing.assert_allclose(way, se3.relative(pose_T34[0], pose_T34[5])[:, 3], atol=0.08)
+    pixel_M2 = made.points.pixel_M2.astype(int)
+    assert static_THW[made.points.frame_M, pixel_M2[:, 1], pixel_M2[:, 0]].all()
+    true_M = depth_THW[made.points.frame_M, pixel_M2[:, 1], pixel_M2[:, 0]]
+    assert np.median(np.abs(unit * made.points.depth_M / true_M - 1)) < 0.02
+    with colmap.opened(footage) as provider:  # a second run is the first one
+        np.testing.assert_array_equal(provider.reconstruct(footage.shots[0]).pose_N34, again.pose_N34)
+
+
+def test_walls_that_repeat_are_seen():
+    pytest.importorskip("pycolmap")
+    footage, pose_T34, _ = rooms.footage(("truck",), 5, repeats=True)
+    with colmap.opened(footage) as provider:
+        made = calibrate(footage, provider)
+    assert rotation_errors(made.pose_T34, pose_T34).max() > 2
+    assert "matches" in made.quality[0].failed and "(matches)" in made.notes[0]
+
+
+def test_a_blank_shot_ends_in_a_sentence():
+    pytest.importorskip("pycolmap")
+    footage = Footage(np.full((3, 48, 64, 3), 128, np.uint8), np.zeros(3, int), rooms.lens(64, 48))
+    with colmap.opened(footage) as provider:
+        made = calibrate(footage, provider)
+    assert not made.found_T.any()
+    assert made.notes == ("shot 1 has too many frames whose camera was not found (registered)",)
+
+
+def test_pairs_of_frames():
+    shot_T = np.repeat([0, 1], 60)
+    few = features.wanted_pairs(np.arange(50, 70), shot_T, features.Options())
+    assert len(few) == len(set(few)) == 20 * 19 // 2
+    many = features.wanted_pairs(np.arange(120), shot_T, features.Options())
+    assert len(many) == len(set(many)) and all(shot_T[a] == shot_T[b] for a, b in many)
+    assert {b - a for a, b in many} == {1, 2, 3, 4, 8, 16, 32}
+
+
+def test_without_the_library_there_is_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pycolmap", None)
+    footage = Footage(np.zeros((2, 8, 8, 3), np.uint8), np.zeros(2, int))
+    with pytest.raises(ValueError, match=r"shotverse_jax\[calibration\]"), colmap.opened(footage):
+        pass
