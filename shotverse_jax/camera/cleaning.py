@@ -11,6 +11,7 @@ import numpy as np
 
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.motion_tags import FRAMES
+from shotverse_jax.camera.motion_words import LEAST_ZOOM
 from shotverse_jax.camera.trajectory import Trajectory
 
 SPEED, QUANTILE = 18.0, 0.95
@@ -109,6 +110,8 @@ def clean(trajectory: Trajectory, whole: bool = False) -> Cleaned:
     notes = ()
     if (lost := len(trajectory) - (end - start) - (not whole)) > 0:
         notes = (f"{lost} of {len(trajectory)} poses were left out at jumps; poses {start} to {end - 1} were kept",)
+    if trajectory.zoom > LEAST_ZOOM:
+        notes += (f"its zoom of {trajectory.zoom:.3g} was left out: a clean path has the lens of the first pose",)
     pose_T34 = trajectory.pose_T34[start:end]
     pose_T34 = even(se3.make(pose_T34[:, :, :3], smooth(pose_T34[:, :, 3])), whole=whole)
     shot_T = np.zeros(FRAMES, np.int32)

@@ -12,6 +12,7 @@ import numpy as np
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.motion_tags import (
     FRAMES,
+    NUM_LABELS,
     ROTATION_NAMES,
     TRANSLATION_NAMES,
     classify,
@@ -64,7 +65,7 @@ class Motion:
         """Name of the motion in the words of `motion_tags`, such as "static + yaw right"; a zoom is added."""
         translation, rotation = divmod(self.label, len(ROTATION_NAMES))
         turn = f" + {ROTATION_NAMES[rotation]}" if rotation else ""
-        return TRANSLATION_NAMES[translation] + turn + (f" + {self._zooms[0]}" if self._zooms else "")
+        return TRANSLATION_NAMES[translation] + turn + (f" + zoom {self.zooms}" if self.zooms else "")
 
     @property
     def words(self) -> str:
@@ -78,8 +79,8 @@ class Motion:
             phrases = [f"moves {join_words(moves)} while {join_words(beside)}"]
         else:
             phrases = [f"moves {join_words(moves)}"] * bool(moves) + turned
-        if self._zooms:
-            phrases.append(f"zooms {self._zooms[0].split()[1]} {self._zooms[1]:.2g}x")
+        if self.zooms:
+            phrases.append(f"zooms {self.zooms} {max(self.zoom, 1 / self.zoom):.2g}x")
         return join_words(phrases) or "holds"
 
     @property
@@ -94,10 +95,11 @@ class Motion:
         }
 
     @property
-    def _zooms(self) -> tuple[str, float] | None:
+    def zooms(self) -> str:
+        """ "in", "out", or "" for a zoom below `LEAST_ZOOM`."""
         if max(self.zoom, 1 / self.zoom) < LEAST_ZOOM:
-            return None
-        return ("zoom in", self.zoom) if self.zoom > 1 else ("zoom out", 1 / self.zoom)
+            return ""
+        return "in" if self.zoom > 1 else "out"
 
 
 def motions(trajectory: Trajectory) -> list[list[Motion]]:
@@ -121,13 +123,13 @@ def _shot(shot: Trajectory) -> list[Motion]:
     total = len(shot)
     move_T3, turn_T3 = _amounts(shot.pose_T34)  # summed up to each frame
     result: list[Motion] = []
-    for start, end in _runs(shot.pose_T34):
+    for start, end in _runs(shot):
         last = min(end, total - 1)
         focal = shot.intrinsics_T4[[start, last], 0]
         whole = (move_T3[last] - move_T3[start], np.degrees(turn_T3[last] - turn_T3[start]))
         motion = Motion(start, end, *(tuple(map(float, amount)) for amount in whole), float(focal[1] / focal[0]))
         # What is the same to a person was cut in two by a class that is none by its amount.
-        if result and result[-1].label == motion.label:
+        if result and (result[-1].label, result[-1].zooms) == (motion.label, motion.zooms):
             motion = _joined(result.pop(), motion)
         result.append(motion)
     return result
@@ -141,20 +143,24 @@ def _amounts(pose_T34: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.concatenate([np.zeros((1, 3)), np.cumsum(part, axis=0)]) for part in parts)
 
 
-def _runs(pose_T34: np.ndarray) -> list[tuple[int, int]]:
+def _runs(shot: Trajectory) -> list[tuple[int, int]]:
     """(start, end) frames of runs of one motion. Each threshold is what a motion amounts to in the whole shot."""
-    total = len(pose_T34)
+    total = len(shot)
     if total == 1:
         return [(0, 1)]
     at = np.linspace(0.0, total - 1.0, FRAMES)
     frame_T = np.arange(total)
     velocities = []
-    for amount_T3 in _amounts(pose_T34):
+    for amount_T3 in (*_amounts(shot.pose_T34), np.log(shot.intrinsics_T4[:, :1])):
         sampled = np.stack([np.interp(at, frame_T, column) for column in amount_T3.T], axis=1)
         padded = np.pad(np.diff(sampled, axis=0), ((_STEADY // 2, _STEADY // 2), (0, 0)), mode="edge")
         steady = np.stack([np.convolve(column, np.full(_STEADY, 1 / _STEADY), "valid") for column in padded.T], axis=1)
         velocities.append(steady * (FRAMES - 1))
-    labels = smooth(classify(*velocities, LEAST_MOVE, np.radians(LEAST_TURN)))
+    *motion, zoom_T1 = velocities
+    zoom_T = np.abs(zoom_T1[:, 0]) >= np.log(LEAST_ZOOM)
+    # A zoom in and a zoom out have labels of their own beside each motion; only the edges of the runs are used.
+    kind_T = np.where(zoom_T, np.where(zoom_T1[:, 0] > 0, 1, 2), 0)
+    labels = smooth(classify(*motion, LEAST_MOVE, np.radians(LEAST_TURN)) + NUM_LABELS * kind_T)
     edges = [round(run.end * total / (FRAMES - 1)) for run in segments(labels)]
     return [(start, end) for start, end in zip([0, *edges[:-1]], edges, strict=True) if end > start]
 

@@ -146,6 +146,12 @@ class Trajectory:
         return FILM_BACK_MM * self.intrinsics_T4[:, 0] / self.width
 
     @property
+    def zoom(self) -> float:
+        """Largest ratio of two focal lengths of one shot; 1 where no shot zooms."""
+        shots = [self.intrinsics_T4[start:end, 0] for start, end in self.spans]
+        return max(float(focal_T.max() / focal_T.min()) for focal_T in shots)
+
+    @property
     def lens_radius_T(self) -> np.ndarray:
         """[T] radius of the aperture in metres: half the focal length over the f-number; 0 for a pinhole."""
         if self.focus_T2 is None:

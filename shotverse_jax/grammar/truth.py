@@ -107,7 +107,9 @@ def motion_phrases(shot: Sequence[Motion]) -> tuple[str, ...]:
 
 
 def _same_way(one: Motion, other: Motion) -> bool:
-    """Whether the second motion goes on with the first: the same turn, and a move in about the same direction."""
+    """Whether the second motion goes on with the first: the same turn and zoom, a move in about the same direction."""
+    if one.zooms != other.zooms:
+        return False
     if _said(one.turn_3, LEAST_TURN) != _said(other.turn_3, LEAST_TURN):
         return False
     a, b = np.array(one.move_3), np.array(other.move_3)
@@ -136,8 +138,10 @@ def _phrase(motion: Motion) -> str:
     turns = [_TURNS[axis][negative] for axis, negative in _said(motion.turn_3, LEAST_TURN)]
     if moves and turns:
         turning = [f"{_TURNING[verb]} {way}" for verb, way in (turn.split() for turn in turns)]
+        turning += [f"zooming {motion.zooms}"] if motion.zooms else []
         return f"moves {join_words(moves)} while {join_words(turning)}"
-    return f"moves {join_words(moves)}" if moves else join_words(turns) or "holds still"
+    done = ([f"moves {join_words(moves)}"] if moves else turns) + ([f"zooms {motion.zooms}"] if motion.zooms else [])
+    return join_words(done) or "holds still"
 
 
 class View(NamedTuple):

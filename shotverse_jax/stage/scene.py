@@ -225,11 +225,13 @@ class Scene:
     def clear_views(self, eye_T3: np.ndarray, margin: float = 0.4) -> "Scene":
         """Returns the scene without the props that a camera stands in or that are between it and subject 1.
 
+        A scene without subjects keeps all.
+
         Args:
             eye_T3: [T, 3] camera positions in stage coordinates, metres.
             margin: metres kept free around each line of sight, measured on the floor; default 0.4.
         """
-        if not self.props:
+        if not self.props or not self.subjects:
             return self
         eye_T2 = np.asarray(eye_T3)[:, [0, 2]]
         place_P2 = np.array([[p.x, p.z] for p in self.props])

@@ -1,5 +1,7 @@
 """Cleaning of reconstructed paths: the original's records, an independent smoother, and jumps."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy.linalg import block_diag
@@ -55,6 +57,14 @@ def test_jumps_are_cut_out_and_the_original_takes_the_first_stretch():
     assert cleaning.clean(path(even)).kept == (0, 79) and not cleaning.clean(path(even)).notes
     last = cleaning.clean(path(even), whole=True).trajectory.pose_T34[-1, 0, 3]
     assert last == pytest.approx(1.0, abs=1e-2) and cleaning.clean(path(even)).trajectory.pose_T34[-1, 0, 3] < 0.985
+
+
+def test_a_zoom_that_is_left_out_is_said():
+    even = path(np.linspace(0, 1, 80)[:, None] * [1.0, 0.0, 0.0])
+    lens_T4 = even.intrinsics_T4 * np.linspace(1, 1.5, 80)[:, None]
+    zoomed = cleaning.clean(dataclasses.replace(even, intrinsics_T4=lens_T4, focus_T2=[2, 2.8]))
+    assert zoomed.notes == ("its zoom of 1.5 was left out: a clean path has the lens of the first pose",)
+    assert zoomed.trajectory.zoom == 1 and zoomed.trajectory.focus_T2 is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])

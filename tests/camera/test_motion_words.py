@@ -1,5 +1,6 @@
 """The camera's motion in a person's words: slow moves have their amounts, stillness and trembling are none."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from shotverse_jax import cli
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
 from shotverse_jax.camera.motion_words import lines, motions, sentence
 from shotverse_jax.camera.trajectory import Trajectory
+from shotverse_jax.grammar.truth import motion_phrases
 
 
 def path(turns=None, moves=None, frames=81, zoom=None):
@@ -47,6 +49,18 @@ def path(turns=None, moves=None, frames=81, zoom=None):
 def test_slow_or_fast_it_has_its_amount(frames, turns, moves, zoom, name, words):
     [[motion]] = motions(path(turns, moves, frames, zoom))
     assert (motion.start, motion.end, motion.name, motion.words) == (0, frames, name, words)
+
+
+def test_a_zoom_that_turns_back_is_two():
+    there = path([[0, 0, 0], [0, 30, 0]], frames=81)
+    zoom_T = 1.6 ** np.interp(np.linspace(0, 1, 81), [0, 0.5, 1], [0, 1, 0])
+    still = dataclasses.replace(
+        path(frames=81), intrinsics_T4=there.intrinsics_T4 * [1, 1, 0, 0] * zoom_T[:, None] + [0, 0, 48, 32]
+    )
+    assert lines(still) == ["zooms in 1.6x, then zooms out 1.6x"]
+    [shot] = motions(dataclasses.replace(there, intrinsics_T4=still.intrinsics_T4))
+    assert [motion.zooms for motion in shot] == ["in", "out"] and all("pans right" in motion.words for motion in shot)
+    assert motion_phrases(shot) == ("pans right and zooms in", "pans right and zooms out")
 
 
 def test_one_after_the_other():

@@ -1,5 +1,6 @@
 """Scenes of people's own become records: which frames are shown, where the camera is then, and what is refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -118,6 +119,19 @@ def test_shots_of_the_path_and_durations_are_cuts_too(parts):
         record = SceneRecords([other], **FILM)[0]
         for name in ("video", "shot_T", "pose_T34"):
             np.testing.assert_array_equal(record[name], told[name])
+
+
+def test_a_zoom_and_a_focus_that_are_left_out_are_said(parts):
+    still = path_of()
+    lens_T4 = still.intrinsics_T4 * np.linspace(1, 1.5, len(still))[:, None] * [1, 1, 0, 0] + [0, 0, 32, 24]
+    write_trajectory(dataclasses.replace(still, intrinsics_T4=lens_T4, focus_T2=[2, 2.8]), parts / "zoom.json")
+    record = SceneRecords([scene(parts, trajectory="zoom.json", cuts=(25,))], **FILM)[0]
+    changes = record["changes"].split("; ")
+    assert all(change.startswith(CHANGES) for change in changes)
+    assert (
+        "lens of the first frame for all: a zoom of 1.5 was left out" in changes and "lens without its focus" in changes
+    )
+    np.testing.assert_allclose(record["intrinsics"], [45, 45, 24, 16], atol=1e-4)
 
 
 def test_shots_after_the_end_are_left_out(parts):

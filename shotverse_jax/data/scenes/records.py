@@ -12,6 +12,7 @@ import numpy as np
 from shotverse_jax import limits
 from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
+from shotverse_jax.camera.motion_words import LEAST_ZOOM
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.data.scenes.datadop import datadop_screenplay
 from shotverse_jax.data.scenes.files import SceneFiles
@@ -110,6 +111,10 @@ class SceneRecords:
             del record["path_F34"]
             record["video"] = read_video(scene.video, source_F, self.width, self.height)
         notes = [note.replace("; ", ", ") for note in play.notes]
+        if trajectory.zoom > LEAST_ZOOM:
+            timeline.changes.append(f"lens of the first frame for all: a zoom of {trajectory.zoom:.3g} was left out")
+        if trajectory.focus_T2 is not None:
+            timeline.changes.append("lens without its focus")
         # The durations were those of the source; how long the shots are now is in the layout.
         play = Screenplay(play.caption, [Shot(shot.caption) for shot in play.shots[: len(timeline.layout.spans)]])
         return record | {

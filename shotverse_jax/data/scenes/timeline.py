@@ -17,6 +17,7 @@ CHANGES = (
     "cut short",
     "cuts moved",
     "shots left out",
+    "lens",
     "screenplay notes",
 )
 """First words of the notices about changes to a video, and about what its screenplay was read as."""
