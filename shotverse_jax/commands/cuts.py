@@ -4,10 +4,10 @@ import argparse
 import json
 from typing import Any
 
-from shotverse_jax.commands.common import Terminal, number, show
+from shotverse_jax.commands.common import Terminal, number, show, use_compilation_cache
 
 HELP = "Find the cuts, fades and dissolves of a film."
-EXAMPLES = ("shotverse cuts film.mp4", "shotverse cuts film.mp4 --json")
+EXAMPLES = ("shotverse cuts film.mp4", "shotverse cuts film.mp4 --detector transnetv2 --threshold 0.3 --json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Shows the transitions of a video; returns the exit code 0."""
     from shotverse_jax.calibration.shots import find_shots
 
+    if args.detector == "transnetv2":
+        use_compilation_cache()
     terminal = Terminal(args.quiet)
     options = {} if args.threshold is None else {"threshold": args.threshold}
     shots = find_shots(args.video, args.detector, terminal, **options)

@@ -17,7 +17,7 @@ from shotverse_jax.config.controller import (
     text_small,
     vae_small,
 )
-from shotverse_jax.config.evaluation import PoseNetConfig
+from shotverse_jax.config.evaluation import PoseNetConfig, TransNetV2Config
 from shotverse_jax.config.execution import Execution, LoraConfig, MeshConfig
 from shotverse_jax.config.gendop import (
     CLATR_FRAMES,
@@ -106,6 +106,7 @@ __all__ = [
     "Qwen3VLVisionConfig",
     "TEXT_ENCODERS",
     "TrainConfig",
+    "TransNetV2Config",
     "UMT5Config",
     "VAES",
     "VAETrainConfig",

@@ -26,3 +26,23 @@ class PoseNetConfig(Checked):
     squeeze: Size = 48
     hidden_size: Size = 256
     unit: Scale = 4.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TransNetV2Config(Checked):
+    """TransNetV2: the network that finds shot boundaries. The defaults are those of the published network.
+
+    filters: the channels of a dilated convolution in the first stack; twice as many in each following one.
+    stacks: the stacks of blocks; each halves the size of the frames.
+    blocks: the blocks of a stack.
+    hidden_size: the width of the hidden layer before the two heads.
+    features: the width of each of the two tables of similarities, and of the features that are compared.
+    neighbours: the frames, itself in the middle, that each frame is compared with; odd.
+    """
+
+    filters: Size = 16
+    stacks: Count = 3
+    blocks: Count = 2
+    hidden_size: Size = 1024
+    features: Size = 128
+    neighbours: Size = 101

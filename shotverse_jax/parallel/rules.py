@@ -24,7 +24,7 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"embedding|embed|head|positions|position|queries|registers|codebook", P("tensor", "fsdp")),
     # Other matrices and convolutions [..., in, out].
     (
-        r"(project|head|lm_head|path_probe|view_probe|hidden\d?|squeeze|out|shortcut|quant|post_quant|qkv)/kernel",
+        r"(project|head|cut_head|change_head|lm_head|path_probe|view_probe|hidden\d?|squeeze|out|shortcut|quant|post_quant|qkv)/kernel",
         P("fsdp", None),
     ),
     (r"(patch_embed|text_in|text_out|time_in|time_out|time_proj|camera)/kernel", P("fsdp", None)),
@@ -34,7 +34,7 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"adapter/a", P("fsdp", None)),
     (r"adapter/b", P(None, "fsdp")),
     # Small things, and the counters of a run: a copy on every device.
-    (r"\w+/(bias|scale)|modulation|head_modulation|relative_bias|separator|image_mean|image_std", P()),
+    (r"\w+/(bias|scale|mean|variance)|modulation|head_modulation|relative_bias|separator|image_mean|image_std", P()),
     (r"count|step|bad_steps|ns_coeffs", P()),
 )
 

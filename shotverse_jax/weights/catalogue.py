@@ -27,6 +27,7 @@ from shotverse_jax.config import (
     PoseNetConfig,
     Qwen3VLConfig,
     Qwen3VLTextConfig,
+    TransNetV2Config,
     UMT5Config,
     WanDiTConfig,
     WanVAEConfig,
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "clip_text": Kind("CLIP text tower", CLIPTextConfig, "clip.CLIPText", load_clip_tokenizer),
     "clip_vision": Kind("CLIP vision tower", CLIPVisionConfig, "clip.CLIPVision"),
     "clatr": Kind("CLaTr", CLaTrConfig, "clatr.CLaTr"),
+    "transnetv2": Kind("TransNetV2", TransNetV2Config, "transnetv2.TransNetV2"),
     "pi3": Kind("Pi3", Pi3Config, "pi3.Pi3"),
 }
 

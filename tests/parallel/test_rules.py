@@ -16,6 +16,7 @@ from shotverse_jax.config import (
     VAES,
     PoseNetConfig,
     TrainConfig,
+    TransNetV2Config,
     pi3,
     planner_small,
     qwen3_vl,
@@ -71,6 +72,7 @@ def models():
         yield name, vae, preset()
     config = PoseNetConfig()
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
+    yield "transnetv2", lambda c: {"params": abstract("transnetv2", c)}, TransNetV2Config()
     yield "pi3", lambda c: {"params": abstract("pi3", c)}, pi3()
     yield "qwen3_vl", captioner, qwen3_vl("8b")
 
