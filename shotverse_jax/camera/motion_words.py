@@ -96,7 +96,7 @@ class Motion:
 
     @property
     def zooms(self) -> str:
-        """ "in", "out", or "" for a zoom below `LEAST_ZOOM`."""
+        """The way of the zoom, "in" or "out"; "" for one below `LEAST_ZOOM`."""
         if max(self.zoom, 1 / self.zoom) < LEAST_ZOOM:
             return ""
         return "in" if self.zoom > 1 else "out"

@@ -14,6 +14,7 @@ captions.jsonl is written last, so a split that has one is whole.
 
 import dataclasses
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -137,7 +138,8 @@ def _split(folder: Path, split: str) -> list[ClipFile]:
         # A class or a clip that names another folder would be read from outside of the data set.
         if f"{said['class']}/{video.name}" != said["clip"] or len(Path(said["clip"]).parts) != 2:
             raise ValueError(f"{where}: the clip should be CLASS/NAME.mp4, got {limits.shown(said['clip'])}")
-        if ".." in Path(said["clip"]).parts or not video.is_file():
+        # Not `Path.is_file`, which raises for names that no file can have.
+        if ".." in Path(said["clip"]).parts or not os.path.isfile(video):
             raise ValueError(f"{where}: there is no video {limits.shown(said['clip'])}")
         clips.append(ClipFile(video, split, said["class"], said["caption"], said["source"]))
     return clips

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from shotverse_jax import limits
+from shotverse_jax.camera.motion_words import LEAST_ZOOM
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.inputs.prompt import PromptWindows, tokenize_prompt, tokenize_screenplay
@@ -94,6 +95,9 @@ def prepare(
         elif len(trajectory) != whole.num_frames:
             notes.append(f"the trajectory's {len(trajectory)} poses are spread over {layout.num_frames} frames")
         trajectory = trajectory.retimed(layout.spans, fps)
+    unseen = ["its zoom"] * (trajectory.zoom > LEAST_ZOOM) + ["its focus"] * (trajectory.focus_T2 is not None)
+    if unseen:
+        notes.append(f"controllers read where the camera is; the trajectory's lens is not filmed: {', '.join(unseen)}")
     trajectory = dataclasses.replace(
         trajectory.resized(width, height),
         captions=tuple(shot.caption for shot in screenplay.shots),

@@ -47,6 +47,15 @@ def test_a_trajectory_of_another_length_is_spread(crew, example):
     assert len(take.trajectory) == 17 and "41 poses are spread over 17 frames" in take.notes[-1]
 
 
+def test_a_lens_that_controllers_do_not_read_is_said(crew, example):
+    lens_T4 = example.trajectory.intrinsics_T4 * np.linspace(1, 2, len(example.trajectory))[:, None]
+    lens_T4[:, 2:] = example.trajectory.intrinsics_T4[:, 2:]
+    take = prepare(
+        crew, example.screenplay, dataclasses.replace(example.trajectory, intrinsics_T4=lens_T4, focus_T2=[2, 2.8])
+    )
+    assert take.notes[-1].endswith("lens is not filmed: its zoom, its focus") and take.trajectory.zoom > 1.3
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [({"size": (30, 48)}, "multiples of 16, got 30x48"), ({"frames": 5}, "2 shots need at least 9 frames")],

@@ -1,6 +1,6 @@
 """The families of inputs: one class each, which makes whole inputs, damages them, reads them, and checks what came."""
 
-from tests.fuzz.families import cameras, data, gendop, pairs, results, screenplays, weights
+from tests.fuzz.families import cameras, clips, data, gendop, pairs, results, screenplays, weights
 from tests.fuzz.harness import Family
 
 FAMILIES: dict[str, type[Family]] = {
@@ -25,6 +25,8 @@ FAMILIES: dict[str, type[Family]] = {
         gendop.Features,
         gendop.Plots,
         pairs.Pairs,
+        cameras.Focused,
+        clips.Clips,
     )
 }
 

@@ -1,5 +1,6 @@
 """Trajectory files of every format, and the options with which they are read and written."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from random import Random
@@ -23,11 +24,11 @@ def sample() -> Trajectory:
     return Trajectory(pose_T34, [9, 9, 4, 3], 8, 6, [0, 0, 1, 1], captions=("a", "b"), stage_34=np.eye(3, 4))
 
 
-def write_all(place: Path) -> dict[str, Path]:
-    """Writes a small path in every format that can be read; returns format → file or folder."""
+def write_all(place: Path, path: Trajectory | None = None) -> dict[str, Path]:
+    """Writes a small path (default `sample`) in every format that can be read; returns format → file or folder."""
     paths = {name: place / name / f"a{FORMATS[name].extension}" for name in READABLE}
-    for name, path in paths.items():
-        write_trajectory(sample(), path, name)
+    for name, file in paths.items():
+        write_trajectory(sample() if path is None else path, file, name)
     return paths
 
 
@@ -43,6 +44,9 @@ def check_trajectory(trajectory: Trajectory, scratch: Path) -> None:
         ours, theirs = getattr(again, name), getattr(trajectory, name)
         close = ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=1e-9, atol=1e-9 * np.abs(theirs).max())
         expect(close, f"{name} is another one after it was written and read")
+    ours, theirs = again.focus_T2, trajectory.focus_T2
+    close = ours is theirs or (ours is not None and theirs is not None and np.allclose(ours, theirs, rtol=1e-9))
+    expect(close, "the focus is another one after it was written and read")
     same = (again.width, again.height, again.captions) == (trajectory.width, trajectory.height, trajectory.captions)
     expect(same, "size or captions are others after they were written and read")
 
@@ -82,6 +86,19 @@ class Trajectories(Family):
     def check(self, subject: tuple[Path, str | None, Path], value: Trajectory) -> None:
         """See `check_trajectory`."""
         check_trajectory(value, subject[2])
+
+
+class Focused(Trajectories):
+    """Trajectory files of a path that zooms and is focused in its first shot, as `Trajectories`."""
+
+    name, share = "focused", 6
+
+    def make(self) -> None:
+        """A file or folder of every format."""
+        zoom_T4 = np.array([9, 9, 0, 0]) * np.linspace(1, 2, 4)[:, None] + [0, 0, 4, 3]
+        focus_T2 = [[2, 2.8], [3, 2.8], [0, 0], [0, 0]]
+        self.paths = write_all(self.place, dataclasses.replace(sample(), intrinsics_T4=zoom_T4, focus_T2=focus_T2))
+        self.others = [file.read_bytes() for file in mutations.files_of(self.place)]
 
 
 FITTING = ("quaternion=wxyz", "up=z", "up=-y", "width=800", "height=100", "focal=500", "fov=50", "fps=24", "fps=0.001")
