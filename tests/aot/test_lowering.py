@@ -26,6 +26,7 @@ from shotverse_jax.config import (
     WanVAEConfig,
     controller_14b,
     controller_small,
+    pi3,
     planner_nano,
 )
 from shotverse_jax.configs.controller import common
@@ -35,9 +36,11 @@ from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import denoise
 from shotverse_jax.infer.cinematographer import Cinematographer, Design
 from shotverse_jax.infer.decode import Draw, Grammar
+from shotverse_jax.infer.pi3 import _see
 from shotverse_jax.infer.plan import Director, decode
 from shotverse_jax.infer.take import prepare
 from shotverse_jax.inputs.tokenizer import load_text_tokenizer
+from shotverse_jax.models.pi3 import Pi3
 from shotverse_jax.models.planner import Planner
 from shotverse_jax.nn.attention import kernels_on
 from shotverse_jax.parallel.mesh import make_mesh
@@ -176,6 +179,21 @@ def test_no_array_of_the_papers_film_is_as_large_as_its_scores(platform, attenti
     stacks = [shape for shape in largest if shape[0] == config.dit.num_layers]
     assert sorted(largest[0]) == [40, 5120, 13824]
     assert next(shape for shape in largest if shape not in stacks) == (1, PAPER_TOKENS, 13824)
+
+
+def test_a_chunk_of_frames_seen_by_pi3(platform):
+    """The published network, frames that are padded: every attention is the kernel's, and none has its scores."""
+    config, count, (height, width) = pi3(), 16, (378, 672)
+    tokens = 27 * 48 + config.registers
+    frames = jax.ShapeDtypeStruct((1, count, height, width, 3), np.uint8)
+    params = abstract("pi3", config, dtype="bfloat16")
+    text = lowered(_see, platform, Pi3(config, execution(platform)), params, frames, np.array([count - 1], np.int32))
+    # In the encoder, within frames and within the scene, and in three towers. On TPUs those within frames are one
+    # function: the encoder has as many registers, with its class token, as the decoder.
+    assert kernels(text, platform) == ({"cuda": 6, "tpu": 2}[platform], 0)
+    shapes = {tuple(map(int, shape.split("x")[:-1])) for shape in re.findall(r"tensor<((?:\d+x)+)", text)}
+    assert any(count * tokens in shape for shape in shapes)
+    assert not [shape for shape in shapes if math.prod(shape) >= (count * tokens) ** 2]
 
 
 def step_text(values, platform):
