@@ -15,7 +15,7 @@ from shotverse_jax.inputs.prompt import window_mask
 from shotverse_jax.inputs.qwen3_vl import arrange, pack
 from shotverse_jax.models.clip import end_of_text
 
-from . import clatr, clip, gendop, gendop_opt, pi3, qwen3_vl, umt5, wan_dit, wan_vae
+from . import clatr, clip, gendop, gendop_opt, pi3, qwen3_vl, transnetv2, umt5, wan_dit, wan_vae
 
 Arrays = dict[str, np.ndarray]
 Meta = Mapping[str, Any]
@@ -229,6 +229,12 @@ def _wan_dit_config(meta: Meta, tensors: Arrays) -> Any:
     )
 
 
+def _transnetv2(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """Log-odds of cuts and of transitions, by the original's names, of `frames` [B, T, 27, 48, 3] uint8."""
+    cut_BT, change_BT = jax.jit(module.apply)(variables, inputs["frames"])
+    return {"one_hot": cut_BT, "many_hot": change_BT}
+
+
 def _pi3(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
     """Points, confidence (as logits, before the sigmoid) and poses of `imgs` [B, N, 3, H, W] between 0 and 1."""
     seen = jax.jit(module.apply)(variables, np.moveaxis(inputs["imgs"], 2, -1))
@@ -300,6 +306,12 @@ REPLAYS = {
         meta=("num_heads",),
     ),
     "pi3": Replay("pi3", _pi3_config, _pi3, inputs=("imgs",), meta=("encoder_heads", "decoder_heads", "head_heads")),
+    "transnetv2": Replay(
+        "transnetv2",
+        lambda meta, tensors: transnetv2.config_from_tensors(tensors),
+        _transnetv2,
+        inputs=("frames",),
+    ),
     "qwen3_vl": Replay(
         "qwen3-vl",
         lambda meta, tensors: qwen3_vl.full_config_from_hf(meta["config"]),
