@@ -77,7 +77,12 @@ setup(
         "usd": ["usd-core>=26.11"],
         "dcc": ["usd-core>=26.11", "pygltflib>=1.16"],
         "edit": ["opentimelineio>=0.18", "screenplay-tools>=0.0.10"],
-        "calibration": ["pycolmap>=4.2"],
+        "calibration": [
+            "pycolmap>=4.2",
+            "opencv-python-headless>=4.10",
+            "onnxruntime>=1.20",
+            "scenedetect-headless>=0.7",
+        ],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

@@ -57,6 +57,7 @@ class Detector(Protocol):
 DETECTORS = {
     "difference": "shots_difference.Difference",
     "transnetv2": "shots_transnet.TransNet",
+    "scenedetect": "shots_scenedetect.Content",
 }
 """Name → "file.Class" in this room. A detector is imported when it is used, as some need packages that are optional."""
 

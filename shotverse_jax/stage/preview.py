@@ -8,7 +8,7 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.stage.casting import scene_from_screenplay
 from shotverse_jax.stage.focus import focused
-from shotverse_jax.stage.raycast import primitives, render
+from shotverse_jax.stage.raycast import SUBJECT, primitives, render
 from shotverse_jax.stage.scene import Scene
 
 BATCH = 16  # frames per call of the compiled program; any film length uses the same program
@@ -92,6 +92,18 @@ def _on_stage(trajectory: Trajectory, scene: Scene, width: int, height: int) -> 
     pose_T34 = stage_poses(trajectory)
     zoom = np.array([width / trajectory.width, height / trajectory.height])
     return scene.clear_views(pose_T34[:, :, 3]), pose_T34, trajectory.intrinsics_T4 * np.tile(zoom, 2)
+
+
+def subject_masks(trajectory: Trajectory, scene: Scene, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Returns where frames of `preview_frames` show a subject, [T, height, width] bool, for frames `index_T`."""
+    scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
+    masks = []
+    for start in range(0, len(index_T), BATCH):
+        part = index_T[np.minimum(np.arange(start, start + BATCH), len(index_T) - 1)]
+        prims = primitives(scene, trajectory.stage_seconds_T[part])
+        number_THW = np.asarray(render(prims, pose_T34[part], lens_T4[part], width, height).instance_THW) - SUBJECT
+        masks.append(((number_THW >= 0) & (number_THW < len(scene.subjects)))[: len(index_T) - start])
+    return np.concatenate(masks)
 
 
 def preview_frames(trajectory: Trajectory, scene: Scene, width: int, height: int) -> Iterator[np.ndarray]:

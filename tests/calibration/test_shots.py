@@ -205,3 +205,14 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
         tracemalloc.stop()
     # 180 frames more of this size are 41 MB.
     assert peaks[1] - peaks[0] < 5e6
+
+
+def test_scenedetect(film):
+    pytest.importorskip("scenedetect", reason="scenedetect-headless is not installed")
+    assert [(one.start, one.kind) for one in find_shots(film, "scenedetect").transitions] == [(20, "cut")]
+
+
+def test_a_detector_that_is_not_installed_is_said(film, monkeypatch, capsys):
+    monkeypatch.setitem(__import__("sys").modules, "scenedetect", None)
+    assert run(film, "--detector", "scenedetect") == 2
+    assert "install scenedetect-headless" in capsys.readouterr().err
