@@ -105,7 +105,7 @@ def align(local: Reconstruction, world: Reconstruction, anchors: np.ndarray, met
     ratio_M, weight_M = theirs.depth_M / mine.depth_M, np.sqrt(mine.weight_M * theirs.weight_M)
     enough = len(ratio_M) >= LEAST_POINTS
     if method == "paper":
-        fit, source = paper(pose_N34, goal_N34, local.size), "displacement"
+        fit, source = paper(pose_N34, goal_N34, world.size), "displacement"
     elif method == "points" and enough:
         fit, source = by_points(local.world(mine), world.world(theirs), weight_M), "points"
     else:
@@ -131,11 +131,13 @@ def paper(pose_N34: np.ndarray, goal_N34: np.ndarray, size: float = 1.0) -> Simi
 
     Args:
         pose_N34, goal_N34: local and global poses of the anchors, in their order in time.
-        size: size of the local scene; default 1.
+        size: size of the common scene; default 1.
     """
     center_N3, goal_N3 = pose_N34[:, :, 3], goal_N34[:, :, 3]
     way, goal = (float(np.linalg.norm(path[-1] - path[0])) for path in (center_N3, goal_N3))
-    scale = goal / max(way, EPSILON * size)
+    least = EPSILON * size
+    # Where nothing moves and nothing has a depth, all sizes are 0 and no scale is wrong.
+    scale = goal / max(way, least) if max(way, least) > 0 else 1.0
     # The best t takes one mean to the other; what is left is linear in R, and its best R is the rotation nearest to M.
     centered_N3 = scale * (center_N3 - center_N3.mean(0))
     matrix_33 = np.einsum("nij,nkj->ik", goal_N34[:, :, :3], pose_N34[:, :, :3])

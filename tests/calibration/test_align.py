@@ -192,6 +192,17 @@ def test_the_printed_algorithm():
         assert cost(fit) < cost(fit._replace(translation_3=fit.translation_3 + 1e-3 * axis))
 
 
+def test_a_shot_without_any_way_or_depth_has_an_alignment():
+    local, world, truth = noisy("static", np.random.default_rng(8))
+    local = dataclasses.replace(local, points=Points.none())
+    world.pose_N34[:, :, 3] = 0
+    for made in (world, dataclasses.replace(world, points=Points.none())):
+        for method in align.METHODS:
+            fit = align.align(local, made, np.arange(4), method)
+            assert np.isfinite(fit.similarity.poses(local.pose_N34)).all() and np.isfinite(fit.center_N).all()
+            assert turn_deg(fit.similarity.rotation_33, truth.rotation_33) < 2
+
+
 def test_wrong_requests_are_refused():
     local, world, _ = noisy("arc", np.random.default_rng(7))
     with pytest.raises(ValueError, match="robust, paper, points"):
