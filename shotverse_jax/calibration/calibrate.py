@@ -25,8 +25,8 @@ OVERLAP = 0.1
 """Two shots are connected that see this share of each other's points."""
 CELL = 0.05
 """Edge of the cells in which points of two shots meet, in sizes of the scene."""
-LINK = 50
-"""Matches between two shots that the cameras must explain for them to be connected."""
+LINK = 25
+"""Matches of one picture of each of two shots that the cameras must explain for the shots to be connected."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,6 +79,8 @@ def calibrate(
     across = provider.agreement(world) if len(shots) > 1 else Agreement.none()
     group_K = connected(overlaps(world, keys, across), world.joint)
     fits = [_fit(k, local, world, keys, group_K, method) for k in range(len(shots))]
+    # What a shot has in common with those of another world does not speak against its cameras.
+    across = across.only(*(group_K[footage.shot_T[side]] for side in across[:2]))
     quality = tuple(
         measure(footage, frames, made, fit, (provider.agreement(made), across))
         for frames, made, fit in zip(shots, local, fits, strict=True)
@@ -99,7 +101,8 @@ def key_frames(shots: list[np.ndarray]) -> list[np.ndarray]:
 def overlaps(world: Reconstruction, keys: list[np.ndarray], across: Agreement) -> np.ndarray:
     """Returns how connected every two shots are, [K, K]; 1 and more is connected.
 
-    Where pictures were matched, it is the number of matches that the cameras explain, in `LINK`s, unless most are not.
+    Where pictures were matched, it is the number of matches that the cameras explain, in `LINK`s, of the two pictures
+    with the most; it is 0 if too many are not. (Sums over pictures would count the same match of a static shot often.)
     Elsewhere it is the share of one shot's points that are where the other has points too, in `OVERLAP`s.
     """
     count = len(keys)
@@ -110,7 +113,7 @@ def overlaps(world: Reconstruction, keys: list[np.ndarray], across: Agreement) -
             for b in range(a + 1, count):
                 both_P = ((shot_P[0] == a) & (shot_P[1] == b)) | ((shot_P[0] == b) & (shot_P[1] == a))
                 if across.mean(both_P) >= GATES["matches across"].least:
-                    good = (across.matches_P * across.share_P)[both_P].sum()
+                    good = (across.matches_P * across.share_P)[both_P].max()
                     link_KK[a, b] = link_KK[b, a] = good / LINK
         return link_KK
     cells = _cells(world, keys)
@@ -171,7 +174,10 @@ def _whole(local, fits, world_K: np.ndarray, quality: tuple[Quality, ...]) -> Ca
             notes.append(f"shot {number} zooms: its focal length changes by {judged.zoom:.0%}")
     for world in range(1, int(world_K.max()) + 1):
         names = " and ".join(str(k + 1) for k in np.flatnonzero(world_K == world))
-        notes.append(f"disconnected: shot {names} shows nothing that the other shots show and has a world of its own")
+        notes.append(
+            f"disconnected: shot {names} has a world of its own; no cameras were found that explain what it shows "
+            "together with the other shots"
+        )
     return Calibration(
         pose_T34=np.concatenate(poses),
         lens_T4=np.concatenate(lenses),

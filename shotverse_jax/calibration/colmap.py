@@ -1,8 +1,8 @@
 """Reconstruction by COLMAP (pycolmap, the optional extra `calibration`): global mapping of matched features.
 
-Known lenses stay as they are. A camera that only turns has no depths, and COLMAP's mapping then invents some: its
-rotations are averaged instead (`rotations.py`). Key frames of several shots are placed in the points of the shots
-(`joining.py`); where that does not explain their matches, they are mapped together.
+Known lenses stay as they are; unknown ones are estimated, one for every shot. A camera that only turns has no depths,
+and COLMAP's mapping then invents some: its rotations are averaged instead (`rotations.py`). Key frames of several shots
+are placed in the points of the shots (`joining.py`); where that explains too little, they are mapped together.
 
 Array axes: N frames of a reconstruction; M observations; P pairs of frames.
 """
@@ -21,8 +21,9 @@ from shotverse_jax.camera import se3
 
 TURNS = 0.9
 """A camera only turns where a turn explains this share of the matches of most pairs of its frames."""
-AGREES = 0.6
+AGREES = 0.7
 """Cameras of several shots are right where they explain this share of the matches between shots."""
+_BETTER = 0.005  # share of the matches that a moving camera must explain beyond those that a turning one does
 _NEAR = 0.05  # sizes of the scene: nothing that is seen is nearer
 
 
@@ -54,18 +55,27 @@ class Colmap(Provider):
         """
         frames = np.asarray(frames, np.int64)
         self.features.match(frames)
-        if (turned := self._turned(frames)) is not None:
+        turned, free = self._turned(frames), self.features.free(frames)
+        if turned is not None and not free:
             return turned
-        models = self._mapped(frames)
+        if free:
+            library().calibrate_view_graph(self.features.database, _calibration(self.features.options.seed))
+        models = self._mapped(frames, free)
         model = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-        return self._result(model, frames)
+        made = self._result(model, frames)
+        # With a long enough lens a turn explains a camera that moves along a wall nearly as well as the truth does.
+        if turned is not None and not self.agreement(turned).mean() < self.agreement(made).mean() - _BETTER:
+            made = turned
+        if free:
+            self.features.settle(frames[made.found_N], made.lens_N4[made.found_N, 0])
+        return made
 
     def joint(self, shots: Sequence[Reconstruction], keys: Sequence[np.ndarray]) -> Reconstruction:
         """Returns the key frames of all shots in one world: placed in the shots' points, or else mapped."""
         frames = np.sort(np.concatenate(keys))
         self.features.match(frames)
         placed = join(self.features, shots, keys)
-        if placed is not None and placed.found_N.all() and self._right(placed)[0] >= AGREES:
+        if placed is not None and all(len(placed.found(own)) for own in keys) and self._right(placed)[0] >= AGREES:
             return placed
         tried = [made for made in (placed, self.reconstruct(frames)) if made is not None]
         return max(tried, key=lambda made: self._right(made)[1])
@@ -93,10 +103,16 @@ class Colmap(Provider):
 
     def _turned(self, frames: np.ndarray) -> Reconstruction | None:
         """The reconstruction of frames whose camera only turns, or stands; None where it also moves."""
-        lens_N4 = self.features.lens(frames)
+        lens_N4, notes = self.features.lens(frames), ["the camera only turns, so there are no depths"]
         pairs = self.features.pairs(frames, lens_N4)
         if not pairs:
             return None
+        if self.features.free(frames):
+            focal, sure = rotations.focal(pairs, float(lens_N4[0, 0]))
+            lens_N4[:, :2] = focal
+            pairs = self.features.pairs(frames, lens_N4)
+            if not sure:
+                notes.append("its turns are too small to say its lens, which is assumed")
         edges, share_P = rotations.turned(pairs, float(lens_N4[0, 0]))
         shot_N = self.features.footage.shot_T[frames]
         kind_P = np.array([(shot_N[pair.first], shot_N[pair.second]) for pair in pairs])
@@ -107,11 +123,10 @@ class Colmap(Provider):
         rotation_N33, found_N = rotations.average(len(frames), edges)
         pose_N34 = se3.identity((len(frames),))
         pose_N34[found_N, :, :3] = rotation_N33[found_N].swapaxes(1, 2)
-        note = "the camera only turns, so there are no depths"
-        return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), notes=(note,))
+        return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), notes=tuple(notes))
 
-    def _mapped(self, frames: np.ndarray) -> dict:
-        """COLMAP's models of some frames, by global mapping."""
+    def _mapped(self, frames: np.ndarray, free: bool) -> dict:
+        """COLMAP's models of some frames, by global mapping. free: whether the lenses are estimated."""
         pycolmap, seed = library(), self.features.options.seed
         options = pycolmap.GlobalPipelineOptions()
         options.image_names = [name(t) for t in frames]
@@ -122,7 +137,7 @@ class Colmap(Provider):
             part.random_seed = seed
         mapper.global_positioning.use_gpu = mapper.bundle_adjustment.ceres.use_gpu = False
         mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
-        mapper.bundle_adjustment.refine_focal_length = self.features.footage.lens_T4 is None
+        mapper.bundle_adjustment.refine_focal_length = free
         pycolmap.set_random_seed(seed)
         models = self.features.folder / "models"
         models.mkdir(exist_ok=True)
@@ -147,6 +162,12 @@ class Colmap(Provider):
                 parts.append(_observations(int(t), pose_N34[n], seen, model))
         points = Points(*map(np.concatenate, zip(*parts, strict=True))) if parts else Points.none()
         return Reconstruction(frames, pose_N34, lens_N4, found_N, points)
+
+
+def _calibration(seed: int):
+    options = library().ViewGraphCalibrationOptions()
+    options.random_seed = seed
+    return options
 
 
 def _observations(frame: int, pose_34: np.ndarray, seen, model) -> tuple[np.ndarray, ...]:

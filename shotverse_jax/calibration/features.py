@@ -187,6 +187,23 @@ class Features:
             for i, j, mine_M2, other_M2 in self.matches(frames)
         ]
 
+    def free(self, frames: np.ndarray) -> bool:
+        """Whether the lens of some of these frames is neither known nor estimated yet."""
+        with self._reading() as database:
+            cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+            used = {database.read_image(int(self.image_T[t])).camera_id for t in frames}
+            return not all(cameras[camera].has_prior_focal_length for camera in used)
+
+    def settle(self, frames: np.ndarray, focal_N: np.ndarray) -> None:
+        """Fixes the focal length of the cameras of some frames, which other reconstructions then keep."""
+        with self._reading() as database:
+            cameras = {camera.camera_id: camera for camera in database.read_all_cameras()}
+            for t, focal in zip(frames, focal_N, strict=True):
+                camera = cameras[database.read_image(int(self.image_T[t])).camera_id]
+                camera.focal_length, camera.has_prior_focal_length = float(focal), True
+            for camera in cameras.values():
+                database.update_camera(camera)
+
     def lens(self, frames: np.ndarray) -> np.ndarray:
         """The lenses [N, 4] in the database, known or the best guess so far."""
         with self._reading() as database:

@@ -16,6 +16,9 @@ from shotverse_jax.calibration.features import MATCH_ERROR, Features, library
 from shotverse_jax.calibration.reconstruction import LEAST_POINTS, Points, Reconstruction, pixel_key
 from shotverse_jax.camera import se3
 
+LEAST_PLACED = 30
+"""Different points that place a picture. Fewer fit wrong cameras too."""
+
 
 class _World:
     """Key frames in one world, and the points that can be seen in them."""
@@ -93,9 +96,10 @@ def _placed(features: Features, world: _World, shot: Reconstruction, keys: np.nd
         )
         pycolmap.set_random_seed(features.options.seed)
         found = pycolmap.estimate_and_refine_absolute_pose(pixel_M2, point_M3, camera, options)
-        if found is None or found["num_inliers"] < LEAST_POINTS:
+        good = np.zeros(len(pixel_M2), bool) if found is None else np.asarray(found["inlier_mask"])
+        # Many frames of a shot show the same point, which counts once: the same pixel of the frame that is placed.
+        if len(np.unique(pixel_key(np.full(good.sum(), frame), pixel_M2[good]))) < LEAST_PLACED:
             continue
-        good = np.asarray(found["inlier_mask"])
         world_to_camera_34 = found["cam_from_world"].matrix()
         pose_N34[n], found_N[n] = se3.inverse(world_to_camera_34), True
         depth = se3.transform_points(world_to_camera_34, point_M3[good])[:, 2]

@@ -81,7 +81,7 @@ GATES = {
     "confidence": Gate("confidence", "has depths with little confidence", least=0.3),
     "matches": Gate("explained", "has cameras that do not explain what its pictures have in common", least=0.9),
     "matches across": Gate(
-        "explained_across", "has cameras that do not explain what it has in common with other shots", least=0.6
+        "explained_across", "has cameras that do not explain what it has in common with other shots", least=0.7
     ),
 }
 """The gates by name. Those of `matches` see patterns that repeat: their false matches contradict each other."""

@@ -262,6 +262,10 @@ class Agreement(NamedTuple):
         """Returns an agreement of no pairs."""
         return cls(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.int64, np.float64)))
 
+    def only(self, group_P: np.ndarray, other_P: np.ndarray) -> "Agreement":
+        """Returns the pairs whose two frames are of the same group."""
+        return Agreement(*(field[group_P == other_P] for field in self))
+
     def mean(self, which_P: np.ndarray | None = None) -> float:
         """Returns the share over the matches of some pairs, all by default; nan where there are none."""
         which_P = np.ones(len(self.share_P), bool) if which_P is None else which_P

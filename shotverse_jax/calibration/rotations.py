@@ -18,6 +18,7 @@ LEAST_MATCHES = 15
 TOLERANCE = 2.0
 """Pixels by which a match may miss the rotation of its pair."""
 _ROUNDS = 20
+_FOCAL_PAIRS = 12
 
 
 class Pair(NamedTuple):
@@ -120,6 +121,43 @@ def turned(pairs: Sequence[Pair], focal: float) -> tuple[list[tuple[int, int, np
         share_P[p] = good / len(angle_M)
         edges.append((pair.first, pair.second, rotation_33, float(good)))
     return edges, share_P
+
+
+def focal(pairs: Sequence[Pair], start: float) -> tuple[float, bool]:
+    """Returns the focal length in pixels with which turns explain most matches, and whether others explain fewer.
+
+    Args:
+        pairs: pictures of one lens, whose principal point is right.
+        start: the focal length that the rays of the pairs were made with, pixels. Those from a third of it to four
+            times it are tried; it is returned where they do as well.
+    """
+
+    def miss(value: float) -> float:
+        """Mean of the median misses of the pairs, in pixels."""
+        total = 0.0
+        for pair in chosen:
+            ray_M3, other_M3 = (_with_focal(rays_M3, value / start) for rays_M3 in (pair.ray_M3, pair.other_M3))
+            total += float(np.median(between(ray_M3, other_M3)[1])) * value
+        return total / len(chosen)
+
+    # The widest turns say most about the lens; pairs that are alike say nothing.
+    widest = sorted(pairs, key=lambda pair: -np.linalg.norm(pair.ray_M3 - pair.other_M3, axis=1).mean())
+    chosen = widest[:_FOCAL_PAIRS]
+    tried = start * np.geomspace(1 / 3, 4, 26)
+    misses = np.array([miss(value) for value in tried])
+    best = int(misses.argmin())
+    low, high = tried[max(best - 1, 0)], tried[min(best + 1, len(tried) - 1)]
+    for _ in range(12):  # golden section
+        left, right = high - 0.618 * (high - low), low + 0.618 * (high - low)
+        low, high = (low, right) if miss(left) < miss(right) else (left, high)
+    sure = bool(np.median(misses) > max(2 * misses[best], 0.1))
+    return (float((low + high) / 2), True) if sure else (start, False)
+
+
+def _with_focal(ray_M3: np.ndarray, factor: float) -> np.ndarray:
+    """The rays of a lens with a focal length longer by a factor."""
+    ray_M3 = ray_M3 * [1, 1, factor]
+    return ray_M3 / np.linalg.norm(ray_M3, axis=1, keepdims=True)
 
 
 def explained(pair: Pair, pose_34: np.ndarray, other_34: np.ndarray, focal: float, near: float) -> float:

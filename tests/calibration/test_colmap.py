@@ -20,11 +20,11 @@ def rotation_errors(made_T34, true_T34):
 
 def test_a_moving_and_a_panning_shot_share_a_world():
     pytest.importorskip("pycolmap")
-    footage, pose_T34, depth_THW = rooms.footage(("truck", "pan"), 5)
+    footage, pose_T34, depth_THW = rooms.footage(("truck", "pan"), 5, 240, 144)
     # A quarter of every picture is not static, and shows what the camera does not.
-    footage.frame_THWC[:, :96, :160] = footage.frame_THWC[0, :96, :160]
+    footage.frame_THWC[:, :72, :120] = footage.frame_THWC[0, :72, :120]
     static_THW = np.ones(footage.frame_THWC.shape[:3], bool)
-    static_THW[:, :96, :160] = False
+    static_THW[:, :72, :120] = False
     footage = Footage(footage.frame_THWC, footage.shot_T, footage.lens_T4, static_THW)
     with colmap.opened(footage) as provider:
         made = calibrate(footage, provider)
@@ -44,6 +44,18 @@ def test_a_moving_and_a_panning_shot_share_a_world():
     assert np.median(np.abs(unit * made.points.depth_M / true_M - 1)) < 0.02
     with colmap.opened(footage) as provider:  # a second run is the first one
         np.testing.assert_array_equal(provider.reconstruct(footage.shots[0]).pose_N34, again.pose_N34)
+
+
+def test_an_unknown_lens_is_estimated(monkeypatch):
+    pytest.importorskip("pycolmap")
+    monkeypatch.setattr(
+        rooms, "lens", lambda width, height: np.array([1.3 * width, 1.3 * width, width / 2, height / 2])
+    )
+    footage, pose_T34, _ = rooms.footage(("pan",), 5, 240, 144)
+    with colmap.opened(Footage(footage.frame_THWC, footage.shot_T)) as provider:
+        made = calibrate(footage, provider)
+    assert made.lens_T4[:, 0] == pytest.approx(np.full(5, 1.3 * 240), rel=0.02)
+    assert rotation_errors(made.pose_T34, pose_T34).max() < 0.5
 
 
 def test_walls_that_repeat_are_seen():

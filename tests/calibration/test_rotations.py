@@ -70,3 +70,22 @@ def test_a_turn_explains_a_pan_but_no_truck():
     edges, share = rotations.turned([pan, truck], FOCAL)
     assert share[0] == 1 and share[1] < 0.5
     np.testing.assert_allclose(edges[0][2], turn.T, atol=1e-6)
+
+
+def test_turns_say_the_lens_and_a_still_camera_does_not():
+    rng, here = np.random.default_rng(4), se3.identity()
+    seen = []
+    for angle in (0.1, 0.2, 0.3):
+        other = se3.make(se3.so3_exp(np.array([0.05, angle, 0.0])), np.zeros(3))
+        pair_ = pair(here, other, cloud(rng))
+        # The rays are made with half the true focal length.
+        seen.append(pair_._replace(ray_M3=stretched(pair_.ray_M3, 0.5), other_M3=stretched(pair_.other_M3, 0.5)))
+    value, sure = rotations.focal(seen, FOCAL)
+    assert sure and value == pytest.approx(2 * FOCAL, rel=1e-3)
+    still = [pair(here, here, cloud(rng))]
+    assert rotations.focal(still, FOCAL) == (FOCAL, False)
+
+
+def stretched(ray_M3, factor):
+    ray_M3 = ray_M3 * [1, 1, factor]
+    return ray_M3 / np.linalg.norm(ray_M3, axis=1, keepdims=True)
