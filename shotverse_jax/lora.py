@@ -10,7 +10,7 @@ several beside the parameters, with weights that change without another program.
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -56,16 +56,18 @@ class Lora:
     """An adapter of a controller, as it is used.
 
     Attributes:
-        name: what people call it: the file that it was read from.
+        name: what people call it: the file that it was read from, or the name that shots ask for it by.
         weight: factor of all its changes.
         experts: {"high": its changes of that expert, "low": …}; an expert that it leaves alone is missing.
         notes: one sentence for everything about it that its user should know.
+        always: whether it counts in every frame (default), or only in the shots that ask for it by its name.
     """
 
     name: str
     weight: float
     experts: Mapping[str, Changes]
     notes: tuple[str, ...] = ()
+    always: bool = True
 
 
 def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:
@@ -275,18 +277,68 @@ def stack(params: Tree, changes: Sequence[Changes | None]) -> Stacked:
     return Stacked(unflatten_dict(adapters), deltas)
 
 
-def weighted(params: Tree, stacked: Stacked, weights_N: jax.Array) -> dict[str, dict[str, Any]]:
-    """The variables {"params", "lora"} of a network with stacked adapters; weights_N, one of each, may be traced."""
+def weighted(
+    params: Tree,
+    stacked: Stacked,
+    weights_N: jax.Array,
+    of_linear: Callable[[str], jax.Array] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """The variables {"params", "lora"} of a network with stacked adapters.
 
-    def adapter(side: SideBySide) -> Adapter:
-        rank = side.a.shape[-1]
-        weight = jnp.repeat(weights_N, np.array(side.ranks), total_repeat_length=rank)
+    Args:
+        params, stacked: of the network.
+        weights_N: one of each adapter; may be traced.
+        of_linear: (path of a linear) -> its weights, [B, runs, N] or [B, N], where not all that it reads has the same;
+            as `Adapter.weight`, by adapter in place of column. What adapters add to whole parameters has weights_N.
+    """
+
+    def adapter(path: str, side: SideBySide) -> Adapter:
+        weights = weights_N if of_linear is None else of_linear(path)
+        columns = jnp.repeat(weights, np.array(side.ranks), axis=-1, total_repeat_length=side.a.shape[-1])
         # Scanned layers take the layer's part of every leaf, so that each layer has a weight.
-        return Adapter(side.a, side.b, 1.0, weight=jnp.broadcast_to(weight, (*side.a.shape[:-2], rank)))
+        return Adapter(side.a, side.b, 1.0, weight=jnp.broadcast_to(columns, (*side.a.shape[:-2], *columns.shape)))
 
     leaves = flatten_dict(params, sep="/")
     for target, delta in stacked.deltas.items():
         change = jnp.tensordot(weights_N, delta.astype(jnp.float32), 1)
         leaves[target] = (leaves[target].astype(jnp.float32) + change).astype(leaves[target].dtype)
-    adapters = jax.tree.map(adapter, stacked.adapters, is_leaf=lambda node: isinstance(node, SideBySide))
-    return {"params": unflatten_dict(leaves, sep="/"), "lora": adapters}
+    sides = flatten_dict(stacked.adapters)
+    adapters = {path: adapter("/".join(path[:-1]), side) for path, side in sides.items()}
+    return {"params": unflatten_dict(leaves, sep="/"), "lora": unflatten_dict(adapters)}
+
+
+def balanced(changes: Sequence[Changes | None]) -> list[Changes | None]:
+    """Adapters of one network, rescaled so that in every layer of every linear their changes have one size.
+
+    The size is the Frobenius norm of scale A B, and the common one is the geometric mean of the adapters that change
+    that layer, so that no adapter drowns another there ("norm consistency" of LiON-LoRA, arXiv 2507.05678). One adapter
+    alone stays as it is, and so do changes of whole parameters.
+    """
+    norms: dict[tuple, list[np.ndarray]] = {}
+    flat = [{} if change is None else flatten_dict(change.adapter) for change in changes]
+    for tree in flat:
+        for path, pair in tree.items():
+            norms.setdefault(path, []).append(_norm(pair))
+
+    def rescaled(path: tuple, pair: Adapter) -> Adapter:
+        logs = np.log(np.where(np.stack(norms[path]) > 0, np.stack(norms[path]), 1.0))
+        there = (np.stack(norms[path]) > 0).sum(0)
+        common, own = np.exp(logs.sum(0) / np.maximum(there, 1)), _norm(pair)
+        factor = np.where(own > 0, common / np.where(own > 0, own, 1.0), 1.0)
+        return pair.replace(b=(np.asarray(pair.b, np.float32) * factor[..., None, None]).astype(np.float32))
+
+    return [
+        None
+        if change is None
+        else dataclasses.replace(
+            change, adapter=unflatten_dict({path: rescaled(path, pair) for path, pair in tree.items()})
+        )
+        for change, tree in zip(changes, flat, strict=True)
+    ]
+
+
+def _norm(pair: Adapter) -> np.ndarray:
+    """The Frobenius norm of scale A B, of every layer of a stack; by products of rank x rank alone."""
+    a, b = np.asarray(pair.a, np.float64), np.asarray(pair.b, np.float64)
+    square = np.sum((np.swapaxes(a, -1, -2) @ a) * (b @ np.swapaxes(b, -1, -2)), axis=(-1, -2))
+    return abs(pair.scale) * np.sqrt(np.maximum(square, 0.0))

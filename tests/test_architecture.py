@@ -21,7 +21,7 @@ ALLOWED = {
     "files": "limits",
     "limits": "",
     "text_files": "",
-    "screenplay": "camera files text_files",
+    "screenplay": "camera files limits text_files",
     "camera": "config files limits text_files",
     "stage": "camera screenplay",
     "grammar": "camera screenplay stage",
@@ -43,7 +43,7 @@ ALLOWED = {
     "evaluation": "camera config data files infer inputs limits models screenplay stage text_files weights",
     "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay"
     " text_files views weights",
-    "cinematic": "camera data files limits stage views",
+    "cinematic": "camera data files infer limits models stage views",
     "preference": "camera config data evaluation files grammar infer inputs screenplay stage train views",
     "fit": "camera config cost infer nn parallel train views weights",
     "calibration": "camera config evaluation files infer inputs limits models stage text_files views weights",

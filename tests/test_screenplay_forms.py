@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shotverse_jax.screenplay import FORMATS, Screenplay, Shot, parse_text, read_screenplay, to_text
+from shotverse_jax.screenplay import FORMATS, Screenplay, Shot, parse_text, read_screenplay, to_text, write_screenplay
 from shotverse_jax.screenplay.lengths import read_time
 
 SCENE, WIDE, CLOSE = "A tram stop in the rain.", "Wide shot. The camera pushes in.", "Close-up. The camera pans right."
@@ -501,3 +501,52 @@ def test_recorded_files(reference, name, lengths):
         assert play.notes
     with pytest.raises(ValueError, match="this is RTF"):
         read_screenplay(folder / "notes.rtf")
+
+
+# ---------------------------------------------------------------------------------------------- adapters of shots
+
+ASKED = (("close-up", 0.8), ("pan-left", None))
+
+
+@pytest.mark.parametrize(
+    ("text", "fmt"),
+    [
+        ("A man.\n\n[4s] [lora: close-up 0.8, pan-left] He waits.\n\nHe goes.", None),
+        ("A man.\n\nShot 1: He waits [LoRA: close-up:0.8; pan-left].\n\nShot 2: He goes.", None),
+        ("A man.\n\n- <lora:close-up:0.8> He waits. <lora:pan-left>\n- He goes.", None),
+        ("caption: A man.\nshots:\n- {caption: He waits., lora: [close-up 0.8, pan-left]}\n- He goes.", "yaml"),
+        ('{"caption": "A man.", "shots": [{"caption": "He waits.", "loras": {"close-up": 0.8, "pan-left": null}}, '
+         '"He goes."]}', "json"),
+        ("Shot,Description,LoRA\n1,He waits.,close-up 0.8; pan-left\n2,He goes.,\n", "csv"),
+        ("[global caption] A man. [per shot caption] [lora: close-up 0.8,pan-left] He waits [shot cut] He goes.", None),
+        ("INT. ROOM - DAY\n\n[lora: close-up 0.8, pan-left] He waits.\n\nHe goes.", "fountain"),
+    ],
+)  # fmt: skip
+def test_adapters_of_a_shot_in_every_format(text, fmt):
+    play = parse_text(text, fmt)
+    assert [shot.loras for shot in play.shots] == [ASKED, ()] and play.notes == ()
+    assert [shot.caption.rstrip(".") for shot in play.shots] == ["He waits", "He goes"]
+    for other in ("yaml", "json", "text")[: 3 if play.caption else 2]:
+        assert parse_text(to_text(play, other), other) == play
+
+
+def test_adapters_of_all_shots_and_those_that_cannot_be(tmp_path):
+    play = parse_text("A man. [lora: noir 0.5, b]\n\nHe waits. [lora: noir 0.2]\n\nHe goes.")
+    assert [shot.loras for shot in play.shots] == [(("noir", 0.2), ("b", None)), (("noir", 0.5), ("b", None))]
+    assert play.caption == "A man."
+    for mark, words in (
+        ("[lora: ]", "NAME or NAME STRENGTH"),
+        ("[lora: a 1e9]", "strength of the adapter a"),
+        ("[lora: a, a]", "once"),
+        (f"[lora: {', '.join(map(chr, range(97, 115)))}]", "at most 16"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            Shot(f"He waits. {mark}")
+    with pytest.raises(ValueError, match="no number at its end"):
+        Shot("He waits.", loras=(("take 2", None),))
+    with pytest.raises(ValueError, match="lora names adapters"):
+        parse_text('{"shots": [{"caption": "a", "lora": 3}]}')
+    with pytest.raises(ValueError, match="no place for the adapters"):
+        write_screenplay(play, tmp_path / "a.holocine.txt")
+    assert not (tmp_path / "a.holocine.txt").exists()
+    assert "lora" not in to_text(play, "holocine")

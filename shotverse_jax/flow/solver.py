@@ -5,7 +5,7 @@ state is all that the next step needs: a run can stop after any step, show its x
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from shotverse_jax.flow.schedule import high_noise_steps
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
-State = tuple[jax.Array, ...]
+State = tuple[Any, ...]
 
 NEARLY_NOISE = 1 - 1e-6  # UniPC's log signal-to-noise ratio is infinite at sigma = 1; diffusers begins here instead
 
@@ -102,31 +102,40 @@ def run_steps(
 
 
 def run_expert(
-    velocity: Velocity,
+    velocity: Callable[..., Any],
     state: State,
     sigmas: np.ndarray,
     solver: Literal["euler", "unipc"],
     steps: tuple[int | jax.Array, int | jax.Array],
     skipped: tuple[bool, ...] = (),
+    remembers: bool = False,
 ) -> State:
     """Returns the state after the steps i, …, j - 1 of `steps` = (i, j), all along one velocity; else as `run_steps`.
 
     skipped: for each step, whether it goes on along the last velocity; the state is then of `begin` with `skipping`.
+    remembers: whether the velocity is (x, sigma, i, memory) -> (dx/dsigma, memory), so that step i may depend on those
+        before it; the memory, a tree of arrays, is then the last entry of the state, behind that of `begin`.
 
     Raises:
         ValueError: as `begin`.
     """
     step, levels = _solver(sigmas, solver).step, jnp.asarray(sigmas, jnp.float32)
 
-    def ahead(i, x):
-        return jnp.asarray(velocity(x, levels[i]), jnp.float32)
+    def ahead(i, x, memory):
+        made, memory = velocity(x, levels[i], i, memory) if remembers else (velocity(x, levels[i]), None)
+        return jnp.asarray(made, jnp.float32), memory
 
     def body(i, state):
-        if not skipped:
-            return step(i, state, ahead(i, state[0]))
-        *state, last = state
-        last = jax.lax.cond(jnp.array(skipped)[i], lambda: last, lambda: ahead(i, state[0]))
-        return (*step(i, tuple(state), last), last)
+        *state, memory = state if remembers else (*state, None)
+        if skipped:
+            *state, last = state
+            made, memory = jax.lax.cond(
+                jnp.array(skipped)[i], lambda: (last, memory), lambda: ahead(i, state[0], memory)
+            )
+        else:
+            made, memory = ahead(i, state[0], memory)
+        after = step(i, tuple(state), made)
+        return (*after, *([made] if skipped else []), *([memory] if remembers else []))
 
     return jax.lax.fori_loop(*steps, body, state)
 

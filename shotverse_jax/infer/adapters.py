@@ -36,8 +36,11 @@ def folded(cinematographer: Cinematographer, loras: Sequence[Lora], *, donate: b
     return dataclasses.replace(cinematographer, **experts)
 
 
-def beside(cinematographer: Cinematographer, loras: Sequence[Lora]) -> Cinematographer:
-    """A cinematographer with the adapters beside the experts' weights, in place of any that were there."""
+def beside(cinematographer: Cinematographer, loras: Sequence[Lora], balance: bool = False) -> Cinematographer:
+    """A cinematographer with the adapters beside the experts' weights, in place of any that were there.
+
+    balance: as `Cinematographer.with_loras` takes it.
+    """
     whole = [path for part in loras for changes in part.experts.values() for path in changes.deltas]
     if is_quantized(cinematographer.low) and any(path.endswith("/kernel") for path in whole):
         raise ValueError(
@@ -45,11 +48,13 @@ def beside(cinematographer: Cinematographer, loras: Sequence[Lora]) -> Cinematog
         )
     mesh, stacks = cinematographer.design.mesh, {}
     for name in EXPERTS:
-        stacked = lora.stack(getattr(cinematographer, name), [part.experts.get(name) for part in loras])
+        changes = [part.experts.get(name) for part in loras]
+        stacked = lora.stack(getattr(cinematographer, name), lora.balanced(changes) if balance else changes)
         # They are small and stay on the devices, where the experts may come and go.
         stacks[name] = jax.device_put(stacked, None if mesh is None else shardings(stacked, mesh))
     weights_N = np.array([part.weight for part in loras], np.float32)
-    adapters = Adapters(**stacks, weights_N=weights_N, names=tuple(part.name for part in loras))
+    names, always = tuple(part.name for part in loras), tuple(part.always for part in loras)
+    adapters = Adapters(**stacks, weights_N=weights_N, names=names, always=always)
     return dataclasses.replace(cinematographer, adapters=adapters)
 
 

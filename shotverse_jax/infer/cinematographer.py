@@ -62,12 +62,14 @@ class Adapters:
         high, low: the matrices of all LoRAs for an expert.
         weights_N: one of each LoRA, float32.
         names: of the LoRAs.
+        always: of each, whether it counts in every frame, or only in the shots that ask for it by its name.
     """
 
     high: Stacked
     low: Stacked
     weights_N: jax.Array | np.ndarray
     names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    always: tuple[bool, ...] = dataclasses.field(metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -145,7 +147,9 @@ class Cinematographer:
 
         return films(self, takes, seed=seeds, progress=progress, **sampling)
 
-    def with_loras(self, loras: Sequence[Lora], *, fold: bool = True, donate: bool = False) -> "Cinematographer":
+    def with_loras(
+        self, loras: Sequence[Lora], *, fold: bool = True, donate: bool = False, balance: bool = False
+    ) -> "Cinematographer":
         """A cinematographer who films with adapters; `conversion.adapters.read_loras` reads them.
 
         Args:
@@ -154,13 +158,14 @@ class Cinematographer:
                 them beside the weights, so that `weighing` changes how much each counts and nothing is compiled anew.
             donate: with fold, give up the experts of this cinematographer, who cannot film after that. Then no weight
                 is ever there twice.
+            balance: without fold, rescale them so that in every layer their changes have one size (`lora.balanced`).
 
         Raises:
             ValueError: an adapter of another network; or one to be folded where others are kept beside.
         """
         from shotverse_jax.infer import adapters
 
-        return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras)
+        return adapters.folded(self, loras, donate=donate) if fold else adapters.beside(self, loras, balance)
 
     def quantized(self, name: Literal["int8", "float8"], offload: Offload | None = None) -> "Cinematographer":
         """A cinematographer whose experts keep the weights of their blocks in 8 bits, half the memory of bfloat16.

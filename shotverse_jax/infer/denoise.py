@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from shotverse_jax import lora
 from shotverse_jax.config import ControllerConfig
@@ -21,7 +22,8 @@ from shotverse_jax.flow.guidance import guided, join
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
 from shotverse_jax.flow.skipping import steps_to_skip
-from shotverse_jax.infer.cinematographer import Cinematographer, Design
+from shotverse_jax.infer.cinematographer import Adapters, Cinematographer, Design
+from shotverse_jax.infer.composing import Composing, Rule, compose, of_linears
 from shotverse_jax.infer.options import check_film
 from shotverse_jax.infer.samples import keys_of, seeds_of
 from shotverse_jax.infer.take import Take
@@ -76,6 +78,8 @@ class Shoot:
         prompt: what the controller reads of every film: text states context_BSD, their masks, shots and cameras.
         negative: the same for the prompt that guidance steers away from.
         state: the solver's state, all that the next step needs.
+        composing: how adapters are weighted in shots and frames; None where each has one weight or there are none. Its
+            memory is then the last entry of the state.
         done: how many steps were made.
         denoising: how they are made.
     """
@@ -83,6 +87,7 @@ class Shoot:
     prompt: dict[str, jax.Array]
     negative: dict[str, jax.Array]
     state: flow.State
+    composing: Composing | None
     done: int = dataclasses.field(metadata={"static": True})
     denoising: Denoising = dataclasses.field(metadata={"static": True})
 
@@ -108,13 +113,20 @@ def generate(
     Args:
         cinematographer, takes, seed, samples: as `begin` takes them.
         progress: called with ("denoise", steps done, steps) after every step; None (default) for no calls.
-        sampling: steps, guidance and solver, as `begin` takes them.
+        sampling: steps, guidance, solver, rule and so on, as `begin` takes them.
 
     Raises:
         ValueError: as `begin`.
     """
-    shoot = begin(cinematographer, takes, seed=seed, samples=samples, **sampling)
-    return _until(cinematographer, shoot, shoot.denoising.steps, progress).latents_BTHWC
+    return shot(cinematographer, takes, seed=seed, samples=samples, progress=progress, **sampling).latents_BTHWC
+
+
+def shot(
+    cinematographer: Cinematographer, takes: Sequence[Take], *, progress: Progress | None = None, **sampling: Any
+) -> Shoot:
+    """Returns films after their last step; arguments and errors as of `generate`."""
+    shoot = begin(cinematographer, takes, **sampling)
+    return _until(cinematographer, shoot, shoot.denoising.steps, progress)
 
 
 def begin(
@@ -129,6 +141,8 @@ def begin(
     guidance_range: tuple[float, float] = (0.0, 1.0),
     one_pass: bool = False,
     skip: float = 0.0,
+    rule: Rule | None = None,
+    ramp: int = 0,
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -150,12 +164,15 @@ def begin(
             and holds twice the activations. Default: one after the other.
         skip: the change of the velocity, as a share of its size, that is overlooked: steps with less go on along the
             last velocity (`flow.skipping`). Default: none.
+        rule: how adapters share the steps of the shots that ask for them, of `cinematic.guidance`; None (default)
+            merges them.
+        ramp: frames over which their weights change at a cut, as `infer.composing.compose` takes it.
 
     Raises:
         ValueError: a number outside its range in `limits`; a range that is not 0 <= first < last <= 1; steps to skip
             by a controller whose `velocity_change` was not measured; takes of different lengths or sizes, or with
             sparse attention of different shots; another number of seeds than of takes; a number of films that does not
-            divide over the mesh.
+            divide over the mesh; shots that ask for adapters that are not there.
     """
     design, config = cinematographer.design, cinematographer.config
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
@@ -183,7 +200,26 @@ def begin(
     inputs = (*_read(config, takes, time), np.asarray(jax.random.key_data(keys_B)))
     if design.mesh is not None and len(takes) % cinematographer.parts == 0:
         inputs = jax.device_put(inputs, batch_sharding(design.mesh))
-    return _begin(cinematographer.weights("text"), *inputs, design, shape, denoising)
+    composing = _composing(cinematographer, takes, rule, ramp)
+    return _begin(cinematographer.weights("text"), *inputs, composing, design, shape, denoising)
+
+
+def _composing(crew: Cinematographer, takes: Sequence[Take], rule: Rule | None, ramp: int) -> Composing | None:
+    """How the adapters of takes are weighted; None where those that count are the same everywhere, or none counts."""
+    adapters, asked = crew.adapters, any(shot.loras for take in takes for shot in take.screenplay.shots)
+    if not asked and (adapters is None or all(adapters.always)):
+        return None
+    names, always = ((), ()) if adapters is None else (adapters.names, adapters.always)
+    composing = compose(takes, names, always, _rows(takes), rule, ramp)
+    if not np.any(composing.strength_BKN * np.asarray(adapters.weights_N)):
+        return None
+    whole = adapters is not None and (adapters.high.deltas or adapters.low.deltas)
+    if whole and any(take is not takes[0] for take in takes):
+        raise ValueError(
+            "an adapter that changes whole parameters has one weight for all films of a batch; film these one by one"
+        )
+    mesh = crew.design.mesh
+    return composing if mesh is None else jax.device_put(composing, NamedSharding(mesh, PartitionSpec()))
 
 
 def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
@@ -214,6 +250,11 @@ def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot
     return _until(cinematographer, shoot, min(shoot.done + steps, shoot.denoising.steps))
 
 
+def _always_count(adapters: Adapters) -> bool:
+    """Whether an adapter that counts in every frame has a weight."""
+    return bool(np.any(np.asarray(adapters.weights_N)[list(adapters.always)]))
+
+
 def _until(crew: Cinematographer, shoot: Shoot, end: int, progress: Progress | None = None) -> Shoot:
     """The films after step `end` - 1. progress: as `generate`; with it every step is a call of its own."""
     switch, steps = _switch(crew.config, shoot.denoising), shoot.denoising.steps
@@ -241,11 +282,14 @@ def _switch(config: ControllerConfig, denoising: Denoising) -> int:
 def _run(crew: Cinematographer, part: Literal["high", "low"], params: dict, shoot: Shoot, end: int) -> Shoot:
     """The films after step `end` - 1, all along one expert of `crew`, whose weights are `params`."""
     design = crew.design
-    adapters = None if crew.adapters is None else (getattr(crew.adapters, part), crew.adapters.weights_N)
+    adapters = None
+    # Without any weight the base's own program runs, whose film is that of the base to the last bit.
+    if shoot.composing is not None or (crew.adapters is not None and _always_count(crew.adapters)):
+        adapters = getattr(crew.adapters, part), crew.adapters.weights_N
     expert = design.experts[("high", "low").index(part)]
     # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
     steps = np.int32(shoot.done), np.int32(end)
-    films = shoot.prompt, shoot.negative, shoot.state
+    films = shoot.composing, shoot.prompt, shoot.negative, shoot.state
     state = _denoise(params, adapters, *films, steps, design, expert, shoot.denoising)
     return dataclasses.replace(shoot, state=state, done=end)
 
@@ -259,8 +303,7 @@ def _shot_lengths(takes: Sequence[Take]) -> tuple[int, ...]:
 
 def _read(config: ControllerConfig, takes: Sequence[Take], stride: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the networks read of takes, and of their negative prompts with the same shots and cameras; host arrays."""
-    # More windows than shots change nothing; few numbers of windows mean few programs.
-    rows = bucket(max(len(take.screenplay.shots) for take in takes), SHOT_BUCKET)
+    rows = _rows(takes)
     common = {
         "shot_BT": np.stack([take.layout.latent_index_T for take in takes]),
         "camera_BTP": np.stack([trajectory_rows(config, take.trajectory, stride) for take in takes]),
@@ -271,8 +314,13 @@ def _read(config: ControllerConfig, takes: Sequence[Take], stride: int) -> tuple
     )
 
 
+def _rows(takes: Sequence[Take]) -> int:
+    """How many shots the arrays of takes have: more than there are change nothing, few numbers mean few programs."""
+    return bucket(max(len(take.screenplay.shots) for take in takes), SHOT_BUCKET)
+
+
 @functools.partial(jax.jit, static_argnames=("design", "shape", "denoising"))
-def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoot:
+def _begin(text, prompt, negative, key_data_B, composing, design, shape, denoising) -> Shoot:
     config = design.config
 
     def with_states(batch):
@@ -286,19 +334,29 @@ def _begin(text, prompt, negative, key_data_B, design, shape, denoising) -> Shoo
     noise_BTHWC = jax.vmap(lambda key: film_noise(key, shape, config.shared_noise))(keys_B)
     levels = sigmas(denoising.steps, config.shift)
     state = flow.begin(noise_BTHWC, levels, denoising.solver, bool(denoising.skipped))
-    return Shoot(with_states(prompt), with_states(negative), state, 0, denoising)
+    if composing is not None:
+        state = (*state, composing.memory(denoising.steps))
+    return Shoot(with_states(prompt), with_states(negative), state, composing, 0, denoising)
 
 
 @functools.partial(jax.jit, static_argnames=("design", "expert", "denoising"))
-def _denoise(params, adapters, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
+def _denoise(params, adapters, composing, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
     """The solver's state after the steps (i, j) of one expert. adapters: None, or (`lora.Stacked`, weights_N)."""
     network = _expert(design, expert)
-    collections = {"params": params} if adapters is None else lora.weighted(params, *adapters)
-    variables = {name: {"dit": tree} for name, tree in collections.items()}
+
+    def weighted(batch):
+        if adapters is None:
+            return {"params": params}
+        if (weight_BTN := batch.get("weight_BTN")) is None:
+            return lora.weighted(params, *adapters)
+        stacked, weights_N = adapters
+        # Whole parameters cannot have a weight of their own in every frame, so they take the mean.
+        mean_N = weights_N * weight_BTN.mean((0, 1))
+        return lora.weighted(params, stacked, mean_N, of_linears(weights_N * weight_BTN, batch))
 
     def velocity(x_BTHWC, sigma, batch):
         return network.apply(
-            variables,
+            {name: {"dit": tree} for name, tree in weighted(batch).items()},
             x_BTHWC,
             jnp.broadcast_to(sigma, x_BTHWC.shape[:1]),
             batch["context_BSD"],
@@ -310,8 +368,16 @@ def _denoise(params, adapters, prompt, negative, state, steps, design, expert, d
     levels = sigmas(denoising.steps, design.config.shift)
     between = denoising.guidance_levels(levels)
     joined = _joined(prompt, negative) if denoising.one_pass else None
-    along = guided(velocity, prompt, negative, denoising.guidance, between, joined)
-    return flow.run_expert(along, state, levels, denoising.solver, steps, denoising.skipped)
+
+    def along(x_BTHWC, sigma, weight_BTN=None):
+        more = {} if weight_BTN is None else {"weight_BTN": weight_BTN}
+        both = None if joined is None else joined | join(more, more)
+        return guided(velocity, prompt | more, negative | more, denoising.guidance, between, both)(x_BTHWC, sigma)
+
+    remembers = composing is not None
+    if remembers:
+        along = composing.velocity(along, prompt["shot_BT"])
+    return flow.run_expert(along, state, levels, denoising.solver, steps, denoising.skipped, remembers)
 
 
 def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.cinematographer import Cinematographer
-from shotverse_jax.infer.denoise import SHOT_BUCKET, decode, generate
+from shotverse_jax.infer.composing import Weights, weights_of
+from shotverse_jax.infer.denoise import SHOT_BUCKET, decode, shot
 from shotverse_jax.infer.samples import seeds_of
 from shotverse_jax.infer.take import Take
 from shotverse_jax.inputs.planner_text import bucket
@@ -29,12 +30,14 @@ class Film:
         take: the screenplay and the cameras of the film's own frames.
         latents_BTHWC: the film, with B = 1.
         cinematographer: who decodes it.
+        weights: those of the adapters that its shots ask for; None where they ask for none.
     """
 
     index: int
     take: Take
     latents_BTHWC: jax.Array
     cinematographer: Cinematographer
+    weights: Weights | None = None
 
     @property
     def trajectory(self) -> Trajectory:
@@ -92,7 +95,7 @@ def films(
         for start in range(0, len(indices), parts):
             block = indices[start : start + parts]
             filled = block + [block[-1]] * (parts - len(block))
-            latents_BTHWC = generate(
+            shoot = shot(
                 cinematographer,
                 [takes[i] for i in filled],
                 seed=[seeds[i] for i in filled],
@@ -100,10 +103,17 @@ def films(
                 progress=progress,
                 **sampling,
             )
+            latents_BTHWC, composing = shoot.latents_BTHWC, shoot.composing
             if cinematographer.design.mesh is not None:  # a film is decoded on one device of each process
                 latents_BTHWC = np.asarray(together(latents_BTHWC))
             for place, index in enumerate(block):
-                yield Film(index, takes[index], latents_BTHWC[place : place + 1], cinematographer)
+                weights = None
+                if composing is not None:
+                    used_SBKN, skipped = together(shoot.state[-1]["used_SBKN"]), shoot.denoising.skipped
+                    weights = weights_of(
+                        composing, used_SBKN, cinematographer.adapters.names, place, takes[index], skipped
+                    )
+                yield Film(index, takes[index], latents_BTHWC[place : place + 1], cinematographer, weights)
 
 
 def bucket_of(cinematographer: Cinematographer, take: Take) -> Hashable:

@@ -13,6 +13,7 @@ latents, or the twelve of a camera.
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -316,6 +317,13 @@ class WanDiT(nn.Module):
                 + (f"text windows of {window_BKS.shape[1]} shots" if window_BKS is not None else "")
             )
         return shot_BT, wrong_BT
+
+
+def reads_of(path: str) -> Literal["video", "text", "time"]:
+    """Returns what the linear at a path of the parameter tree reads: tokens of the video or the text, or the time."""
+    if path.startswith("time_"):
+        return "time"
+    return "text" if path.startswith("text_") or path.endswith(("cross_attn/k_proj", "cross_attn/v_proj")) else "video"
 
 
 def time_features(timestep_B: jax.Array, size: int) -> jax.Array:

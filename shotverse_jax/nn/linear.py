@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 
@@ -14,8 +15,10 @@ class Adapter(struct.PyTreeNode):
     b: [rank, out], likewise.
     scale: alpha / rank. Like dropout a constant of the tree and not a leaf, so that an optimiser never sees it.
     dropout: probability that an input channel is set to zero in training; default 0.
-    weight: [rank], with the leading axes of a: a factor of every column of x A, where several adapters are side by side
-        and each has a weight that changes without another program. None (default) is one adapter with weight 1.
+    weight: a factor of every column of x A, where several adapters are side by side and each has a weight that changes
+        without another program. [rank] is the same for all of x; [B, runs, rank] gives every sample its own, and every
+        run of so many tokens, such as those of a latent frame; for x without tokens [B, rank]. With the leading axes
+        of a. None (default) is one adapter with weight 1.
     """
 
     a: jax.Array
@@ -53,8 +56,17 @@ class Linear(nn.Module):
             adapter = self.get_variable("lora", "adapter")
             low = nn.Dropout(adapter.dropout)(x, deterministic=deterministic) @ adapter.a.astype(x.dtype)
             if adapter.weight is not None:
-                low = low * adapter.weight.astype(x.dtype)
+                low = low * _of_tokens(adapter.weight, low).astype(x.dtype)
             y = y + adapter.scale * (low @ adapter.b.astype(x.dtype))
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
         return y
+
+
+def _of_tokens(weight: jax.Array, low: jax.Array) -> jax.Array:
+    """The weights of runs of tokens as those of the tokens [B, X, rank]; weights of all of x as they are."""
+    if weight.ndim < 3:
+        return weight
+    if low.shape[-2] % weight.shape[-2]:
+        raise ValueError(f"{low.shape[-2]} tokens are no multiple of the {weight.shape[-2]} runs that have weights")
+    return jnp.repeat(weight, low.shape[-2] // weight.shape[-2], axis=-2)

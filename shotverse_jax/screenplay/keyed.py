@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shotverse_jax.screenplay import lengths
+from shotverse_jax.screenplay.adapters import marked, parsed
 from shotverse_jax.screenplay.keys import SCENE_KEYS, SHOT_KEYS, SIZES, SUMS, key_name
 from shotverse_jax.screenplay.play import MAX_SHOTS, Screenplay, Shot, kind_of, short
 from shotverse_jax.text_files import Table
@@ -87,6 +88,7 @@ class _Reader:
                 raise ValueError(
                     f"the global caption must be text, got {kind_of(entry)}; put it in quotes if it looks like a number"
                 )
+        marks = self._marks(found.pop("lora", []))
         caption = _sentences([*(entry for _, entry in captions), *looks])
         self._count(caption, len(shots))
         if title and not caption:
@@ -94,6 +96,7 @@ class _Reader:
             self.notes.append(f"the title {short(title)} is read as the caption of the scene")
         elif title:
             self.notes.append(f"the title {short(title)} is no part of the caption")
+        caption = f"{marks}{caption}"
         made, times = [], []
         for number, entry in enumerate(shots, 1):
             if isinstance(entry, Mapping) and len(shots) > 1 and self._is_sum(entry):
@@ -103,6 +106,8 @@ class _Reader:
                 continue
             try:
                 words, time = self._shot(entry, number, settings["fps"])
+                if isinstance(entry, Mapping):
+                    words = self._marks(self._sorted(entry, SHOT_KEYS)[0].get("lora", [])) + words
             except ValueError as error:
                 raise ValueError(f"shot {number}: {error}") from error
             made.append(words)
@@ -117,6 +122,20 @@ class _Reader:
             name: settings[name] for name in ("fps", "width", "height", "frames") if settings.get(name) is not None
         }
         return Screenplay(caption, tuple(made), notes=tuple([*self.notes, *more]), **frames)
+
+    def _marks(self, found: list) -> str:
+        """What the keys of adapters hold, as marks before a caption: a text, a list, or strengths by name."""
+        marks = ""
+        for key, value in found:
+            if isinstance(value, Mapping):
+                value = [name if strength is None else f"{name} {strength}" for name, strength in value.items()]
+            if isinstance(value, Sequence) and not isinstance(value, str):
+                value = ", ".join(map(str, value))
+            if value not in (None, ""):
+                if not isinstance(value, str):
+                    raise ValueError(f"{key} names adapters, like 'close-up 0.8, pan-left'; got {kind_of(value)}")
+                marks += marked(parsed(value))
+        return marks
 
     def _sorted(self, value: Mapping, names: Mapping[str, str]) -> tuple[dict[str, list], list]:
         """({kind: [(key, entry), …]}, the keys that are not known)."""

@@ -28,6 +28,7 @@ SCENE_KEYS = _names(
     cuts="shot_cut_frames cut_frames cuts",
     duration="duration total_duration duration_seconds total_duration_seconds length runtime total_length 总时长",
     number="scene_number scene_id id number",
+    lora="lora loras adapter adapters",
 )  # fmt: skip
 """What a key of a scene is, by its name as `key_name` gives it."""
 SHOT_KEYS = _names(
@@ -55,6 +56,7 @@ SHOT_KEYS = _names(
     number="shot shot_number shot_no shot_id number no nr id index # n shotnumber cut cut_no 镜号 序号 镜头 镜头号 "
     "カット カット番号 番号 einstellung plan toma",
     scene="scene scene_number scene_no scene_id scene_name 场次 场景 シーン szene scène escena",
+    lora="lora loras adapter adapters",
     out="notes note audio sound sfx sound_effects music voiceover voice_over vo narration transition "
     "title name status url 备注 音效 音乐 旁白 音声 備考 音楽 转场",
 )  # fmt: skip

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shotverse_jax.screenplay import adapters
+
 LATENT_STRIDE = 4
 """Video frames per latent frame."""
 MAX_SHOTS = 60
@@ -33,16 +35,22 @@ class Shot:
     Attributes:
         caption: description of the shot; white space becomes single blanks.
         duration: seconds; None (default) lets `Screenplay.layout` decide.
+        loras: (name, strength) of every adapter that is asked for, the strength None where none is said. Marks in the
+            caption, `[lora: close-up 0.8, pan-left]`, are taken out of it and added.
 
     Raises:
-        ValueError: the caption is empty, too long or has control characters, or the duration is no positive number.
+        ValueError: the caption is empty, too long or has control characters, the duration is no positive number, or an
+            adapter is written as none can be.
     """
 
     caption: str
     duration: float | None = None
+    loras: adapters.Asked = ()
 
     def __post_init__(self):
-        caption = _clean_caption(self.caption, "a shot's caption")
+        caption, marks = adapters.taken(_clean_caption(self.caption, "a shot's caption"))
+        caption = " ".join(caption.split())
+        object.__setattr__(self, "loras", adapters.checked((*self.loras, *marks)))
         if not caption:
             raise ValueError("a shot has no caption; say what the camera shows")
         object.__setattr__(self, "caption", caption)
@@ -51,6 +59,12 @@ class Shot:
             if seconds == 0:
                 raise ValueError("a shot's duration must be a positive number of seconds, got 0")
             object.__setattr__(self, "duration", float(seconds))
+
+    def asking(self, loras: adapters.Asked) -> "Shot":
+        """Returns the shot with more adapters; those that it names itself stay as they are."""
+        own = {name for name, _ in self.loras}
+        more = tuple(entry for entry in loras if entry[0] not in own)
+        return dataclasses.replace(self, loras=(*self.loras, *more)) if more else self
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -98,7 +112,8 @@ class Screenplay:
 
     Attributes:
         caption: description of everything that the shots have in common; "" for none. HoloCine's sentence "This scene
-            contains K shots." is removed from it, and added again where a HoloCine prompt is written.
+            contains K shots." is removed from it, and added again where a HoloCine prompt is written. Adapters
+            that are marked in it go to every shot.
         shots: at least one.
         fps: frames per second; default 16.
         width, height: size in pixels; default 832 x 480.
@@ -127,7 +142,8 @@ class Screenplay:
             raise ValueError(f"a screenplay holds at most {MAX_SHOTS} shots, got {len(shots)}; split it into scenes")
         if not all(isinstance(shot, Shot) for shot in shots):
             raise ValueError("the shots of a screenplay must be Shot values")
-        caption = _clean_caption(self.caption, "the global caption")
+        caption, common = adapters.taken(_clean_caption(self.caption, "the global caption"))
+        caption, shots = " ".join(caption.split()), tuple(shot.asking(common) for shot in shots)
         while caption.endswith(count_sentence(len(shots))):
             caption = caption.removesuffix(count_sentence(len(shots))).rstrip()
         object.__setattr__(self, "shots", shots)

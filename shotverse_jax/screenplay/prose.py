@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from shotverse_jax.screenplay import lengths
+from shotverse_jax.screenplay.adapters import is_mark
 from shotverse_jax.screenplay.lengths import Time, plain
 from shotverse_jax.screenplay.lines import LABEL, LABELS, Line, mark_of
 from shotverse_jax.screenplay.play import Screenplay, Shot, short
@@ -324,7 +325,8 @@ class _Reader:
 
     def _strange(self, text: str, where: str) -> None:
         for found in _STRANGE.finditer(text):
-            if not re.match(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", found[0], re.IGNORECASE):
+            marker = re.match(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", found[0], re.IGNORECASE)
+            if not marker and not is_mark(found[0]):
                 self._say(f"{where}: {short(found[0])} is not understood and stays in the caption")
         if found := re.match(r"\s*\(\s*[\d.,:]+[^()]{0,8}\)", plain(text)):
             self._say(f"{where}: {short(found[0].strip())} is not understood as a length and stays in the caption")

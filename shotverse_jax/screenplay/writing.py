@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from shotverse_jax.files import replacing
-from shotverse_jax.screenplay.play import Screenplay, count_sentence
+from shotverse_jax.screenplay.adapters import marked, written
+from shotverse_jax.screenplay.play import Screenplay, Shot, count_sentence
 from shotverse_jax.screenplay.text import known_format, parse_text
 
 _WRITTEN = {".yaml": "yaml", ".yml": "yaml", ".json": "json", ".holocine": "holocine"}
@@ -26,6 +27,8 @@ def write_screenplay(screenplay: Screenplay, path: str | Path) -> None:
         fmt = {**_WRITTEN, ".txt": "text"}.get(path.suffix.lower())
     if fmt is None:
         raise ValueError(f"{path} must end in .yaml, .json, .txt or .holocine.txt, which says how it is written")
+    if fmt == "holocine" and any(shot.loras for shot in screenplay.shots):
+        raise ValueError("HoloCine's prompt has no place for the adapters of shots; write YAML, JSON or plain text")
     text = to_text(screenplay, fmt)
     with replacing(path) as place:
         place.write_text(text, encoding="utf-8")
@@ -36,8 +39,8 @@ def to_text(screenplay: Screenplay, fmt: str) -> str:
 
     Args:
         screenplay: the screenplay.
-        fmt: "yaml", "json", "text" or "holocine". A HoloCine prompt has captions only: durations, fps and size are
-            lost (HoloCine takes cuts beside the prompt).
+        fmt: "yaml", "json", "text" or "holocine". A HoloCine prompt has captions only: durations, adapters, fps and
+            size are lost (HoloCine takes cuts beside the prompt).
 
     Raises:
         ValueError: the format is unknown or cannot be written; or it is "text", which cannot hold an fps, a size or a
@@ -56,7 +59,7 @@ def to_text(screenplay: Screenplay, fmt: str) -> str:
 
 
 def _to_paragraphs(screenplay: Screenplay) -> str:
-    shots = [f"{_marker(shot.duration)}{shot.caption}" for shot in screenplay.shots]
+    shots = [f"{_marker(shot.duration)}{marked(shot.loras)}{shot.caption}" for shot in screenplay.shots]
     labelled = [f"Shot {number}: {words}" for number, words in enumerate(shots, 1)]
     for caption, paragraphs in ((screenplay.caption, shots), (f"Scene: {screenplay.caption}", labelled)):
         text = "\n\n".join([caption, *paragraphs]) + "\n"
@@ -64,8 +67,8 @@ def _to_paragraphs(screenplay: Screenplay) -> str:
         if screenplay.caption and _reads(text) == screenplay:
             return text
     raise ValueError(
-        "plain text holds a global caption, captions and durations only, and this screenplay has more (or no global "
-        "caption); write YAML or JSON"
+        "plain text holds a global caption, captions, durations and adapters only, and this screenplay has more (or no "
+        "global caption); write YAML or JSON"
     )
 
 
@@ -96,11 +99,7 @@ def _plain(number: float) -> float | int:
 
 def _to_mapping(screenplay: Screenplay) -> dict:
     """The mapping in YAML and JSON files; settings with their default value are left out."""
-    shots = [
-        shot.caption if shot.duration is None else {"caption": shot.caption, "duration": _plain(shot.duration)}
-        for shot in screenplay.shots
-    ]
-    value = {"caption": screenplay.caption, "shots": shots}
+    value = {"caption": screenplay.caption, "shots": [_shot(shot) for shot in screenplay.shots]}
     for field in dataclasses.fields(Screenplay)[2:]:
         if field.name == "notes":
             continue
@@ -108,3 +107,10 @@ def _to_mapping(screenplay: Screenplay) -> dict:
         if setting != field.default:
             value[field.name] = _plain(setting)
     return value
+
+
+def _shot(shot: Shot) -> str | dict:
+    """A shot in YAML and JSON files: its caption alone, or a mapping where there is more."""
+    more = {} if shot.duration is None else {"duration": _plain(shot.duration)}
+    more |= {"lora": written(shot.loras)} if shot.loras else {}
+    return {"caption": shot.caption, **more} if more else shot.caption

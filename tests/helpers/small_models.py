@@ -7,12 +7,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
+from shotverse_jax import lora
 from shotverse_jax.config import (
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
     GenDoPConfig,
+    LoraConfig,
     OPTConfig,
     UMT5Config,
     WanDiTConfig,
@@ -23,8 +26,12 @@ from shotverse_jax.config import (
 from shotverse_jax.inputs.clatr import TEXT_TOWER
 from shotverse_jax.inputs.clip import SPECIAL_TOKENS
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
+from shotverse_jax.lora import Changes
 from shotverse_jax.models.controller import Controller, example
 from shotverse_jax.weights import abstract, export, find_tokenizer, init_module
+
+CHANGED = ("q_proj", "v_proj", "o_proj", "ffn_in", "head")
+"""Linears that `change` changes."""
 
 WORDS = ("The camera moves right, then pans left.",)
 
@@ -97,3 +104,13 @@ def drawn(shapes, seed: int):
         return (center + rng.normal(size=leaf.shape) / np.sqrt(fan_in)).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def change(params, seed, rank=3, targets=CHANGED, deltas=False):
+    """An adapter that changes every film visibly; with deltas it also moves norms and modulations."""
+    shapes = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, LoraConfig(rank, 2.0 * rank, targets=targets)))
+    rng = np.random.default_rng(seed)
+    adapter = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32) / np.sqrt(x.shape[-2]) / 3, shapes)
+    paths = ("blocks/cross_norm/scale", "blocks/modulation", "head/bias") if deltas else ()
+    leaves = flatten_dict(params, sep="/")
+    return Changes(adapter, {path: rng.normal(size=leaves[path].shape).astype(np.float32) / 4 for path in paths})
