@@ -5,6 +5,7 @@ import sys
 
 from shotverse_jax.commands import (
     batch,
+    calibrate,
     caption,
     cinematic,
     clatr,
@@ -43,6 +44,7 @@ COMMANDS = {
     "review": review,
     "caption": caption,
     "cuts": cuts,
+    "calibrate": calibrate,
     "explain": explain,
     "export": export,
     "export-lora": export_lora,

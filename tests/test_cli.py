@@ -260,6 +260,7 @@ COMMANDS = [
     "cinematic",
     "caption",
     "cuts",
+    "calibrate",
 ]
 
 
@@ -304,7 +305,7 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
         read, written = files(words)
         missing = [name for name in read if name not in made and not (ROOT / name).exists()]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        silent = ("eval", "fit", "get", "gendop", "datadop", "preference", "caption", "cinematic", "cuts")
+        silent = ("eval", "fit", "get", "gendop", "datadop", "preference", "caption", "cinematic", "cuts", "calibrate")
         assert read or words[1] in silent, f"{shlex.join(words)} reads nothing"
         made |= set(written)
 

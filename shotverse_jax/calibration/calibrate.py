@@ -54,6 +54,23 @@ class Calibration:
     notes: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reconstructed:
+    """What a provider made of a film, before its shots are aligned.
+
+    Attributes:
+        local: the reconstruction of every shot by itself.
+        world: that of the key frames of all shots; of one shot it is the first of `local`.
+        own: how the matches of every shot agree with its cameras.
+        across: how those of the key frames agree with the cameras of `world`.
+    """
+
+    local: tuple[Reconstruction, ...]
+    world: Reconstruction
+    own: tuple[Agreement, ...]
+    across: Agreement
+
+
 def calibrate(
     footage: Footage,
     provider: Provider,
@@ -68,22 +85,33 @@ def calibrate(
         method: of `align.METHODS`; default "robust".
         progress: is told what is done next.
     """
+    return aligned(footage, reconstructed(footage, provider, progress), method)
+
+
+def reconstructed(footage: Footage, provider: Provider, progress: Callable[[str], None]) -> Reconstructed:
+    """Returns the reconstructions of every shot and of the key frames of all; see `calibrate`."""
     shots, local = footage.shots, []
     for number, frames in enumerate(shots, 1):
         progress(f"shot {number} of {len(shots)}")
         local.append(provider.reconstruct(frames))
-    keys = key_frames(shots)
     if len(shots) > 1:
         progress("all shots together")
-    world = provider.joint(local, keys) if len(shots) > 1 else local[0]
+    world = provider.joint(local, key_frames(shots)) if len(shots) > 1 else local[0]
     across = provider.agreement(world) if len(shots) > 1 else Agreement.none()
-    group_K = connected(overlaps(world, keys, across), world.joint)
+    return Reconstructed(tuple(local), world, tuple(provider.agreement(made) for made in local), across)
+
+
+def aligned(footage: Footage, made: Reconstructed, method: str = "robust") -> Calibration:
+    """Returns the cameras of a film whose shots are reconstructed; see `calibrate`."""
+    shots, local, world = footage.shots, made.local, made.world
+    keys = key_frames(shots)
+    group_K = connected(overlaps(world, keys, made.across), world.joint)
     fits = [_fit(k, local, world, keys, group_K, method) for k in range(len(shots))]
     # What a shot has in common with those of another world does not speak against its cameras.
-    across = across.only(*(group_K[footage.shot_T[side]] for side in across[:2]))
+    across = made.across.only(*(group_K[footage.shot_T[side]] for side in made.across[:2]))
     quality = tuple(
-        measure(footage, frames, made, fit, (provider.agreement(made), across))
-        for frames, made, fit in zip(shots, local, fits, strict=True)
+        measure(footage, frames, one, fit, (own, across))
+        for frames, one, fit, own in zip(shots, local, fits, made.own, strict=True)
     )
     world_K = np.where([fit is not None for fit in fits], group_K, len(shots) + np.arange(len(shots)))
     return _whole(local, fits, _by_size(world_K, shots), quality)

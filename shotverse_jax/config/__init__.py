@@ -3,6 +3,7 @@
 One file per system; every name can be imported from here.
 """
 
+from shotverse_jax.config.calibration import CalibrationConfig
 from shotverse_jax.config.controller import (
     CONTROLLERS,
     NEGATIVE_PROMPT,
@@ -78,6 +79,7 @@ __all__ = [
     "CLaTrConfig",
     "CLaTrTrainConfig",
     "CONTROLLERS",
+    "CalibrationConfig",
     "CaptionerTrainConfig",
     "ControllerConfig",
     "ControllerTrainConfig",

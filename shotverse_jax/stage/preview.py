@@ -19,23 +19,31 @@ SKY = 100.0
 """Metres that a depth map has for the sky, and for all that is farther."""
 
 
-def implied_stage(trajectory: Trajectory) -> np.ndarray:
-    """Returns a plausible stage [3, 4] in the world of a trajectory whose floor and subject are unknown.
+def gravity_of(pose_T34: np.ndarray) -> np.ndarray:
+    """Returns the probable direction of gravity [3] in the world of some cameras.
 
-    Gravity is the direction most perpendicular to the right axes of all cameras, since cameras rarely roll; its sign,
-    and the direction itself where the right axes leave it open, come from the mean down axis. The subject is at the
-    point nearest to all optical axes; a weak pull to 3 m in front of each camera decides where the axes are parallel.
-    If that point is behind the cameras, the subject is 3 m in front of the first one. The floor is 1.6 m below the
-    first camera, or 0.2 m below the lowest camera if that is lower. The subject faces the first camera. Units of length
-    are assumed to be metres.
+    It is the direction most perpendicular to the right axes of all cameras, since cameras rarely roll; its sign, and
+    the direction itself where the right axes leave it open, come from the mean down axis.
     """
-    eye_T3 = trajectory.pose_T34[:, :, 3]
-    right_T3, down_T3, forward_T3 = (trajectory.pose_T34[:, :, i] for i in range(3))
+    right_T3, down_T3 = pose_T34[:, :, 0], pose_T34[:, :, 1]
     # The eigenvector of the smallest eigenvalue has the least sum of squared products with the right axes; the small
     # second term chooses among directions that are equally good.
     spread = right_T3.T @ right_T3 - 0.01 * down_T3.T @ down_T3
     gravity = np.linalg.eigh(spread)[1][:, 0]
-    gravity = gravity if gravity @ down_T3.sum(0) >= 0 else -gravity
+    return gravity if gravity @ down_T3.sum(0) >= 0 else -gravity
+
+
+def implied_stage(trajectory: Trajectory) -> np.ndarray:
+    """Returns a plausible stage [3, 4] in the world of a trajectory whose floor and subject are unknown.
+
+    Gravity is that of `gravity_of`. The subject is at the point nearest to all optical axes; a weak pull to 3 m in
+    front of each camera decides where the axes are parallel. If that point is behind the cameras, the subject is 3 m in
+    front of the first one. The floor is 1.6 m below the first camera, or 0.2 m below the lowest camera if that is
+    lower. The subject faces the first camera. Units of length are assumed to be metres.
+    """
+    eye_T3 = trajectory.pose_T34[:, :, 3]
+    right_T3, down_T3, forward_T3 = (trajectory.pose_T34[:, :, i] for i in range(3))
+    gravity = gravity_of(trajectory.pose_T34)
 
     # Least squares: I - f fᵀ takes the part of a difference that is perpendicular to the optical axis f.
     across_T33 = np.eye(3) - forward_T3[:, :, None] * forward_T3[:, None]
