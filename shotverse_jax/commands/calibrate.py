@@ -93,7 +93,8 @@ def _report(summary: dict[str, Any], out: Path, terminal: Terminal) -> int:
     if summary["worlds"]:
         return 0
     failed = sorted({name for shot in shots for name in shot["failed"]})
-    terminal.say(
+    # A result, which is said with --quiet too.
+    show(
         f"no shot has cameras that can be believed ({', '.join(failed)}), so none were written; "
         f"{out / 'calibration.json'} has the numbers"
     )

@@ -1,9 +1,11 @@
 """`shotverse calibrate` from a video to the files of its folder, with cameras that are known."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 import rooms
 from shotverse_jax import cli
@@ -132,7 +134,7 @@ def test_shots_of_other_worlds_and_rejected_ones(room, tmp_path, capsys, no_plot
     np.savez(folder / "none.npz", **cameras | {"registered": registered & False})
     capsys.readouterr()
     assert command(folder, tmp_path / "out", cameras="none.npz") == 1
-    assert "no shot has cameras that can be believed (registered)" in capsys.readouterr().err
+    assert "no shot has cameras that can be believed (registered)" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"calibration.json", "stages"}
 
 
@@ -197,6 +199,26 @@ def test_settings_that_are_none_end_in_one_sentence(room, tmp_path, capsys, sett
         code = stop.code
     said = capsys.readouterr().err.strip().splitlines()
     assert code == 2 and words in said[-1] and not (tmp_path / "out" / "calibration.json").exists()
+
+
+def test_hostile_videos_end_in_one_sentence(room, tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    folder, *_ = room
+    data = (folder / "film.mp4").read_bytes()
+    (tmp_path / "half.mp4").write_bytes(data[: len(data) // 2])
+    sound = ["-f", "lavfi", "-i", "sine=d=0.1"]
+    first = ["-i", str(folder / "film.mp4"), "-frames:v", "1"]
+    for name, made in (("sound.mp4", sound), ("first.mp4", first)):
+        subprocess.run([get_ffmpeg_exe(), "-v", "error", *made, str(tmp_path / name)], check=True)
+    for name, code, words in (
+        ("half.mp4", 2, "cannot be read"),
+        ("sound.mp4", 2, "no video"),
+        ("first.mp4", 1, "no shot has cameras that can be believed (registered)"),
+    ):
+        assert cli.main(["calibrate", str(tmp_path / name), "--quiet", "--out", str(tmp_path / "out")]) == code
+        [sentence] = "".join(capsys.readouterr()).splitlines()
+        assert words in sentence
+        assert (tmp_path / "out").exists() == (code == 1)
 
 
 def test_lenses_of_a_film(room):

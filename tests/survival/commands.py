@@ -157,6 +157,14 @@ COMMANDS = {
         same=readers.batch,
         long=True,
     ),
+    "calibrate": Command(
+        lambda inputs, out, seed: [
+            *("calibrate", f"{inputs}/films/play_0/sample_{seed - 1}/film.mp4", "--cuts", "none", "--out", str(out)),
+            *("--reconstruct", f"file:{inputs}/films/play_0/sample_{seed - 1}/cameras.json", "--quiet"),
+        ],
+        kept=readers.calibration,
+        long=True,
+    ),
     "preference-prompts": Command(
         lambda inputs, out, seed: ["preference", "prompts", "--scenes", str(20 * seed), "--out", str(out), "--quiet"],
         file=".jsonl",

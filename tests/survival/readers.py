@@ -134,6 +134,17 @@ def parts(out: Path, new: Files, old: Files) -> list[str]:
     return [f"{name} is half-written" for name, data in found.items() if data != new.get(name)]
 
 
+def calibration(out: Path, new: Files, old: Files) -> list[str]:
+    """A calibrated film: the stages that are there are whole, and with its summary it is the old or the new result."""
+    found, problems = {name: data for name, data in files(out).items() if "/." not in f"/{name}"}, []
+    results = [{n: d for n, d in of.items() if not n.startswith("stages/")} for of in (found, new, old)]
+    if "calibration.json" in found and results[0] not in results[1:]:
+        problems.append(f"its summary is there, and it is neither the old nor the new result: {sorted(results[0])}")
+    wholes = [{name: of.get(name) for name in found if name.startswith("stages/")} for of in (new, old)]
+    problems += [f"{name} is half-written" for name in wholes[0] if found[name] not in [of[name] for of in wholes]]
+    return problems
+
+
 def loadable(out: Path, new: Files, old: Files) -> list[str]:
     """Converted models: what loads is whole, and what is not whole does not load."""
     found, problems = models(out), []
