@@ -162,6 +162,7 @@ COMMANDS = {
             *("calibrate", f"{inputs}/films/play_0/sample_{seed - 1}/film.mp4", "--cuts", "none", "--out", str(out)),
             *("--reconstruct", f"file:{inputs}/films/play_0/sample_{seed - 1}/cameras.json", "--quiet"),
         ],
+        replaces=False,  # stages of another film are replaced one by one, its other files at the end
         kept=readers.calibration,
         long=True,
     ),

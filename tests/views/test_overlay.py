@@ -52,4 +52,4 @@ def test_lines_are_where_the_camera_sees_them():
     assert moved[70 - 20, 80 - 10, 1] > 100
     behind = overlay.Ground(se3.make(np.eye(3), np.array([0.0, 1.0, -30.0])), 1.0, True)
     assert overlay.draw(black, np.eye(3, 4), LENS, behind, "").max() == 0
-    assert overlay.draw(black, np.eye(3, 4), LENS, behind, "shot 1")[:40, :80].max() == 255
+    assert overlay.draw(black, np.eye(3, 4), LENS, behind, "shot 1")[:40, :80].max() > 200
