@@ -222,10 +222,10 @@ class CaptionerSource(StepSource):
         answer: tokens N of an answer.
         patches: patches S that frames are padded to.
         pairs: pairs of frames F that clips are padded to.
-        probe: whether batches have what the cameras do; clips must know it.
         seed: seed of the run.
         global_batch: samples per step, over all hosts.
         num_steps: steps of the run.
+        probe: whether batches have what the cameras do; clips must know it. Default False.
         host, num_hosts: this process and the number of processes; default 0 of 1.
 
     Raises:
@@ -239,10 +239,10 @@ class CaptionerSource(StepSource):
     answer: int
     patches: int
     pairs: int
-    probe: bool
     seed: int
     global_batch: int
     num_steps: int
+    probe: bool = False
     host: int = 0
     num_hosts: int = 1
 

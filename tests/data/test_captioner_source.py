@@ -26,7 +26,7 @@ def tokenizer_file(tmp_path_factory):
 
 
 def source(tokenizer_file, clips=CLIPS, **changes):
-    values = dict(length=192, answer=96, patches=24, pairs=2, probe=False, seed=3, global_batch=4, num_steps=100)
+    values = dict(length=192, answer=96, patches=24, pairs=2, seed=3, global_batch=4, num_steps=100)
     return CaptionerSource(captioner_nano(), tokenizer_file, clips, **values | changes)
 
 

@@ -228,10 +228,10 @@ def _source(
         answer=config.answer_length,
         patches=_patches(config),
         pairs=_frames(config),
-        probe=bool(config.view_weight),
         seed=config.seed,
         global_batch=config.batch,
         num_steps=num_steps,
+        probe=bool(config.view_weight),
         host=host,
         num_hosts=num_hosts,
     )
