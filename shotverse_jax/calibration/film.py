@@ -12,6 +12,7 @@ Array axes: T frames of the film; N those of them that are reconstructed; K shot
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def calibrate_film(
     folder: str | Path,
     config: CalibrationConfig | None = None,
     progress: Progress = lambda what, done, total: None,
+    keys: Mapping[str, str] | None = None,
 ) -> Calibrated:
     """Returns the cameras of an edited film; `outputs.write` writes them.
 
@@ -92,13 +94,14 @@ def calibrate_film(
         folder: of the stages' results, which are kept in its folder `stages`.
         config: the settings; None (default) takes all defaults.
         progress: called with (message, 0, 0) and with ("reading", frames read, frames in all).
+        keys: `identity` of the video and the settings, where it was asked for already.
 
     Raises:
         ValueError: the video, or a file that the settings name, cannot be read or does not fit; something that is
             needed is not installed; or the frames do not fit the memory of this machine.
     """
     video, config, places = Path(video), config or CalibrationConfig(), Path(folder) / STAGES
-    keys = identity(video, config)
+    keys = keys or identity(video, config)
 
     def stage(name: str, make) -> kept.Arrays:
         arrays, there = kept.once(places / f"{name}.npz", keys[name], make)

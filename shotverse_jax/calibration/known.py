@@ -11,7 +11,8 @@ from shotverse_jax.camera import se3
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import check_rigid
 from shotverse_jax.files import reading
-from shotverse_jax.stage.raycast import SUBJECT, primitives, render
+from shotverse_jax.stage.preview import shows_subject
+from shotverse_jax.stage.raycast import primitives, render
 from shotverse_jax.stage.scene import Scene
 
 KEYS = ("poses_c2w", "intrinsics", "fov_y", "size", "depth", "confidence", "registered", "joint")
@@ -82,8 +83,7 @@ def film_stage(
         time_T: seconds of every frame.
     """
     frames = render(primitives(scene, time_T), pose_T34, lens_T4, *size)
-    body_THW = np.asarray(frames.instance_THW) - SUBJECT
-    static_THW = (body_THW < 0) | (body_THW >= len(scene.subjects))
+    static_THW = ~shows_subject(frames.instance_THW, scene)
     depth_THW = np.asarray(frames.depth_THW)
     return (
         Footage(np.asarray(frames.color_THW3), shot_T, lens_T4, static_THW),

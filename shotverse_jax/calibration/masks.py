@@ -67,6 +67,11 @@ def find_masks(
     return dilated(mask_THW, finite(dilation, "the dilation", 0, 0.5))
 
 
+def same_proportions(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Returns whether pictures of two sizes (width, height) have the same proportions, but for roundings."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(one) * max(other) * 0.01
+
+
 def dilated(mask_THW: np.ndarray, share: float = DILATION) -> np.ndarray:
     """Returns masks that are grown by a share of the short side, in pixels at least 1 unless the share is 0."""
     reach = int(np.ceil(share * min(mask_THW.shape[1:])))

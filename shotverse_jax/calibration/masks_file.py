@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from shotverse_jax.calibration.masks import same_proportions
 from shotverse_jax.files import reading
 from shotverse_jax.limits import SIDE, whole
 
@@ -47,7 +48,7 @@ class Files:
         with reading(path, "a picture"), Image.open(path) as picture:
             for side in picture.size:
                 whole(side, "a side", 1, SIDE)
-            if abs(picture.width * height - picture.height * width) > max(picture.size) * max(size) * 0.01:
+            if not same_proportions(picture.size, (width, height)):
                 raise ValueError(
                     f"{path} is {picture.width}x{picture.height}; the frames have the proportions of {width}x{height}"
                 )

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from shotverse_jax.calibration.align import IDENTITY, align
+from shotverse_jax.calibration.quality import ZOOM
 from shotverse_jax.calibration.reconstruction import Footage, Points, Provider, Reconstruction
 from shotverse_jax.infer.pi3 import PointMaps, Reconstructor
 
-ZOOM = 0.05
-"""A lens whose focal length, without its noise, varies by less than this share within a shot is one lens."""
 SMOOTH = 5
 """Frames over which the focal length of a zoom is the median."""
 

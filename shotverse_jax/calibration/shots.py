@@ -1,7 +1,7 @@
 """The shots of an edited film: where one picture takes the place of another, at once or gradually.
 
-A detector reads the frames of a film one by one and returns its transitions. `DETECTORS` is the table of them; a new
-one is a row. All of them see the picture without its black bars (`shots_bars.py`).
+A detector reads the frames of a film one by one and returns its transitions. `detectors.py` is the table of them. All
+of them see the picture without its black bars (`shots_bars.py`).
 """
 
 import importlib
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from shotverse_jax.calibration.detectors import DETECTORS
 from shotverse_jax.calibration.shots_bars import Box, find_picture
 from shotverse_jax.views.video import VideoInfo, cut_spans, frame_times, probe_video, stream_video
 
@@ -52,14 +53,6 @@ class Detector(Protocol):
 
     def __call__(self, frames: Iterable[np.ndarray]) -> list[Transition]:
         """Returns the transitions, ascending, from frames [H, W, 3] uint8 that are given one by one."""
-
-
-DETECTORS = {
-    "difference": "shots_difference.Difference",
-    "transnetv2": "shots_transnet.TransNet",
-    "scenedetect": "shots_scenedetect.Content",
-}
-"""Name → "file.Class" in this room. A detector is imported when it is used, as some need packages that are optional."""
 
 
 class Shots(NamedTuple):

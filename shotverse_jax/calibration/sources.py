@@ -9,10 +9,11 @@ import numpy as np
 
 from shotverse_jax import limits
 from shotverse_jax.calibration import shots as detection
+from shotverse_jax.calibration.detectors import DETECTORS
 from shotverse_jax.calibration.known import Known, read_cameras
-from shotverse_jax.calibration.masks import Masker, load_masker
+from shotverse_jax.calibration.masks import Masker, load_masker, same_proportions
 from shotverse_jax.calibration.reconstruction import Footage, Provider
-from shotverse_jax.calibration.shots import DETECTORS, Progress, Shots
+from shotverse_jax.calibration.shots import Progress, Shots
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import FILM_BACK_MM, Trajectory
 from shotverse_jax.files import read_json
@@ -136,8 +137,8 @@ def _picked(known: Known, size: tuple[int, int], number_N: np.ndarray, file: str
     """Known cameras of the film's frames as those of some frames at another size."""
     if number_N[-1] >= len(known):
         raise ValueError(f"{file} has cameras of {len(known)} frames, and the film has frame {number_N[-1]}")
-    width, height = known.size
-    if abs(width * size[1] - height * size[0]) > max(width, height) * max(size) * 0.01:
+    if not same_proportions(known.size, size):
+        width, height = known.size
         raise ValueError(f"{file} is of pictures of {width}x{height}; the film has other proportions")
     pick = lambda array_T: None if array_T is None else array_T[number_N]  # noqa: E731
     return dataclasses.replace(

@@ -71,11 +71,11 @@ def run(args: argparse.Namespace) -> int:
     from shotverse_jax.calibration import film, outputs
     from shotverse_jax.files import owned
 
-    made_of = film.identity(args.video, config)["all"]
+    keys = film.identity(args.video, config)
     with owned(out):
-        summary = outputs.done(out, made_of)
+        summary = outputs.done(out, keys["all"])
         if summary is None:
-            made = film.calibrate_film(args.video, out, config, terminal)
+            made = film.calibrate_film(args.video, out, config, terminal, keys)
             summary = outputs.write(made, out, terminal)
         else:
             terminal.say(f"{out} is of this film and these settings already")

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from shotverse_jax.calibration.detectors import DETECTORS
 from shotverse_jax.commands.common import Terminal, number, show, use_compilation_cache
 
 HELP = "Find the cuts, fades and dissolves of a film."
@@ -12,8 +13,6 @@ EXAMPLES = ("shotverse cuts film.mp4", "shotverse cuts film.mp4 --detector trans
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
-    from shotverse_jax.calibration.shots import DETECTORS
-
     parser.add_argument("video", help="a video in any format that FFmpeg reads")
     parser.add_argument(
         "--detector",

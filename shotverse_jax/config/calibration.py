@@ -14,7 +14,7 @@ class CalibrationConfig(Checked):
     """How the cameras of an edited film are found; docs/calibration.md says more.
 
     Attributes:
-        cuts: a detector of `calibration.shots.DETECTORS`; "none" for one shot; first frames of the second and later
+        cuts: a detector of `calibration.detectors.DETECTORS`; "none" for one shot; first frames of the second and later
             shots with commas between them; or a file of `shotverse cuts --json`.
         masks: "none"; "motion" or "saliency"; "file:DIR"; or "stage:TRAJECTORY".
         fill: "zero" makes masked pixels black, as ShotVerse does; "none" makes them weigh nothing.

@@ -63,6 +63,7 @@ class StageClips(FieldsOnly):
         split: "train" or "test".
         frames, height, width: size of the clips.
         variants: whether shots come four times; without, each comes once, as it is.
+        view: whether clips say what the cameras do; default False.
     """
 
     split: str
@@ -70,6 +71,7 @@ class StageClips(FieldsOnly):
     height: int
     width: int
     variants: bool = True
+    view: bool = False
 
     def pick(self, seed: int, places: Sequence[int]) -> list[Clip]:
         """Returns one clip for every place of the run's samples, counted over all steps."""
@@ -95,9 +97,10 @@ class StageClips(FieldsOnly):
             )
             frames_THWC = frames_THWC[::-1]
         at = taken(shot, self.frames)
-        caption, view_FY = shot_truth(shot, scene).caption, view_targets(shot, scene, at)
+        caption, view_FY = shot_truth(shot, scene).caption, view_targets(shot, scene, at) if self.view else None
         if mirrored:
-            frames_THWC, caption, view_FY = frames_THWC[:, :, ::-1], _mirrored(caption), MIRROR * view_FY
+            frames_THWC, caption = frames_THWC[:, :, ::-1], _mirrored(caption)
+            view_FY = None if view_FY is None else MIRROR * view_FY
         return Clip(frames_THWC, at / shot.fps, caption, view_FY)
 
     @functools.cached_property
@@ -212,7 +215,7 @@ class CaptionerSource(StepSource):
 
     A batch has pixels_BFSP float32, size_BF2 int32, ids_BT int32, real_BT bool, feature_BT int32 (counted over the
     sample's own frames), positions_B3T int32, places_BN int32 (where an answer's tokens are predicted) and targets_BN
-    int32, -1 where there is no more of an answer; with `probe` view_BFY float32.
+    int32, -1 where there is no more of an answer; and view_BFY float32 where the clips have it.
 
     Attributes:
         config: the network that is trained.
@@ -225,7 +228,6 @@ class CaptionerSource(StepSource):
         seed: seed of the run.
         global_batch: samples per step, over all hosts.
         num_steps: steps of the run.
-        probe: whether batches have what the cameras do; clips must know it. Default False.
         host, num_hosts: this process and the number of processes; default 0 of 1.
 
     Raises:
@@ -242,7 +244,6 @@ class CaptionerSource(StepSource):
     seed: int
     global_batch: int
     num_steps: int
-    probe: bool = False
     host: int = 0
     num_hosts: int = 1
 
@@ -274,7 +275,7 @@ class CaptionerSource(StepSource):
         places = arrange(ids_T[None], [picture.grid], config, self.patches, real_T[None])
         targets_N = np.full(self.answer, -1, np.int32)
         targets_N[: len(answer)] = answer
-        view = {"view_BFY": clip.view_FY} if self.probe else {}
+        view = {} if clip.view_FY is None else {"view_BFY": clip.view_FY}
         return view | {
             "pixels_BFSP": pixels_FSP,
             "size_BF2": size_F2,

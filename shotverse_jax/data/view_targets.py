@@ -31,7 +31,7 @@ def view_targets(shot: Trajectory, scene: Scene, at_N: np.ndarray) -> np.ndarray
     at_N = np.append(at_N, at_N[-1:]) if len(at_N) % 2 else at_N
     first_F, second_F = at_N[::2], at_N[1::2]
     step_F34 = se3.relative(shot.pose_T34[first_F], shot.pose_T34[second_F])
-    turn_F3 = np.stack([se3.so3_log(step_34[:, :3]) for step_34 in step_F34])
+    turn_F3 = se3.so3_log(step_F34[:, :, :3])
     seen_F4 = np.zeros((len(first_F), 4))
     view = best_view(
         shot.pose_T34, shot.intrinsics_T4 / np.tile([shot.width, shot.height], 2), shot.stage_time_T, scene

@@ -88,7 +88,7 @@ def _once(file: Path, make: Callable[[], Any]) -> Any:
     """The value in a file, made first where the file is not there."""
     if not file.is_file():
         _write(file, make())
-    return json.loads(file.read_text(encoding="utf-8"))
+    return read_json(file, object)
 
 
 def _probe(job: PairsJob, scenes: int, progress: Progress) -> list[dict[str, Any]]:

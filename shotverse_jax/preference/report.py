@@ -1,6 +1,5 @@
 """The report of a loop: the scores of every round, and pictures of the plans that changed most."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shotverse_jax.config import LoopConfig
-from shotverse_jax.files import replacing
+from shotverse_jax.files import read_json, replacing
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.ready import load_planner
 from shotverse_jax.stage.preview import preview_frames
@@ -39,7 +38,7 @@ def write_report(config: LoopConfig, folder: Path) -> Path | str:
     """Writes report.md and its pictures; returns the planner of the best round, or of the start."""
     planners = {"start": config.pairs.planner}
     planners |= {f"round_{i}": str(folder / f"round_{i}" / "train" / "export") for i in range(1, config.rounds + 1)}
-    scores = {name: json.loads((folder / name / "scores.json").read_text(encoding="utf-8")) for name in planners}
+    scores = {name: read_json(folder / name / "scores.json") for name in planners}
     best = best_of(scores)
     lines = [
         "# Preference optimisation",

@@ -102,6 +102,12 @@ def _on_stage(trajectory: Trajectory, scene: Scene, width: int, height: int) -> 
     return scene.clear_views(pose_T34[:, :, 3]), pose_T34, trajectory.intrinsics_T4 * np.tile(zoom, 2)
 
 
+def shows_subject(instance_THW, scene: Scene) -> np.ndarray:
+    """Returns which pixels of rendered frames show one of the scene's subjects, from their instance numbers."""
+    number_THW = np.asarray(instance_THW) - SUBJECT
+    return (number_THW >= 0) & (number_THW < len(scene.subjects))
+
+
 def subject_masks(trajectory: Trajectory, scene: Scene, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
     """Returns where frames of `preview_frames` show a subject, [T, height, width] bool, for frames `index_T`."""
     scene, pose_T34, lens_T4 = _on_stage(trajectory, scene, width, height)
@@ -109,8 +115,8 @@ def subject_masks(trajectory: Trajectory, scene: Scene, index_T: np.ndarray, wid
     for start in range(0, len(index_T), BATCH):
         part = index_T[np.minimum(np.arange(start, start + BATCH), len(index_T) - 1)]
         prims = primitives(scene, trajectory.stage_seconds_T[part])
-        number_THW = np.asarray(render(prims, pose_T34[part], lens_T4[part], width, height).instance_THW) - SUBJECT
-        masks.append(((number_THW >= 0) & (number_THW < len(scene.subjects)))[: len(index_T) - start])
+        frames = render(prims, pose_T34[part], lens_T4[part], width, height)
+        masks.append(shows_subject(frames.instance_THW, scene)[: len(index_T) - start])
     return np.concatenate(masks)
 
 

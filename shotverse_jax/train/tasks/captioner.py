@@ -200,7 +200,8 @@ def _clips(config: CaptionerTrainConfig, split: str) -> StageClips | FolderClips
         clips = FolderClips(config.data if split == "train" else config.test_data, config.model, config.height)
         clips.all  # noqa: B018  a folder that cannot be used ends the run before it starts
         return clips
-    return StageClips(split, config.model.frames[1], config.height, config.width, variants=split == "train")
+    size = config.model.frames[1], config.height, config.width
+    return StageClips(split, *size, variants=split == "train", view=bool(config.view_weight))
 
 
 def _tokenizer(config: CaptionerTrainConfig, folder: Path, clips: StageClips | FolderClips) -> Path:
@@ -231,7 +232,6 @@ def _source(
         seed=config.seed,
         global_batch=config.batch,
         num_steps=num_steps,
-        probe=bool(config.view_weight),
         host=host,
         num_hosts=num_hosts,
     )
