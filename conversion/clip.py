@@ -6,9 +6,9 @@ The entries of the towers are also used by the tables of networks that contain t
 from collections.abc import Mapping
 from typing import Any
 
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig
+from shotverse_jax.config import CameraCLIPConfig, CLIPTextConfig, CLIPVisionConfig
 
-from .core import Entry, Table, Transform, linear, norm
+from .core import TRANSPOSE, Entry, Table, Transform, linear, norm
 
 PATCHES = Transform(lambda w: w.transpose(2, 3, 1, 0), lambda w: w.transpose(3, 2, 0, 1))  # [out, in, y, x]
 ROW = Transform(lambda w: w[None], lambda w: w[0])
@@ -63,6 +63,39 @@ VISION_TABLE = Table(
     aliases=((r"(?=embeddings\.|encoder\.|pre_layrnorm\.|post_layernorm\.)", "vision_model."),),
     ignore=(r"text_model\.", r"(text|visual)_projection\.", r"logit_scale$", POSITION_IDS),
 )
+
+
+WHOLE_ENTRIES = (
+    *vision_entries("vision_model.", "image/tower/"),
+    Entry("visual_projection.weight", "image/project/kernel", TRANSPOSE),
+    *text_entries("text_model.", "text/tower/"),
+    Entry("text_projection.weight", "text/project/kernel", TRANSPOSE),
+    Entry("logit_scale", "logit_scale"),
+)
+_CODE = (
+    *(e for name in ("image_norm", "patch_norm") for e in norm(f"code.{name}", f"code/{name}")),
+    Entry("code.squeeze.weight", "code/squeeze/kernel", TRANSPOSE),
+    *linear("code.hidden", "code/hidden"),
+    Entry("code.out.weight", "code/out/kernel", TRANSPOSE),
+)
+
+
+def whole_table(config: CameraCLIPConfig) -> Table:
+    """Returns the names of both towers with their projections (transformers' CLIPModel).
+
+    A temporal code, which no CLIP of others has, gets names of our own.
+    """
+    return Table(WHOLE_ENTRIES + (_CODE if config.temporal == "code" else ()), ignore=(POSITION_IDS,))
+
+
+def whole_config_from_hf(values: Mapping[str, Any]) -> CameraCLIPConfig:
+    """Returns the config of a whole CLIP from a transformers config.json: the mean over the frames of a clip."""
+    return CameraCLIPConfig(
+        text=text_config_from_hf(values),
+        vision=vision_config_from_hf(values),
+        joint_size=values.get("projection_dim", 512),
+        temporal="mean",
+    )
 
 
 def text_config_from_hf(values: Mapping[str, Any]) -> CLIPTextConfig:

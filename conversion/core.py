@@ -251,8 +251,9 @@ def to_torch(table: Table, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
             continue
         array = np.asarray(leaves[entry.target])
         for i, part in enumerate(array if entry.stacked else [array]):
-            # safetensors writes memory as it is, and a transposed view is not in row-major order.
-            tensors[entry.name(i)] = np.ascontiguousarray(entry.transform.to_torch(part))
+            # safetensors writes memory as it is, and a transposed view is not in row-major order. (NumPy's
+            # ascontiguousarray would make an array of one number of a number.)
+            tensors[entry.name(i)] = np.asarray(entry.transform.to_torch(part), order="C")
     for target in leaves.keys() - {entry.target for entry in table.entries}:
         problems.add("in the parameters but not in the table", target)
     problems.raise_any("the parameter tree")

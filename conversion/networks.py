@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from shotverse_jax.config import WanDiTConfig, WanVAEConfig, clip_text_b32, gendop_of, vertigo_tokens
+from shotverse_jax.config import (
+    CameraCLIPConfig,
+    WanDiTConfig,
+    WanVAEConfig,
+    clip_text_b32,
+    gendop_of,
+    vertigo_tokens,
+)
 from shotverse_jax.files import read_json
 from shotverse_jax.weights import KINDS, abstract
 
@@ -59,7 +66,7 @@ class Network:
     @property
     def tokenizer_hint(self) -> str:
         """Which tokenizer.json it needs, for people."""
-        if self.kind in ("gendop", "clip_text"):
+        if self.kind in ("gendop", "clip_text", "camera_clip"):
             return "CLIP's, which is the same in all of its sizes (for one that of openai/clip-vit-large-patch14)"
         return "the one of the repository that the checkpoint is from"
 
@@ -198,6 +205,13 @@ NETWORKS = {
         "clip_vision",
         lambda source: clip.vision_config_from_hf(_hf_values(source, "CLIP")),
         {"transformers": lambda _: clip.VISION_TABLE},
+    ),
+    "clip": Network(
+        "CLIP, both towers and their projections",
+        "camera_clip",
+        lambda source: clip.whole_config_from_hf(_hf_values(source, "CLIP")),
+        {"transformers": clip.whole_table},
+        CameraCLIPConfig(temporal="mean"),
     ),
     "clatr": Network(
         "CLaTr",

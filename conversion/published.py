@@ -160,6 +160,14 @@ PUBLISHED: dict[str, Published] = {
     "gendop-text-rgbd": _gendop(
         "gendop-text-rgbd", "checkpoints/text_rgbd.safetensors", "GenDoP that sees the first frame and its depth"
     ),
+    # The library's own page names the repository. Its main branch has the weights as a pickle, without a .safetensors.
+    "clip-vit-b32": Published(
+        title="OpenAI's CLIP ViT-B/32, both towers",
+        repository="openai/clip-vit-base-patch32",
+        weights=(Weights("clip", "pytorch_model.bin", config="config.json", tokenizer="tokenizer.json"),),
+        source="https://github.com/huggingface/transformers/blob/main/docs/source/en/model_doc/clip.md",
+        licence="MIT, of the code",
+    ),
     "clatr-motion": _gendop(
         "clatr", "CLaTr_checkpoints/epoch99_motion.ckpt", "GenDoP's CLaTr for captions of the camera's motion"
     ),

@@ -127,6 +127,15 @@ def _clip_vision(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Ar
     return {"last_hidden": seen.last_BPD, "pooled": seen.pooled_BD}
 
 
+def _clip(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
+    """The vectors of `pixel_values` and of `input_ids`, of length 1, as those of CLIPModel."""
+    ids_BT, real_BT = inputs["input_ids"], _real(inputs)
+    real_BT = np.ones(ids_BT.shape, bool) if real_BT is None else real_BT
+    # A picture is a clip of one frame.
+    read = jax.jit(module.apply)(variables, np.moveaxis(inputs["pixel_values"], 1, -1)[:, None], ids_BT, real_BT)
+    return {"image_embeds": read.video_BJ, "text_embeds": read.text_NJ}
+
+
 def _wan_vae(module: Any, variables: dict, inputs: Arrays, meta: Meta) -> Arrays:
     """The normalised mean latents of `video` [B, 3, T, H, W] in [-1, 1], and the video of normalised `latents`."""
     if not inputs:
@@ -282,6 +291,14 @@ REPLAYS = {
         _clip_vision,
         inputs=("pixel_values",),
         meta=("config",),
+    ),
+    "clip": Replay(
+        "clip",
+        lambda meta, tensors: clip.whole_config_from_hf(meta["config"]),
+        _clip,
+        inputs=("pixel_values", "input_ids"),
+        meta=("config",),
+        optional=("attention_mask",),
     ),
     "gendop": Replay(
         "gendop-text-motion",

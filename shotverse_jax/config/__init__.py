@@ -4,6 +4,7 @@ One file per system; every name can be imported from here.
 """
 
 from shotverse_jax.config.calibration import CalibrationConfig
+from shotverse_jax.config.cinematic import CameraCLIPConfig, CameraCLIPTrainConfig, clip_small, clip_vision_b32
 from shotverse_jax.config.controller import (
     CONTROLLERS,
     NEGATIVE_PROMPT,
@@ -80,6 +81,8 @@ __all__ = [
     "CLaTrTrainConfig",
     "CONTROLLERS",
     "CalibrationConfig",
+    "CameraCLIPConfig",
+    "CameraCLIPTrainConfig",
     "CaptionerTrainConfig",
     "ControllerConfig",
     "ControllerTrainConfig",
@@ -117,8 +120,10 @@ __all__ = [
     "captioner_nano",
     "captioner_small",
     "clatr_small",
+    "clip_small",
     "clip_text_b32",
     "clip_text_small",
+    "clip_vision_b32",
     "controller_14b",
     "controller_small",
     "from_dict",

@@ -59,11 +59,25 @@ class Block(nn.Module):
         return x_BTD + Linear(config.hidden_size, use_bias=True, name="fc2")(wide_BTF)
 
 
+def _run_blocks(tower: "CLIPText | CLIPVision", causal: bool, x_BTD, real_BT):
+    """The blocks of a tower, in its one stack or in the two that `kept` divides it into."""
+    config, execution = tower.config, tower.execution
+    for name, length in (("layers", tower.kept or config.num_layers), ("last", config.num_layers - tower.kept)):
+        if name == "layers" or tower.kept:
+            x_BTD = run_stack(Block(config, execution, causal=causal, name=name), length, execution, x_BTD, real_BT)
+    return x_BTD
+
+
 class CLIPText(nn.Module):
-    """Token ids in, final-normed states out (transformers' CLIPTextModel, `last_hidden_state`)."""
+    """Token ids in, final-normed states out (transformers' CLIPTextModel, `last_hidden_state`).
+
+    kept: number of the first blocks that do not learn. They are then the stack `layers`, and the others a stack `last`,
+        so that no gradient is made for the first ones. 0 (default): all are in `layers`.
+    """
 
     config: CLIPTextConfig
     execution: Execution = Execution()
+    kept: int = 0
 
     @nn.compact
     def __call__(self, ids_BT: jax.Array, real_BT: jax.Array) -> jax.Array:
@@ -78,8 +92,7 @@ class CLIPText(nn.Module):
         table_VD = self.param("embedding", _init, (config.vocab_size, config.hidden_size))
         positions_PD = self.param("positions", _init, (config.max_positions, config.hidden_size))
         x_BTD = (table_VD[ids_BT] + positions_PD[:length]).astype(self.execution.dtype)
-        layers = Block(config, self.execution, causal=True, name="layers")
-        x_BTD = run_stack(layers, config.num_layers, self.execution, x_BTD, real_BT)
+        x_BTD = _run_blocks(self, True, x_BTD, real_BT)
         return LayerNorm(config.layer_norm_eps, name="final_norm")(x_BTD).astype(jnp.float32)
 
 
@@ -116,10 +129,14 @@ class PatchEmbed(nn.Module):
 
 
 class CLIPVision(nn.Module):
-    """Pictures in, states out (transformers' CLIPVisionModel, `last_hidden_state` and `pooler_output`)."""
+    """Pictures in, states out (transformers' CLIPVisionModel, `last_hidden_state` and `pooler_output`).
+
+    kept: as that of `CLIPText`.
+    """
 
     config: CLIPVisionConfig
     execution: Execution = Execution()
+    kept: int = 0
 
     @nn.compact
     def __call__(self, image_BHWC: jax.Array) -> Seen:
@@ -133,8 +150,7 @@ class CLIPVision(nn.Module):
         x_BPD = jnp.concatenate([jnp.broadcast_to(class_1D, (batch, 1, width)), x_BPD], axis=1)
         x_BPD = (x_BPD + self.param("positions", _init, (config.places, width))).astype(self.execution.dtype)
         x_BPD = LayerNorm(config.layer_norm_eps, name="pre_norm")(x_BPD)
-        layers = Block(config, self.execution, causal=False, name="layers")
-        x_BPD = run_stack(layers, config.num_layers, self.execution, x_BPD, None).astype(jnp.float32)
+        x_BPD = _run_blocks(self, False, x_BPD, None).astype(jnp.float32)
         return Seen(x_BPD, LayerNorm(config.layer_norm_eps, name="post_norm")(x_BPD[:, 0]))
 
 

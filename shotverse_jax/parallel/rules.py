@@ -34,7 +34,10 @@ RULES: tuple[tuple[str, P], ...] = (
     (r"adapter/a", P("fsdp", None)),
     (r"adapter/b", P(None, "fsdp")),
     # Small things, and the counters of a run: a copy on every device.
-    (r"\w+/(bias|scale|mean|variance)|modulation|head_modulation|relative_bias|separator|image_mean|image_std", P()),
+    (
+        r"\w+/(bias|scale|mean|variance)|modulation|head_modulation|relative_bias|logit_scale|separator|image_mean|image_std",
+        P(),
+    ),
     (r"count|step|bad_steps|ns_coeffs", P()),
 )
 

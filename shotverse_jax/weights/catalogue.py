@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from tokenizers import Tokenizer
 
 from shotverse_jax.config import (
+    CameraCLIPConfig,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
@@ -84,6 +85,7 @@ KINDS: dict[str, Kind] = {
     "gendop": Kind("GenDoP", GenDoPConfig, "gendop.GenDoP", load_clip_tokenizer),
     "clip_text": Kind("CLIP text tower", CLIPTextConfig, "clip.CLIPText", load_clip_tokenizer),
     "clip_vision": Kind("CLIP vision tower", CLIPVisionConfig, "clip.CLIPVision"),
+    "camera_clip": Kind("CLIP", CameraCLIPConfig, "camera_clip.CameraCLIP", load_clip_tokenizer),
     "clatr": Kind("CLaTr", CLaTrConfig, "clatr.CLaTr"),
     "transnetv2": Kind("TransNetV2", TransNetV2Config, "transnetv2.TransNetV2"),
     "pi3": Kind("Pi3", Pi3Config, "pi3.Pi3"),

@@ -127,7 +127,7 @@ def write(
         value = np.asarray(jax.device_get(leaf), np.float32)
         if not np.isfinite(value).all():
             raise ValueError(f"parameter {name} holds NaN or infinity; it is not exported")
-        tensors[name] = np.ascontiguousarray(value.astype(jnp.bfloat16))
+        tensors[name] = np.asarray(value.astype(jnp.bfloat16), order="C")  # a number stays one
     tokenizer = None if tokenizer_file is None else Path(tokenizer_file).read_text(encoding="utf-8")
     values = json.dumps(values_of(kind, config), indent=2)
     with replacing(folder) as place:
@@ -213,7 +213,7 @@ def _open_array(path: Path, sums: Sums) -> Stored:
     with _an_array(path):
         array = tensorstore.open(spec, open=True, read=True).result()
         metadata = array.spec().to_json()["metadata"]
-    chunk, dtype = array.chunk_layout.read_chunk.shape, array.dtype.numpy_dtype
+    chunk, dtype = array.chunk_layout.read_chunk.shape or (), array.dtype.numpy_dtype  # none of a single number
     _check_chunks(path, array.shape, chunk, None if metadata["compressor"] else math.prod(chunk) * dtype.itemsize)
 
     def read(index):

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models
 
 from shotverse_jax import cli, weights
 from shotverse_jax.config import (
+    CameraCLIPConfig,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
@@ -83,13 +84,24 @@ CONFIGS = {
     ),
     "clip-text": CLIP_TEXT,
     "clip-vision": CLIPVisionConfig(8, 2, 2, 12, 2, 6, "quick_gelu"),
+    "clip": CameraCLIPConfig(
+        CLIP_TEXT, CLIPVisionConfig(8, 2, 2, 12, 2, 6, "quick_gelu"), joint_size=4, temporal="mean"
+    ),
     "clatr": CLaTrConfig(8, 2, 4, 12, text_size=10),
     "pi3": Pi3Config(8, 4, 2, 3, 3, 4, 2, 12, 1, 6, 2),
     "qwen3-vl": qwen3_vl.full_config_from_hf(QWEN),
     "qwen3-vl-text": qwen3_vl.config_from_hf(QWEN),
 }
 PATCHES = {"patch_size": 2, "image_size": 6}
-BESIDE = {"wan-vae": VAE, "clip-text": CLIP, "clip-vision": CLIP | PATCHES, "qwen3-vl": QWEN, "qwen3-vl-text": QWEN}
+WHOLE = {"text_config": CLIP, "vision_config": CLIP | PATCHES, "projection_dim": 4}
+BESIDE = {
+    "wan-vae": VAE,
+    "clip-text": CLIP,
+    "clip-vision": CLIP | PATCHES,
+    "clip": WHOLE,
+    "qwen3-vl": QWEN,
+    "qwen3-vl-text": QWEN,
+}
 STYLES = [(name, style) for name in CONFIGS if name != "holocine" for style in NETWORKS[name].styles]
 SMALL = "umt5"
 
@@ -110,7 +122,7 @@ def write(folder, name, tensors):
     kind = NETWORKS[name].kind if name in NETWORKS else None
     if kind in ("text_encoder", "language_model", "qwen3_vl"):
         shutil.copyfile(weights.find_tokenizer("planner_small"), folder / "tokenizer.json")
-    if kind in ("gendop", "clip_text"):
+    if kind in ("gendop", "clip_text", "camera_clip"):
         words = {"!": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}
         Tokenizer(models.WordLevel(words, unk_token="!")).save(str(folder / "tokenizer.json"))
     return folder / "weights.safetensors"

@@ -11,6 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from shotverse_jax import lora
 from shotverse_jax.config import (
+    CameraCLIPConfig,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
@@ -62,6 +63,21 @@ def clatr(folder: Path, texts: Sequence[str] = WORDS) -> Path:
     export("clip_text", text, tower, folder / "clatr" / TEXT_TOWER, tokenizer_file=_clip_tokenizer(folder, texts))
     export("clatr", params, config, folder / "clatr")
     return folder / "clatr"
+
+
+def camera_clip_config() -> CameraCLIPConfig:
+    """A CameraCLIP of pictures of 16 pixels, with two layers a tower."""
+    text = CLIPTextConfig(300, 16, 2, 2, 32, 24)
+    vision = CLIPVisionConfig(16, 2, 2, 32, 8, 16)
+    return CameraCLIPConfig(text, vision, 8, frames=4, code_size=12, layout_size=2, fit="stretch")
+
+
+def camera_clip(folder: Path, texts: Sequence[str] = WORDS, **values: str) -> Path:
+    """Writes such a CameraCLIP, with changes to its config; returns its folder."""
+    config = dataclasses.replace(camera_clip_config(), **values)
+    params = drawn(abstract("camera_clip", config), 0)
+    export("camera_clip", params, config, folder / "camera_clip", tokenizer_file=_clip_tokenizer(folder, texts))
+    return folder / "camera_clip"
 
 
 def _clip_tokenizer(folder: Path, texts: Sequence[str] = WORDS) -> Path:

@@ -24,7 +24,9 @@ def child(name):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("name", ["planner", "controller", "clatr", "captioner", "full", "windows", "sparse"])
+@pytest.mark.parametrize(
+    "name", ["planner", "controller", "clatr", "camera_clip", "captioner", "full", "windows", "sparse"]
+)
 def test_loss_and_gradients_equal_those_of_one_device(name):
     found = child(name)
     assert len(found) == (2 if name in ("full", "windows", "sparse") else 3)
@@ -179,6 +181,43 @@ def clatr_setup():
     return shaken(make), batch, loss
 
 
+def camera_clip_setup():
+    import jax
+    import numpy as np
+
+    from shotverse_jax.config import (
+        CameraCLIPConfig,
+        CameraCLIPTrainConfig,
+        CLIPTextConfig,
+        CLIPVisionConfig,
+        Execution,
+    )
+    from shotverse_jax.parallel.sequence import spread
+    from shotverse_jax.train.tasks import camera_clip
+    from shotverse_jax.weights import init
+
+    towers = CLIPTextConfig(40, 16, 1, 4, 32, 12), CLIPVisionConfig(16, 1, 4, 32, 8, 16)
+    model = CameraCLIPConfig(*towers, 8, frames=2, code_size=16, fit="stretch")
+    config, rng = CameraCLIPTrainConfig(model=model), np.random.default_rng(0)
+    facts = rng.integers(0, 3, (8, 7)).astype(np.int32)
+    batch = {
+        "frames_BTHWC": rng.integers(0, 256, (8, 2, 16, 16, 3)).astype(np.uint8),
+        "ids_BS": rng.integers(0, 40, (8, 12)).astype(np.int32),
+        "real_BS": np.arange(12) < rng.integers(3, 13, (8, 1)),
+        "facts_BK": facts,
+        "said_BK": np.where(rng.random(facts.shape) < 0.3, facts, 0),
+    }
+
+    def make():
+        return {"params": init("camera_clip", model, jax.random.key(0))}
+
+    def loss(variables, batch, mesh=None):
+        execution = Execution() if mesh is None else spread(Execution(), mesh)
+        return camera_clip.make_loss(config, execution)(variables, batch, None, None)[0]
+
+    return shaken(make), batch, loss
+
+
 def captioner_setup():
     import jax
     import numpy as np
@@ -227,6 +266,7 @@ SETUPS = {
     "planner": (planner_setup, PLANNER_MESHES),
     "controller": (controller_setup, PLANNER_MESHES),
     "clatr": (clatr_setup, PLANNER_MESHES),
+    "camera_clip": (camera_clip_setup, PLANNER_MESHES),
     "captioner": (captioner_setup, PLANNER_MESHES),
     "full": (controller_setup, SEQUENCE_MESHES),
     "windows": (lambda: controller_setup("full", True), SEQUENCE_MESHES),

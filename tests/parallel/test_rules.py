@@ -14,6 +14,7 @@ from shotverse_jax.config import (
     PLANNERS,
     TEXT_ENCODERS,
     VAES,
+    CameraCLIPConfig,
     PoseNetConfig,
     TrainConfig,
     TransNetV2Config,
@@ -74,6 +75,7 @@ def models():
     yield "pose_net", lambda c: {"params": abstract("pose_net", c)}, config
     yield "transnetv2", lambda c: {"params": abstract("transnetv2", c)}, TransNetV2Config()
     yield "pi3", lambda c: {"params": abstract("pi3", c)}, pi3()
+    yield "camera_clip", lambda c: {"params": abstract("camera_clip", c)}, CameraCLIPConfig()
     yield "qwen3_vl", captioner, qwen3_vl("8b")
 
 

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from shotverse_jax.config import CLIPTextConfig, CLIPVisionConfig
+from shotverse_jax.config import CameraCLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from shotverse_jax.conversion import clip
 from shotverse_jax.conversion.networks import NETWORKS
+from shotverse_jax.models.camera_clip import CameraCLIP
 from shotverse_jax.models.clip import CLIPText, CLIPVision, end_of_text
 
 torch = pytest.importorskip("torch")
@@ -114,6 +115,66 @@ def test_a_whole_clip_is_read_for_one_tower(parity):
     with torch.no_grad():
         theirs = model.vision_model(torch.tensor(image_BHWC.transpose(0, 3, 1, 2)))
     assert parity("vision states", ours.last_BPD, theirs.last_hidden_state.numpy()) < 2e-5
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """(transformers' CLIPModel, its config, ours, our parameters)."""
+    text = configuration.CLIPTextConfig(**HF_SIZES, **HF_TEXT)
+    vision = configuration.CLIPVisionConfig(**HF_SIZES, **VISION)
+    hf = configuration.CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=8)
+    model, config = random_weights(modeling.CLIPModel(hf)), clip.whole_config_from_hf(hf.to_dict())
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    return model, hf, config, NETWORKS["clip"].from_torch(tensors, config)
+
+
+def test_clips_and_texts_with_projections_and_all_gradients(whole, parity):
+    model, _, config, params = whole
+    assert config == CameraCLIPConfig(
+        CLIPTextConfig(**SIZES, **TEXT, activation="quick_gelu"),
+        CLIPVisionConfig(**SIZES, **VISION, activation="quick_gelu"),
+        joint_size=8,
+        temporal="mean",
+    )
+    ids_BT, real_BT = text_inputs(50)
+    rng = np.random.default_rng(1)
+    frames_BTHWC = rng.normal(size=(2, 3, 22, 22, 3)).astype(np.float32)
+    weights = {name: rng.normal(size=(2, n)).astype(np.float32) for name, n in (("video", 8), ("text", 8), ("of", 2))}
+    pixels = torch.tensor(frames_BTHWC.reshape(6, 22, 22, 3).transpose(0, 3, 1, 2))
+    mask = torch.tensor(real_BT, dtype=torch.long)
+    unit = torch.nn.functional.normalize
+    video = unit(model.visual_projection(model.vision_model(pixels).pooler_output).reshape(2, 3, 8).mean(1))
+    text = unit(model.text_projection(model.text_model(torch.tensor(ids_BT), mask).pooler_output))
+    their = {"video": video, "text": text, "of": model.logit_scale.exp() * text @ video.T}
+    model.zero_grad()
+    sum((their[name] * torch.tensor(weights[name])).sum() for name in their).backward()
+    grads = {name: parameter.grad.numpy() for name, parameter in model.named_parameters()}
+
+    def loss(params):
+        read = CameraCLIP(config).apply({"params": params}, frames_BTHWC, ids_BT, real_BT)
+        products = read.scale * read.text_NJ @ read.video_BJ.T
+        found = {"video": read.video_BJ, "text": read.text_NJ, "of": products}
+        return sum(jnp.sum(found[name] * weights[name]) for name in found), found
+
+    ours, found = jax.jit(jax.grad(loss, has_aux=True))(params)
+    assert parity("vectors", found, {name: x.detach().numpy() for name, x in their.items()}) < 1e-4
+    expected = NETWORKS["clip"].from_torch(grads, config)
+    for tree in (ours, expected):  # zero: a shift of all scores
+        for side in ("image", "text"):
+            tree[side]["tower"]["layers"]["k_proj"].pop("bias")
+    assert parity("gradients of weights", ours, expected, size=np.max) < 1e-4
+
+
+def test_a_record_of_both_towers_replays(whole, replayed):
+    model, hf, _, _ = whole
+    ids_BT, real_BT = text_inputs(50)
+    pixels = np.random.default_rng(1).normal(size=(1, 3, 22, 22)).astype(np.float32)
+    inputs = {"input_ids": ids_BT, "attention_mask": real_BT.astype(np.int64), "pixel_values": pixels}
+    with torch.no_grad():
+        theirs = model(**{name: torch.tensor(x) for name, x in inputs.items()})
+    outputs = {"image_embeds": theirs.image_embeds.numpy(), "text_embeds": theirs.text_embeds.numpy()}
+    tensors = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    assert replayed("clip", tensors, inputs, outputs, config=hf.to_dict()).ok
 
 
 def test_a_record_of_the_text_tower_replays(replayed):
