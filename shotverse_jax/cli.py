@@ -26,6 +26,7 @@ from shotverse_jax.commands import (
     preference,
     preview,
     review,
+    score,
     tags,
     verify,
 )
@@ -43,6 +44,7 @@ COMMANDS = {
     "preview": preview,
     "review": review,
     "caption": caption,
+    "score": score,
     "cuts": cuts,
     "calibrate": calibrate,
     "explain": explain,

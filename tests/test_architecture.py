@@ -40,10 +40,10 @@ ALLOWED = {
     "api": "camera conversion infer lora screenplay views weights",
     "commands": "api calibration camera cinematic config conversion data endpoint evaluation files fit grammar infer"
     " inputs limits preference screenplay stage text_files views",
-    "evaluation": "camera config data files infer inputs limits models screenplay stage text_files weights",
-    "train": "camera config conversion cost data files flow grammar infer inputs lora models parallel screenplay"
-    " text_files views weights",
-    "cinematic": "camera data files infer limits models stage views",
+    "evaluation": "camera cinematic config data files infer inputs limits models screenplay stage text_files weights",
+    "train": "camera cinematic config conversion cost data files flow grammar infer inputs lora models parallel"
+    " screenplay text_files views weights",
+    "cinematic": "camera config data files infer inputs limits models stage views weights",
     "preference": "camera config data evaluation files grammar infer inputs screenplay stage train views",
     "fit": "camera config cost infer nn parallel train views weights",
     "calibration": "camera config evaluation files infer inputs limits models stage text_files views weights",

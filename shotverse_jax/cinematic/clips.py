@@ -14,7 +14,8 @@ import numpy as np
 from shotverse_jax.camera import framing, se3
 from shotverse_jax.camera.trajectory import FILM_BACK_MM, Trajectory
 from shotverse_jax.camera.vocabulary import SIZES
-from shotverse_jax.cinematic.measures import measure
+from shotverse_jax.cinematic.facts import Facts
+from shotverse_jax.cinematic.measures import measure, subject_distance
 from shotverse_jax.cinematic.phrases import CLASSES, classes_of, named
 from shotverse_jax.data.cinematic2k import SPLITS
 from shotverse_jax.stage.bodies import subject_joints
@@ -45,6 +46,10 @@ class StageClip:
         scene: the stage.
         caption: what is seen, and mostly the class, in words.
         source: name of the stage, which clips of other classes share.
+        facts: what is true of it (`cinematic.facts`): its class in each group to one of whose classes it belongs, who
+            is seen, what they do, and the sky.
+        said: those of them that the caption says.
+        distance: metres from the first camera to the subject.
     """
 
     name: str
@@ -52,6 +57,9 @@ class StageClip:
     scene: Scene
     caption: str
     source: str
+    facts: Facts
+    said: Facts
+    distance: float
 
     def frames(self) -> np.ndarray:
         """Renders the clip, [T, H, W, 3] uint8."""
@@ -86,10 +94,14 @@ def stage_clip(
         clip = _Camera(rng, scene, height, width, fps)
         draw = {"framing": _framed, "angle": _angled}.get(group) or _MOVES[name]
         draw(clip, name)
-        trajectory = clip.trajectory()
-        if classes_of(measure(trajectory, clip.joints(), clip.subject.height)).get(group) == name:
-            caption = _caption(rng, name, clip)
-            return StageClip(name, trajectory, clip.cleared(trajectory), caption, f"stage-{split}-{number:06d}")
+        trajectory, joints = clip.trajectory(), clip.joints()
+        classes = classes_of(measure(trajectory, joints, clip.subject.height))
+        if classes.get(group) == name:
+            facts = classes | clip.content()
+            caption, said = describe(rng, name, facts)
+            source, distance = f"stage-{split}-{number:06d}", subject_distance(trajectory, joints)
+            scene = clip.cleared(trajectory)
+            return StageClip(name, trajectory, scene, caption, source, facts, said, distance)
     raise RuntimeError(f"{_TRIES} cameras of source {number} did not make a clip of the class {name}")
 
 
@@ -137,6 +149,11 @@ class _Camera:
 
     def joints(self) -> np.ndarray:
         return subject_joints(self.subject, self.time_T)
+
+    def content(self) -> dict[str, str]:
+        """Who is seen, what they do, and the sky, in words."""
+        who = " and ".join(subject.description() for subject in self.subjects)
+        return {"who": who, "action": _ACTIONS[self.subject.action], "sky": _SKIES[self.scene.sky]}
 
     def stand(self, size: float, elevation: float, mm: float | None = None) -> None:
         """Puts the camera before the subject, which has `size` heights of the picture, at `elevation` degrees."""
@@ -309,15 +326,24 @@ _MOVES: dict[str, Callable[[_Camera, str], None]] = {
 }
 
 
-def _caption(rng: np.random.Generator, name: str, camera: _Camera) -> str:
-    """What is seen, with a phrase of the class before it or behind it, or without."""
-    who = " and ".join(subject.description() for subject in camera.subjects)
-    action = _ACTIONS[camera.subject.action]
-    content = _pick(rng, (f"{who} {action}", f"{who} {action} {_SKIES[camera.scene.sky]}", who))
+def describe(rng: np.random.Generator, name: str, facts: Facts, phrases: float = 0.0) -> tuple[str, dict[str, str]]:
+    """Returns a caption of a clip, and which facts it says: content, with a phrase of the class or, seldom, without.
+
+    Args:
+        rng: decides what is said, and how.
+        name: the class.
+        facts: what is true of the clip, with its content.
+        phrases: share of the captions that are a phrase alone; default none.
+    """
+    if phrases and rng.random() < phrases:
+        return _sentence(_pick(rng, CLASSES[name].phrases)), {named(name).group: name}
+    kinds = _pick(rng, (("who", "action"), ("who", "action", "sky"), ("who",)))
+    content, said = " ".join(facts[kind] for kind in kinds), {kind: facts[kind] for kind in kinds}
     if rng.random() < CONTENT_ONLY:
-        return _sentence(content)
+        return _sentence(content), said
     phrase = _pick(rng, CLASSES[name].phrases)
-    return _sentence(_pick(rng, (f"{content}, {phrase}", f"{phrase}: {content}", f"{phrase}, {content}")))
+    text = _pick(rng, (f"{content}, {phrase}", f"{phrase}: {content}", f"{phrase}, {content}"))
+    return _sentence(text), said | {named(name).group: name}
 
 
 def _sentence(text: str) -> str:

@@ -80,12 +80,13 @@ def measure(shot: Trajectory, joint_TJ3: np.ndarray | None = None, height: float
         raise ValueError(f"a class is that of one shot, this path has {shot.num_shots}; give its shots alone")
     if joint_TJ3 is not None and joint_TJ3.shape != (len(shot), len(framing.JOINTS), 3):
         raise ValueError(f"{len(shot)} frames need joints of {len(framing.JOINTS)} points each, got {joint_TJ3.shape}")
-    distance = _distance(shot, joint_TJ3)
+    distance = subject_distance(shot, joint_TJ3)
     camera = _camera(shot, distance)
     return Measures(**camera, **({} if joint_TJ3 is None else _subject(shot, joint_TJ3, height, distance)))
 
 
-def _distance(shot: Trajectory, joint_TJ3: np.ndarray | None) -> float:
+def subject_distance(shot: Trajectory, joint_TJ3: np.ndarray | None) -> float:
+    """Returns how far the subject is from the first camera; without one what is focused, or `USUAL_DISTANCE`."""
     if joint_TJ3 is not None:
         return max(float(np.linalg.norm(joint_TJ3[0, : framing.CORE].mean(0) - shot.pose_T34[0, :, 3])), 1e-6)
     return USUAL_DISTANCE if shot.focus_T2 is None else float(shot.focus_T2[0, 0])

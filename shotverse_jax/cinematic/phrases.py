@@ -177,6 +177,15 @@ CLASSES: dict[str, CinematicClass] = {each.name: each for each in _CLASSES}
 """The twenty classes by name: five framings, four angles, eleven movements."""
 
 
+OPPOSITES = {
+    "pan-left": "pan-right", "pan-right": "pan-left", "tilt-up": "tilt-down", "tilt-down": "tilt-up",
+    "dolly-in": "dolly-out", "dolly-out": "dolly-in", "zoom-in": "zoom-out", "zoom-out": "zoom-in",
+}  # fmt: skip
+"""The classes that have a direction → what a clip of theirs is when it is played backwards. All others stay theirs."""
+MIRRORED = {"pan-left": "pan-right", "pan-right": "pan-left"}
+"""The same for a clip whose left and right sides change places."""
+
+
 def classes_of(measures: Measures) -> dict[Group, str]:
     """Returns the names of a shot's classes, by group; a group to none of whose classes it belongs is left out."""
     return {each.group: each.name for each in _CLASSES if each.test(measures)}

@@ -16,19 +16,31 @@ from shotverse_jax.commands.common import (
 )
 
 HELP = "Score a model on held-out data, or planned cameras against others."
-EXAMPLES = ("shotverse eval planner --scenes 300", "shotverse eval track-a PRED REF --upstream")
+EXAMPLES = (
+    "shotverse eval planner --scenes 300",
+    "shotverse eval track-a PRED REF --upstream",
+    "shotverse eval camera-clip clips",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument(
         "what",
-        choices=("planner", "film", "captioner", "track-a"),
-        help="what to score: plans of the stage, films of true cameras, captions of previews, or cameras in files",
+        choices=("planner", "film", "captioner", "camera-clip", "track-a"),
+        help="what to score: plans of the stage, films of true cameras, captions of previews, a CameraCLIP, or cameras "
+        "in files",
     )
-    parser.add_argument("folders", nargs="*", metavar="PRED REF", help="of track-a: predicted and reference cameras")
-    parser.add_argument("--model", help="name of a planner, controller or captioner, or the folder of one")
-    parser.add_argument("--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64)")
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        metavar="PRED REF",
+        help="of track-a: predicted and reference cameras; of camera-clip: a folder of clips (default: of the stage)",
+    )
+    parser.add_argument("--model", help="name of a network of the kind that is scored, or its folder")
+    parser.add_argument(
+        "--scenes", type=positive, help="held-out scenes of the stage (default 300; of films 64, of camera-clip 200)"
+    )
     parser.add_argument("--steps", type=steps, help="of films: denoising steps (default: the model's)")
     parser.add_argument("--cfg", type=strength, help="of films: strength of text guidance (default: the model's)")
     parser.add_argument(
@@ -52,9 +64,11 @@ def run(args: argparse.Namespace) -> int:
     use_compilation_cache()
     if args.what == "track-a":
         return eval_track_a.run(args)
-    if args.folders:
-        raise ValueError(f"shotverse eval {args.what} takes no folders, got {args.folders[0]}")
-    scores = {"planner": _planner, "film": _film, "captioner": _captioner}[args.what](args)
+    if len(args.folders) > (args.what == "camera-clip"):
+        most = "one folder" if args.what == "camera-clip" else "no folders"
+        raise ValueError(f"shotverse eval {args.what} takes {most}, got {' '.join(args.folders)}")
+    kinds = {"planner": _planner, "film": _film, "captioner": _captioner, "camera-clip": _camera_clip}
+    scores = kinds[args.what](args)
     if args.json:
         show(json.dumps(scores, indent=2))
         return 0
@@ -78,6 +92,16 @@ def _captioner(args: argparse.Namespace) -> dict:
 
     captioner = Captioner.load(args.model or CAPTIONER)
     return caption_held_out(captioner, args.scenes or 300, args.seed, Terminal(args.quiet))
+
+
+def _camera_clip(args: argparse.Namespace) -> dict:
+    from shotverse_jax.cinematic.scorer import SMALL, CameraScorer
+    from shotverse_jax.evaluation.tracks.camera_clip import score_held_out
+
+    if args.folders and args.scenes:
+        raise ValueError("--scenes counts clips of the stage; of a folder all clips of the split test are scored")
+    scorer, folder = CameraScorer.load(args.model or SMALL), args.folders[0] if args.folders else None
+    return score_held_out(scorer, folder, args.scenes or 200, args.seed, Terminal(args.quiet))
 
 
 def _planner(args: argparse.Namespace) -> dict:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from shotverse_jax.config import (
     CLATR_FRAMES,
+    CameraCLIPConfig,
     CLaTrConfig,
     CLIPTextConfig,
     CLIPVisionConfig,
@@ -271,6 +272,33 @@ def clatr(config: CLaTrConfig, text: CLIPTextConfig, tokens: int, *, tower: bool
     decoder = Work(4.0 * decoded, 8.0 * deep * wide * (items**2 + items), trained=True)
     read = clip(dataclasses.replace(text, max_positions=tokens), trained=tower)
     return read, encoder(items, config.feature_size), encoder(tokens, config.text_size), decoder
+
+
+def camera_clip(config: CameraCLIPConfig, tokens: int, kept: tuple[int, int] = (0, 0)) -> tuple[Work, ...]:
+    """One clip with its text of `tokens` tokens: both towers, their projections, and the temporal code.
+
+    kept: how many of the first blocks of the image's and of the text's tower do not learn; the rest does.
+    """
+    text, vision = dataclasses.replace(config.text, max_positions=tokens), config.vision
+    parts = []
+    for tower, count, first in ((vision, config.frames, kept[0]), (text, 1, kept[1])):
+        whole, shorter = clip(tower), clip(dataclasses.replace(tower, num_layers=tower.num_layers - first))
+        if not first:
+            parts.append(dataclasses.replace(whole, linear=count * whole.linear, attention=count * whole.attention))
+            continue
+        # A block is what both differ by; the rest of the first part embeds the patches.
+        block = (whole.linear - shorter.linear) / first
+        last = block * (tower.num_layers - first)
+        parts.append(Work(count * (whole.linear - last), count * (whole.attention - shorter.attention), gradient=False))
+        parts.append(Work(count * last, count * shorter.attention, trained=True))
+    joint = config.frames * vision.hidden_size + text.hidden_size
+    if config.temporal == "code":
+        patches = vision.places - 1
+        joint += config.joint_size * 2 + config.code_size  # of `out`
+        pair = 2 * (config.joint_size + patches * config.layout_size) * config.code_size
+        inside = config.frames * patches * vision.hidden_size * config.layout_size + (config.frames - 1) * pair
+        parts.append(Work(2.0 * inside, trained=True))
+    return (*parts, Work(2.0 * joint * config.joint_size, trained=True))
 
 
 def vae(config: WanVAEConfig, frames: int, height: int, width: int) -> tuple[Work, Work]:

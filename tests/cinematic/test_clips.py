@@ -1,20 +1,19 @@
 """Clips of the stage: each is of its class, and folders of them are read as they were written."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from shotverse_jax import cli
-from shotverse_jax.cinematic.clips import _caption, stage_clip
+from shotverse_jax.cinematic.clips import describe, stage_clip
 from shotverse_jax.cinematic.measures import measure
 from shotverse_jax.cinematic.phrases import CLASSES
 from shotverse_jax.data.cinematic2k import counts, read_clips, split_of
 from shotverse_jax.stage.bodies import subject_joints
 from shotverse_jax.stage.preview import BATCH
 from shotverse_jax.stage.raycast import SUBJECT, primitives, render
-from shotverse_jax.stage.scene import Scene, Subject
+from shotverse_jax.stage.scene import Subject
 from shotverse_jax.views.video import probe_video, read_video
 
 MAN = Subject("man", "blue")
@@ -44,8 +43,8 @@ def test_a_clip_is_a_function_of_class_number_and_split():
 
 
 def test_a_tenth_of_the_captions_leaves_the_class_out():
-    rng, camera = np.random.default_rng(0), SimpleNamespace(subjects=(MAN,), subject=MAN, scene=Scene((MAN,)))
-    captions = [_caption(rng, "pan-left", camera).lower() for _ in range(400)]
+    rng, facts = np.random.default_rng(0), {"who": MAN.description(), "action": "standing", "sky": "at night"}
+    captions = [describe(rng, "pan-left", facts)[0].lower() for _ in range(400)]
     named = [any(phrase in caption for phrase in CLASSES["pan-left"].phrases) for caption in captions]
     assert 0.86 < np.mean(named) < 0.94 and all("a man in a blue jacket" in caption for caption in captions)
 

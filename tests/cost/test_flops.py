@@ -7,12 +7,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import pytest
+import small_models
 from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from shotverse_jax import lora
 from shotverse_jax.config import (
     MODES,
+    CameraCLIPTrainConfig,
     CLaTrConfig,
     CLaTrTrainConfig,
     CLIPTextConfig,
@@ -35,7 +37,8 @@ from shotverse_jax.models.planner import Planner
 from shotverse_jax.models.umt5 import UMT5Encoder
 from shotverse_jax.models.wan_dit import WanDiT
 from shotverse_jax.models.wan_vae import WanVAE
-from shotverse_jax.train.tasks import clatr
+from shotverse_jax.train.state import merge
+from shotverse_jax.train.tasks import camera_clip, clatr
 from shotverse_jax.train.tasks.gendop import make_loss
 from shotverse_jax.train.tasks.planner import planner_loss
 from shotverse_jax.weights import abstract
@@ -243,6 +246,22 @@ def test_clatr_has_these_products():
     rest = ({name: jnp.zeros(value.shape, value.dtype) for name, value in batch.items()}, None, None)
     gradient = jax.grad(lambda variables: loss(variables, *rest)[0])
     assert traced(gradient, variables) == pytest.approx(sum(part.step() for part in parts), rel=0.03)
+
+
+def test_a_camera_clip_has_these_products():
+    model, shape = small_models.camera_clip_config(), jax.ShapeDtypeStruct
+    config = CameraCLIPTrainConfig(model=model, trained="last", base_weights="a", image_layers=1, text_layers=1)
+    params = abstract("camera_clip", model)
+    trainable, frozen = jax.eval_shape(lambda params: camera_clip.split_learned({"params": params}, config), params)
+    batch = {"frames_BTHWC": shape((1, 4, 16, 16, 3), "uint8"), "ids_BS": shape((1, 24), "int32")}
+    batch |= {"real_BS": shape((1, 24), "bool")} | {f"{x}_BK": shape((1, 7), "int32") for x in ("facts", "said")}
+    loss = camera_clip.make_loss(config, Execution())
+    parts = camera_clip.work(config)
+    # A frame of the size that is read is not resized. The loss adds the product of one clip with one text.
+    assert traced(loss, merge(trainable, frozen), batch, None, None) == flops.forward(parts) + 2 * model.joint_size
+    rest = ({name: jnp.zeros(value.shape, value.dtype) for name, value in batch.items()}, None, None)
+    gradient = jax.grad(lambda trainable, frozen: loss(merge(trainable, frozen), *rest)[0])
+    assert traced(gradient, trainable, frozen) == pytest.approx(sum(part.step() for part in parts), rel=0.05)
 
 
 def test_the_planner_of_the_paper():

@@ -20,7 +20,7 @@ from shotverse_jax.inputs.clip import END, START
 from shotverse_jax.inputs.tokenizer import train_text_tokenizer
 from shotverse_jax.models.clatr import CLaTr, Latent
 from shotverse_jax.models.clip import CLIPText
-from shotverse_jax.train import build, read_config
+from shotverse_jax.train import build, contrast_losses, read_config
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_train_step
 from shotverse_jax.train.tasks import clatr
@@ -37,7 +37,7 @@ def test_the_losses_of_the_record(reference):
     np.testing.assert_allclose(clatr.kl(text, traj), record["kl_text_traj"][0], atol=1e-5)
     end = record["sent"] / np.linalg.norm(record["sent"], axis=1, keepdims=True)
     filtered, whole = record["nce"]
-    of = lambda same: clatr.info_nce(text.mu_BD, traj.mu_BD, same, 0.1)  # noqa: E731
+    of = lambda same: contrast_losses.info_nce(text.mu_BD, traj.mu_BD, same, 0.1)  # noqa: E731
     np.testing.assert_allclose(of(np.eye(3, dtype=bool)), whole, atol=1e-5)
     np.testing.assert_allclose(of(end @ end.T > 0.99), filtered, atol=1e-5)
 
@@ -52,9 +52,9 @@ def test_smooth_l1_and_kl_by_hand():
 def test_first_counts_every_right_answer():
     cosine = np.array([[0.9, 0.1, 0.0], [0.1, 0.2, 0.8], [0.0, 0.0, 0.5]])
     same = np.eye(3, dtype=bool)
-    assert clatr.first(cosine, same) == pytest.approx(2 / 3)
+    assert contrast_losses.first(cosine, same) == pytest.approx(2 / 3)
     same[1, 2] = same[2, 1] = True
-    assert clatr.first(cosine, same) == 1
+    assert contrast_losses.first(cosine, same) == 1
 
 
 def path(shots=1, frames=21, seed=0):

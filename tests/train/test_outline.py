@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import small_models
 from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 from ml_collections import ConfigDict
@@ -27,6 +28,7 @@ from shotverse_jax.config import (
     WanDiTConfig,
     controller_small,
 )
+from shotverse_jax.configs.cinematic import camera_clip_small
 from shotverse_jax.configs.clatr import base as clatr_base
 from shotverse_jax.configs.controller import common
 from shotverse_jax.configs.gendop import base as gendop_base
@@ -165,6 +167,15 @@ def test_the_outline_of_a_clatr_is_its_run(learned, drawn, tmp_path):
         export("clip_text", params, text, tmp_path / "tower", tokenizer_file=tmp_path / "t.json")
     values = clatr_base.get_config(batch=2, bpe_examples=20, text_weights="" if learned else str(tmp_path / "tower"))
     values = values.to_dict() | {"model": dataclasses.asdict(model), "text": dataclasses.asdict(text)}
+    expected = outlined(values)
+    assert program(build(read_config(values), tmp_path / "run"), tmp_path) == expected
+
+
+def test_the_outline_of_a_camera_clip_is_its_run(tmp_path):
+    base = str(small_models.camera_clip(tmp_path))
+    values = camera_clip_small.get_config().to_dict() | {"model": dataclasses.asdict(small_models.camera_clip_config())}
+    values |= {"trained": "last", "base_weights": base, "image_layers": 1, "text_layers": 1, "text_length": 0}
+    values |= {"batch": 2, "height": 16, "width": 24, "bpe_examples": 20}
     expected = outlined(values)
     assert program(build(read_config(values), tmp_path / "run"), tmp_path) == expected
 

@@ -11,10 +11,9 @@ from shotverse_jax.config import PoseNetConfig
 from shotverse_jax.configs.pose_net import small
 from shotverse_jax.data.pose_source import PoseSource
 from shotverse_jax.data.records import write_dataset
-from shotverse_jax.train import build, read_config
+from shotverse_jax.train import build, read_config, wear
 from shotverse_jax.train.state import init_state, make_optimizer, merge
 from shotverse_jax.train.step import make_eval_step, make_train_step
-from shotverse_jax.train.tasks import pose_net
 from shotverse_jax.weights import load
 
 NANO = PoseNetConfig(height=16, width=24, channels=(8, 8), blocks=1, squeeze=4, hidden_size=16)
@@ -64,7 +63,7 @@ def test_worn_frames():
     rng = np.random.default_rng(0)
     frames = np.clip(rng.normal(0, 0.4, (64, 16, 24, 3)), -1, 1).astype(np.float32)
     key = jax.random.key(0)
-    worn = lambda *args: np.asarray(pose_net.worn(frames, key, *args))  # noqa: E731
+    worn = lambda *args: np.asarray(wear.worn(frames, key, *args))  # noqa: E731
     np.testing.assert_allclose(worn(0, 0.0, 0.0), frames, atol=1e-6)
 
     blurred = worn(2, 0.0, 0.0)

@@ -5,6 +5,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from shotverse_jax.config import (
+    CameraCLIPTrainConfig,
     CaptionerTrainConfig,
     CLaTrTrainConfig,
     ControllerTrainConfig,
@@ -21,6 +22,7 @@ from shotverse_jax.files import check_place
 from shotverse_jax.parallel.mesh import batch_sharding, make_mesh
 from shotverse_jax.train.task import Outline, Task, TaskKind
 from shotverse_jax.train.tasks import (
+    camera_clip,
     captioner,
     clatr,
     controller,
@@ -45,6 +47,7 @@ TASKS = {
     ),
     "preference": TaskKind(PreferenceTrainConfig, preference.build, preference.outline, ("pairs",)),
     "vae": TaskKind(VAETrainConfig, vae.build),
+    "camera_clip": TaskKind(CameraCLIPTrainConfig, camera_clip.build, camera_clip.outline),
     "captioner": TaskKind(CaptionerTrainConfig, captioner.build, captioner.outline),
 }
 

@@ -22,6 +22,7 @@ from shotverse_jax.models.clip import CLIPText
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.parallel.sequence import spread
+from shotverse_jax.train.contrast_losses import first, info_nce, unit
 from shotverse_jax.train.task import Loss, Outline, Task, batch_shapes
 from shotverse_jax.weights.folder import TOKENIZER, read_config
 
@@ -123,7 +124,7 @@ def make_loss(config: CLaTrTrainConfig, text: CLIPTextConfig, execution) -> Loss
         same_BB = batch["same_B"][:, None] == batch["same_B"][None, :]
         if config.text_weights:
             end_B11 = real_BS.sum(1)[:, None, None] - 1
-            end_BD = _unit(jnp.take_along_axis(text_BSC, end_B11, axis=1)[:, 0])
+            end_BD = unit(jnp.take_along_axis(text_BSC, end_B11, axis=1)[:, 0])
             same_BB |= end_BD @ end_BD.T > config.same_text
         noise, rngs = None, None
         if key is not None:
@@ -162,7 +163,7 @@ def clatr_loss(
         "contrast": info_nce(text_BD, traj_BD, same_BB, config.temperature),
     }
     value = sum(getattr(config, f"{name}_weight") * part for name, part in parts.items())
-    cosine_BB = _unit(traj_BD) @ _unit(text_BD).T
+    cosine_BB = unit(traj_BD) @ unit(text_BD).T
     return value, parts | {"text_first": first(cosine_BB, same_BB), "trajectory_first": first(cosine_BB.T, same_BB)}
 
 
@@ -175,30 +176,6 @@ def kl(q: Latent, p: Latent) -> jax.Array:
     """The mean over samples and numbers of KL(q || p), both with independent numbers."""
     ratio = q.logvar_BD - p.logvar_BD
     return 0.5 * (jnp.exp(ratio) + (p.mu_BD - q.mu_BD) ** 2 / jnp.exp(p.logvar_BD) - 1 - ratio).mean()
-
-
-def info_nce(a_BD: jax.Array, b_BD: jax.Array, same_BB: jax.Array, temperature: float) -> jax.Array:
-    """The cross-entropy of telling each row's partner from the other rows by the cosine, in both directions.
-
-    same_BB: [B, B] bool, symmetric; pairs that are left out. The partner itself always stays.
-    """
-    logits_BB = _unit(a_BD) @ _unit(b_BD).T / temperature
-    left_out = same_BB & ~jnp.eye(len(same_BB), dtype=bool)
-    logits_BB = jnp.where(left_out, -jnp.inf, logits_BB)
-    partners_B = jnp.arange(len(logits_BB))
-    entropy = optax.losses.softmax_cross_entropy_with_integer_labels
-    return (entropy(logits_BB, partners_B).mean() + entropy(logits_BB.T, partners_B).mean()) / 2
-
-
-def first(cosine_BB: jax.Array, same_BB: jax.Array) -> jax.Array:
-    """The share of rows whose largest cosine is at a right answer: their own column, or one that is the same."""
-    best_B1 = cosine_BB.argmax(1)[:, None]
-    right = same_BB | jnp.eye(len(same_BB), dtype=bool)
-    return jnp.take_along_axis(right, best_B1, axis=1).mean()
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
 
 
 def _shots(config: CLaTrTrainConfig, split: str) -> StageShots | SceneShots:

@@ -13,6 +13,7 @@ from shotverse_jax.models.pose_net import PoseNet
 from shotverse_jax.parallel.mesh import batch_share, make_mesh
 from shotverse_jax.parallel.rules import create
 from shotverse_jax.train.task import Loss, Task
+from shotverse_jax.train.wear import worn
 
 
 def build(config: PoseNetTrainConfig, folder: Path) -> Task:
@@ -75,38 +76,6 @@ def rotation_gap(a_B34, b_B34) -> jax.Array:
     """2 sin(angle / 2) of the rotation between two poses: the angle in radians where it is small, at most 2."""
     square_B = ((a_B34[..., :3] - b_B34[..., :3]) ** 2).sum((-1, -2)) / 2
     return jnp.sqrt(square_B + 1e-8)
-
-
-def worn(frames_BHWC: jax.Array, key: jax.Array, blur: int, noise: float, tint: float) -> jax.Array:
-    """Frames as a generator may make them: every frame is blurred, tinted and grained by random amounts of its own.
-
-    Args:
-        frames_BHWC: values in [-1, 1].
-        key: decides the amounts and the grain.
-        blur: the largest number of passes of a 3x3 binomial filter.
-        noise: the largest standard deviation of the grain.
-        tint: the largest change of gain and of offset of a channel.
-    """
-    b_key, g_key, o_key, s_key, n_key = jax.random.split(key, 5)
-    count = len(frames_BHWC)
-    passes_B111 = jax.random.uniform(b_key, (count, 1, 1, 1), maxval=float(blur))
-    x = frames_BHWC
-    for done in range(blur):
-        # The number of passes is not whole: the last pass is mixed in by the rest, so that any strength can come.
-        x = x + jnp.clip(passes_B111 - done, 0, 1) * (_binomial(x) - x)
-    x = x * (1 + tint * jax.random.uniform(g_key, (count, 1, 1, 3), minval=-1.0))
-    x = x + tint * jax.random.uniform(o_key, (count, 1, 1, 3), minval=-1.0)
-    grain_B111 = noise * jax.random.uniform(s_key, (count, 1, 1, 1))
-    return jnp.clip(x + grain_B111 * jax.random.normal(n_key, x.shape), -1, 1)
-
-
-def _binomial(x: jax.Array) -> jax.Array:
-    for axis in (1, 2):
-        pad = [(1, 1) if i == axis else (0, 0) for i in range(4)]
-        y, length = jnp.pad(x, pad, mode="edge"), x.shape[axis]
-        before, after = (jax.lax.slice_in_dim(y, start, start + length, axis=axis) for start in (0, 2))
-        x = (before + 2 * x + after) / 4
-    return x
 
 
 def _source(config: PoseNetTrainConfig, split: str, num_steps: int) -> PoseSource:

@@ -1,0 +1,133 @@
+"""How well a clip fits a text, by a CameraCLIP.
+
+    scorer = CameraScorer.load("clip_small")
+    cosine_BN = scorer.scores([clip_THWC], ["the camera pans left", "zoom in"])
+
+Inside a compiled program, such as a sampler that is guided by it, `score` is called with the parameters as an argument:
+
+    text_NJ = scorer.text_features(["the camera pans left", "zoom in"])       # once, before
+    cosine_BN = scorer.score(params, frames_BTHWC, text_NJ)                   # traced; has a gradient in the frames
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tokenizers import Tokenizer
+
+from shotverse_jax import weights
+from shotverse_jax.config import CameraCLIPConfig, Execution
+from shotverse_jax.inputs.camera_clip import prepare, spread
+from shotverse_jax.inputs.clip import tokenize
+from shotverse_jax.models.camera_clip import CameraCLIP
+from shotverse_jax.views.video import probe_video, read_video
+
+SMALL = "clip_small"
+"""The network that is taken unless another is named."""
+TALLEST = 720
+"""Lines that frames of a file are reduced to."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CameraScorer:
+    """A CameraCLIP that is ready to read clips and texts.
+
+    Attributes:
+        config, params: the network.
+        tokenizer: that of its text tower.
+        execution: how it runs.
+    """
+
+    config: CameraCLIPConfig
+    params: Mapping[str, Any]
+    tokenizer: Tokenizer
+    execution: Execution = Execution()
+
+    @classmethod
+    def load(cls, model: str | Path = SMALL, execution: Execution | None = None) -> "CameraScorer":
+        """Loads a network by its name or folder: a run's export, or what `shotverse convert --as clip` wrote.
+
+        execution: how it runs; None (default) as usual.
+
+        Raises:
+            ValueError: there is no such network, or it is broken.
+        """
+        return cls(*weights.load("camera_clip", model), execution or Execution())
+
+    def text_features(self, texts: Sequence[str]) -> jax.Array:
+        """Returns the vectors of texts, [N, J] float32 of length 1.
+
+        Raises:
+            ValueError: there is no text, or an empty one.
+        """
+        if not texts or not all(text.strip() for text in texts):
+            raise ValueError("give one text or more, none of them empty")
+        ids_NT, real_NT = tokenize(self.tokenizer, texts, self.config.text.max_positions)
+        return _read_texts(self._network, self.params, ids_NT, real_NT)
+
+    def video_features(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the vectors of clips, [B, J] float32 of length 1.
+
+        clips: uint8 [T, H, W, 3] each, of any length and size; `config.frames` frames of each are read.
+
+        Raises:
+            ValueError: there is no clip, or one of another form.
+        """
+        if not clips:
+            raise ValueError("give one clip or more")
+        return np.concatenate([_read_clips(self._network, self.params, self._taken(clip)) for clip in clips])
+
+    def score(self, params: Mapping[str, Any], frames_BTHWC: jax.Array, text_features: jax.Array) -> jax.Array:
+        """Returns the cosines [B, N] of clips and texts; a pure function that can be compiled and differentiated.
+
+        Args:
+            params: the network's, `scorer.params`. As an argument of the compiled program they are not constants in it.
+            frames_BTHWC: all T frames are read, so give `config.frames` that are spread evenly over the clip
+                (`inputs.camera_clip.spread`). Any size; values between 0 and 1, or uint8.
+            text_features: [N, J], as `text_features` returns them.
+        """
+        return _read_clips(self._network, params, frames_BTHWC) @ text_features.T
+
+    def scores(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
+        """Returns the cosines [B, N] of clips and texts; clips as those of `video_features`."""
+        return self.video_features(clips) @ np.asarray(self.text_features(texts)).T
+
+    def read(self, path: str | Path) -> np.ndarray:
+        """Returns the frames of a video file that are read, uint8 [T, H, W, 3].
+
+        Raises:
+            ValueError: the file does not exist or has no video.
+        """
+        info = probe_video(path)
+        height = min(info.height, TALLEST)
+        return read_video(
+            path, spread(info.frames, self.config.frames), max(1, round(info.width * height / info.height)), height
+        )
+
+    @functools.cached_property
+    def _network(self) -> CameraCLIP:
+        return CameraCLIP(self.config, self.execution)
+
+    def _taken(self, clip_THWC: np.ndarray) -> np.ndarray:
+        clip_THWC = np.asarray(clip_THWC)
+        if clip_THWC.ndim != 4 or clip_THWC.shape[-1] != 3 or clip_THWC.dtype != np.uint8 or not clip_THWC.size:
+            raise ValueError(
+                f"a clip is uint8 [frames, height, width, 3], got {clip_THWC.dtype} {list(clip_THWC.shape)}"
+            )
+        return clip_THWC[None, spread(len(clip_THWC), self.config.frames)]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read_clips(network: CameraCLIP, params: Mapping[str, Any], frames_BTHWC: jax.Array) -> jax.Array:
+    prepared = prepare(network.config, jnp.asarray(frames_BTHWC))
+    return network.apply({"params": params}, prepared, method="encode_video").video_BJ
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read_texts(network: CameraCLIP, params: Mapping[str, Any], ids_NT: jax.Array, real_NT: jax.Array) -> jax.Array:
+    return network.apply({"params": params}, ids_NT, real_NT, method="encode_text")
