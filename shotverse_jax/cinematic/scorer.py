@@ -91,7 +91,15 @@ class CameraScorer:
                 (`inputs.camera_clip.spread`). Any size; values between 0 and 1, or uint8.
             text_features: [N, J], as `text_features` returns them.
         """
-        return _read_clips(self._network, params, frames_BTHWC) @ text_features.T
+        return _score(self._network, params, text_features, frames_BTHWC)
+
+    def of(self, texts: Sequence[str]) -> jax.tree_util.Partial:
+        """Returns the scores of some texts as a tree of arrays that can be called: `cinematic.guidance.Score`.
+
+        Called with frames_BTHWC as those of `score` it returns cosines [B, N]; `Compose(scorer=scorer.of)` takes it.
+        """
+        function = functools.partial(_score, self._network)
+        return jax.tree_util.Partial(function, self.params, self.text_features(texts))
 
     def scores(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
         """Returns the cosines [B, N] of clips and texts; clips as those of `video_features`."""
@@ -120,6 +128,10 @@ class CameraScorer:
                 f"a clip is uint8 [frames, height, width, 3], got {clip_THWC.dtype} {list(clip_THWC.shape)}"
             )
         return clip_THWC[None, spread(len(clip_THWC), self.config.frames)]
+
+
+def _score(network: CameraCLIP, params: Mapping[str, Any], text_NJ: jax.Array, frames_BTHWC: jax.Array) -> jax.Array:
+    return _read_clips(network, params, frames_BTHWC) @ text_NJ.T
 
 
 @functools.partial(jax.jit, static_argnums=0)

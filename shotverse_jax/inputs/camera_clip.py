@@ -22,8 +22,8 @@ def prepare(config: CameraCLIPConfig, frames_BTHWC: jax.Array) -> jax.Array:
     x, size = x.astype(jnp.float32), config.vision.image_size
     height, width = x.shape[2:4]
     if config.fit == "crop":
-        scale = size / min(height, width)
-        height, width = (size if side == min(height, width) else int(side * scale) for side in (height, width))
+        short = min(height, width)
+        height, width = (side * size // short for side in (height, width))
     else:
         height = width = size
     x = jax.image.resize(x, (*x.shape[:2], height, width, 3), "cubic", antialias=True)

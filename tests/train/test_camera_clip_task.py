@@ -96,6 +96,8 @@ def check_compiled(scorer, clips):
     def ascent(params, frames_BTHWC):
         return jax.value_and_grad(lambda x: scorer.score(params, x, text_NJ)[0, 1])(frames_BTHWC)
 
+    called = jax.jit(lambda score, x: score(x))(scorer.of(TEXTS), clips)
+    np.testing.assert_allclose(called, cosine_BN, atol=1e-5)
     value, gradient = ascent(scorer.params, clips.astype(np.float32) / 255)
     np.testing.assert_allclose(value, cosine_BN[0, 1], atol=1e-5)
     assert np.abs(gradient[0]).max() > 0 and not np.asarray(gradient[1]).any()
