@@ -67,6 +67,7 @@ def test_scores_of_a_network_that_knows_all_and_of_one_that_knows_no_time():
     scores = score_samples(Knowing(), samples, forward, back)
     assert scores["text_r1"] == scores["video_r1"] == scores["class_mean"] == scores["reversed_mean"] == 1
     assert {name for name in scores if name.startswith("reversed/")} == {f"reversed/{name}" for name in OPPOSITES}
+    assert all(scores[f"cosine/{name}"] == 1 for name in CLASSES) and "cosine_mean" not in scores
     timeless = score_samples(Knowing(), samples, forward, forward)
     assert timeless["reversed_mean"] == 0 and timeless["text_r1"] == 1
     # Every clip with a direction is taken for its opposite.

@@ -82,6 +82,8 @@ def score_samples(
             mean vector of its phrases. class_mean: the mean over the classes.
         reversed/NAME: of the classes with a direction, share of the clips that, played backwards, are nearer to the
             opposite class than to their own; 0.5 is chance. reversed_mean: the mean over these classes.
+        cosine/NAME: mean cosine of the clips of a class with its first phrase; without "cosine/" they are the `means`
+            of `cinematic.guidance.Compose`.
         clips: how many.
     """
     facts_NK, said_NK = (np.stack([numbers(getattr(s, part)) for s in samples]) for part in ("facts", "said"))
@@ -97,18 +99,22 @@ def _by_class(
     scorer: CameraScorer, name_N: np.ndarray, video_NJ: np.ndarray, reverse_NJ: np.ndarray
 ) -> dict[str, float]:
     phrases = [scorer.text_features(each.phrases) for each in CLASSES.values()]
+    first_CJ = {name: np.asarray(x)[0] for name, x in zip(CLASSES, phrases, strict=True)}
     class_CJ = {name: np.asarray(x).mean(0) for name, x in zip(CLASSES, phrases, strict=True)}
     class_CJ = {name: x / np.linalg.norm(x) for name, x in class_CJ.items()}
-    found: dict[str, dict[str, float]] = {"class": {}, "reversed": {}}
+    found: dict[str, dict[str, float]] = {"class": {}, "reversed": {}, "cosine": {}}
     for name, each in CLASSES.items():
         mine = name_N == name
         if not mine.any():
             continue
         rivals = [other for other in CLASSES if CLASSES[other].group == each.group]
         best = (video_NJ[mine] @ np.stack([class_CJ[other] for other in rivals]).T).argmax(1)
+        found["cosine"][name] = float((video_NJ[mine] @ first_CJ[name]).mean())
         found["class"][name] = float((best == rivals.index(name)).mean())
         if name in OPPOSITES:
             own, other = (reverse_NJ[mine] @ class_CJ[c] for c in (name, OPPOSITES[name]))
             found["reversed"][name] = float((own < other).mean())
-    scores = {f"{kind}_mean": float(np.mean(list(part.values()))) for kind, part in found.items() if part}
+    scores = {
+        f"{kind}_mean": float(np.mean(list(part.values()))) for kind, part in found.items() if part and kind != "cosine"
+    }
     return scores | {f"{kind}/{name}": value for kind, part in found.items() for name, value in part.items()}
