@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
         noise=0.08,
         tint=0.1,
         blur=1,
-        view_weight=0.3,
+        view_weight=1.0,
         eval_every=200,
         eval_batches=5,
         checkpoint_every=100,

@@ -59,7 +59,7 @@ class CameraCLIPConfig(Checked):
 
 
 def clip_small() -> CameraCLIPConfig:
-    """The CameraCLIP for clips of the stage, trained from random weights; 1.5 M parameters."""
+    """The CameraCLIP for clips of the stage, trained from random weights; 1.6 M parameters."""
     return CameraCLIPConfig(
         text=CLIPTextConfig(
             vocab_size=1024, hidden_size=128, num_layers=2, num_heads=4, mlp_size=384, max_positions=40
