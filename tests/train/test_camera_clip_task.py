@@ -65,7 +65,9 @@ def made(tokenizer_file, count=5):
 
 def test_a_run_from_config_to_folder(tmp_path):
     """Steps on one batch: its texts find their clips; the export scores as the run does."""
-    task = build(read_config(values(optimizer="adamw", lr=2e-2, blur=0, noise=0.0, tint=0.0)), tmp_path)
+    task = build(
+        read_config(values(optimizer="adamw", lr=2e-2, view_weight=0.3, blur=0, noise=0.0, tint=0.0)), tmp_path
+    )
     optimizer, schedule = make_optimizer(task.config)
     state = init_state(task.trainable, optimizer, ema=False)
     step = make_train_step(task.loss, optimizer, schedule, task.config.ema)
