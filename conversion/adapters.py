@@ -1,20 +1,21 @@
-"""Adapters that a film is made with: `FILE[@SCALE][:high|low]` becomes the changes of a controller's experts.
+"""Adapters that a film is made with: `[NAME=]FILE[@SCALE][:high|low]` becomes the changes of a controller's experts.
 
-A file is in any format that `lora.py` reads. A folder may be one that PEFT or `shotverse export-lora` wrote, a training
+With a name an adapter counts only in the shots that ask for it; a file of many (`styles.py`) brings a name for each. A
+file is in any format that `lora.py` reads. A folder may be one that PEFT or `shotverse export-lora` wrote, a training
 run of ours, or Wan2.2-Lightning's, with high_noise_model.safetensors and low_noise_model.safetensors.
 """
 
 import functools
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from shotverse_jax import limits
 from shotverse_jax.config import ControllerConfig, WanDiTConfig
-from shotverse_jax.lora import Changes, Lora
+from shotverse_jax.lora import Changes, Lora, name_key
 from shotverse_jax.weights import adapted_experts, find_adapter, load_adapter
 
 from .core import Tensors
@@ -23,9 +24,10 @@ from .lora_keys import is_image_branch
 from .lora_scale import PEFT_FILE, file_scale
 from .lora_write import to_tensors
 from .sources import TORCH_SUFFIXES
+from .styles import is_styles, read_styles, style_names
 
 EXPERTS = ("high", "low")
-SYNTAX = "FILE[@SCALE][:high|low]"
+SYNTAX = "[NAME=]FILE[@SCALE][:high|low]"
 LISTED = 5  # keys named in a note
 KEPT = 4  # adapters that stay in memory, for whoever makes film after film with the same ones
 
@@ -37,6 +39,8 @@ _NOISE = re.compile(
     r"(?:[a-z]+_)?(high|low)(?:_?noise)?(?:_(?:model|transformer|dit|unet))?[._]",
     re.IGNORECASE,
 )
+# As `screenplay.adapters` reads the name, where a number at the end would be a strength.
+_NAME = re.compile(r"\s*([^\s/\\:@=,;<>\[\]][^/\\:@=,;<>\[\]]{0,99}?)(?<![\s][\d.])\s*=(.+)", re.DOTALL)
 _SAID = re.compile(r"(?<![a-z])(high|low)[ _-]?noise", re.IGNORECASE)
 _NAMED = re.compile(r"(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)
 
@@ -49,15 +53,17 @@ class LoraSpec:
         file: The adapter's file or folder.
         scale: Factor of all its changes.
         expert: "high" or "low", the only expert that it changes; None leaves that to the file.
+        name: What shots ask for it by; None for one that counts in all of them.
     """
 
     file: str
     scale: float = 1.0
     expert: str | None = None
+    name: str | None = None
 
 
 def parse_lora(text: str) -> LoraSpec:
-    """Reads FILE[@SCALE][:high|low], from the right: FILE may contain "@" and ":", as C:/style.safetensors does.
+    """Reads [NAME=]FILE[@SCALE][:high|low]; FILE may contain "=", "@" and ":", as C:/style.safetensors does.
 
     Raises:
         ValueError: No file is named, the scale is not a number, or the expert is neither "high" nor "low".
@@ -65,6 +71,8 @@ def parse_lora(text: str) -> LoraSpec:
     file, expert, scale = text, None, 1.0
     if text and Path(text).exists():
         return LoraSpec(text)
+    if named := _NAME.fullmatch(text):
+        return replace(parse_lora(named[2]), name=named[1].strip())
     head, colon, tail = file.rpartition(":")
     if colon and tail in EXPERTS:
         file, expert = head, tail
@@ -84,21 +92,81 @@ def parse_lora(text: str) -> LoraSpec:
     return LoraSpec(file, scale, expert)
 
 
-def read_loras(specs: Iterable[str | LoraSpec | Lora], config: ControllerConfig) -> list[Lora]:
+def is_named(spec: str | LoraSpec | Lora) -> bool:
+    """Whether an adapter counts only where it is asked for: it has a name, or the file has many."""
+    if isinstance(spec, Lora):
+        return not spec.always
+    spec = parse_lora(spec) if isinstance(spec, str) else spec
+    return spec.name is not None or is_styles(Path(spec.file))
+
+
+def read_loras(
+    specs: Iterable[str | LoraSpec | Lora], config: ControllerConfig, asked: Collection[str] | None = None
+) -> list[Lora]:
     """Reads adapters for the experts of a controller. The last few stay in memory.
 
     Args:
         specs: Each as text or parsed; what is read already is taken as it is.
         config: The controller's.
+        asked: Names of the adapters that shots ask for; those with other names are not read. None (default) reads all.
 
     Raises:
-        ValueError: No such file, or one that is no adapter, fits neither expert or changes nothing.
+        ValueError: No such file, or one that is no adapter, fits neither expert or changes nothing; or a name twice.
     """
-    return [spec if isinstance(spec, Lora) else _lora(spec, config) for spec in specs]
+    keys = None if asked is None else set(map(name_key, asked))
+    found: list[Lora] = []
+    for spec in specs:
+        for lora in _read_spec(spec, config, keys):
+            same = [i for i, other in enumerate(found) if not (lora.always or other.always) and _same(lora, other)]
+            if same:
+                found[same[0]] = _joined(found[same[0]], lora)
+            else:
+                found.append(lora)
+    return found
 
 
-def _lora(spec: str | LoraSpec, config: ControllerConfig) -> Lora:
+def _same(one: Lora, other: Lora) -> bool:
+    return name_key(one.name) == name_key(other.name)
+
+
+def _read_spec(spec: str | LoraSpec | Lora, config: ControllerConfig, keys: set[str] | None) -> list[Lora]:
+    if isinstance(spec, Lora):
+        return [spec]
     spec = parse_lora(spec) if isinstance(spec, str) else spec
+    path = Path(spec.file)
+    if is_styles(path):
+        names = style_names(path)
+        if spec.name is not None:
+            raise ValueError(
+                f"{path} holds {len(names)} adapters with names of their own; give it without {spec.name}="
+            )
+        wanted = names if keys is None else [name for name in names if name_key(name) in keys]
+        loras = [replace(lora, weight=spec.scale) for lora in read_styles(path, wanted)]
+        if spec.expert is not None:
+            loras = [replace(lora, experts=_only(lora, spec.expert)) for lora in loras]
+        return loras
+    if keys is not None and spec.name is not None and name_key(spec.name) not in keys:
+        return []
+    return [_lora(spec, config)]
+
+
+def _only(lora: Lora, expert: str) -> Mapping[str, Changes]:
+    if expert not in lora.experts:
+        raise ValueError(f"the adapter {lora.name} does not change the expert {expert}")
+    return {expert: lora.experts[expert]}
+
+
+def _joined(one: Lora, other: Lora) -> Lora:
+    """Two adapters of one name, each of an expert, as `--lora a=x:high --lora a=y:low` gives them."""
+    if set(one.experts) & set(other.experts) or one.weight != other.weight:
+        raise ValueError(
+            f"the name {one.name} is given to two adapters; that is for one of each expert with one scale, "
+            f"{one.name}=FILE:high and {one.name}=FILE:low"
+        )
+    return replace(one, experts={**one.experts, **other.experts}, notes=(*one.notes, *other.notes))
+
+
+def _lora(spec: LoraSpec, config: ControllerConfig) -> Lora:
     path = Path(spec.file)
     if not path.exists():
         raise ValueError(f"there is no adapter {path}; an adapter is written {SYNTAX}")
@@ -124,7 +192,7 @@ def _lora(spec: str | LoraSpec, config: ControllerConfig) -> Lora:
         )
     if zero:
         notes = (*notes, f"{path} changes nothing of the expert {zero[0]}: its matrices for it are zero")
-    return Lora(str(path), spec.scale, changes, notes)
+    return Lora(spec.name or str(path), spec.scale, changes, notes, always=spec.name is None)
 
 
 def _unused(path: Path, keys: tuple[str, ...]) -> Iterator[str]:

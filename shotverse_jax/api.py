@@ -24,6 +24,7 @@ from shotverse_jax.views.preview import Progress
 __all__ = ["CONTROLLER", "PLANNER", "explain", "film", "gendop", "load", "load_planner", "plan", "read_trajectory"]
 
 if TYPE_CHECKING:
+    from shotverse_jax.cinematic.guidance import Compose
     from shotverse_jax.infer.film import Film
     from shotverse_jax.lora import Lora
 
@@ -113,6 +114,7 @@ def film(
     frames: int | None = None,
     size: tuple[int, int] | None = None,
     loras: Sequence["str | Lora"] = (),
+    compose: "Compose | None" = None,
     progress: Progress | None = None,
     place: Mapping[str, Any] | None = None,
     **sampling: Any,
@@ -128,8 +130,11 @@ def film(
         candidates: plans of which the best is filmed, as `plan` takes them.
         frames: frames of the film, 4t+1; None (default) takes the screenplay's, at most the model's.
         size: (height, width) in pixels; None (default) takes the model's.
-        loras: adapters that are folded into the model for this film, each a text FILE[@SCALE][:high|low] or what
-            `conversion.adapters.read_loras` made of one.
+        loras: adapters, each a text [NAME=]FILE[@SCALE][:high|low] or what `conversion.adapters.read_loras` made of
+            one. Without a name they are folded into the model for this film; with one they count in the shots that
+            ask for it.
+        compose: how the adapters that shots ask for are put together, and whether all shots ask for some; None
+            (default) merges what the screenplay names.
         progress: called with a message and two zeros before each part of the work, for example
             progress("planning 2 shots …", 0, 0), and with ("denoise", steps done, steps).
         place: how a controller that is given by name is loaded: mesh, dtype, attention and offload, as
@@ -141,7 +146,9 @@ def film(
         ValueError: files that cannot be read, models that are not there, a film that cannot be made, or, before its
             model is loaded, one that will not fit the memory of the devices.
     """
-    from shotverse_jax.infer.adapters import adapted, load_controller
+    from shotverse_jax.conversion.adapters import is_named
+    from shotverse_jax.infer.adapters import adapted, asked_for, load_controller
+    from shotverse_jax.infer.composing import names_of
     from shotverse_jax.infer.fits import check_fits
     from shotverse_jax.infer.options import check_film
     from shotverse_jax.infer.take import prepare
@@ -151,6 +158,7 @@ def film(
     screenplay, seed = _screenplay(screenplay), sampling.pop("seed", 0)
     for note in screenplay.notes:
         say(note)
+    screenplay = screenplay if compose is None else compose.asking(screenplay)
     if isinstance(trajectory, str | Path):
         trajectory = read_trajectory(trajectory)
         for note in trajectory.notes:
@@ -163,8 +171,13 @@ def film(
         check_fits(model, frames, size, whole=screenplay.layout().num_frames, quantize=quantize, **where)
         cinematographer = load_controller(model, loras, quantize, say, **place)
     else:
-        cinematographer = adapted(model, loras, say) if loras else model
+        everywhere = [spec for spec in loras if not is_named(spec)]
+        cinematographer = adapted(model, everywhere, say) if everywhere else model
         cinematographer = cinematographer.quantized(quantize) if quantize else cinematographer
+    asked = names_of([screenplay])
+    cinematographer = asked_for(cinematographer, loras, asked, say, compose is not None and compose.balance)
+    if compose is not None and asked:
+        sampling |= {"rule": compose(cinematographer), "ramp": compose.ramp}
     if trajectory is None:
         say(f"planning {len(screenplay.shots)} shots …")
         planner = load_planner(planner) if isinstance(planner, str | Path) else planner

@@ -9,6 +9,7 @@ several beside the parameters, with weights that change without another program.
 """
 
 import dataclasses
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -68,6 +69,11 @@ class Lora:
     experts: Mapping[str, Changes]
     notes: tuple[str, ...] = ()
     always: bool = True
+
+
+def name_key(name: str) -> str:
+    """The name of an adapter as it is compared: "Low angle", "low_angle" and "low-angle" are one."""
+    return re.sub(r"[\s_-]+", "-", name.strip().casefold())
 
 
 def init(key: jax.Array, params: Tree, config: LoraConfig) -> dict[str, Any]:

@@ -17,10 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from shotverse_jax import limits
+from shotverse_jax.cinematic.asking import styled
 from shotverse_jax.cinematic.phrases import CLASSES
 from shotverse_jax.infer.cinematographer import Cinematographer
-from shotverse_jax.infer.composing import Merge, Rule, Scene, key_of
+from shotverse_jax.infer.composing import Merge, Rule, Scene
+from shotverse_jax.lora import name_key
 from shotverse_jax.models.wan_vae import WanVAE
+from shotverse_jax.screenplay import Screenplay
+from shotverse_jax.screenplay.adapters import parsed
 
 EVERY = 5
 """Steps between decisions and between switches; the best of arXiv 2402.16843."""
@@ -281,6 +286,11 @@ class Compose:
         scorer: (phrases) -> `Score`, which "cliplora" needs.
         pictures: (cinematographer) -> `Pictures`; None (default) takes the controller's own VAE.
         means: {class: the mean score of clips that show it}; a class that is not there counts as 0.
+        style: adapters for all shots, as a list like "zoom-in, low-angle 0.6".
+        words: whether a shot that names no adapter asks for those whose words its caption has.
+        names: of adapters that captions are searched for, beside the twenty classes.
+        ramp: frames over which weights change at a cut; 0 (default) changes them at once.
+        balance: whether the changes of the adapters are made equally large in every layer (`lora.balanced`).
     """
 
     rule: Literal["merge", "switch", "composite", "cliplora"] = "merge"
@@ -289,19 +299,35 @@ class Compose:
     scorer: Callable[[Sequence[str]], Score] | None = None
     pictures: Callable[[Cinematographer], Pictures] | None = None
     means: Mapping[str, float] | None = None
+    style: str = ""
+    words: bool = False
+    names: tuple[str, ...] = ()
+    ramp: int = 0
+    balance: bool = False
 
     def __post_init__(self):
         if self.rule not in RULES:
             raise ValueError(f"adapters are composed by {', '.join(RULES)}, got {self.rule!r}")
         if self.choose not in ("soft", "hard", "ahead"):
             raise ValueError(f"CLIPLoRA decides soft, hard or ahead, got {self.choose!r}")
-        if self.every < 1:
-            raise ValueError(f"there is at least one step from one decision to the next, got {self.every}")
+        limits.whole(self.every, "the steps from one decision to the next", 1, limits.STEPS)
+        limits.whole(self.ramp, "the frames of a ramp", 0, limits.FRAMES)
+        if self.style.strip():
+            parsed(self.style)
         if self.rule == "cliplora" and self.scorer is None:
             raise ValueError(
                 "cliplora needs a network that scores frames, and none is given; give a scorer in Python, or take "
                 f"{', '.join(RULES[:-1])}"
             )
+
+    def asking(self, screenplay: Screenplay) -> Screenplay:
+        """The screenplay with what its shots ask for, by `asking.styled`."""
+        return styled(screenplay, self.style, self.words, self.names)
+
+    def record(self) -> dict[str, Any]:
+        """What decides a film, as JSON values."""
+        plain = ("rule", "every", "choose", "style", "words", "names", "ramp", "balance")
+        return {name: getattr(self, name) for name in plain} | {"means": dict(self.means or {})}
 
     def __call__(self, cinematographer: Cinematographer) -> Rule:
         """The rule for a controller with the adapters beside it."""
@@ -312,11 +338,11 @@ class Compose:
         if self.rule == "composite":
             return Composite()
         names = cinematographer.adapters.names
-        means = {key_of(name): mean for name, mean in (self.means or {}).items()}
+        means = {name_key(name): mean for name, mean in (self.means or {}).items()}
         return ClipLora(
             score=_called(self.scorer([phrase_of(name) for name in names])),
             pictures=_called((self.pictures or VaePictures.of)(cinematographer)),
-            mean_N=np.array([means.get(key_of(name), 0.0) for name in names], np.float32),
+            mean_N=np.array([means.get(name_key(name), 0.0) for name in names], np.float32),
             choose=self.choose,
             every=self.every,
         )
@@ -329,5 +355,5 @@ def _called(function: Callable) -> Any:
 
 def phrase_of(name: str) -> str:
     """Returns what a scorer reads of an adapter: the first phrase of the class of its name, else its name."""
-    by_key = {key_of(each): each for each in CLASSES}
-    return CLASSES[by_key[key_of(name)]].phrases[0] if key_of(name) in by_key else name
+    by_key = {name_key(each): each for each in CLASSES}
+    return CLASSES[by_key[name_key(name)]].phrases[0] if name_key(name) in by_key else name

@@ -1,6 +1,7 @@
 """`shotverse batch`: plans or films of a list of screenplays."""
 
 import argparse
+import dataclasses
 import signal
 import threading
 from typing import Any
@@ -9,6 +10,8 @@ from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
     candidates,
+    compose_arguments,
+    compose_of,
     faster_arguments,
     faster_of,
     lora_argument,
@@ -52,6 +55,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", action="store_true", help="also make trajectory.png and preview.mp4 of every plan")
     workers_arguments(parser)
     lora_argument(parser)
+    compose_arguments(parser)
     faster_arguments(parser)
     placement_arguments(parser)
     peak.argument(parser)
@@ -73,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     items, terminal, stop = read_items(args.list, args.scene), Terminal(args.quiet), threading.Event()
     check_place(args.out, folder=True)
     say_notes(items, terminal)
+    compose = compose_of(args)
+    if compose is not None:
+        items = [asking(item, compose) for item in items]
     use_compilation_cache(least=0.0)
     from shotverse_jax.infer.job import Job
 
@@ -87,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
         solver=args.solver,
         lora=tuple(args.lora),
         faster=tuple(faster_of(args).items()),
+        compose=compose,
         preview=args.preview,
         mesh=args.mesh,
         dtype=args.dtype,
@@ -97,6 +105,12 @@ def run(args: argparse.Namespace) -> int:
     summary = run_job(args, items, job, terminal, stop)
     peak.say(args, lambda: job.memory(items))
     return report(summary, args.out, stop.is_set())
+
+
+def asking(item: Any, compose: Any) -> Any:
+    """An item whose shots ask for the adapters of a composition; what cannot be read stays as it is."""
+    play = getattr(item, "screenplay", None)
+    return item if play is None else dataclasses.replace(item, screenplay=compose.asking(play))
 
 
 def run_job(args: argparse.Namespace, items: list, job: Any, terminal: Terminal, stop: threading.Event) -> Any:

@@ -187,9 +187,55 @@ def lora_argument(parser: argparse.ArgumentParser) -> None:
         "--lora",
         action="append",
         default=[],
-        metavar="FILE[@SCALE][:high|low]",
-        help="an adapter in any format that can be read, for both experts or one; may be given several times",
+        metavar="[NAME=]FILE[@SCALE][:high|low]",
+        help="an adapter in any format that can be read, for both experts or one; with a name it counts in the shots "
+        "that ask for it; may be given several times",
     )
+
+
+def compose_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds which adapters the shots of films ask for, and how they are put together; docs/cinematic.md."""
+    group = parser.add_argument_group("adapters of shots")
+    group.add_argument("--style", default="", metavar="LIST", help='adapters for all shots, "zoom-in, low-angle 0.6"')
+    group.add_argument(
+        "--compose",
+        choices=("merge", "switch", "composite", "cliplora"),
+        help="how the adapters of a shot are put together (default: merge)",
+    )
+    group.add_argument(
+        "--words", action="store_true", help="shots that name no adapter ask for those that their captions name"
+    )
+    group.add_argument(
+        "--ramp",
+        type=whole("the frames of a ramp", 0, limits.FRAMES),
+        default=0,
+        metavar="FRAMES",
+        help="let weights change over so many frames at a cut (default: at once)",
+    )
+    group.add_argument(
+        "--every",
+        type=whole("the steps from one decision to the next", 1, limits.STEPS),
+        default=5,
+        metavar="STEPS",
+        help="steps of a turn with switch, and between decisions with cliplora (default 5)",
+    )
+    group.add_argument("--balance", action="store_true", help="make the adapters change every layer equally much")
+
+
+def compose_of(args: argparse.Namespace) -> Any:
+    """What the arguments of `compose_arguments` say; None where they say nothing.
+
+    Raises:
+        ValueError: a style that cannot be read, or a rule that needs what is not there.
+    """
+    if not (args.style.strip() or args.compose or args.words or args.ramp or args.balance):
+        return None
+    from shotverse_jax.cinematic.guidance import Compose
+    from shotverse_jax.conversion.adapters import parse_lora
+
+    names = tuple(name for text in args.lora if (name := parse_lora(text).name))
+    options = {"words": args.words, "ramp": args.ramp, "every": args.every, "balance": args.balance}
+    return Compose(args.compose or "merge", style=args.style, names=names, **options)
 
 
 def faster_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,8 @@ from shotverse_jax.commands import peak
 from shotverse_jax.commands.common import (
     Terminal,
     candidates,
+    compose_arguments,
+    compose_of,
     faster_arguments,
     faster_of,
     frames,
@@ -27,7 +29,10 @@ from shotverse_jax.commands.common import (
 from shotverse_jax.files import owned
 
 HELP = "Make the film of a screenplay."
-EXAMPLES = ("shotverse film examples/red_coat.txt --compare",)
+EXAMPLES = (
+    "shotverse film examples/red_coat.txt --compare",
+    'shotverse film examples/red_coat.txt --lora noir=noir.safetensors --style "noir 0.6" --ramp 8',
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", action="store_true", help="show the stage through the same cameras beside the film"
     )
     lora_argument(parser)
+    compose_arguments(parser)
     faster_arguments(parser)
     parser.add_argument(
         "--model", default="controller_small", help="name of a shipped or fetched controller, or the folder of one"
@@ -71,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if args.trajectory is None and (args.read or args.fmt):
         raise ValueError("--read and --from say how a --trajectory is read; give one")
     trajectory = None if args.trajectory is None else read_trajectory(args)
+    compose = compose_of(args)
     use_compilation_cache()
     from shotverse_jax import api
 
@@ -84,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
             frames=args.frames,
             size=args.size,
             loras=args.lora,
+            compose=compose,
             progress=terminal,
             seed=args.seed,
             steps=args.steps,

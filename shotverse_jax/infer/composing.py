@@ -9,7 +9,6 @@ Axes: B films, T latent frames, K shots, S text tokens, N adapters.
 """
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from shotverse_jax import limits
 from shotverse_jax.infer.take import Take
+from shotverse_jax.lora import name_key
 from shotverse_jax.models.wan_dit import reads_of
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay
 
@@ -141,15 +141,10 @@ def of_linears(weight_BTN: jax.Array, batch: dict[str, jax.Array]) -> Callable[[
     return lambda path: weights[reads_of(path)]
 
 
-def key_of(name: str) -> str:
-    """The name of an adapter as it is compared: "Low angle", "low_angle" and "low-angle" are one."""
-    return re.sub(r"[\s_-]+", "-", name.strip().casefold())
-
-
 def names_of(screenplays: Sequence[Screenplay]) -> tuple[str, ...]:
     """The adapters that the shots of screenplays ask for, each once, in their order."""
     asked = (name for play in screenplays for shot in play.shots for name, _ in shot.loras)
-    return tuple({key_of(name): name for name in asked}.values())
+    return tuple({name_key(name): name for name in asked}.values())
 
 
 def compose(
@@ -175,15 +170,15 @@ def compose(
         ValueError: a shot asks for an adapter that is not there.
     """
     limits.whole(ramp, "the frames of a ramp", 0, limits.FRAMES)
-    places = {key_of(name): n for n, name in enumerate(names) if not always[n]}
+    places = {name_key(name): n for n, name in enumerate(names) if not always[n]}
     strength_BKN = np.zeros((len(takes), rows, len(names)), np.float32)
     for b, take in enumerate(takes):
         for k, shot in enumerate(take.screenplay.shots):
             for name, strength in shot.loras:
-                if key_of(name) not in places:
+                if name_key(name) not in places:
                     known = ", ".join(names[n] for n in places.values()) or "none"
                     raise ValueError(f"shot {k + 1} asks for the adapter {name!r}; the controller has {known}")
-                strength_BKN[b, k, places[key_of(name)]] = STRENGTH if strength is None else strength
+                strength_BKN[b, k, places[name_key(name)]] = STRENGTH if strength is None else strength
     reach_BTK = np.stack([_reach(take.layout.latent_index_T, rows, ramp / LATENT_STRIDE) for take in takes])
     return Composing(rule or Merge(), strength_BKN, reach_BTK, np.asarray(always, np.float32))
 
@@ -215,6 +210,15 @@ class Weights:
     strength_KN: np.ndarray
     share_SKN: np.ndarray
     reach_TK: np.ndarray
+
+    def over_time(self) -> dict[str, np.ndarray]:
+        """The weight of each adapter that a shot asks for, [steps, latent frames]."""
+        weight_NST = np.einsum("tk,skn,kn->nst", self.reach_TK, self.share_SKN, self.strength_KN)
+        return {
+            name: weight_ST
+            for name, weight_ST, strength_K in zip(self.names, weight_NST, self.strength_KN.T, strict=True)
+            if strength_K.any()
+        }
 
     def record(self) -> dict[str, Any]:
         """The same as JSON values, with the shares of every step of every shot."""

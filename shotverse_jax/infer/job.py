@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import jax
 
-from shotverse_jax.conversion.adapters import parse_lora, read_loras
-from shotverse_jax.infer.adapters import load_controller
+from shotverse_jax.conversion.adapters import is_named, parse_lora
+from shotverse_jax.infer.adapters import film_loras, load_controller
 from shotverse_jax.infer.batch import Work, file_digest
 from shotverse_jax.infer.decode import SAMPLERS
 from shotverse_jax.infer.execution import read_mesh
@@ -41,6 +41,7 @@ class Job:
         solver: of films.
         lora: adapters of all films, each as `shotverse film --lora` takes it.
         faster: further options of films, as pairs of name and value: guidance_range, one_pass, skip (docs/faster.md).
+        compose: how the adapters that shots ask for are put together, `cinematic.guidance.Compose`; None merges them.
         preview: whether pictures of the plans are made too, trajectory.png and preview.mp4.
         mesh: the devices of a model, like "fsdp=4,sequence=2"; None takes one device.
         dtype, attention: as `infer.execution.choose` takes them; None takes the platform's own.
@@ -58,6 +59,7 @@ class Job:
     solver: Literal["unipc", "euler"] = "unipc"
     lora: tuple[str, ...] = ()
     faster: tuple[tuple[str, Any], ...] = ()
+    compose: Any = None
     preview: bool = False
     mesh: str | None = None
     dtype: str | None = None
@@ -87,16 +89,18 @@ class Job:
         name, notes = self.model or CONTROLLER, []
         place |= {"mesh": mesh, "offload": self.offload}
         cinematographer = load_controller(name, self.lora, self.quantize, notes.append, **place)
-        read = functools.partial(read_loras, config=cinematographer.config)
+        named = tuple(text for text in self.lora if is_named(text))
+        read = functools.partial(film_loras, named=named, controller=cinematographer)
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
         settings |= {
             "model": identity(name),
             "lora": [(text, file_digest(parse_lora(text).file)) for text in self.lora],
         }
-        settings |= options
+        settings |= options | ({} if self.compose is None else {"compose": self.compose.record()})
         place = {"dtype": self.dtype, "offload": self.offload, "quantize": self.quantize}
         fits = functools.partial(check_fits, name, mesh=mesh, **place)
-        return FilmWork(cinematographer, planner, settings, options, self.preview, read, fits, tuple(notes))
+        more = {"read_loras": read, "compose": self.compose, "check_fits": fits, "notes": tuple(notes)}
+        return FilmWork(cinematographer, planner, settings, options, self.preview, **more)
 
     def memory(self, items: Sequence[Item | Refused]) -> int:
         """The most bytes that an item needs of every device of this machine; on a CPU, of the process.

@@ -2,8 +2,8 @@
 
 A plan's folder holds trajectory.json, trajectory.png and preview.mp4; with several samples each has a folder sample_0,
 sample_1, … of its own. It is published as a whole: nothing is there until all of it is. A film's folder also has
-film.mp4, film.png, cameras.json (the cameras of the film's own frames), one shot_1.mp4, … per shot, and on request
-compare.mp4.
+film.mp4, film.png, cameras.json (the cameras of the film's own frames), one shot_1.mp4, … per shot, on request
+compare.mp4, and weights.json where shots asked for adapters.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.camera.motion_tags import tag_lines
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import replacing
+from shotverse_jax.files import json_text, replacing
 from shotverse_jax.infer.film import Film
 from shotverse_jax.stage.preview import described_scene, preview_frames
 from shotverse_jax.views import fonts
@@ -27,7 +27,7 @@ OF_PLAN = ("trajectory.json", "trajectory.png", "preview.mp4")
 PLANS = (*OF_PLAN, *(f"sample_*/{name}" for name in OF_PLAN))
 """What a plan's folder may hold; a new plan removes what it does not replace."""
 
-FILM = (*PLANS, "film.mp4", "film.png", "cameras.json", "compare.mp4", "shot_*.mp4")
+FILM = (*PLANS, "film.mp4", "film.png", "cameras.json", "compare.mp4", "weights.json", "shot_*.mp4")
 """What a film's folder may hold."""
 
 
@@ -87,7 +87,7 @@ def write_film(
     """
     with replacing(out, FILM) as scratch:
         frames_THWC = _write_shots(film, scratch, progress)
-        _write_film(film.trajectory, frames_THWC, scratch, compare)
+        _write_film(film, frames_THWC, scratch, compare)
         write_plans([film.take.plan], scratch, preview=preview, progress=progress)
 
 
@@ -106,7 +106,8 @@ def _write_shots(film: Film, out: Path, progress: Progress | None) -> np.ndarray
     return np.stack(frames)
 
 
-def _write_film(trajectory: Trajectory, frames_THWC: np.ndarray, out: Path, compare: bool) -> None:
+def _write_film(film: Film, frames_THWC: np.ndarray, out: Path, compare: bool) -> None:
+    trajectory = film.trajectory
     write_video(out / "film.mp4", frames_THWC, trajectory.fps, enlargement(trajectory.height))
     write_trajectory(trajectory, out / "cameras.json", "shotverse")
     stage_THWC = None
@@ -114,7 +115,11 @@ def _write_film(trajectory: Trajectory, frames_THWC: np.ndarray, out: Path, comp
         stage_THWC = _on_stage(trajectory)
         both_THWC = np.concatenate([frames_THWC, stage_THWC], axis=2)
         write_video(out / "compare.mp4", both_THWC, trajectory.fps, enlargement(trajectory.height))
-    plot_film(frames_THWC, trajectory, out / "film.png", stage_THWC)
+    weights = {}
+    if film.weights is not None:
+        weights = film.weights.over_time()
+        (out / "weights.json").write_text(json_text(film.weights.record(), indent=1) + "\n", encoding="utf-8")
+    plot_film(frames_THWC, trajectory, out / "film.png", stage_THWC, weights=weights)
 
 
 def _on_stage(trajectory: Trajectory) -> np.ndarray:

@@ -15,6 +15,7 @@ from shotverse_jax.camera.motion_tags import tag_lines
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.infer.batch import Made, each
 from shotverse_jax.infer.cinematographer import Cinematographer
+from shotverse_jax.infer.composing import names_of
 from shotverse_jax.infer.film import Film
 from shotverse_jax.infer.film import bucket_of as film_bucket
 from shotverse_jax.infer.outputs import write_film, write_plans
@@ -91,10 +92,11 @@ class PlanWork:
 
 @dataclasses.dataclass(frozen=True)
 class _Adapted:
-    """A controller with the adapters of an item beside its weights, and what their readers said."""
+    """A controller with the adapters of an item beside its weights, its rule, and what the adapters' readers said."""
 
-    specs: tuple[str, ...]
+    specs: tuple[tuple[str, ...], tuple[str, ...]]
     cinematographer: Cinematographer
+    rule: Any = None
     notes: tuple[str, ...] = ()
 
 
@@ -107,8 +109,9 @@ class FilmWork:
         settings: what decides results beside the items, for their records: models, steps and so on.
         sampling: steps, guidance and solver, as `infer.denoise.begin` takes them.
         preview: whether preview.mp4, the plan on the stage, is made too.
-        read_loras: reads the adapters that an item names. They are kept beside the weights, those of one list at a
-            time.
+        read_loras: (the adapters of an item, the names that its shots ask for) -> the adapters to keep beside the
+            weights; those of one item at a time.
+        compose: how the adapters that shots ask for are put together, as `api.film` takes it; None merges them.
         check_fits: refuses a film of (frames, size, whole=frames of the screenplay) that the devices cannot hold.
         notes: what the user should know of the controller, for example what was left out of its adapters.
     """
@@ -120,13 +123,14 @@ class FilmWork:
         settings: dict[str, Any],
         sampling: dict[str, Any] | None = None,
         preview: bool = False,
-        read_loras: Callable[[Sequence[str]], Sequence[Lora]] = lambda specs: (),
+        read_loras: Callable[[Sequence[str], Sequence[str]], Sequence[Lora]] = lambda specs, asked: (),
+        compose: Any = None,
         check_fits: Callable[..., None] = lambda *film, whole: None,
         notes: tuple[str, ...] = (),
     ):
         self._cinematographer, self._planner, self._preview = cinematographer, planner, preview
         self._sampling, self._read_loras, self._check_fits = sampling or {}, read_loras, check_fits
-        self._adapted = _Adapted((), cinematographer)
+        self._adapted, self._compose = _Adapted(((), ()), cinematographer), compose
         self.settings, self.notes = {"task": "film", "preview": preview, **settings}, notes
         self.group = max(block_rows(planner.parts), cinematographer.parts)
 
@@ -138,8 +142,9 @@ class FilmWork:
         planned = self._planner.bucket(item.screenplay) if item.trajectory is None else None
         take = self._take(item, None if planned else _cameras(item))
         self._check_fits(item.frames, item.size, whole=item.screenplay.layout().num_frames)
-        self._read_loras(item.lora)
-        return planned, film_bucket(self._cinematographer, take), item.samples, item.lora
+        asked = names_of([item.screenplay])
+        self._read_loras(item.lora, asked)
+        return planned, film_bucket(self._cinematographer, take), item.samples, item.lora, asked
 
     def make(self, items: Sequence[Item]) -> Iterator[Made]:
         """As `batch.Work.make`."""
@@ -156,19 +161,25 @@ class FilmWork:
         numbers = list(range(samples)) * len(items)
         seeds = [item.seed for item in items for _ in range(samples)]
         made: dict[int, list[Film]] = {}
-        adapted = self._with_loras(items[0].lora)
-        for film in adapted.cinematographer.film(takes, seeds, samples=numbers, **self._sampling):
+        adapted = self._with_loras(items[0].lora, names_of([items[0].screenplay]))
+        composed = {} if adapted.rule is None else {"rule": adapted.rule, "ramp": self._compose.ramp}
+        for film in adapted.cinematographer.film(takes, seeds, samples=numbers, **composed, **self._sampling):
             index = film.index // samples
             made.setdefault(index, []).append(film)
             if len(made[index]) == samples:
                 notes = (*self._said(items[index]), *adapted.notes)
                 yield Made(index, functools.partial(self._write, made.pop(index), notes))
 
-    def _with_loras(self, specs: tuple[str, ...]) -> "_Adapted":
-        if specs != self._adapted.specs:
-            read, cinematographer = self._read_loras(specs), self._cinematographer
-            adapted = cinematographer.with_loras(read, fold=False) if specs else cinematographer
-            self._adapted = _Adapted(specs, adapted, tuple(note for lora in read for note in lora.notes))
+    def _with_loras(self, specs: tuple[str, ...], asked: tuple[str, ...]) -> "_Adapted":
+        if (specs, asked) != self._adapted.specs:
+            read, crew, rule = self._read_loras(specs, asked), self._cinematographer, None
+            if read:
+                balance = self._compose is not None and self._compose.balance
+                crew = crew.with_loras(read, fold=False, balance=balance)
+            if asked and self._compose is not None:
+                rule = self._compose(crew)
+            notes = tuple(note for lora in read for note in lora.notes)
+            self._adapted = _Adapted((specs, asked), crew, rule, notes)
         return self._adapted
 
     def _said(self, item: Item) -> tuple[str, ...]:
@@ -184,8 +195,10 @@ class FilmWork:
         for number, film in enumerate(films):
             write_film(film, folder / (f"sample_{number}" if len(films) > 1 else ""), preview=self._preview)
         paths = [film.trajectory for film in films]
+        weights = [film.weights.record() for film in films if film.weights is not None]
         return {
             **self.settings,
+            **({"adapters": weights} if weights else {}),
             "versions": versions(),
             "notes": (*notes, *films[0].take.plan.notes, *films[0].take.notes),
             **of_trajectories(paths),

@@ -243,7 +243,7 @@ def _options(row: Mapping[str, Any], beside: Path) -> dict[str, Any]:
     if row.get("lora") is not None:
         parts = row["lora"].split(";") if isinstance(row["lora"], str) else row["lora"]
         if not isinstance(parts, list) or not all(isinstance(part, str) and part.strip() for part in parts):
-            raise ValueError("lora is FILE[@SCALE][:high|low], or a list of such texts")
+            raise ValueError("lora is [NAME=]FILE[@SCALE][:high|low], or a list of such texts")
         options["lora"] = tuple(part.strip() for part in parts)
     return options
 

@@ -1,5 +1,6 @@
 """The contact sheet of a film: frames of every shot beside the camera path from above."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ def plot_film(
     path: str | Path,
     beside_THW3: np.ndarray | None = None,
     names: tuple[str, str] = ("generated", "stage"),
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Draws a contact sheet: the first, middle and last frame of every shot, and the camera path from above.
 
@@ -26,6 +28,7 @@ def plot_film(
         path: the picture, written whole or not at all; its suffix names the format (.png, .svg, .pdf).
         beside_THW3: another film of the same shots, drawn to the right of the first; None (default) for none.
         names: of the two films.
+        weights: of adapters by their names, [steps, latent frames]; drawn below the path. None (default) for none.
 
     Raises:
         ValueError: a film does not have one frame per pose, or the picture cannot be written.
@@ -38,7 +41,8 @@ def plot_film(
     rows, columns = trajectory.num_shots, 3 * len(films)
     cell = 2.3, 2.3 * video_THW3.shape[1] / video_THW3.shape[2] + 0.34
     sheet, side = columns * cell[0], 4.2
-    width, height = sheet + side + 0.5, max(rows * cell[1] + 0.6, 3.6)
+    strip = 0.32 * len(weights) + 0.75 if weights else 0.0
+    width, height = sheet + side + 0.5, max(rows * cell[1] + 0.6, 3.6 + strip)
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     FigureCanvasAgg(figure)
     letters = letters_for([trajectory.global_caption, *trajectory.captions])
@@ -58,8 +62,41 @@ def plot_film(
             axes.set_axis_off()
             if beside_THW3 is not None and shot == 0 and column % 3 == 0:
                 figure.text(left / width, 1 - 0.5 / height, names[column // 3], fontsize=8.5, color=PALE)
-    axes = figure.add_axes(((sheet + 1.1) / width, 0.55 / height, (side - 0.9) / width, 1 - 1.2 / height))
+    box = (sheet + 1.1) / width, (0.55 + strip) / height, (side - 0.9) / width, 1 - (1.2 + strip) / height
+    axes = figure.add_axes(box)
     flat_view(axes, trajectory, paper_poses(trajectory), (0, 1))
     axes.set_title("camera from above (m)", fontsize=10, color=INK)
     axes.tick_params(labelsize=8)
+    if weights:
+        _draw_weights(figure, weights, trajectory, ((sheet + 1.1) / width, (side - 0.9) / width), height)
     write_figure(figure, Path(path))
+
+
+def _draw_weights(
+    figure: Figure,
+    weights: Mapping[str, np.ndarray],
+    trajectory: Trajectory,
+    across: tuple[float, float],
+    height: float,
+) -> None:
+    """A row for each adapter: frames to the right, steps downwards, dark where its weight is large.
+
+    across: the left side and the width of the rows, shares of the figure. height: of the figure, inches.
+    """
+    largest = max(float(np.abs(weight_ST).max()) for weight_ST in weights.values()) or 1.0
+    letters = letters_for(list(weights))
+    for row, (name, weight_ST) in enumerate(weights.items()):
+        bottom = 0.4 + 0.32 * (len(weights) - 1 - row)
+        axes = figure.add_axes((across[0], bottom / height, across[1], 0.22 / height))
+        extent = (0, len(trajectory), len(weight_ST), 0)
+        axes.imshow(np.abs(weight_ST), cmap="Greys", vmin=0, vmax=largest, aspect="auto", extent=extent)
+        for start, _ in trajectory.spans[1:]:
+            axes.axvline(start, color="#c0392b", linewidth=0.8)
+        axes.set_yticks([])
+        axes.set_xticks([])
+        label = short(letters.drawable(name), 12)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8, color=INK, family=letters.families)
+    axes.set_xticks([0, *(start for start, _ in trajectory.spans[1:]), len(trajectory)])
+    axes.tick_params(labelsize=7)
+    text = f"weights of adapters over the frames, first step on top (black {largest:.2g})"
+    figure.text(across[0] + across[1], 0.06 / height, text, fontsize=7.5, color=PALE, ha="right")

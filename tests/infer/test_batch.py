@@ -162,7 +162,7 @@ def test_a_scene_of_a_script_is_asked_for_by_its_number(tmp_path):
         ({"id": "x", "text": "a\n\nb", "samples": 0}, "samples must be a whole number from 1 to 10000"),
         ({"id": "x", "text": "a\n\nb", "seed": True}, "seed must be a whole number"),
         ({"id": "x", "text": "a\n\nb", "size": "480"}, "size is HEIGHTxWIDTH like 480x832, got '480'"),
-        ({"id": "x", "text": "a\n\nb", "lora": [""]}, "lora is FILE"),
+        ({"id": "x", "text": "a\n\nb", "lora": [""]}, r"lora is \[NAME=\]FILE"),
         ({"id": "x", "text": "a\n\nb", "sead": 1}, "it has no key 'sead'"),
         ({"id": "x", "screenplay": "nothing.txt"}, "there is no file"),
         ({"id": "../x", "text": "a\n\nb"}, "an id is a name"),
@@ -404,13 +404,17 @@ def test_films(tmp_path, planner_folder, controller_folder):
     stem, adapter = "diffusion_model.blocks.1.self_attn.q", tmp_path / "style_high_noise.safetensors"
     save_file({f"{stem}.{name}.weight": value for name, value in pair.items()}, adapter)
     style = plays[0] | {"id": "styled", "lora": f"{adapter}@0.5"}
+    marked = [{"caption": "The camera pans left. [lora: noir 0.5]", "duration": 1}] * 2
+    named = plays[0] | {"id": "named", "shots": marked, "lora": f"noir={adapter}"}
     unread = plays[0] | {"id": "unread", "lora": "none.safetensors"}
     given = plays[0] | {"id": "given", "trajectory": str(tmp_path / "alone" / "trajectory.json"), "size": "32x48"}
     missing = plays[0] | {"id": "missing", "trajectory": "none.json"}
     summary = run_batch(
-        read_items(listed(tmp_path / "l.jsonl", [given, missing, style, unread])), work, tmp_path / "out"
+        read_items(listed(tmp_path / "l.jsonl", [given, missing, style, unread, named])), work, tmp_path / "out"
     )
-    assert (summary.made, summary.failed) == (2, 2)
+    assert (summary.made, summary.failed) == (3, 2)
+    [asked] = json.loads((tmp_path / "out" / "named" / "result.json").read_text())["adapters"]
+    assert asked == {"rule": "merge", "shots": [{"asked": {"noir": 0.5}, "shares": [[1.0]] * 2}] * 2}
     styled, plain = ((tmp_path / "out" / name / "film.mp4").read_bytes() for name in ("styled", "planned"))
     assert styled != plain
     # What was assumed of an adapter stands in the item's record, or is said once of a batch that it is for.

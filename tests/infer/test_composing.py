@@ -1,14 +1,18 @@
 """Adapters whose weights change inside a film: shots that ask for them, frames, rules, and what compiles nothing."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import save_file
 from small_models import change
 
-from shotverse_jax import lora
+from shotverse_jax import cli, lora
+from shotverse_jax.camera.formats import write_trajectory
 from shotverse_jax.cinematic.guidance import (
     ClipLora,
     Composite,
@@ -18,6 +22,7 @@ from shotverse_jax.cinematic.guidance import (
     fit_pictures,
     spread_over_shots,
 )
+from shotverse_jax.conversion.styles import write_styles
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import denoise
 from shotverse_jax.infer.cinematographer import Cinematographer
@@ -26,6 +31,7 @@ from shotverse_jax.infer.denoise import shot
 from shotverse_jax.infer.take import prepare
 from shotverse_jax.lora import Lora
 from shotverse_jax.models.wan_dit import reads_of
+from shotverse_jax.screenplay import write_screenplay
 
 STEPS = 4
 
@@ -296,3 +302,38 @@ def test_pictures():
     np.testing.assert_allclose(picked[0], (latents @ matrix)[0, [2, 0]], atol=1e-5)
     index = np.asarray(spread_over_shots(jnp.array([[0, 0, 0, 1, 1]]), 3, 4))
     np.testing.assert_array_equal(index[0], [[0, 1, 1, 2], [3, 3, 4, 4], [0, 0, 0, 0]])
+
+
+def test_adapters_of_shots_on_the_command_line(controller_folder, tmp_path, monkeypatch, capsys):
+    """Those of a file of many and a third-party one, by their names; the contact sheet and weights.json show them."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    example, play, path = sample_example(5, num_shots=2), tmp_path / "play.yaml", tmp_path / "trajectory.json"
+    write_screenplay(example.screenplay, play)
+    write_trajectory(example.trajectory, path, "shotverse")
+    noir, many = tmp_path / "noir.safetensors", tmp_path / "many.safetensors"
+    pair = {"A": np.ones((2, 64), np.float32), "B": np.ones((64, 2), np.float32)}
+    save_file({f"diffusion_model.blocks.1.self_attn.q.lora_{key}.weight": x for key, x in pair.items()}, noir)
+    crew = Cinematographer.load(controller_folder)
+    parts = [Lora(name, 0.5, {"high": change(crew.high, i)}) for i, name in enumerate(("low angle", "zoom-in"))]
+    write_styles(many, parts)
+    options = [
+        "--lora",
+        str(many),
+        "--lora",
+        f"noir={noir}:high",
+        "--lora",
+        f"spare={noir}:low",
+        "--steps",
+        "3",
+        "--cfg",
+        "1",
+    ]
+    options += ["--style", "low-angle 0.6, Noir", "--compose", "switch", "--every", "1", "--ramp", "8"]
+    command = ["film", str(play), "--trajectory", str(path), "--model", str(controller_folder), "--out"]
+    assert cli.main([*command, str(tmp_path / "out"), *options]) == 0
+    assert "no shot asks for the adapter spare" in capsys.readouterr().err
+    record = json.loads((tmp_path / "out" / "weights.json").read_text())
+    shot = {"asked": {"low angle": 0.6, "noir": 0.8}, "shares": [[1, 0], [0, 1], [1, 0]]}
+    assert record == {"rule": "switch", "shots": [shot] * 2}
+    with Image.open(tmp_path / "out" / "film.png") as sheet:
+        assert sheet.height == 360 + round(100 * (0.32 * 2 + 0.75))
