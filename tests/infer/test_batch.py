@@ -162,7 +162,7 @@ def test_a_scene_of_a_script_is_asked_for_by_its_number(tmp_path):
         ({"id": "x", "text": "a\n\nb", "samples": 0}, "samples must be a whole number from 1 to 10000"),
         ({"id": "x", "text": "a\n\nb", "seed": True}, "seed must be a whole number"),
         ({"id": "x", "text": "a\n\nb", "size": "480"}, "size is HEIGHTxWIDTH like 480x832, got '480'"),
-        ({"id": "x", "text": "a\n\nb", "lora": [""]}, r"lora is \[NAME=\]FILE"),
+        ({"id": "x", "text": "a\n\nb", "lora": [""]}, "lora is [NAME=]FILE"),
         ({"id": "x", "text": "a\n\nb", "sead": 1}, "it has no key 'sead'"),
         ({"id": "x", "screenplay": "nothing.txt"}, "there is no file"),
         ({"id": "../x", "text": "a\n\nb"}, "an id is a name"),
