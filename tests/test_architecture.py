@@ -39,7 +39,6 @@ ALLOWED = {
     " views weights",
     "api": "camera cinematic conversion infer lora screenplay views weights",
     "commands": "api calibration camera cinematic config conversion data endpoint evaluation files fit grammar infer"
-    " inputs limits preference screenplay stage text_files views",
     " inputs limits preference screenplay stage text_files train views",
     "evaluation": "camera cinematic config data files infer inputs limits models screenplay stage text_files weights",
     "train": "camera cinematic config conversion cost data files flow grammar infer inputs lora models parallel"

@@ -88,7 +88,7 @@ def _train(args: argparse.Namespace) -> int:
         raise ValueError("adapters are trained on clips; give their folder with --clips-from")
     config = from_dict(ControllerTrainConfig, read(_file(args.config), args.overrides))
     use_compilation_cache()
-    from shotverse_jax.cinematic import camera_diff
+    from shotverse_jax.train import camera_diff
 
     terminal = Terminal(args.quiet)
     experts = ("high", "low") if args.experts == "both" else (args.experts,)
