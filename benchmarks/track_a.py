@@ -6,8 +6,9 @@
 
 Every row learns from the same endless scenes of the film grammar, begins with random weights, and has the same number
 of operations to spend on training steps (`cost/flops.py`), optimizer and learning rate. The GenDoP-style model sees the
-shots of these scenes one by one, as GenDoP does. Then each plans the same held-out scenes. Cells are means over seeds
-and their standard deviation.
+shots of these scenes one by one, as GenDoP does. Then each plans the same held-out scenes. A scene is brought to its
+reference's extent with one factor, GenDoP's shots each with their own, for they have no common world. Cells are means
+over seeds and their standard deviation.
 """
 
 import argparse
@@ -93,8 +94,7 @@ def run(name: str, seed: int, folder: Path, budget: float, scenes: int) -> dict[
     seconds = time.perf_counter() - begun
     train.export(task, state, folder / "export")
     examples = [sample_example(number, "test") for number in range(scenes)]
-    planned = PLANS[config.task](folder / "export", [example.screenplay for example in examples], seed)
-    pairs = [pair(example, path, str(i)) for i, (example, path) in enumerate(zip(examples, planned, strict=True))]
+    pairs = PAIRS[config.task](folder / "export", examples, seed)
     scores = track_a.scores(track_a.read_shots(pairs, CLaTrReader.load()))
     return scores | {"steps": config.steps, "seconds": seconds, "parameters": parameters(task.trainable)}
 
@@ -130,23 +130,29 @@ def parameters(tree: dict) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-def plan_scenes(folder: Path, plays: Sequence[Screenplay], seed: int) -> list[Trajectory]:
-    """Plans of a planner, sampled as ShotVerse does."""
-    return [path for [path] in plan(Director.load(str(folder)), plays, seed=seed)]
-
-
-def plan_shots(folder: Path, plays: Sequence[Screenplay], seed: int) -> list[Trajectory]:
-    """Plans of GenDoP, sampled as it does: every shot by itself, each in the world of its own first camera."""
-    planner = gendop.GenDoPPlanner.load(str(folder))
-    spans = [play.layout().spans for play in plays]
-    alone = [
-        dataclasses.replace(play, caption="", shots=(Shot(play.words(number)),), frames=None)
-        for play in plays
-        for number in range(len(play.shots))
+def scene_pairs(folder: Path, examples: Sequence[Example], seed: int) -> list[Pair]:
+    """Plans of a planner beside the truth, scene by scene, sampled as ShotVerse does."""
+    planned = plan(Director.load(str(folder)), [example.screenplay for example in examples], seed=seed)
+    return [
+        Pair(str(number), path, example.trajectory, tuple(shot.caption for shot in example.screenplay.shots))
+        for number, (example, [path]) in enumerate(zip(examples, planned, strict=True))
     ]
-    sampled = gendop.sample_ids(planner, alone, seed=seed)
-    drawn = iter([read_or_still(planner, play, found) for play, found in zip(alone, sampled, strict=True)])
-    return [joined([next(drawn) for _ in play.shots], cuts) for play, cuts in zip(plays, spans, strict=True)]
+
+
+def shot_pairs(folder: Path, examples: Sequence[Example], seed: int) -> list[Pair]:
+    """Plans of GenDoP beside the truth, shot by shot, sampled as it does, with as many frames as were asked for."""
+    planner = gendop.GenDoPPlanner.load(str(folder))
+    shots = [(example, number) for example in examples for number in range(len(example.screenplay.shots))]
+    plays = [
+        dataclasses.replace(screenplay, caption="", shots=(Shot(screenplay.words(number)),), frames=None)
+        for screenplay, number in ((example.screenplay, number) for example, number in shots)
+    ]
+    pairs = []
+    for (example, number), play, found in zip(shots, plays, gendop.sample_ids(planner, plays, seed=seed), strict=True):
+        truth = example.trajectory.shot(number)
+        path = read_or_still(planner, play, found).retimed([(0, len(truth))], truth.fps)
+        pairs.append(Pair(str(len(pairs)), path, truth, (example.screenplay.shots[number].caption,)))
+    return pairs
 
 
 def read_or_still(planner: gendop.GenDoPPlanner, play: Screenplay, found: Sampled) -> Trajectory:
@@ -164,26 +170,7 @@ def read_or_still(planner: gendop.GenDoPPlanner, play: Screenplay, found: Sample
         )
 
 
-def joined(shots: Sequence[Trajectory], spans: Sequence[tuple[int, int]]) -> Trajectory:
-    """The shots one after the other, with the lengths that were asked for."""
-    shots = [shot.retimed([(0, end - start)], shot.fps) for shot, (start, end) in zip(shots, spans, strict=True)]
-    return dataclasses.replace(
-        shots[0],
-        pose_T34=np.concatenate([shot.pose_T34 for shot in shots]),
-        intrinsics_T4=np.concatenate([shot.intrinsics_T4 for shot in shots]),
-        shot_T=np.concatenate([np.full(len(shot), number, np.int32) for number, shot in enumerate(shots)]),
-        captions=(),
-        time_T=None,
-        stage_time_T=None,
-    )
-
-
-PLANS = {"planner": plan_scenes, "gendop": plan_shots}
-
-
-def pair(example: Example, path: Trajectory, name: str) -> Pair:
-    """A plan beside the truth, with the captions of its shots."""
-    return Pair(name, path, example.trajectory, tuple(shot.caption for shot in example.screenplay.shots))
+PAIRS = {"planner": scene_pairs, "gendop": shot_pairs}
 
 
 def table(out: Path) -> list[str]:
