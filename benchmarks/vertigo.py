@@ -15,7 +15,7 @@ from typing import Any
 
 from shotverse_jax.config import LoopConfig, from_dict
 from shotverse_jax.configs.preference import loop_small
-from shotverse_jax.files import json_text, replacing
+from shotverse_jax.files import write_json
 from shotverse_jax.infer.execution import use_compilation_cache
 from shotverse_jax.infer.ready import load_planner
 from shotverse_jax.preference import loop
@@ -76,7 +76,8 @@ def run(name: str, args: argparse.Namespace) -> None:
     for part, planner in planners.items():
         file = folder / part / f"reranked_{RERANKED}.json"
         if not file.is_file():
-            _write(file, score_planner(load_planner(planner), config.test_scenes, candidates=RERANKED))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, score_planner(load_planner(planner), config.test_scenes, candidates=RERANKED))
 
 
 def configured(name: str, args: argparse.Namespace) -> LoopConfig:
@@ -97,12 +98,6 @@ def _copy(source: Path, target: Path) -> None:
         raise SystemExit(f"the row {BASE} comes first: its candidates are judged by all others")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(source.read_bytes())
-
-
-def _write(file: Path, value: Any) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as place:
-        place.write_text(json_text(value) + "\n", encoding="utf-8")
 
 
 def table(out: Path) -> list[str]:

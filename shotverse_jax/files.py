@@ -308,6 +308,12 @@ def json_text(value: Any, indent: int | None = None) -> str:
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def write_json(path: str | Path, value: Any, indent: int = 1) -> None:
+    """Writes a file of JSON as `json_text` has it, whole or not at all (`replacing`)."""
+    with replacing(path) as place:
+        place.write_text(json_text(value, indent) + "\n", encoding="utf-8")
+
+
 def _move(place: Path, path: Path, owns: Sequence[str], seal: str | None) -> None:
     """Gives a result its name; see `replacing`."""
     linked = path.is_symlink() or path.is_mount()

@@ -7,7 +7,7 @@ from shotverse_jax import limits
 from shotverse_jax.cinematic.clips import stage_clip
 from shotverse_jax.cinematic.phrases import CLASSES, named
 from shotverse_jax.data.cinematic2k import SPLITS, ClipFile, counts, write_captions
-from shotverse_jax.files import json_text, owned, read_json, replacing
+from shotverse_jax.files import json_text, owned, read_json, write_json
 from shotverse_jax.views.video import write_video
 
 SETTINGS = "stage_clips.json"
@@ -72,5 +72,4 @@ def _check_settings(folder: Path, settings: dict) -> None:
         if (old := read_json(path)) != settings:
             raise ValueError(f"{folder} has clips of other settings, {json_text(old)}; give another folder")
         return
-    with replacing(path) as place:
-        place.write_text(json_text(settings), encoding="utf-8")
+    write_json(path, settings)

@@ -1,12 +1,10 @@
 """`shotverse caption`: what the shots of a film or a plan show, in words."""
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
 from shotverse_jax.commands.common import Terminal, number, positive, seed, show, use_compilation_cache
-from shotverse_jax.files import check_place, replacing
+from shotverse_jax.files import check_place, write_json
 from shotverse_jax.text_files import printable
 
 HELP = "Say in words what each shot of a film or a plan shows."
@@ -73,7 +71,6 @@ def run(args: argparse.Namespace) -> int:
         results.append(row)
         terminal("shots", clip.shot, len(clips))
     if args.out:
-        with replacing(args.out) as place:
-            Path(place).write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(args.out, results, indent=2)
         terminal.say(f"wrote {args.out}")
     return FAILED if any("error" in row for row in results) else 0

@@ -298,13 +298,12 @@ def _folder_places(args: argparse.Namespace, shots: list[Any]) -> list[Any]:
 
 def _statistics(args: argparse.Namespace, places: list[Any]) -> int:
     from shotverse_jax.data.datadop.statistics import token_statistics
-    from shotverse_jax.files import json_text, replacing
+    from shotverse_jax.files import json_text, write_json
 
-    text = json_text(token_statistics(places), indent=2)
+    found = token_statistics(places)
     if args.out:
-        with replacing(args.out) as place:
-            place.write_text(text + "\n", encoding="utf-8")
-    show(text)
+        write_json(args.out, found, indent=2)
+    show(json_text(found, indent=2))
     return 0
 
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shotverse_jax import limits
-from shotverse_jax.files import replacing
+from shotverse_jax.files import json_text, replacing
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.8, 0.1, 0.1)
@@ -86,7 +86,7 @@ def write_captions(folder: str | Path, clips: Sequence[ClipFile]) -> None:
             if clip.path.parent != folder / split / clip.name:
                 raise ValueError(f"{clip.path} should be in {folder / split / clip.name}")
             values = (f"{clip.name}/{clip.path.name}", clip.name, clip.caption, clip.source)
-            lines.append(json.dumps(dict(zip(KEYS, values, strict=True)), ensure_ascii=False) + "\n")
+            lines.append(json_text(dict(zip(KEYS, values, strict=True))) + "\n")
         if lines:
             with replacing(folder / split / CAPTIONS) as place:
                 place.write_text("".join(lines), encoding="utf-8")

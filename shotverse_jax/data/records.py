@@ -23,7 +23,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tqdm import tqdm
 
 from shotverse_jax.data.fields import check_record
-from shotverse_jax.files import json_text, owned, read_json, reading, replacing
+from shotverse_jax.files import json_text, owned, read_json, reading, replacing, write_json
 from shotverse_jax.weights.safetensors import safetensors_header
 
 Record = dict[str, np.ndarray | str]
@@ -301,8 +301,7 @@ def _items(source: Sequence, shard: int) -> range:
 def _agree(path: Path, settings: dict) -> None:
     """Writes the settings, or raises ValueError when other settings are there already."""
     if not path.exists():
-        with replacing(path) as scratch:
-            scratch.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_json(path, settings, indent=2)
         return
     there = read_json(path)
     if there != settings:

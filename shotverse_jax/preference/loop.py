@@ -18,7 +18,7 @@ from typing import Any
 
 from shotverse_jax import train
 from shotverse_jax.config import LoopConfig
-from shotverse_jax.files import json_text, owned, read_json, replacing
+from shotverse_jax.files import json_text, owned, read_json, replacing, write_json
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer.batch import run_batch
 from shotverse_jax.infer.ready import load_planner
@@ -76,18 +76,13 @@ def _check_same(config: LoopConfig, folder: Path) -> None:
         differ = [name for name in values if name != "rounds" and before.get(name) != values[name]]
         if differ:
             raise ValueError(f"{folder} was begun with another {' and '.join(differ)}; take another folder")
-    _write(file, values)
-
-
-def _write(file: Path, value: Any) -> None:
-    with replacing(file) as place:
-        place.write_text(json_text(value, indent=1) + "\n", encoding="utf-8")
+    write_json(file, values)
 
 
 def _once(file: Path, make: Callable[[], Any]) -> Any:
     """The value in a file, made first where the file is not there."""
     if not file.is_file():
-        _write(file, make())
+        write_json(file, make())
     return read_json(file, object)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import signal
 import time
 from collections.abc import Callable, Hashable, Iterator
@@ -15,7 +14,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from shotverse_jax.config import TrainConfig
-from shotverse_jax.files import owned, replacing, writing
+from shotverse_jax.files import owned, write_json, writing
 from shotverse_jax.parallel.mesh import together
 from shotverse_jax.screenplay import read_screenplay
 from shotverse_jax.train.checkpoint import Checkpoints
@@ -69,8 +68,7 @@ def _train(task: Task, folder: Path, steps: Steps | None) -> TrainState:
     steps = steps or make_steps(task, place)
     preview = _make_preview(task, folder)
     if jax.process_index() == 0:
-        with replacing(folder / CONFIG) as path:
-            path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n", encoding="utf-8")
+        write_json(folder / CONFIG, dataclasses.asdict(config), indent=2)
     state, frozen = place.put(state, task.frozen)
     # Made on all devices at once: an array cannot be moved to devices of other processes.
     key = jax.jit(lambda: jax.random.key(config.seed), out_shardings=place.replicated)()

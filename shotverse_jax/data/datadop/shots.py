@@ -5,7 +5,6 @@ A data set is <split>/<video>/<shot>_… with a list <split>_valid.txt beside th
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from PIL import Image
 from shotverse_jax.camera.formats import read_trajectory, write_trajectory
 from shotverse_jax.camera.motion_tags import FRAMES
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.files import read_json, reading, replacing
+from shotverse_jax.files import read_json, reading, replacing, write_json
 from shotverse_jax.inputs.clip import read_depth, read_image
 from shotverse_jax.text_files import decode
 
@@ -161,8 +160,7 @@ def write_shot(
     if cleaned is not None and len(cleaned) != FRAMES:
         raise ValueError(f"DataDoP's shots have {FRAMES} poses, {shot.name} has {len(cleaned)}")
     if captions is not None:
-        with replacing(shot.path("caption")) as place:
-            place.write_text(json.dumps(captions, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(shot.path("caption"), captions, indent=4)
     if image_HWC is not None:
         with replacing(shot.path("rgb")) as place:
             Image.fromarray(image_HWC).save(place)

@@ -1,6 +1,5 @@
 """CLaTr's latents of a folder of camera paths, written in parts, so that a run that was stopped goes on."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.data.scenes import CAPTIONS
 from shotverse_jax.evaluation.features.clatr import CLaTrReader
 from shotverse_jax.evaluation.tracks.pairs import PREDICTED, caption_files, captions_of, scene_paths
-from shotverse_jax.files import check_place, owned, read_json, reading, replacing
+from shotverse_jax.files import check_place, owned, read_json, reading, replacing, write_json
 from shotverse_jax.infer.batch import file_digest
 from shotverse_jax.limits import shown
 
@@ -100,8 +99,7 @@ def _read_part(path: Path, scenes: Sequence[str]) -> dict[str, np.ndarray]:
 def _claim(path: Path, settings: dict) -> None:
     """Notes what a folder is made of, or compares it with the note that is there."""
     if not path.is_file():
-        with replacing(path) as place:
-            place.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(path, settings, indent=2)
         return
     there = read_json(path)
     changed = [name for name, value in settings.items() if there.get(name) != value]
