@@ -83,6 +83,7 @@ setup(
             "onnxruntime>=1.20",
             "scenedetect-headless>=0.7",
         ],
+        "masks": ["torch>=2.13.0", "rapidocr>=3.10"],
         "cuda": ["jax[cuda13]>=0.10.2"],
         "tpu": ["jax[tpu]>=0.10.2"],
     },

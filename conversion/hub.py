@@ -289,23 +289,31 @@ def fetch(
             folder = _begin(scratch, offer.name, record)
             for weights, files in offer.parts:
                 if not has(folder, f"{weights.expert or 'model'}.safetensors"):
-                    _convert(offer, weights, _bring(offer, files, scratch, progress), folder, options, progress)
-            _set_values(offer, out, folder)
+                    paths = _bring(offer, files, scratch, progress)
+                    if weights.network is None:
+                        _keep(weights, paths, folder)
+                    else:
+                        _convert(offer, weights, paths, folder, options, progress)
+            if row.network is not None:
+                _set_values(offer, out, folder)
             os.replace(folder, out / offer.name)
             shutil.rmtree(scratch, ignore_errors=True)
     notes = [f"wrote {out / offer.name}"]
-    if row.network.read_tokenizer and not has(out / offer.name, "tokenizer.json"):
+    if row.network and row.network.read_tokenizer and not has(out / offer.name, "tokenizer.json"):
         notes.append(f"{offer.name} is published without a tokenizer.json: put one into its folder")
     return notes
 
 
 def _record(offer: Offer, options: Options) -> dict[str, Any]:
     """What hub.json says. An unfinished folder is only continued for the same."""
-    read = offer.row.network.read_tokenizer
+    network = offer.row.network
+    if network is None and options != Options():
+        raise ValueError(f"{offer.name} is kept as it is published; it takes no type, parts or tokenizer")
+    read = network.read_tokenizer if network else None
     if options.tokenizer is not None and read is None:
         raise ValueError(f"{offer.row.title} reads no text; --tokenizer is for models that do")
     if read is not None and options.tokenizer is None and all(weights.tokenizer is None for weights, _ in offer.parts):
-        hint = offer.row.network.tokenizer_hint
+        hint = network.tokenizer_hint
         raise ValueError(
             f"{offer.name} is published without its tokenizer: give --tokenizer FILE, {hint}, or --tokenizer none for "
             "its weights alone"
@@ -373,6 +381,14 @@ def _download(offer: Offer, files: tuple[File, ...], progress: bool) -> dict[str
             )
         paths[file.name] = path
     return paths
+
+
+def _keep(weights: Weights, paths: Mapping[str, Path], folder: Path) -> None:
+    """Copies the files of a network that is not converted; the weights come last, as they say that it is whole."""
+    for name in sorted(paths, key=lambda name: fnmatch.fnmatchcase(name, weights.files)):
+        place = folder / Path(name).name
+        with replacing(place) as file:
+            shutil.copyfile(paths[name], file)
 
 
 def _convert(

@@ -18,7 +18,8 @@ class Weights:
     """The files of one network.
 
     Attributes:
-        network: Its name in `NETWORKS`, whose table converts it.
+        network: Its name in `NETWORKS`, whose table converts it; None for a network that runs in PyTorch, whose files
+            are kept as they are.
         files: The name of its checkpoint in the repository, or a pattern for its shards and their index. An asterisk
             stands for any characters, also for folders.
         expert: Which expert of a controller it is; None for all other networks.
@@ -26,7 +27,7 @@ class Weights:
         tokenizer: The name of its tokenizer.json.
     """
 
-    network: str
+    network: str | None
     files: str
     expert: str | None = None
     config: str | None = None
@@ -75,9 +76,10 @@ class Published:
     wheel: Wheel | None = None
 
     @property
-    def network(self) -> Network:
-        """Its network, the first one where it has several of one architecture."""
-        return network(self.weights[0].network)
+    def network(self) -> Network | None:
+        """Its network, the first one where it has several of one architecture; None where its files are kept."""
+        name = self.weights[0].network
+        return None if name is None else network(name)
 
 
 _HOLOCINE = "https://github.com/yihao-meng/HoloCine/blob/main/README.md"
@@ -193,6 +195,24 @@ PUBLISHED: dict[str, Published] = {
         weights=(Weights("pi3", "model.safetensors"),),
         source="https://github.com/yyfz/Pi3/blob/main/README.md",
         licence="CC BY-NC 4.0, not for commercial use (of the weights; the code BSD-3-Clause)",
+    ),
+}
+
+# Networks that only look at films before anything is trained run in PyTorch (`calibration/masks_sam2.py`).
+PUBLISHED |= {
+    "sam2": Published(
+        title="SAM 2.1 Hiera tiny, which follows what is in boxes through a video",
+        repository="facebook/sam2.1-hiera-tiny",
+        weights=(Weights(None, "model.safetensors", config="config.json"),),
+        source="https://github.com/huggingface/transformers/blob/main/docs/source/en/model_doc/sam2_video.md",
+        licence="Apache-2.0",
+    ),
+    "grounding-dino": Published(
+        title="Grounding DINO tiny, boxes of what words name",
+        repository="IDEA-Research/grounding-dino-tiny",
+        weights=(Weights(None, "model.safetensors", config="config.json", tokenizer="tokenizer.json"),),
+        source="https://github.com/huggingface/transformers/blob/main/docs/source/en/model_doc/grounding-dino.md",
+        licence="Apache-2.0",
     ),
 }
 

@@ -67,10 +67,8 @@ def identity(video: str | Path, config: CalibrationConfig) -> dict[str, str]:
     film = kept.contents(video)
     files = {
         "cuts": kept.contents(config.cuts) if config.cuts.lower().endswith(".json") else "",
-        **{
-            name: kept.contents(file) if (file := sources.named_file(getattr(config, name))) else ""
-            for name in ("masks", "reconstruct")
-        },
+        "masks": "".join(kept.contents(file) for file in _mask_files(config)),
+        "reconstruct": kept.contents(file) if (file := sources.named_file(config.reconstruct)) else "",
     }
     shots = kept.digest("shots", film, config.cuts, files["cuts"])
     # Which bars are left out depends on whether cameras or masks are of whole frames.
@@ -165,9 +163,13 @@ def to_film(lens_N4: np.ndarray, picture: Box, size: tuple[int, int]) -> np.ndar
     return lens_N4 * np.tile(scale_2, 2) + [0, 0, picture.left, picture.top]
 
 
+def _mask_files(config: CalibrationConfig) -> list[str]:
+    return [file for part in sources.mask_parts(config.masks) if (file := sources.named_file(part))]
+
+
 def _picture(shots: Shots, config: CalibrationConfig) -> Box:
     """The part of the frames that is reconstructed: all of them where cameras or masks of whole frames are given."""
-    whole = any(sources.named_file(text) for text in (config.masks, config.reconstruct))
+    whole = sources.named_file(config.reconstruct) or _mask_files(config)
     return Box(0, 0, shots.info.width, shots.info.height) if whole else shots.picture
 
 

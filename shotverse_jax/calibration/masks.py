@@ -30,14 +30,27 @@ class Masker(Protocol):
 MASKERS = {
     "motion": "masks_motion.Motion",
     "saliency": "masks_saliency.Saliency",
+    "sam2": "masks_sam2.Sam2",
+    "text": "masks_text.Text",
     "file": "masks_file.Files",
     "stage": "masks_stage.Stage",
 }
 """Name → "file.Class" in this room. A masker is imported when it is used, as some need packages that are optional."""
 
 
+class Together:
+    """Several maskers as one: what any of them finds is masked."""
+
+    def __init__(self, maskers: Sequence[Masker]):
+        self._maskers = maskers
+
+    def __call__(self, frames_THWC: np.ndarray, number_T: Sequence[int]) -> np.ndarray:
+        """Returns the masks of frames; see `Masker`."""
+        return np.any([masker(frames_THWC, number_T) for masker in self._maskers], axis=0)
+
+
 def load_masker(name: str, *arguments: Any, **options: Any) -> Masker:
-    """Returns a masker of `MASKERS`: `file` takes a folder, `stage` a trajectory, the others nothing.
+    """Returns a masker of `MASKERS`: `file` takes a folder, `stage` a trajectory, `sam2` boxes or words.
 
     Raises:
         ValueError: an unknown name, or what it needs is not installed.

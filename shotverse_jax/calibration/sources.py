@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from shotverse_jax import limits
 from shotverse_jax.calibration import shots as detection
 from shotverse_jax.calibration.detectors import DETECTORS
 from shotverse_jax.calibration.known import Known, read_cameras
-from shotverse_jax.calibration.masks import Masker, load_masker, same_proportions
+from shotverse_jax.calibration.masks import MASKERS, Masker, Together, load_masker, same_proportions
 from shotverse_jax.calibration.reconstruction import Footage, Provider
 from shotverse_jax.calibration.shots import Progress, Shots
 from shotverse_jax.camera.formats import read_trajectory
@@ -19,7 +20,17 @@ from shotverse_jax.camera.trajectory import FILM_BACK_MM, Trajectory
 from shotverse_jax.files import read_json
 from shotverse_jax.stage.preview import SKY, described_scene, frame_at, stage_poses
 
-MASKS = ("none", "motion", "saliency", "file:DIR", "stage:TRAJECTORY")
+MASKS = (
+    "none",
+    "motion",
+    "saliency",
+    "sam2",
+    "sam2:WORDS",
+    "sam2:BOXES.json",
+    "text",
+    "file:DIR",
+    "stage:TRAJECTORY",
+)
 RECONSTRUCTIONS = ("colmap", "pi3", "pi3:FOLDER", "file:CAMERAS", "stage:TRAJECTORY")
 """What the settings take, as a user writes them."""
 
@@ -38,9 +49,14 @@ def named(text: str, known: tuple[str, ...], what: str) -> tuple[str, str]:
 
 
 def named_file(text: str) -> str:
-    """Returns the file or folder that a setting names, "" for none; the weights of a network are none."""
+    """Returns the file or folder that a setting names, "" for none; weights of a network and words are none."""
     name, _, file = text.partition(":")
-    return "" if name == "pi3" else file
+    return "" if name == "pi3" or (name == "sam2" and not file.lower().endswith(".json")) else file
+
+
+def mask_parts(masks: str) -> list[str]:
+    """Returns the single settings of masks such as "motion+text"; names of files may have a + too."""
+    return re.split(rf"\+(?={'|'.join(MASKERS)})", masks)
 
 
 def find(video: Path, cuts: str, progress: Progress) -> Shots:
@@ -70,10 +86,20 @@ def find(video: Path, cuts: str, progress: Progress) -> Shots:
 
 
 def masker(masks: str) -> Masker | None:
-    """Returns who finds the masks by the setting `masks`; None for none."""
-    name, file = named(masks, MASKS, "masks")
-    if name == "none":
+    """Returns who finds the masks by the setting `masks`, several with + between them; None for none.
+
+    Raises:
+        ValueError: one of them is unknown, or what it needs is not installed or not there.
+    """
+    if masks == "none":
         return None
+    found = [_masker(*named(part, MASKS, "masks")) for part in mask_parts(masks)]
+    return found[0] if len(found) == 1 else Together(found)
+
+
+def _masker(name: str, file: str) -> Masker:
+    if name == "none":
+        raise ValueError("masks are none alone, or others with + between them")
     if name == "stage":
         return load_masker(name, read_trajectory(file))
     return load_masker(name, *([file] if file else []))

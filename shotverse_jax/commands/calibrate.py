@@ -28,7 +28,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "difference)",
     )
     parser.add_argument(
-        "--masks", metavar="WHAT", help="none (default), motion, saliency, file:DIR or stage:TRAJECTORY (docs/shots.md)"
+        "--masks",
+        metavar="WHAT",
+        help="none (default), motion, saliency, sam2, sam2:WORDS, sam2:BOXES.json, text, file:DIR or stage:TRAJECTORY; "
+        "several with + between them (docs/shots.md)",
     )
     parser.add_argument("--fill", choices=("none", "zero"), help="zero makes masked pixels black (default: none)")
     parser.add_argument(

@@ -16,7 +16,8 @@ class CalibrationConfig(Checked):
     Attributes:
         cuts: a detector of `calibration.detectors.DETECTORS`; "none" for one shot; first frames of the second and later
             shots with commas between them; or a file of `shotverse cuts --json`.
-        masks: "none"; "motion" or "saliency"; "file:DIR"; or "stage:TRAJECTORY".
+        masks: "none"; "motion"; "saliency"; "sam2", "sam2:WORDS" or "sam2:BOXES.json"; "text"; "file:DIR"; or
+            "stage:TRAJECTORY"; several with + between them.
         fill: "zero" makes masked pixels black, as ShotVerse does; "none" makes them weigh nothing.
         reconstruct: "colmap"; "pi3" or "pi3:FOLDER"; "file:CAMERAS"; or "stage:TRAJECTORY".
         lens: "estimated"; "35mm", a focal length on a sensor 36 mm wide, with commas one for each shot; or

@@ -4,8 +4,9 @@ import importlib.util
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from shotverse_jax.calibration import sources
 from shotverse_jax.calibration.masks import dilated, filled, find_masks, load_masker
 from shotverse_jax.data.stage_films import film_clip
 
@@ -56,7 +57,7 @@ def test_a_folder_of_masks(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="has no masks"):
         load_masker("file", tmp_path / "empty")
-    with pytest.raises(ValueError, match="no masks 'x'; known: motion, saliency, file, stage"):
+    with pytest.raises(ValueError, match="no masks 'x'; known: motion, saliency, sam2, text, file, stage"):
         load_masker("x")
 
 
@@ -111,12 +112,48 @@ def test_saliency():
 
 
 def test_what_is_missing_is_said(monkeypatch, tmp_path):
-    for name, package in (("motion", "cv2"), ("saliency", "onnxruntime")):
+    for name, package in (("motion", "cv2"), ("saliency", "onnxruntime"), ("text", "rapidocr")):
         with monkeypatch.context() as patch:
             patch.setitem(__import__("sys").modules, package, None)
-            with pytest.raises(ValueError, match=f"masks by {name} need"):
+            with pytest.raises(ValueError, match=f"masks (by|of) {name} need"):
                 load_masker(name)
     if importlib.util.find_spec("onnxruntime") is not None:
         (tmp_path / "a.onnx").write_bytes(b"nothing")
         with pytest.raises(ValueError, match="a.onnx cannot be read as an ONNX network"):
             load_masker("saliency", model=tmp_path / "a.onnx")
+
+
+@needs("rapidocr")
+@needs("onnxruntime")
+def test_text_that_stands_is_masked_and_text_in_the_place_is_not():
+    frames, true_HW = np.zeros((5, 180, 320, 3), np.uint8), np.zeros((180, 320), bool)
+    for t in range(5):
+        image = Image.new("RGB", (320, 180), (70, 100, 70))
+        draw = ImageDraw.Draw(image)
+        font = ImageFont.load_default(20)
+        draw.text((60, 150), "Where are you going?", font=font, fill="white")
+        draw.text((10 + 40 * t, 20), "BAKERY", font=font, fill="white")
+        frames[t] = np.asarray(image)
+    true_HW[135:, 45:290] = True
+    mask_THW = load_masker("text")(frames, range(5))
+    assert mask_THW[:, 153:167, 65:230].mean() > 0.9 and not (mask_THW & ~true_HW).any()
+    assert load_masker("text")(frames[:1], [0])[0, 22:36, 20:70].all()  # of one frame all text is masked
+
+
+def test_several_maskers_are_one(tmp_path):
+    for name, column in (("a", 1), ("b", 3)):
+        (tmp_path / name).mkdir()
+        mask_HW = np.zeros((4, 6), np.uint8)
+        mask_HW[:, column] = 255
+        Image.fromarray(mask_HW).save(tmp_path / name / "0.png")
+    both = f"file:{tmp_path / 'a'}+file:{tmp_path / 'b'}"
+    mask_THW = sources.masker(both)(np.zeros((1, 4, 6, 3), np.uint8), [0])
+    assert np.flatnonzero(mask_THW[0].any(0)).tolist() == [1, 3]
+    assert [sources.named_file(part) for part in sources.mask_parts(both)] == [str(tmp_path / name) for name in "ab"]
+    assert sources.mask_parts("file:a+b") == ["file:a+b"] and sources.mask_parts("sam2:dog+text") == [
+        "sam2:dog",
+        "text",
+    ]
+    assert sources.named_file("sam2:a dog") == "" and sources.named_file("sam2:boxes.json") == "boxes.json"
+    with pytest.raises(ValueError, match="none alone"):
+        sources.masker("none+file:a")

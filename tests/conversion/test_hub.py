@@ -160,8 +160,20 @@ def test_the_table_is_whole():
     for name, row in PUBLISHED.items():
         assert isinstance(row, Published) and row.source.startswith("https://github.com/") and row.licence
         assert all(part in PUBLISHED for part in row.needs.values()), name
+        if row.network is None:
+            continue
         assert row.network.is_expert == (set(row.needs) == {"text", "vae"} and len(row.weights) == 2)
         assert (row.network.read_tokenizer is None or "gendop" in name) == (row.weights[0].tokenizer is None)
+
+
+def test_what_runs_in_pytorch_is_kept_as_it_is(tmp_path, hub, capsys):
+    files = {"config.json": b"{}", "tokenizer.json": b"[]", "model.safetensors": save({"a": np.zeros(3)})}
+    hub.repositories["IDEA-Research/grounding-dino-tiny"] = files | {"other.bin": b"not wanted"}
+    assert get("grounding-dino", "--target-dtype", "bfloat16") == 2 and "is kept as it is" in sentence(capsys)
+    assert get("grounding-dino") == 0
+    folder = models(tmp_path) / "grounding-dino"
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "hub.json"} == files
+    assert get("grounding-dino") == 0 and "is there" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------------------------------------------- the question
