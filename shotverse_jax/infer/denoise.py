@@ -6,7 +6,6 @@ to look at them, or to change something, on the way.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -21,11 +20,10 @@ from shotverse_jax.flow import solver as flow
 from shotverse_jax.flow.guidance import guided, join
 from shotverse_jax.flow.noise import film_noise
 from shotverse_jax.flow.schedule import high_noise_steps, sigmas
-from shotverse_jax.flow.skipping import steps_to_skip
 from shotverse_jax.infer.cinematographer import Adapters, Cinematographer, Design
 from shotverse_jax.infer.composing import Composing, Rule, compose, of_linears
-from shotverse_jax.infer.options import check_film
 from shotverse_jax.infer.samples import keys_of, seeds_of
+from shotverse_jax.infer.sampling import Denoising, Sampling
 from shotverse_jax.infer.take import Take
 from shotverse_jax.inputs.cameras import trajectory_rows
 from shotverse_jax.inputs.planner_text import bucket
@@ -39,34 +37,6 @@ from shotverse_jax.weights import Expert
 
 SHOT_BUCKET = 4
 """The windows of a prompt, one per shot, are filled up to a multiple of this."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Denoising:
-    """How noise becomes latents; static in compiled programs.
-
-    Attributes:
-        steps: from noise to latents.
-        guidance: scale of classifier-free guidance; 1 is none.
-        solver: "unipc" or "euler".
-        shot_lengths: latent frames of every shot, the same for all films, where attention is sparse; else None.
-        guided_steps: the steps i, …, j - 1 that are guided, as (i, j).
-        one_pass: whether prompt and negative prompt go through the network as one batch.
-        skipped: for each step, whether it goes on along the last velocity; () skips none.
-    """
-
-    steps: int
-    guidance: float
-    solver: Literal["unipc", "euler"]
-    shot_lengths: tuple[int, ...] | None
-    guided_steps: tuple[int, int]
-    one_pass: bool
-    skipped: tuple[bool, ...]
-
-    def guidance_levels(self, levels: np.ndarray) -> tuple[float, float] | None:
-        """The first and the last of the schedule's noise levels at which guidance acts; None for all of them."""
-        first, end = self.guided_steps
-        return None if (first, end) == (0, self.steps) else (levels[first], levels[end - 1])
 
 
 @jax.tree_util.register_dataclass
@@ -135,14 +105,7 @@ def begin(
     *,
     seed: int | Sequence[int] = 0,
     samples: Sequence[int] | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
-    solver: Literal["unipc", "euler"] = "unipc",
-    guidance_range: tuple[float, float] = (0.0, 1.0),
-    one_pass: bool = False,
-    skip: float = 0.0,
-    rule: Rule | None = None,
-    ramp: int = 0,
+    **sampling: Any,
 ) -> Shoot:
     """Returns films before their first step: their prompts encoded, their noise drawn.
 
@@ -155,18 +118,7 @@ def begin(
         seed: decides the noise; one for all films, or one for each.
         samples: which sample of its seed each film is. None (default) makes them samples 0, 1, … of one seed, or with a
             seed for each film sample 0 of each.
-        steps: from noise to film; None takes the controller's own number.
-        guidance: strength of text guidance, 1 is none; None takes the controller's own.
-        solver: how noise is followed to the film.
-        guidance_range: the part of the steps that is guided, from the first share of them to the last. The rest has
-            one forward pass in place of two. Default: all.
-        one_pass: whether prompt and negative prompt go through the network as one batch, which reads the weights once
-            and holds twice the activations. Default: one after the other.
-        skip: the change of the velocity, as a share of its size, that is overlooked: steps with less go on along the
-            last velocity (`flow.skipping`). Default: none.
-        rule: how adapters share the steps of the shots that ask for them, of `cinematic.guidance`; None (default)
-            merges them.
-        ramp: frames over which their weights change at a cut, as `infer.composing.compose` takes it.
+        sampling: steps, guidance, solver, rule and so on: the fields of `infer.sampling.Sampling`.
 
     Raises:
         ValueError: a number outside its range in `limits`; a range that is not 0 <= first < last <= 1; steps to skip
@@ -174,25 +126,14 @@ def begin(
             sparse attention of different shots; another number of seeds than of takes; a number of films that does not
             divide over the mesh; shots that ask for adapters that are not there.
     """
-    design, config = cinematographer.design, cinematographer.config
+    design, config, options = cinematographer.design, cinematographer.config, Sampling(**sampling)
     shapes = {(len(t.trajectory), t.trajectory.height, t.trajectory.width) for t in takes}
     if len(shapes) != 1:
         raise ValueError(f"films of one batch have one length and size, got {sorted(shapes)}")
     [(frames, height, width)] = shapes
     time, space = time_factor(design.vae_config), space_factor(design.vae_config)
     shape = ((frames - 1) // time + 1, height // space, width // space, config.dit.latent_channels)
-    check_film(steps=steps, guidance=guidance, guidance_range=guidance_range, skip=skip)
-    steps = config.steps if steps is None else steps
-    denoising = Denoising(
-        steps=steps,
-        guidance=float(config.guidance if guidance is None else guidance),
-        solver=solver,
-        # Only sparse attention has lengths in its program; without them one program serves films with any cuts.
-        shot_lengths=_shot_lengths(takes) if config.dit.self_attention == "sparse" else None,
-        guided_steps=_guided_steps(steps, *guidance_range),
-        one_pass=one_pass,
-        skipped=_skipped(config, steps, skip),
-    )
+    denoising = options.denoising(config, [take.shot_lengths for take in takes])
     if samples is None:
         samples = range(len(takes)) if isinstance(seed, int | np.integer) else [0] * len(takes)
     keys_B = keys_of(seeds_of(seed, len(takes)), samples)
@@ -200,8 +141,8 @@ def begin(
     inputs = (*_read(config, takes, time), np.asarray(jax.random.key_data(keys_B)))
     if design.mesh is not None and len(takes) % cinematographer.parts == 0:
         inputs = jax.device_put(inputs, batch_sharding(design.mesh))
-    composing = _composing(cinematographer, takes, rule, ramp)
-    return _begin(cinematographer.weights("text"), *inputs, composing, design, shape, denoising)
+    composing = _composing(cinematographer, takes, options.rule, options.ramp)
+    return _begin(cinematographer.weights("text"), inputs, composing, design, shape, denoising)
 
 
 def _composing(crew: Cinematographer, takes: Sequence[Take], rule: Rule | None, ramp: int) -> Composing | None:
@@ -220,26 +161,6 @@ def _composing(crew: Cinematographer, takes: Sequence[Take], rule: Rule | None, 
         )
     mesh = crew.design.mesh
     return composing if mesh is None else jax.device_put(composing, NamedSharding(mesh, PartitionSpec()))
-
-
-def _guided_steps(steps: int, first: float, last: float) -> tuple[int, int]:
-    """(i, j) of the steps i, …, j - 1 that begin in a part of the run; at least one."""
-    begin, end = (math.ceil(round(share * steps, 6)) for share in (first, last))
-    begin = min(begin, steps - 1)
-    return begin, max(end, begin + 1)
-
-
-def _skipped(config: ControllerConfig, steps: int, threshold: float) -> tuple[bool, ...]:
-    if threshold == 0:
-        return ()
-    if not config.velocity_change:
-        raise ValueError(
-            "this controller's config.json has no velocity_change, by which steps are skipped; "
-            "`python -m benchmarks.faster --calibrate --model MODEL` measures it"
-        )
-    switch = high_noise_steps(sigmas(steps, config.shift), config.boundary)
-    skipped = steps_to_skip(config.velocity_change, steps, config.shift, switch, threshold)
-    return skipped if any(skipped) else ()
 
 
 def advance(cinematographer: Cinematographer, shoot: Shoot, steps: int) -> Shoot:
@@ -289,16 +210,9 @@ def _run(crew: Cinematographer, part: Literal["high", "low"], params: dict, shoo
     expert = design.experts[("high", "low").index(part)]
     # Arrays and not Python numbers, which would be constants of the program and make a new one for every part.
     steps = np.int32(shoot.done), np.int32(end)
-    films = shoot.composing, shoot.prompt, shoot.negative, shoot.state
-    state = _denoise(params, adapters, *films, steps, design, expert, shoot.denoising)
+    # The number of steps that were made is no part of the program either.
+    state = _denoise(params, adapters, dataclasses.replace(shoot, done=0), steps, design, expert)
     return dataclasses.replace(shoot, state=state, done=end)
-
-
-def _shot_lengths(takes: Sequence[Take]) -> tuple[int, ...]:
-    layouts = {take.shot_lengths for take in takes}
-    if len(layouts) > 1:
-        raise ValueError("sparse attention films takes with the same shot lengths together; film these one by one")
-    return next(iter(layouts))
 
 
 def _read(config: ControllerConfig, takes: Sequence[Take], stride: int) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -320,8 +234,9 @@ def _rows(takes: Sequence[Take]) -> int:
 
 
 @functools.partial(jax.jit, static_argnames=("design", "shape", "denoising"))
-def _begin(text, prompt, negative, key_data_B, composing, design, shape, denoising) -> Shoot:
-    config = design.config
+def _begin(text, inputs, composing, design, shape, denoising) -> Shoot:
+    """inputs: of prompts and of negative prompts, as `_read` makes them, and the data of a key for each film."""
+    config, (prompt, negative, key_data_B) = design.config, inputs
 
     def with_states(batch):
         # Only the text encoder runs here, which all experts share; any name would do.
@@ -339,9 +254,10 @@ def _begin(text, prompt, negative, key_data_B, composing, design, shape, denoisi
     return Shoot(with_states(prompt), with_states(negative), state, composing, 0, denoising)
 
 
-@functools.partial(jax.jit, static_argnames=("design", "expert", "denoising"))
-def _denoise(params, adapters, composing, prompt, negative, state, steps, design, expert, denoising) -> flow.State:
+@functools.partial(jax.jit, static_argnames=("design", "expert"))
+def _denoise(params, adapters, shoot, steps, design, expert) -> flow.State:
     """The solver's state after the steps (i, j) of one expert. adapters: None, or (`lora.Stacked`, weights_N)."""
+    denoising, prompt, negative = shoot.denoising, shoot.prompt, shoot.negative
     network = _expert(design, expert)
 
     def weighted(batch):
@@ -374,10 +290,10 @@ def _denoise(params, adapters, composing, prompt, negative, state, steps, design
         both = None if joined is None else joined | join(more, more)
         return guided(velocity, prompt | more, negative | more, denoising.guidance, between, both)(x_BTHWC, sigma)
 
-    remembers = composing is not None
+    remembers = shoot.composing is not None
     if remembers:
-        along = composing.velocity(along, prompt["shot_BT"])
-    return flow.run_expert(along, state, levels, denoising.solver, steps, denoising.skipped, remembers)
+        along = shoot.composing.velocity(along, prompt["shot_BT"])
+    return flow.run_expert(along, shoot.state, levels, denoising.solver, steps, denoising.skipped, remembers)
 
 
 def _joined(prompt: dict[str, jax.Array], negative: dict[str, jax.Array]) -> dict[str, jax.Array]:
