@@ -47,6 +47,7 @@ from .networks import NETWORKS, Network, network, recognise
 from .prepare import Conversion, readable_size
 from .sources import open_checkpoint
 from .stream import Journal, remove, write_arrays
+from .styles import describe_styles, is_styles
 
 MANIFEST = "manifest.json"
 
@@ -289,6 +290,9 @@ def inspect(path: str | Path) -> Iterator[str]:
             yield next(inspect(part))
         return
     path = adapter_file(path)
+    if is_styles(path):
+        yield from describe_styles(path)
+        return
     source = open_checkpoint(path)
     if is_adapter(source.shapes):
         yield from describe(path)

@@ -4,8 +4,10 @@ A safetensors file whose tensors are called NAME/EXPERT/LINEAR/a and …/b, [in,
 where layers are stacked, in bfloat16; the scale is in b. Only what is asked for is read.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -72,20 +74,44 @@ def read_styles(path: Path, asked: Collection[str]) -> list[Lora]:
     Raises:
         ValueError: the file is damaged.
     """
-    keys = set(map(name_key, asked))
-    found: dict[str, dict[str, dict[tuple, dict[str, np.ndarray]]]] = {}
-    for key, stored in open_safetensors(path).items():
-        name, *parts, matrix = key.split("/")
-        if len(parts) < 2 or parts[0] not in ("high", "low") or matrix not in ("a", "b"):
-            raise ValueError(f"{path} is damaged: it has a tensor {key}, and they are called NAME/EXPERT/LINEAR/a or b")
+    keys, found = set(map(name_key, asked)), {}
+    for (name, expert), linears in _linears(path).items():
         if name_key(name) in keys:
-            expert, *place = parts
-            pair = found.setdefault(name, {}).setdefault(expert, {}).setdefault(tuple(place), {})
-            pair[matrix] = np.asarray(stored).astype(np.float32)
+            pairs = {
+                place: {part: np.asarray(x).astype(np.float32) for part, x in pair.items()}
+                for place, pair in linears.items()
+            }
+            found.setdefault(name, {})[expert] = pairs
     return [
         Lora(name, 1.0, {expert: _changes(path, linears) for expert, linears in experts.items()}, always=False)
         for name, experts in found.items()
     ]
+
+
+def describe_styles(path: Path) -> Iterator[str]:
+    """Yields a line about a file and one for each of its adapters: name, expert, rank, linears. Raises ValueError for a
+    damaged file."""
+    linears = _linears(path)
+    yield f"{path}: {len({name for name, _ in linears})} adapters (LoRA), each for the shots that ask for its name"
+    for (name, expert), pairs in linears.items():
+        ranks = sorted({pair["b"].shape[-2] for pair in pairs.values() if "b" in pair})
+        said = " to ".join(map(str, dict.fromkeys((ranks[0], ranks[-1])))) if ranks else "none"
+        number = sum(math.prod(x.shape) for pair in pairs.values() for x in pair.values())
+        nothing = not any(np.asarray(pair["b"]).any() for pair in pairs.values() if "b" in pair)
+        targets = ", ".join(sorted({place[-1] for place in pairs}))
+        rest = "; it changes nothing, its matrices are zero" if nothing else ""
+        yield f"  {name:<16} expert {expert}, rank {said}, {number:,} parameters: {targets}{rest}"
+
+
+def _linears(path: Path) -> dict[tuple[str, str], dict[tuple[str, ...], dict[str, Any]]]:
+    """{(name, expert): {path of a linear: {"a" or "b": matrix}}} of a file; matrices are read when they are used."""
+    found: dict[tuple[str, str], dict[tuple[str, ...], dict[str, Any]]] = {}
+    for key, stored in open_safetensors(path).items():
+        name, *parts, matrix = key.split("/")
+        if len(parts) < 2 or parts[0] not in ("high", "low") or matrix not in ("a", "b"):
+            raise ValueError(f"{path} is damaged: it has a tensor {key}, and they are called NAME/EXPERT/LINEAR/a or b")
+        found.setdefault((name, parts[0]), {}).setdefault(tuple(parts[1:]), {})[matrix] = stored
+    return found
 
 
 def _changes(path: Path, linears: Mapping[tuple, Mapping[str, np.ndarray]]) -> Changes:

@@ -11,6 +11,7 @@ Axes: B films, K shots, N adapters, T latent frames, F pictures of a shot.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -20,12 +21,15 @@ import numpy as np
 from shotverse_jax import limits
 from shotverse_jax.cinematic.asking import styled
 from shotverse_jax.cinematic.phrases import CLASSES
+from shotverse_jax.cinematic.pictures import VaePictures
+from shotverse_jax.cinematic.scorer import SMALL, CameraScorer, means_of
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.composing import Merge, Rule, Scene
 from shotverse_jax.lora import name_key
-from shotverse_jax.models.wan_vae import WanVAE
 from shotverse_jax.screenplay import Screenplay
 from shotverse_jax.screenplay.adapters import parsed
+from shotverse_jax.weights import find
+from shotverse_jax.weights.folder import digest
 
 EVERY = 5
 """Steps between decisions and between switches; the best of arXiv 2402.16843."""
@@ -210,64 +214,6 @@ def spread_over_shots(shot_BT: jax.Array, shots: int, count: int) -> jax.Array:
     return jnp.round(first_BK[..., None] + part_F * (last_BK - first_BK)[..., None]).astype(jnp.int32)
 
 
-# ---------------------------------------------------------------------------------------------------- pictures
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class LinearPictures:
-    """Pictures of latents by one matrix, a pixel for each latent: nearly free, and blurred.
-
-    matrix_C3, bias_3: of `fit_pictures`.
-    """
-
-    matrix_C3: Any
-    bias_3: Any
-
-    def __call__(self, latents_BTHWC: jax.Array, index_BM: jax.Array) -> jax.Array:
-        """As `Pictures`."""
-        chosen = jnp.take_along_axis(latents_BTHWC, index_BM[..., None, None, None], axis=1)
-        return jnp.clip(chosen @ self.matrix_C3 + self.bias_3, 0.0, 1.0)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class VaePictures:
-    """Pictures by a VAE, the whole film decoded: exact, and dear where the VAE is large."""
-
-    params: Any
-    network: WanVAE = dataclasses.field(metadata={"static": True})
-
-    @classmethod
-    def of(cls, cinematographer: Cinematographer) -> "VaePictures":
-        """Those of a controller's own VAE."""
-        design = cinematographer.design
-        return cls(cinematographer.vae, WanVAE(design.vae_config, cinematographer.vae_execution))
-
-    def __call__(self, latents_BTHWC: jax.Array, index_BM: jax.Array) -> jax.Array:
-        """As `Pictures`."""
-        video_BTHW3 = self.network.apply({"params": self.params}, latents_BTHWC, method="decode")
-        stride = (video_BTHW3.shape[1] - 1) // max(latents_BTHWC.shape[1] - 1, 1)
-        return (jnp.take_along_axis(video_BTHW3, stride * index_BM[..., None, None, None], axis=1) + 1) / 2
-
-
-def fit_pictures(latents_BTHWC: np.ndarray, video_BTHW3: np.ndarray) -> LinearPictures:
-    """Returns the matrix that is nearest to a VAE's decoder in the mean of squares.
-
-    Args:
-        latents_BTHWC: of videos, as the VAE encodes them.
-        video_BTHW3: the videos, from 0 to 1; frame 0 belongs to latent 0, and the frames go on evenly.
-    """
-    latents = np.asarray(latents_BTHWC, np.float64)
-    batch, times, height, width, channels = latents.shape
-    frames = np.asarray(video_BTHW3, np.float64)
-    frames = frames[:, np.linspace(0, frames.shape[1] - 1, times).round().astype(int)]
-    cells = frames.reshape(batch, times, height, frames.shape[2] // height, width, frames.shape[3] // width, 3)
-    rows = np.concatenate([latents.reshape(-1, channels), np.ones((batch * times * height * width, 1))], axis=1)
-    found, *_ = np.linalg.lstsq(rows, cells.mean((3, 5)).reshape(-1, 3), rcond=None)
-    return LinearPictures(np.float32(found[:-1]), np.float32(found[-1]))
-
-
 # ---------------------------------------------------------------------------------------------------- by name
 
 
@@ -283,9 +229,11 @@ class Compose:
         rule: one of RULES.
         every: steps between switches, or between decisions.
         choose: how CLIPLoRA decides, as `ClipLora` takes it.
-        scorer: (phrases) -> `Score`, which "cliplora" needs.
+        scorer: what scores frames with "cliplora": name or folder of a CameraCLIP, or a function (phrases) -> `Score`.
+            None (default) takes "clip_small".
         pictures: (cinematographer) -> `Pictures`; None (default) takes the controller's own VAE.
-        means: {class: the mean score of clips that show it}; a class that is not there counts as 0.
+        means: {class: the mean score of clips that show it}; a class that is not there counts as 0. None (default)
+            takes those that are kept with the CameraCLIP (`scorer.means_of`), or 0.
         style: adapters for all shots, as a list like "zoom-in, low-angle 0.6".
         words: whether a shot that names no adapter asks for those whose words its caption has.
         names: of adapters that captions are searched for, beside the twenty classes.
@@ -296,7 +244,7 @@ class Compose:
     rule: Literal["merge", "switch", "composite", "cliplora"] = "merge"
     every: int = EVERY
     choose: Literal["soft", "hard", "ahead"] = "soft"
-    scorer: Callable[[Sequence[str]], Score] | None = None
+    scorer: str | Callable[[Sequence[str]], Score] | None = None
     pictures: Callable[[Cinematographer], Pictures] | None = None
     means: Mapping[str, float] | None = None
     style: str = ""
@@ -314,11 +262,16 @@ class Compose:
         limits.whole(self.ramp, "the frames of a ramp", 0, limits.FRAMES)
         if self.style.strip():
             parsed(self.style)
-        if self.rule == "cliplora" and self.scorer is None:
-            raise ValueError(
-                "cliplora needs a network that scores frames, and none is given; give a scorer in Python, or take "
-                f"{', '.join(RULES[:-1])}"
-            )
+        if self.rule == "cliplora" and not callable(self.scorer):
+            name = self.scorer or SMALL
+            try:
+                folder = find("camera_clip", name)
+            except ValueError as error:
+                said = f"cliplora needs a CameraCLIP, which docs/cinematic.md tells how to train: {error}"
+                raise ValueError(said) from error
+            object.__setattr__(self, "scorer", name)
+            if self.means is None:
+                object.__setattr__(self, "means", means_of(folder))
 
     def asking(self, screenplay: Screenplay) -> Screenplay:
         """The screenplay with what its shots ask for, by `asking.styled`."""
@@ -327,7 +280,10 @@ class Compose:
     def record(self) -> dict[str, Any]:
         """What decides a film, as JSON values."""
         plain = ("rule", "every", "choose", "style", "words", "names", "ramp", "balance")
-        return {name: getattr(self, name) for name in plain} | {"means": dict(self.means or {})}
+        found = {name: getattr(self, name) for name in plain} | {"means": dict(self.means or {})}
+        if isinstance(self.scorer, str):
+            found["scorer"] = {"name": Path(self.scorer).name, "digest": digest(find("camera_clip", self.scorer))}
+        return found
 
     def __call__(self, cinematographer: Cinematographer) -> Rule:
         """The rule for a controller with the adapters beside it."""
@@ -339,8 +295,9 @@ class Compose:
             return Composite()
         names = cinematographer.adapters.names
         means = {name_key(name): mean for name, mean in (self.means or {}).items()}
+        scorer = self.scorer if callable(self.scorer) else CameraScorer.load(self.scorer).of
         return ClipLora(
-            score=_called(self.scorer([phrase_of(name) for name in names])),
+            score=_called(scorer([phrase_of(name) for name in names])),
             pictures=_called((self.pictures or VaePictures.of)(cinematographer)),
             mean_N=np.array([means.get(name_key(name), 0.0) for name in names], np.float32),
             choose=self.choose,

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 
 from shotverse_jax import weights
 from shotverse_jax.config import CameraCLIPConfig, Execution
+from shotverse_jax.files import read_json
 from shotverse_jax.inputs.camera_clip import prepare, spread
 from shotverse_jax.inputs.clip import tokenize
 from shotverse_jax.models.camera_clip import CameraCLIP
@@ -31,6 +32,29 @@ SMALL = "clip_small"
 """The network that is taken unless another is named."""
 TALLEST = 720
 """Lines that frames of a file are reduced to."""
+SCORES = "scores.json"
+"""File of a CameraCLIP's folder with what `shotverse eval camera-clip --json` printed of it."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TextScore:
+    """The scores of some texts, as a tree of arrays that can be called: `cinematic.guidance.Score`.
+
+    Programs are compiled for the network; other parameters, and as many other texts, compile nothing.
+
+    Attributes:
+        params, text_NJ: of the network, and the vectors of the texts.
+        network: the module.
+    """
+
+    params: Mapping[str, Any]
+    text_NJ: jax.Array
+    network: CameraCLIP = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, frames_BTHWC: jax.Array) -> jax.Array:
+        """The cosines [B, N] of clips, as `CameraScorer.score` takes them, with the texts."""
+        return _score(self.network, self.params, self.text_NJ, frames_BTHWC)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,13 +117,13 @@ class CameraScorer:
         """
         return _score(self._network, params, text_features, frames_BTHWC)
 
-    def of(self, texts: Sequence[str]) -> jax.tree_util.Partial:
-        """Returns the scores of some texts as a tree of arrays that can be called: `cinematic.guidance.Score`.
+    def of(self, texts: Sequence[str]) -> TextScore:
+        """Returns the scores of some texts as a tree of arrays; `Compose(scorer=scorer.of)` takes it.
 
-        Called with frames_BTHWC as those of `score` it returns cosines [B, N]; `Compose(scorer=scorer.of)` takes it.
+        Raises:
+            ValueError: as `text_features`.
         """
-        function = functools.partial(_score, self._network)
-        return jax.tree_util.Partial(function, self.params, self.text_features(texts))
+        return TextScore(self.params, self.text_features(texts), self._network)
 
     def scores(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
         """Returns the cosines [B, N] of clips and texts; clips as those of `video_features`."""
@@ -128,6 +152,22 @@ class CameraScorer:
                 f"a clip is uint8 [frames, height, width, 3], got {clip_THWC.dtype} {list(clip_THWC.shape)}"
             )
         return clip_THWC[None, spread(len(clip_THWC), self.config.frames)]
+
+
+def means_of(folder: Path) -> dict[str, float]:
+    """Returns the mean cosine of clips of each class with its first phrase, as it is kept with a CameraCLIP.
+
+    folder: of the network. Without a file `SCORES` there is none: {}.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / SCORES
+    found = read_json(path) if path.is_file() else {}
+    means = {name.removeprefix("cosine/"): found[name] for name in found if name.startswith("cosine/")}
+    if not all(isinstance(mean, float) and -1 <= mean <= 1 for mean in means.values()):
+        raise ValueError(f"{path} is damaged: a cosine is a number from -1 to 1")
+    return means
 
 
 def _score(network: CameraCLIP, params: Mapping[str, Any], text_NJ: jax.Array, frames_BTHWC: jax.Array) -> jax.Array:

@@ -219,6 +219,15 @@ def compose_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STEPS",
         help="steps of a turn with switch, and between decisions with cliplora (default 5)",
     )
+    group.add_argument(
+        "--scorer", metavar="MODEL", help="with cliplora: the CameraCLIP that scores frames (default: clip_small)"
+    )
+    group.add_argument(
+        "--choose",
+        choices=("soft", "hard", "ahead"),
+        help="with cliplora: shares by what is missing, the adapter that is missed most alone, or the best of one step "
+        "with each (default: soft)",
+    )
     group.add_argument("--balance", action="store_true", help="make the adapters change every layer equally much")
 
 
@@ -228,6 +237,8 @@ def compose_of(args: argparse.Namespace) -> Any:
     Raises:
         ValueError: a style that cannot be read, or a rule that needs what is not there.
     """
+    if args.compose != "cliplora" and (args.scorer or args.choose):
+        raise ValueError("--scorer and --choose are for --compose cliplora")
     if not (args.style.strip() or args.compose or args.words or args.ramp or args.balance):
         return None
     from shotverse_jax.cinematic.guidance import Compose
@@ -235,6 +246,7 @@ def compose_of(args: argparse.Namespace) -> Any:
 
     names = tuple(name for text in args.lora if (name := parse_lora(text).name))
     options = {"words": args.words, "ramp": args.ramp, "every": args.every, "balance": args.balance}
+    options |= {"scorer": args.scorer, "choose": args.choose or "soft"}
     return Compose(args.compose or "merge", style=args.style, names=names, **options)
 
 

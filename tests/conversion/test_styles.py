@@ -8,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from shotverse_jax.config import ControllerConfig
 from shotverse_jax.conversion.adapters import is_named, read_loras
+from shotverse_jax.conversion.commands import inspect
 from shotverse_jax.conversion.styles import is_styles, read_styles, style_names, write_styles
 from shotverse_jax.lora import Changes, Lora
 from shotverse_jax.nn.linear import Adapter
@@ -49,6 +50,22 @@ def test_what_is_written_is_read(tmp_path):
         read_loras([f"x={path}"], ControllerConfig())
     with pytest.raises(ValueError, match="pan-left does not change the expert low"):
         read_loras([f"{path}:low"], ControllerConfig())
+
+
+def test_what_a_file_holds_in_words(tmp_path):
+    path, zero = tmp_path / "a.safetensors", adapter(3)
+    zero = Changes(
+        {"blocks": {"q_proj": {"adapter": zero.adapter["blocks"]["ffn_in"]["adapter"].replace(scale=0.0)}}}, {}
+    )
+    write_styles(path, [*LORAS, Lora("nothing", 1.0, {"high": zero})])
+    head, *lines = inspect(path)
+    assert head == f"{path}: 3 adapters (LoRA), each for the shots that ask for its name"
+    assert lines == [
+        "  low angle        expert high, rank 2, 60 parameters: ffn_in",
+        "  low angle        expert low, rank 2, 60 parameters: ffn_in",
+        "  pan-left         expert high, rank 3, 90 parameters: ffn_in",
+        "  nothing          expert high, rank 2, 60 parameters: q_proj; it changes nothing, its matrices are zero",
+    ]
 
 
 def test_what_no_file_holds(tmp_path):

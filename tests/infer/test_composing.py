@@ -7,21 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_models
 from PIL import Image
 from safetensors.numpy import save_file
 from small_models import change
 
 from shotverse_jax import cli, lora
 from shotverse_jax.camera.formats import write_trajectory
-from shotverse_jax.cinematic.guidance import (
-    ClipLora,
-    Composite,
-    LinearPictures,
-    Switch,
-    VaePictures,
-    fit_pictures,
-    spread_over_shots,
-)
+from shotverse_jax.cinematic.guidance import ClipLora, Compose, Composite, Switch, spread_over_shots
+from shotverse_jax.cinematic.pictures import LinearPictures, VaePictures, fit_pictures
+from shotverse_jax.cinematic.scorer import SCORES, CameraScorer
 from shotverse_jax.conversion.styles import write_styles
 from shotverse_jax.grammar.samples import sample_example
 from shotverse_jax.infer import denoise
@@ -194,6 +189,41 @@ def test_what_clip_lora_decides():
     np.testing.assert_array_equal(
         hard, [[[10, 10, 10, 20, 20], [10, 0, 0, 0, 0]], [[20, 20, 20, 20, 20], [10, 0, 0, 0, 0]]]
     )
+
+
+def test_clip_lora_with_a_camera_clip_in_one_program(crew, take, tmp_path_factory):
+    """Shares follow what the network scores; other phrases, means, strengths and weights of it compile nothing."""
+    folder = small_models.camera_clip(tmp_path_factory.mktemp("clip"))
+    (folder / SCORES).write_text(json.dumps({"clips": 20, "cosine/pan-left": 0.25}))
+    # The pictures of the VAE have a test of their own: their program takes long to compile.
+    matrix = LinearPictures(np.ones((4, 3), np.float32) / 8, np.full(3, 0.5, np.float32))
+    options = {"every": 1, "pictures": lambda crew: matrix}
+    named = Compose("cliplora", scorer=str(folder), **options)
+    assert named.means == {"pan-left": 0.25} and len(named.record()["scorer"]["digest"]) == 16
+
+    def run(compose, *asked):
+        made = shot(crew, [asking(take, *asked)], seed=[3], steps=STEPS, rule=compose(crew))
+        return np.asarray(made.state[-1]["used_SBKN"])[:, 0, :2]
+
+    asked = [("b", 0.5), ("pan-left", 0.5)], [("b", 1.0)]
+    used_SKN = run(named, *asked)
+    np.testing.assert_allclose(used_SKN.sum(-1), 1.0, atol=1e-6)
+    assert np.abs(np.diff(used_SKN[:, 0, 0])).min() > 1e-3  # pan-left, at every step
+    scorer, programs = CameraScorer.load(folder), denoise._denoise._cache_size()
+    loaded = Compose("cliplora", scorer=scorer.of, means=named.means, **options)
+    np.testing.assert_array_equal(run(loaded, *asked), used_SKN)
+    other = dataclasses.replace(scorer, params=jax.tree.map(lambda x: 1.1 * x, scorer.params))
+    run(Compose("cliplora", scorer=other.of, **options), [("b again", 0.2)], [("pan-left", -1.0), ("b", 0.1)])
+    assert denoise._denoise._cache_size() == programs
+
+
+def test_clip_lora_without_a_network(capsys):
+    line = ["film", "examples/red_coat.txt", "--compose", "cliplora", "--scorer", "nowhere", "--quiet"]
+    assert cli.main(line) == 2
+    said = capsys.readouterr().err
+    assert "cliplora needs a CameraCLIP, which docs/cinematic.md tells how to train: no CLIP called nowhere" in said
+    assert cli.main([*line[:2], "--compose", "switch", "--scorer", "nowhere"]) == 2
+    assert "--scorer and --choose are for --compose cliplora" in capsys.readouterr().err
 
 
 def test_clip_lora_looks_ahead():
