@@ -1,6 +1,7 @@
 """CameraDiff at Wan2.2's size: an adapter (LoRA) for one class of cinematic language, on a base without cameras.
 
-    shotverse cinematic train pan-left zoom-in --clips clips --out runs/styles --config.base_weights=weights/wan2.2_t2v
+    shotverse cinematic train pan-left zoom-in --clips-from clips --out runs/styles --config camera_diff \\
+        --config.base_weights=wan2.2-t2v-a14b --config.model.text=umt5-xxl --config.model.vae=wan-vae
 
 The paper (arXiv 2412.12223) gives neither base model, rank, learning rate nor steps; these are DiffSynth-Studio's for
 Wan2.2: rank 32 and alpha 32 on q, k, v, o and both linears of the MLP, 1e-4. Framing, angle and movement are decided

@@ -21,6 +21,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from shotverse_jax import weights
+from shotverse_jax.cinematic.phrases import CLASSES, GROUPS
 from shotverse_jax.config import CameraCLIPConfig, Execution
 from shotverse_jax.files import read_json
 from shotverse_jax.inputs.camera_clip import prepare, spread
@@ -124,6 +125,25 @@ class CameraScorer:
             ValueError: as `text_features`.
         """
         return TextScore(self.params, self.text_features(texts), self._network)
+
+    @functools.cached_property
+    def class_CJ(self) -> dict[str, np.ndarray]:
+        """The vector of every class of `CLASSES`: the mean of those of its phrases, of length 1."""
+        means = {name: np.asarray(self.text_features(each.phrases)).mean(0) for name, each in CLASSES.items()}
+        return {name: x / np.linalg.norm(x) for name, x in means.items()}
+
+    def nearest(self, video_J: np.ndarray) -> dict[str, str]:
+        """Returns the class that a clip is nearest to, of each group.
+
+        video_J: its vector, of `video_features`.
+        """
+        return {
+            group: max(
+                (name for name in CLASSES if CLASSES[name].group == group),
+                key=lambda n: float(video_J @ self.class_CJ[n]),
+            )
+            for group in GROUPS
+        }
 
     def scores(self, clips: Sequence[np.ndarray], texts: Sequence[str]) -> np.ndarray:
         """Returns the cosines [B, N] of clips and texts; clips as those of `video_features`."""

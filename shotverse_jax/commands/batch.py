@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from shotverse_jax.commands import peak
@@ -149,11 +150,11 @@ def stop_on_signals(stop: threading.Event) -> None:
         signal.signal(number, handle)
 
 
-def report(summary, out: str, stopped: bool) -> int:
-    """Shows how a batch went; returns the exit code."""
+def report(summary, out: str, stopped: bool, say: Callable[[str], None] = show) -> int:
+    """Says how a batch went, on stdout by default; returns the exit code."""
     words = [f"{summary.made} made in {summary.seconds:.0f} s"]
     words += [f"{summary.skipped} were there"] * bool(summary.skipped)
     words += [f"{summary.failed} failed, as {out}/results.jsonl says"] * bool(summary.failed)
     words += [f"{summary.left} left; start again to go on"] * bool(summary.left)
-    show(f"{out}: {', '.join(words)}")
+    say(f"{out}: {', '.join(words)}")
     return STOPPED if stopped and summary.left else FAILED if summary.failed else 0

@@ -5,15 +5,19 @@ import importlib.resources
 from pathlib import Path
 
 from shotverse_jax import limits
+from shotverse_jax.commands import cinematic_compare
 from shotverse_jax.commands.common import Terminal, number, out_name, show, use_compilation_cache, whole
 from shotverse_jax.files import check_place
 
-HELP = "Clips that show one class of cinematic language each, and adapters that were trained on them."
+HELP = (
+    "Clips that show one class of cinematic language each, adapters that were trained on them, films with and without."
+)
 EXAMPLES = (
     "shotverse cinematic data --out clips --clips 100",
     "shotverse cinematic train pan-left zoom-in --clips-from clips --out styles --config.base_weights=runs/base/export",
+    'shotverse cinematic compare pan-left "pan-left, zoom-in" --lora styles/styles.safetensors --out out/compare',
 )
-ACTIONS = ("data", "train")
+ACTIONS = ("data", "train", "compare")
 STOPPED = 75
 OVERRIDES = "--config."
 """Arguments that begin so are values of the config of a training; `cli.main` hands them on as `args.overrides`."""
@@ -25,9 +29,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         choices=ACTIONS,
         help="data: a folder of clips with class and caption, split by source; train: an adapter for each class, all "
-        "in one file",
+        "in one file; compare: films with adapters beside films without, how often they show the class",
     )
-    parser.add_argument("names", nargs="*", metavar="CLASS", help="classes (default: all twenty)")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="CLASS",
+        help='classes (default: all twenty); with compare also several at once, "pan-left, zoom-in 0.6"',
+    )
     parser.add_argument("--out", type=out_name, required=True, help="folder of the results; one that was begun goes on")
     data = parser.add_argument_group("data")
     data.add_argument(
@@ -51,14 +60,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--experts", choices=("high", "low", "both"), default="high", help="experts that learn (default: high)"
     )
+    cinematic_compare.arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the folder; returns the exit code 0, or 75 for a training that was stopped."""
     check_place(args.out, folder=True)
-    if args.action == "data" and args.overrides:
-        raise ValueError(f"{args.overrides[0]} is a value of a training; clips have none")
-    return {"data": _data, "train": _train}[args.action](args)
+    if args.action != "train" and args.overrides:
+        raise ValueError(f"{args.overrides[0]} is a value of a training; {args.action} has none")
+    return {"data": _data, "train": _train, "compare": cinematic_compare.run}[args.action](args)
 
 
 def _classes(args: argparse.Namespace) -> tuple[str, ...]:

@@ -198,11 +198,6 @@ def compose_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("adapters of shots")
     group.add_argument("--style", default="", metavar="LIST", help='adapters for all shots, "zoom-in, low-angle 0.6"')
     group.add_argument(
-        "--compose",
-        choices=("merge", "switch", "composite", "cliplora"),
-        help="how the adapters of a shot are put together (default: merge)",
-    )
-    group.add_argument(
         "--words", action="store_true", help="shots that name no adapter ask for those that their captions name"
     )
     group.add_argument(
@@ -212,6 +207,16 @@ def compose_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="let weights change over so many frames at a cut (default: at once)",
     )
+    rule_arguments(group)
+
+
+def rule_arguments(group: Any) -> None:
+    """Adds how the adapters of a shot are put together: --compose and what belongs to it."""
+    group.add_argument(
+        "--compose",
+        choices=("merge", "switch", "composite", "cliplora"),
+        help="how the adapters of a shot are put together (default: merge)",
+    )
     group.add_argument(
         "--every",
         type=whole("the steps from one decision to the next", 1, limits.STEPS),
@@ -220,13 +225,13 @@ def compose_arguments(parser: argparse.ArgumentParser) -> None:
         help="steps of a turn with switch, and between decisions with cliplora (default 5)",
     )
     group.add_argument(
-        "--scorer", metavar="MODEL", help="with cliplora: the CameraCLIP that scores frames (default: clip_small)"
-    )
-    group.add_argument(
         "--choose",
         choices=("soft", "hard", "ahead"),
         help="with cliplora: shares by what is missing, the adapter that is missed most alone, or the best of one step "
         "with each (default: soft)",
+    )
+    group.add_argument(
+        "--scorer", metavar="MODEL", help="with cliplora: the CameraCLIP that scores frames (default: clip_small)"
     )
     group.add_argument("--balance", action="store_true", help="make the adapters change every layer equally much")
 

@@ -21,7 +21,7 @@ from shotverse_jax.models.wan_vae import space_factor
 from shotverse_jax.nn.quantized import quantize
 from shotverse_jax.parallel.mesh import BATCH
 from shotverse_jax.views.preview import Progress
-from shotverse_jax.weights import Expert, find, load
+from shotverse_jax.weights import Expert, experts_of, find, load
 from shotverse_jax.weights.folder import read_config
 
 HOST = "pinned_host"
@@ -103,6 +103,8 @@ class Cinematographer:
     ) -> "Cinematographer":
         """Reads a controller by its name, shipped or fetched, or by its folder.
 
+        A folder with the base model alone, before it had experts and cameras, films all noise levels with it.
+
         Args:
             name_or_folder: the name or the folder.
             mesh: the devices that experts and text encoder are split over; with an axis `sequence`, the film's tokens
@@ -125,11 +127,15 @@ class Cinematographer:
             loaded = load(kind, name, mesh=mesh, dtype=execution.dtype, memory=memory, **more)
             return loaded if mesh is not None else loaded._replace(params=jax.device_put(loaded.params))
 
-        high, low = (read("controller", name_or_folder, name, expert=name).params for name in ("high", "low"))
+        experts = experts_of(name_or_folder)
+        high, low = (
+            read("controller", name_or_folder, part, expert=expert).params
+            for part, expert in zip(("high", "low"), experts, strict=True)
+        )
         text = read("text_encoder", config.text, "text")
         # Every process decodes its films by itself, on one device: the VAE is small, and so is its share of the work.
         vae = read("vae", config.vae, "vae", mesh=choose(None, dtype)[1])
-        design = Design(config, text.config, vae.config, text.tokenizer, execution, mesh, waiting)
+        design = Design(config, text.config, vae.config, text.tokenizer, execution, mesh, waiting, experts)
         return cls(high, low, text.params, vae.params, design)
 
     def weights(self, part: Literal["high", "low", "text", "vae"]) -> dict:

@@ -94,7 +94,7 @@ class Job:
         options = {"steps": self.steps, "guidance": self.guidance, "solver": self.solver, **dict(self.faster)}
         settings |= {
             "model": identity(name),
-            "lora": [(text, file_digest(parse_lora(text).file)) for text in self.lora],
+            "lora": lora_identity(self.lora),
         }
         settings |= options | ({} if self.compose is None else {"compose": self.compose.record()})
         place = {"dtype": self.dtype, "offload": self.offload, "quantize": self.quantize}
@@ -134,3 +134,8 @@ def identity(name_or_folder: str) -> dict[str, Any]:
     """What tells a model from another of the same name, for records. Raises ValueError where there is no such model."""
     folder = find(("planner", "gendop", "controller", "qwen3_vl"), name_or_folder, (CONFIG,))
     return {"name": Path(name_or_folder).name, "digest": digest(folder)}
+
+
+def lora_identity(loras: Sequence[str]) -> list[tuple[str, str]]:
+    """Adapters with digests of their files, for records. loras: as `--lora` takes them; ValueError as `parse_lora`."""
+    return [(text, file_digest(parse_lora(text).file)) for text in loras]

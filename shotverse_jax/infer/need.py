@@ -28,7 +28,7 @@ from shotverse_jax.models.wan_vae import space_factor, time_factor
 from shotverse_jax.models.wan_vae_stream import LARGEST, TILE, TILE_STRIDE, tile_starts
 from shotverse_jax.nn.quantized import quantize
 from shotverse_jax.parallel.rules import spec
-from shotverse_jax.weights import Expert, abstract, find
+from shotverse_jax.weights import Expert, abstract, experts_of, find
 from shotverse_jax.weights.folder import read_config
 from shotverse_jax.weights.trees import flatten
 
@@ -81,12 +81,11 @@ class Networks:
         known = {"paper": controller_14b, "holocine": controller_14b, **CONTROLLERS}
         if str(name_or_folder) in known and not Path(name_or_folder).is_dir():
             config = known[str(name_or_folder)]()
+            experts = ("base", "base") if str(name_or_folder) == "holocine" else ("high", "low")
         else:
             config = read_config(find("controller", name_or_folder), ControllerConfig)
-        networks = cls.of_config(config)
-        if str(name_or_folder) == "holocine":
-            return dataclasses.replace(networks, experts=("base", "base"))
-        return networks
+            experts = experts_of(name_or_folder)
+        return dataclasses.replace(cls.of_config(config), experts=experts)
 
     @classmethod
     def of_config(cls, config: ControllerConfig) -> "Networks":

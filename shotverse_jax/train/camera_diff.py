@@ -16,7 +16,7 @@ import numpy as np
 
 from shotverse_jax import train
 from shotverse_jax.cinematic.phrases import named
-from shotverse_jax.config import ControllerTrainConfig
+from shotverse_jax.config import ControllerConfig, ControllerTrainConfig
 from shotverse_jax.conversion.adapters import read_loras
 from shotverse_jax.conversion.styles import write_styles
 from shotverse_jax.data.cinematic2k import ClipFile, read_clips
@@ -26,13 +26,18 @@ from shotverse_jax.files import owned
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, Shot, to_text
 from shotverse_jax.views.video import probe_video, read_video
 from shotverse_jax.weights import find
-from shotverse_jax.weights.folder import has
+from shotverse_jax.weights.folder import has, read_config
 
 STYLES = "styles.safetensors"
 FILMS = {"train": "train", "val": "test"}
 """Splits of clips, and the folders that their films are in; the split "test" is for scores."""
 ENCODED = 16
 """Clips that are encoded at once."""
+
+_WANTED = (
+    "a controller without cameras: what `shotverse get wan2.2-t2v-a14b` fetches, or one that was trained as "
+    "docs/cinematic.md says"
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -101,13 +106,7 @@ def train_classes(
         Stopped: a run was asked to stop.
     """
     folder, files = Path(folder), read_clips(clips)
-    if config.model.camera != "none":
-        raise ValueError("CameraDiff's adapters belong to a model without cameras; give --config.model.camera=none")
-    if not config.base_weights or not has(find("controller", config.base_weights), "base.safetensors"):
-        raise ValueError(
-            "CameraDiff's adapters are trained on a base without cameras; give the folder of one, with "
-            "base.safetensors, as --config.base_weights"
-        )
+    config = on_base(config, experts)
     for name in classes:
         named(name)
         for split in FILMS:
@@ -120,6 +119,34 @@ def train_classes(
                 run = folder / "runs" / name / expert
                 _train(dataclasses.replace(config, expert=expert, **data), run, f"{name}, expert {expert}", progress)
         return collect(folder, config)
+
+
+def on_base(config: ControllerTrainConfig, experts: Sequence[str]) -> ControllerTrainConfig:
+    """Returns the config with the positions (RoPE) that the controller of `base_weights` films with.
+
+    Raises:
+        ValueError: a controller with cameras, or none that can be trained on.
+    """
+    if config.model.camera != "none":
+        raise ValueError("CameraDiff's adapters belong to a model without cameras; give --config.model.camera=none")
+    if not config.base_weights:
+        raise ValueError(f"give --config.base_weights, {_WANTED}")
+    folder = find("controller", config.base_weights)
+    if has(folder, "base.safetensors"):
+        rope = "wan3d"
+    else:
+        known = read_config(folder, ControllerConfig)
+        rope = known.dit.rope
+        for expert in experts:
+            if not has(folder, f"{expert}.safetensors"):
+                raise ValueError(f"{config.base_weights} has no expert {expert}; give --config.base_weights, {_WANTED}")
+            if known.expert(expert).camera:
+                raise ValueError(
+                    f"the expert {expert} of {config.base_weights} is told where the camera is, and learns nothing of "
+                    f"it from words; give --config.base_weights, {_WANTED}"
+                )
+    dit = dataclasses.replace(config.model.dit, rope=rope)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, dit=dit))
 
 
 def _encode(

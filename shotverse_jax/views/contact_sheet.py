@@ -1,6 +1,6 @@
 """The contact sheet of a film: frames of every shot beside the camera path from above."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +100,44 @@ def _draw_weights(
     axes.tick_params(labelsize=7)
     text = f"weights of adapters over the frames, first step on top (black {largest:.2g})"
     figure.text(across[0] + across[1], 0.06 / height, text, fontsize=7.5, color=PALE, ha="right")
+
+
+def plot_beside(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    captions: Sequence[str],
+    path: str | Path,
+    names: tuple[str, str],
+    title: str,
+) -> None:
+    """Draws films of one shot beside others: first, middle and last frame of each, a row for each pair.
+
+    Args:
+        pairs: of films, [3, H, W, 3] uint8 each.
+        captions: of the pairs.
+        path: the picture, written whole or not at all.
+        names: of the films to the left and to the right.
+        title: of the sheet.
+
+    Raises:
+        ValueError: the picture cannot be written.
+    """
+    cell = 1.9, 1.9 * pairs[0][0].shape[1] / pairs[0][0].shape[2] + 0.3
+    width, height = 6 * cell[0] + 0.7, len(pairs) * cell[1] + 0.85
+    figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    letters = letters_for([title, *captions])
+    words = {"color": INK, "va": "center", "family": letters.families}
+    figure.text(0.25 / width, 1 - 0.25 / height, letters.drawable(title), fontsize=13, **words)
+    for side, name in enumerate(names):
+        place = 0.25 + side * (3 * cell[0] + 0.2)
+        figure.text(place / width, 1 - 0.55 / height, name, fontsize=9, color=PALE)
+    for row, (pair, caption) in enumerate(zip(pairs, captions, strict=True)):
+        top = height - 0.7 - row * cell[1]
+        figure.text(0.25 / width, (top - 0.1) / height, short(letters.drawable(caption), 130), fontsize=9, **words)
+        for column, frame in enumerate(frame for film in pair for frame in film):
+            left = 0.25 + column * cell[0] + 0.2 * (column // 3)
+            box = left / width, (top - cell[1] + 0.02) / height, (cell[0] - 0.05) / width, (cell[1] - 0.26) / height
+            axes = figure.add_axes(box)
+            axes.imshow(frame, interpolation="bicubic")
+            axes.set_axis_off()
+    write_figure(figure, Path(path))

@@ -28,6 +28,7 @@ __all__ = [
     "Loaded",
     "abstract",
     "adapted_experts",
+    "experts_of",
     "export",
     "export_adapter",
     "find",
@@ -135,6 +136,19 @@ def find(kind: str, name_or_folder: str | Path, *, expert: Expert | None = None)
     if expert or not row(kind).experts:
         needed.append(_weights(expert))
     return files.find(kind, folder, needed)
+
+
+def experts_of(name_or_folder: str | Path) -> tuple[Expert, Expert]:
+    """The networks with which a controller films high and low noise: its two experts.
+
+    A folder that has "base" and not both of them films all noise levels with that.
+
+    Raises:
+        ValueError: No such controller.
+    """
+    folder = find("controller", name_or_folder)
+    both = all(files.has(folder, _weights(expert)) for expert in ("high", "low"))
+    return ("base", "base") if not both and files.has(folder, _weights("base")) else ("high", "low")
 
 
 def find_tokenizer(name_or_folder: str | Path) -> Path:

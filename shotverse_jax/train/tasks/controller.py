@@ -130,15 +130,16 @@ def adapt(
     """(trainable, frozen) variables of an expert.
 
     Adapters and camera encoders learn; the base model stays, and so does the text encoder, if there is one. Camera
-    encoders that the base already has are trained further; new ones begin at zero.
+    encoders that the base already has are trained further; new ones begin at zero; a config without any drops them.
 
     Raises:
         ValueError: a config without adapters.
     """
     if config.lora is None:
         raise ValueError("the experts are trained as adapters of the base model; give config.lora a rank")
-    fresh = config.expert(controller.expert).camera and not split_camera(base)[1]
-    dit = add_camera(base) if fresh else base
+    dit, camera = split_camera(base)
+    if config.expert(controller.expert).camera:
+        dit = base if camera else add_camera(base)
     adapter = create(lambda: lora.init(key, dit, config.lora), mesh)
     rest, camera = split_camera(dit)
     # These weights learn, so they are float32: most updates are too small for the 8 bits of bfloat16.
