@@ -42,7 +42,7 @@ def test_a_style_is_for_all_shots_and_words_for_those_that_name_none():
 def test_compositions_that_cannot_be():
     for options, words in (
         ({"rule": "mix"}, "merge, switch, composite, cliplora"),
-        ({"rule": "cliplora"}, "scores frames"),
+        ({"rule": "cliplora", "scorer": "nowhere"}, "needs a CameraCLIP.*no CLIP called nowhere"),
         ({"every": 0}, "steps from one decision"),
         ({"ramp": -1}, "frames of a ramp"),
         ({"style": "a,,b"}, "NAME or NAME STRENGTH"),

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from shotverse_jax.infer.adapters import film_loras, load_controller
 from shotverse_jax.infer.cinematographer import Cinematographer
 from shotverse_jax.infer.job import identity, lora_identity
 from shotverse_jax.infer.ready import CONTROLLER
-from shotverse_jax.lora import Lora
 from shotverse_jax.weights import find
 from shotverse_jax.weights.folder import digest
 
@@ -66,10 +65,6 @@ class CompareJob:
             "judge": {"name": Path(judge).name, "digest": digest(find("camera_clip", judge))},
             "poses": None if mover is None else mover.record,
         }
-        read = functools.partial(_read, self.loras, crew)
+        read = functools.partial(film_loras, (), named=self.loras, controller=crew)
         judges = Judges(scorer) if mover is None else Judges(scorer, mover.motion, mover.tells)
         return CompareWork(crew, read, judges, self.compose, settings, self.sampling), crew, judges
-
-
-def _read(loras: Sequence[str], crew: Cinematographer, asked: Sequence[str]) -> list[Lora]:
-    return film_loras((), asked, loras, crew)
