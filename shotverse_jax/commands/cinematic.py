@@ -14,7 +14,8 @@ HELP = (
 )
 EXAMPLES = (
     "shotverse cinematic data --out clips --clips 100",
-    "shotverse cinematic train pan-left zoom-in --clips-from clips --out styles --config.base_weights=runs/base/export",
+    "shotverse cinematic train pan-left zoom-in --clips-from clips --out styles --config camera_diff "
+    "--config.base_weights=wan2.2-t2v-a14b",
     'shotverse cinematic compare pan-left "pan-left, zoom-in" --lora styles/styles.safetensors --out out/compare',
 )
 ACTIONS = ("data", "train", "compare")

@@ -31,7 +31,7 @@ from shotverse_jax.files import owned
 HELP = "Make the film of a screenplay."
 EXAMPLES = (
     "shotverse film examples/red_coat.txt --compare",
-    'shotverse film examples/red_coat.txt --lora noir=noir.safetensors --style "noir 0.6" --ramp 8',
+    'shotverse film examples/red_coat.txt --style "zoom-in, low-angle 0.6" --compose switch --ramp 8',
 )
 
 
