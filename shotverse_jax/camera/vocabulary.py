@@ -6,11 +6,13 @@ MOTIONS = (
     "static", "move forward", "move backward", "move left", "move right", "move up", "move down", *ROTATION_NAMES[1:]
 )  # fmt: skip
 """Single motions of a camera. An arc to the right is two at once, "move right" and "yaw left"."""
+ZOOMS = {"zoom in": "move forward", "zoom out": "move backward"}
+"""What a lens does, and the move with which a camera answers whose lens stays, as those of planners do."""
 OPPOSITE = {
     f"{verb} {a}": f"{verb} {b}"
     for verb, *pair in (
         ("move", "forward", "backward"), ("move", "left", "right"), ("move", "up", "down"), ("pitch", "up", "down"),
-        ("yaw", "left", "right"), ("roll", "left", "right"),
+        ("yaw", "left", "right"), ("roll", "left", "right"), ("zoom", "in", "out"),
     )
     for a, b in (pair, pair[::-1])
 }  # fmt: skip

@@ -11,7 +11,7 @@ from shotverse_jax.screenplay.adapters import parsed
 from shotverse_jax.screenplay.slots import read_slots
 
 _MOTIONS = {"yaw left": "pan-left", "yaw right": "pan-right", "pitch up": "tilt-up", "pitch down": "tilt-down",
-            "static": "still"}  # fmt: skip
+            "static": "still", "zoom in": "zoom-in", "zoom out": "zoom-out"}  # fmt: skip
 _SIZES = {"extreme close": "extreme close-up", "close": "close-up", "medium": "medium shot"}
 _ANGLES = {"eye": "eye-level", "low": "low angle", "high": "high angle", "overhead": "overhead"}
 
@@ -40,8 +40,8 @@ def styled(screenplay: Screenplay, style: str = "", words: bool = False, names: 
 def named_in(caption: str, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Returns the classes whose words a caption has, and those of other names that stand in it.
 
-    Phrases of the classes count as they are written; turns, sizes and angles in other words too (`read_slots`). A
-    dolly, a zoom and a tracking shot are told by their phrases alone, as "moves closer" may be either.
+    Phrases of the classes count as they are written; turns, zooms, sizes and angles in other words too (`read_slots`).
+    A dolly and a tracking shot are told by their phrases alone, as "moves closer" may be either.
     """
     text = name_key(re.sub(r"[^\w\s-]", " ", caption))
     found = {name: None for name, each in CLASSES.items() if any(_has(text, one) for one in (name, *each.phrases))}

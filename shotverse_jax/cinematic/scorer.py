@@ -128,9 +128,8 @@ class CameraScorer:
 
     @functools.cached_property
     def class_CJ(self) -> dict[str, np.ndarray]:
-        """The vector of every class of `CLASSES`: the mean of those of its phrases, of length 1."""
-        means = {name: np.asarray(self.text_features(each.phrases)).mean(0) for name, each in CLASSES.items()}
-        return {name: x / np.linalg.norm(x) for name, x in means.items()}
+        """The vector of every class, of `class_vectors`."""
+        return class_vectors(self)
 
     def nearest(self, video_J: np.ndarray) -> dict[str, str]:
         """Returns the class that a clip is nearest to, of each group.
@@ -172,6 +171,15 @@ class CameraScorer:
                 f"a clip is uint8 [frames, height, width, 3], got {clip_THWC.dtype} {list(clip_THWC.shape)}"
             )
         return clip_THWC[None, spread(len(clip_THWC), self.config.frames)]
+
+
+def class_vectors(scorer: Any) -> dict[str, np.ndarray]:
+    """Returns the vector of every class of `CLASSES`: the mean of those of its phrases, of length 1.
+
+    scorer: has `text_features`, as a `CameraScorer` does.
+    """
+    means = {name: np.asarray(scorer.text_features(each.phrases)).mean(0) for name, each in CLASSES.items()}
+    return {name: x / np.linalg.norm(x) for name, x in means.items()}
 
 
 def means_of(folder: Path) -> dict[str, float]:

@@ -156,8 +156,8 @@ class Cyclic:
         """
         if not seen or not all(caption.strip() for caption in seen):
             raise ValueError("the captioner had nothing to say")
-        wanted = read_slots(asked)
-        slots = float(np.mean([agreement(wanted, read_slots(caption)) for caption in seen]))
+        wanted = read_slots(asked).with_one_lens
+        slots = float(np.mean([agreement(wanted, read_slots(caption).with_one_lens) for caption in seen]))
         if self.embed is None:
             return slots
         own_D, *seen_MD = self.embed([asked, *seen])

@@ -88,7 +88,9 @@ def measure_all(
     tagged = [motions_of(segments(labels_T)) for labels_T in labels_NT]
     found, place = [], 0
     for screenplay, candidates, _ in entries:
-        asked = [Slots(read_slots(screenplay.words(shot)).motions) for shot in range(len(screenplay.shots))]
+        asked = [
+            Slots(read_slots(screenplay.words(shot)).with_one_lens.motions) for shot in range(len(screenplay.shots))
+        ]
         shape = len(candidates), len(asked)
         end = place + shape[0] * shape[1]
         seen, misframed, reward, labels = (x[place:end].reshape(*shape, *x.shape[1:]) for x in (*scored, labels_NT))

@@ -198,7 +198,7 @@ class PairsWork:
         scores = {name: verdict.plans_J for name, verdict in verdicts.items()}
         best = int(np.argmax(combined(scores, self._recipe.rule.weights)))
         path, tokens = found.paths_J[best], tokenizer_of(self._planner)
-        asked = [read_slots(shot.caption) for shot in found.screenplay.shots]
+        asked = [read_slots(shot.caption).with_one_lens for shot in found.screenplay.shots]
         got = measured.motions_JK[best]
         shots = [shot for shot, slots in enumerate(asked) if _can_be_wrong(slots, got[shot])]
         if not shots:

@@ -33,6 +33,7 @@ _MOVE = {
     LEFT: ("move left",), RIGHT: ("move right",), UP: ("move up",), DOWN: ("move down",), FORWARD: ("move forward",),
     BACK: ("move backward",),
 }  # fmt: skip
+_ZOOM = {FORWARD: ("zoom in",), BACK: ("zoom out",)}
 _ASIDE = {LEFT: ("move left",), RIGHT: ("move right",)}
 _UPRIGHT = {UP: ("move up",), DOWN: ("move down",)}
 # A camera that goes around somebody clockwise, seen from above, goes to its left and turns to its right.
@@ -45,7 +46,8 @@ _LEXICON: tuple[tuple[dict, str, str], ...] = (
     (_TURN, "", "pan* yaw* swivel* whip* pivot rotate turn swing look sweep scan spin snap flick jerk gaze glance"),
     (_PITCH | _ROLL, "", "tilt* titl* pitch* tip angle nod point"),
     (_ROLL, "", "roll bank lean cant dutch* twist heel"),
-    (_MOVE, "", "truck* dolly* track* zoom* crab* strafe* push pull move slide glide drift shift travel float slip"),
+    (_MOVE, "", "truck* dolly* track* crab* strafe* push pull move slide glide drift shift travel float slip"),
+    (_ZOOM, "", "zoom*"),
     (_MOVE, "", "go come step creep head fly ease press rush inch crawl edge draw close get continue sail ride reverse"
      " back walk race run"),
     (_MOVE, "", "crane* boom* jib* pedestal*"),
@@ -152,7 +154,7 @@ _STILL_HOW = re.compile(r"\b(?:still|put|fixed|steady|again|tripod|locked|off|fr
 def motions(text: str) -> set[str]:
     """Returns the motions that a caption asks of the camera; an empty set for none.
 
-    The words are those of `camera.vocabulary.MOTIONS`; "static" comes alone.
+    The words are those of `camera.vocabulary.MOTIONS` and its `ZOOMS`; "static" comes alone.
 
     text: in lower case, without hyphens inside words, and without what names sizes, angles and sides.
     """

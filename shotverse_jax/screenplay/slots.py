@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from shotverse_jax.camera.vocabulary import ANGLES, OPPOSITE, POSITIONS, SIDES, SIZES
+from shotverse_jax.camera.vocabulary import ANGLES, OPPOSITE, POSITIONS, SIDES, SIZES, ZOOMS
 from shotverse_jax.screenplay.camera_words import motions
 
 SPEEDS = ("slow", "normal", "fast")
@@ -14,7 +14,7 @@ class Slots:
     """What a caption asks for, or what a shot shows. Every field is a set; an empty one says nothing.
 
     Attributes:
-        motions: words of `camera.vocabulary.MOTIONS`; "static" stands alone.
+        motions: words of `camera.vocabulary.MOTIONS` and its `ZOOMS`; "static" stands alone.
         sizes: words of its `SIZES`. A caption that names two ("from wide to close-up") wants both.
         angles: words of its `ANGLES`.
         sides: words of its `SIDES`, the side of the subject that is seen; several are alternatives ("in profile").
@@ -28,6 +28,11 @@ class Slots:
     sides: frozenset[str] = frozenset()
     positions: frozenset[str] = frozenset()
     speeds: frozenset[str] = frozenset()
+
+    @property
+    def with_one_lens(self) -> "Slots":
+        """The same of a camera whose lens stays, and which moves where a zoom is asked for; planners plan no other."""
+        return dataclasses.replace(self, motions=frozenset(ZOOMS.get(name, name) for name in self.motions))
 
 
 _SIZE_WORDS = {

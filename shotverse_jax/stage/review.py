@@ -15,8 +15,9 @@ import numpy as np
 
 from shotverse_jax.camera import framing
 from shotverse_jax.camera.motion_tags import labels_of_shots, segments
+from shotverse_jax.camera.motion_words import LEAST_ZOOM
 from shotverse_jax.camera.trajectory import Trajectory
-from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIDES, SIZES, motion_parts
+from shotverse_jax.camera.vocabulary import ANGLES, POSITIONS, SIDES, SIZES, ZOOMS, motion_parts
 from shotverse_jax.screenplay.slots import Slots, agreement, read_slots
 from shotverse_jax.stage.bodies import subject_joints
 from shotverse_jax.stage.casting import mentioned
@@ -156,9 +157,11 @@ class Review:
 
     @property
     def score(self) -> float:
-        """One number to rank plans of one screenplay by, at most 1: who is in frame, and motions as asked."""
-        pairs = [(Slots(motions=s.asked.motions), Slots(motions=s.seen.motions)) for s in self.shots]
-        agreed = float(np.mean([agreement(asked, seen) for asked, seen in pairs]))
+        """One number to rank plans of one screenplay by, at most 1: who is in frame, and motions as asked.
+
+        A move counts as a zoom where the lens of a shot stays: planners plan no other.
+        """
+        agreed = float(np.mean([_motions_agree(shot) for shot in self.shots]))
         shown = 1 - self.off_screen - MISFRAMED_WEIGHT * self.misframed
         return (shown + AGREEMENT_WEIGHT * agreed) / (1 + AGREEMENT_WEIGHT)
 
@@ -219,10 +222,26 @@ def subjects_of_shots(trajectory: Trajectory, scene: Scene, visible_ST: Sequence
 
 
 def motions_of(trajectory: Trajectory) -> list[frozenset[str]]:
-    """The motions of each shot, as the scores tag them; "static" comes alone."""
+    """The motions of each shot, as the scores tag them, and its zooms; "static" comes alone."""
     labels = labels_of_shots([trajectory.pose_T34[start:end] for start, end in trajectory.spans])
-    found = [frozenset().union(*(motion_parts(s.translation, s.rotation) for s in segments(row))) for row in labels]
-    return [parts - {"static"} or parts for parts in found]
+    found = []
+    for row, (start, end) in zip(labels, trajectory.spans, strict=True):
+        parts = frozenset().union(*(motion_parts(s.translation, s.rotation) for s in segments(row)))
+        parts |= _zooms(trajectory.intrinsics_T4[start:end, 0])
+        found.append(parts - {"static"} or parts)
+    return found
+
+
+def _zooms(focal_T: np.ndarray) -> frozenset[str]:
+    """The zooms of a shot, perhaps both ways, by its focal lengths; a ratio below `LEAST_ZOOM` is none."""
+    least = np.log(LEAST_ZOOM)
+    rise, fall = (np.max(x - np.minimum.accumulate(x)) for x in (np.log(focal_T), -np.log(focal_T)))
+    return frozenset(name for name, amount in (("zoom in", rise), ("zoom out", fall)) if amount >= least)
+
+
+def _motions_agree(shot: "ShotReview") -> float:
+    asked, seen = Slots(motions=shot.asked.motions), Slots(motions=shot.seen.motions)
+    return agreement(asked if seen.motions & set(ZOOMS) else asked.with_one_lens, seen)
 
 
 def _shot(number, all_frames: Framed, span, subject: Subject, slots: tuple, pose_T34) -> ShotReview:

@@ -15,6 +15,7 @@ from shotverse_jax.screenplay import Screenplay, Shot
         ("Extreme close-up of an eye, a rack focus.", ("extreme close-up", "rack-focus")),
         ("From a low angle, the lens zooms in on her.", ("low angle", "zoom-in")),
         ("The camera moves closer.", ()),
+        ("We zoom slowly out from the house.", ("zoom-out",)),
         ("He turns left and pants.", ()),
         ("A panorama of the city, noir and rain.", ("Noir",)),
         ("From a wide to a close-up.", ("close-up",)),

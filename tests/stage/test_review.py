@@ -62,6 +62,27 @@ def test_what_is_asked_and_not_seen_is_said():
     assert near.sentences == ("keeps the woman in frame",)
 
 
+def test_a_zoom_is_no_move():
+    """In words, and of the lens; plans, whose lens stays, are ranked as if a move were the zoom that was asked for."""
+    path, scene = film(("Medium shot. The lens zooms in on her.", "medium", "eye", "front", (), 0))
+    still = review(path, scene).shots[0]
+    assert "asked for zoom in, got static" in still.sentences and still.seen.motions == {"static"}
+    lens_T4 = np.tile(path.intrinsics_T4[:1], (40, 1))
+    lens_T4[:, :2] *= np.geomspace(1, 1.4, 40)[:, None]
+    zoomed = review(dataclasses.replace(path, intrinsics_T4=lens_T4), scene)
+    assert zoomed.shots[0].seen.motions == {"zoom in"} == zoomed.shots[0].asked.motions
+    assert zoomed.shots[0].agreement == 1
+    back = dataclasses.replace(path, intrinsics_T4=np.concatenate([lens_T4[::2], lens_T4[::-2]]))
+    assert review(back, scene).shots[0].seen.motions == {"zoom in", "zoom out"}
+    dollied, _ = film(("Medium shot. The lens zooms in on her.", "medium", "eye", "front", ("move forward",), 0))
+    moved = review(dollied, scene)
+    assert "asked for zoom in, got move forward" in moved.shots[0].sentences and moved.shots[0].agreement < 1
+    words = ("Medium shot. The camera moves in on her.",)
+    assert moved.score == review(dataclasses.replace(dollied, captions=words), scene).score
+    asked_to_move = review(dataclasses.replace(path, intrinsics_T4=lens_T4, captions=words), scene).shots[0]
+    assert "asked for move forward, got zoom in" in asked_to_move.sentences
+
+
 def test_a_subject_that_leaves_is_counted():
     shot, whole = one("Medium shot. The camera pans left.", "medium", moves=["yaw left"])
     off = round(40 * shot.off_screen)

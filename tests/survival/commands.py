@@ -147,6 +147,17 @@ COMMANDS = {
         kept=readers.parts,
         long=True,
     ),
+    "cinematic-compare": Command(
+        lambda inputs, out, seed: [
+            *("cinematic", "compare", "low angle", "--lora", str(inputs / "styles.safetensors"), "--out", str(out)),
+            *("--model", str(inputs / "controller"), "--judge", str(inputs / "camera_clip"), "--poses", "none"),
+            *("--films", "2", "--steps", "1", "--cfg", "1", "--seed", str(seed), "--quiet"),
+        ],
+        replaces=False,
+        kept=readers.items,
+        same=readers.batch,
+        long=True,
+    ),
     "preference-films": Command(
         lambda inputs, out, seed: [
             *("preference", "films", f"{inputs}/film_{seed}.jsonl", "--films", str(inputs / "films")),

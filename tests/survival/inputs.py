@@ -41,6 +41,8 @@ def _make(folder: Path) -> None:
     small_models.planner(folder)
     small_models.planner(folder, "roomy", shots=4, text=1024)
     small_models.controller(folder)
+    small_models.camera_clip(folder)
+    _styles(folder)
     (folder / "play.txt").write_text(PLAY)
     for seed in (OLD, NEW):
         rows(folder / f"plan_{seed}.jsonl", 8, seed)
@@ -54,6 +56,17 @@ def _make(folder: Path) -> None:
     config = UMT5Config(vocab_size=4096, hidden_size=128, num_layers=24, num_heads=4, head_dim=32, mlp_size=256)
     params = small_models.drawn(NETWORKS["umt5"].abstract(config), 0)
     save_file(core.to_torch(NETWORKS["umt5"].table(config, None), params), folder / "encoder.safetensors")
+
+
+def _styles(folder: Path) -> None:
+    """An adapter of a class."""
+    from shotverse_jax import weights
+    from shotverse_jax.conversion.styles import write_styles
+    from shotverse_jax.lora import Lora
+    from tests.helpers import small_models
+
+    high = weights.load("controller", folder / "controller", expert="high").params
+    write_styles(folder / "styles.safetensors", [Lora("low angle", 1.0, {"high": small_models.change(high, 0)})])
 
 
 def _gendop(folder: Path) -> None:

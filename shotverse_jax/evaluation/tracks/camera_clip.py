@@ -8,7 +8,7 @@ import numpy as np
 from shotverse_jax.cinematic.clip_source import ROUND, FolderSamples, Sample, StageSamples
 from shotverse_jax.cinematic.facts import agreement, numbers
 from shotverse_jax.cinematic.phrases import CLASSES, OPPOSITES
-from shotverse_jax.cinematic.scorer import CameraScorer
+from shotverse_jax.cinematic.scorer import CameraScorer, class_vectors
 from shotverse_jax.evaluation.metrics.retrieval import retrieval
 
 RANKS = (1, 5, 10)
@@ -98,10 +98,8 @@ def score_samples(
 def _by_class(
     scorer: CameraScorer, name_N: np.ndarray, video_NJ: np.ndarray, reverse_NJ: np.ndarray
 ) -> dict[str, float]:
-    phrases = [scorer.text_features(each.phrases) for each in CLASSES.values()]
-    first_CJ = {name: np.asarray(x)[0] for name, x in zip(CLASSES, phrases, strict=True)}
-    class_CJ = {name: np.asarray(x).mean(0) for name, x in zip(CLASSES, phrases, strict=True)}
-    class_CJ = {name: x / np.linalg.norm(x) for name, x in class_CJ.items()}
+    first = scorer.text_features([each.phrases[0] for each in CLASSES.values()])
+    first_CJ, class_CJ = dict(zip(CLASSES, np.asarray(first), strict=True)), class_vectors(scorer)
     found: dict[str, dict[str, float]] = {"class": {}, "reversed": {}, "cosine": {}}
     for name, each in CLASSES.items():
         mine = name_N == name
