@@ -20,8 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from shotverse_jax.conversion.adapters import parse_lora
 from shotverse_jax.files import Unwritable, end_with_a_line, json_text, owned, read_json, replacing, writing
-from shotverse_jax.inputs.items import Item, Refused
-from shotverse_jax.screenplay import to_text
+from shotverse_jax.inputs.items import Entry, Refused
 
 RESULTS = "results.jsonl"
 EVERYTHING = ("*", "*/*")
@@ -63,10 +62,10 @@ class Work(Protocol):
     group: int
     notes: tuple[str, ...]
 
-    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+    def buckets(self, items: Sequence[Entry]) -> list[Hashable | Exception]:
         """Of each item what decides its programs, or why it cannot be made."""
 
-    def make(self, items: Sequence[Item]) -> Iterator[Made]:
+    def make(self, items: Sequence[Entry]) -> Iterator[Made]:
         """Yields the results of items of one bucket as they are made. Raises one of FAULTS where an item fails.
 
         What needs no device may be done at the call: then it is done while another group is made.
@@ -113,7 +112,7 @@ class Worker:
         """Ends the writing of results; those that were not begun are left out."""
         self._writers.shutdown(cancel_futures=True)
 
-    def run(self, items: Sequence[Item]) -> list[dict[str, Any]]:
+    def run(self, items: Sequence[Entry]) -> list[dict[str, Any]]:
         """The records of items of one bucket, those that failed too; fewer where it was stopped."""
         written: list[tuple[int, Future]] = []
         error = None
@@ -137,7 +136,7 @@ class Worker:
         # Which of them it was is not known: each is tried by itself.
         return records + [record for item in rest for record in self.run([item])]
 
-    def _make(self, items: Sequence[Item], results: Iterator[Made], written: list[tuple[int, Future]]) -> None:
+    def _make(self, items: Sequence[Entry], results: Iterator[Made], written: list[tuple[int, Future]]) -> None:
         """Makes results, has them written, and adds the (index, writing) of each to `written`."""
         last = time.monotonic()
         for made in () if self._stop.is_set() else results:
@@ -147,7 +146,7 @@ class Worker:
                 break
             last = time.monotonic()
 
-    def _write(self, item: Item, made: Made, seconds: float) -> dict[str, Any]:
+    def _write(self, item: Entry, made: Made, seconds: float) -> dict[str, Any]:
         begun, place = time.monotonic(), item.place(self._out)
         try:
             with replacing(place.folder, place.owns or EVERYTHING, place.record) as scratch:
@@ -155,7 +154,7 @@ class Worker:
                 values = made.write(scratch)
                 spent = {"make": round(seconds, 3), "write": round(time.monotonic() - begun, 3)}
                 digest = made_of(item, self._work.settings)
-                record = {**head(item), **values, "error": None, "made_of": digest, "seconds": spent}
+                record = {**item.head, **values, "error": None, "made_of": digest, "seconds": spent}
                 record["files"] = _sizes(scratch)
                 record["digest"] = _digest(record)
                 _write_json(scratch / place.record, record)
@@ -166,20 +165,15 @@ class Worker:
         return record
 
 
-def head(item: Item | Refused) -> dict[str, Any]:
-    """The beginning of an item's record."""
-    return {"id": item.id} if isinstance(item, Refused) else {"id": item.id, "seed": item.seed, "samples": item.samples}
-
-
-def failure(item: Item | Refused, error: Exception | str) -> dict[str, Any]:
+def failure(item: Entry | Refused, error: Exception | str) -> dict[str, Any]:
     """The record of an item that was not made; the reason is one sentence."""
-    return {**head(item), "error": " ".join(str(error).split()) or type(error).__name__}
+    return {**item.head, "error": " ".join(str(error).split()) or type(error).__name__}
 
 
-def made_of(item: Item, settings: dict[str, Any]) -> str:
+def made_of(item: Entry, settings: dict[str, Any]) -> str:
     """A digest of everything that decides the result of an item, the files it names too."""
-    values = dataclasses.asdict(item) | {"screenplay": to_text(item.screenplay, "json"), "settings": settings}
-    files = [*item.files, *(parse_lora(text).file for text in item.lora)]
+    values = item.values() | {"settings": settings}
+    files = [*item.files, *(parse_lora(text).file for text in getattr(item, "lora", ()))]
     values["files"] = [file_digest(file) for file in files]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -200,11 +194,11 @@ def file_digest(path: str | Path) -> str:
 
 
 def run_batch(
-    items: Sequence[Item | Refused],
+    items: Sequence[Entry | Refused],
     work: Work,
     out: str | Path,
     *,
-    run: Callable[[Iterable[list[Item]]], Iterator[list[dict[str, Any]]]] | None = None,
+    run: Callable[[Iterable[list[Entry]]], Iterator[list[dict[str, Any]]]] | None = None,
     stop: threading.Event | None = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -233,7 +227,7 @@ def run_batch(
             progress(note, 0, 0)
         records = _finished(items, work.settings, out)
         summary, todo = Summary(skipped=len(records)), [i for i in items if i.id not in records]
-        groups, refused = _groups([i for i in todo if isinstance(i, Item)], work)
+        groups, refused = _groups([i for i in todo if isinstance(i, Entry)], work)
         refused += [failure(item, item.error) for item in todo if isinstance(item, Refused)]
         for done in itertools.chain([refused], run(groups)):
             for record in done:
@@ -252,7 +246,7 @@ def run_batch(
 
 
 def in_threads(
-    run: Callable[[list[Item]], list[dict[str, Any]]], groups: Iterable[list[Item]]
+    run: Callable[[list[Entry]], list[dict[str, Any]]], groups: Iterable[list[Entry]]
 ) -> Iterator[list[dict[str, Any]]]:
     """Yields run(group) of every group as they finish, a few at a time."""
     with ThreadPoolExecutor(GROUPS_IN_HAND) as pool:
@@ -266,9 +260,9 @@ def in_threads(
             yield job.result()
 
 
-def _groups(items: Sequence[Item], work: Work) -> tuple[list[list[Item]], list[dict[str, Any]]]:
+def _groups(items: Sequence[Entry], work: Work) -> tuple[list[list[Entry]], list[dict[str, Any]]]:
     """(groups of items of one bucket, in the order of the list; the records of items that cannot be made)."""
-    buckets: dict[Hashable, list[Item]] = {}
+    buckets: dict[Hashable, list[Entry]] = {}
     refused = []
     for item, bucket in zip(items, work.buckets(items), strict=True):
         if isinstance(bucket, Exception):
@@ -279,7 +273,7 @@ def _groups(items: Sequence[Item], work: Work) -> tuple[list[list[Item]], list[d
     return [bucket[i : i + work.group] for bucket, i in starts], refused
 
 
-def each(bucket: Callable[[Item], Hashable], items: Sequence[Item]) -> list[Hashable | Exception]:
+def each(bucket: Callable[[Entry], Hashable], items: Sequence[Entry]) -> list[Hashable | Exception]:
     """bucket(item) of every item, or the error that it raised."""
 
     def one(item):
@@ -291,13 +285,13 @@ def each(bucket: Callable[[Item], Hashable], items: Sequence[Item]) -> list[Hash
     return [one(item) for item in items]
 
 
-def _finished(items: Sequence[Item | Refused], settings: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
+def _finished(items: Sequence[Entry | Refused], settings: dict[str, Any], out: Path) -> dict[str, dict[str, Any]]:
     """The records of items whose folders are there and were made of the same."""
     found = {}
     for item in items:
         # A folder is moved to its place when all of it is written, its record too.
         with contextlib.suppress(ValueError):
-            if not isinstance(item, Item):
+            if not isinstance(item, Entry):
                 continue
             place = item.place(out)
             record = read_json(place.folder / place.record)
@@ -323,7 +317,7 @@ def _folder(out: Path) -> Iterator[Any]:
                 (out / RESULTS).unlink()
 
 
-def _write_all(items: Sequence[Item | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:
+def _write_all(items: Sequence[Entry | Refused], records: dict[str, dict[str, Any]], out: Path) -> None:
     """Writes results.jsonl anew, in the order of the list."""
     lines = [json_text(records[item.id]) + "\n" for item in items if item.id in records]
     with replacing(out / RESULTS) as place:

@@ -13,7 +13,7 @@ from typing import Any
 from shotverse_jax.infer.batch import GROUPS_IN_HAND, Worker
 from shotverse_jax.infer.execution import use_compilation_cache
 from shotverse_jax.infer.job import Job
-from shotverse_jax.inputs.items import Item
+from shotverse_jax.inputs.items import Entry
 
 TASK_RETRIES = 3
 
@@ -75,11 +75,11 @@ class RayWorkers:
         self._started.append(self._starting.pop(facts))
         return self._started[-1]
 
-    def buckets(self, items: Sequence[Item]) -> list[Hashable | Exception]:
+    def buckets(self, items: Sequence[Entry]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`; the first worker answers, because this process has no models."""
         return self._get(self._started[0].buckets.remote(list(items)))
 
-    def __call__(self, groups: Iterable[list[Item]]) -> Iterator[list[dict[str, Any]]]:
+    def __call__(self, groups: Iterable[list[Entry]]) -> Iterator[list[dict[str, Any]]]:
         """Yields the records of groups as they finish."""
         waiting, free = {}, self._started * GROUPS_IN_HAND
         try:
@@ -129,11 +129,11 @@ class Actor:
         """(settings, group, notes) of the work."""
         return self._work.settings, self._work.group, self._work.notes
 
-    def buckets(self, items: list[Item]) -> list[Hashable | Exception]:
+    def buckets(self, items: list[Entry]) -> list[Hashable | Exception]:
         """As `infer.batch.Work.buckets`."""
         return self._work.buckets(items)
 
-    def run(self, items: list[Item]) -> list[dict[str, Any]]:
+    def run(self, items: list[Entry]) -> list[dict[str, Any]]:
         """The records of a group."""
         return self._worker.run(items)
 

@@ -7,13 +7,13 @@ that one bad row of ten thousand stops nothing.
 import dataclasses
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from shotverse_jax import limits
 from shotverse_jax.limits import shown
-from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay
+from shotverse_jax.screenplay import Screenplay, parse_text, read_screenplay, to_text
 from shotverse_jax.text_files import decode, read_table, read_yaml
 
 SUFFIXES = (".txt", ".md", ".yaml", ".yml", ".json", ".holocine", ".fountain", ".fdx")
@@ -47,11 +47,39 @@ class Place(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
-    """One screenplay of a list and what is asked for it.
+class Entry:
+    """One entry of a list, of which a batch makes one result.
 
     Attributes:
         id: its name, unique in the list; the name of its folder of results.
+    """
+
+    id: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that decide its result."""
+        return ()
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The beginning of its record."""
+        return {"id": self.id}
+
+    def values(self) -> dict[str, Any]:
+        """Returns everything beside its files that decides its result."""
+        return dataclasses.asdict(self)
+
+    def place(self, out: Path) -> Place:
+        """Where its result is in the folder of results."""
+        return Place(out / self.id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Item(Entry):
+    """One screenplay of a list and what is asked for it.
+
+    Attributes:
         screenplay: what happens.
         seed: decides plan and film; default 0.
         samples: how many plans or films; default 1.
@@ -63,7 +91,6 @@ class Item:
         lora: adapters of a film, each as `--lora` takes it; none by default.
     """
 
-    id: str
     screenplay: Screenplay
     seed: int = 0
     samples: int = 1
@@ -79,9 +106,14 @@ class Item:
         """The files beside the screenplay and the adapters that decide its result."""
         return (self.trajectory,) if self.trajectory else ()
 
-    def place(self, out: Path) -> Place:
-        """Where its result is in the folder of results."""
-        return Place(out / self.id)
+    @property
+    def head(self) -> dict[str, Any]:
+        """The beginning of its record."""
+        return {"id": self.id, "seed": self.seed, "samples": self.samples}
+
+    def values(self) -> dict[str, Any]:
+        """Returns everything beside its files that decides its result; the notes of the screenplay do not."""
+        return dataclasses.asdict(self) | {"screenplay": to_text(self.screenplay, "json")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +127,11 @@ class Refused:
 
     id: str
     error: str
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The beginning of its record."""
+        return {"id": self.id}
 
 
 def read_items(path: str | Path, scene: int | None = None) -> list[Item | Refused]:
@@ -117,7 +154,7 @@ def read_items(path: str | Path, scene: int | None = None) -> list[Item | Refuse
     """
     path = Path(path)
     try:
-        rows = _folder(path) if path.is_dir() else _table(path)
+        rows = _folder(path) if path.is_dir() else table_rows(path, ("id", "screenplay", "text", *OPTIONS))
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
     if not rows:
@@ -140,15 +177,22 @@ def _folder(folder: Path) -> list[Row]:
     return [(file.name, {"screenplay": file.name}) for file in files]
 
 
-def _table(path: Path) -> list[Row]:
+def table_rows(path: Path, known: Sequence[str]) -> list[Row]:
+    """Reads the rows of a list, .jsonl or .csv, each with where it is; a row that cannot be read is an error.
+
+    known: the columns that a .csv may have; an empty cell is no value.
+
+    Raises:
+        ValueError: it is no such file, or has another column.
+    """
     suffix = path.suffix.lower()
     if suffix not in (".jsonl", ".csv"):
-        raise ValueError(f"{path} is no list: give a .jsonl or .csv file, or a folder of screenplays")
+        raise ValueError(f"{path} is no list: give a .jsonl or .csv file, or a folder")
     limits.file_size(path, limits.FILE)
     data = path.read_bytes()
     try:
         text = decode(data).text
-        return list(_lines(text) if suffix == ".jsonl" else _cells(text))
+        return list(_lines(text) if suffix == ".jsonl" else _cells(text, known))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -162,13 +206,12 @@ def _lines(text: str) -> Iterator[Row]:
         except (json.JSONDecodeError, RecursionError) as error:
             row = ValueError(f"it is not JSON: {error}")
         if not isinstance(row, dict | ValueError):
-            row = ValueError('a line is an object, like {"screenplay": "scene.txt", "seed": 1}')
+            row = ValueError('a line is an object, like {"id": "one", …}')
         yield f"line {number}", row
 
 
-def _cells(text: str) -> Iterator[Row]:
+def _cells(text: str, known: Sequence[str]) -> Iterator[Row]:
     columns, rows = read_table(text)
-    known = ("id", "screenplay", "text", *OPTIONS)
     if unknown := [name for name in columns if name not in known]:
         raise ValueError(f"there is no column {shown(unknown[0])}; columns are {', '.join(known)}")
     for number, cells in rows:
