@@ -12,7 +12,7 @@ Array axes: T frames of the film; N those of them that are reconstructed; K shot
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +100,40 @@ def calibrate_film(
     """
     video, config, places = Path(video), config or CalibrationConfig(), Path(folder) / STAGES
     keys = keys or identity(video, config)
-
-    def stage(name: str, make) -> kept.Arrays:
-        arrays, there = kept.once(places / f"{name}.npz", keys[name], make)
-        if there:
-            progress(f"{name}: done before", 0, 0)
-        return arrays
-
     progress("looking for shots …", 0, 0)
-    shots = _shots(stage("shots", lambda: _of_shots(sources.find(video, config.cuts, progress))))
-    number_N, shot_N = chosen(shots, config.frames)
+    make = lambda: _of_shots(sources.find(video, config.cuts, progress))  # noqa: E731
+    shots = _shots(_stage(places, "shots", keys, make, progress))
+    return calibrate_part(video, shots, (0, shots.info.frames), folder, config, keys, progress)
+
+
+def calibrate_part(
+    video: str | Path,
+    shots: Shots,
+    part: tuple[int, int],
+    folder: str | Path,
+    config: CalibrationConfig,
+    keys: Mapping[str, str],
+    progress: Progress = lambda what, done, total: None,
+) -> Calibrated:
+    """Returns the cameras of a part of an edited film whose shots are known; its shots are counted from 0.
+
+    Args:
+        video, config, progress: as `calibrate_film` takes them.
+        shots: of the whole film.
+        part: first frame, and end frame exclusive.
+        folder: of the results of the stages after the first, which are kept in its folder `stages`.
+        keys: what they are made of, as `identity` says it.
+
+    Raises:
+        ValueError: as `calibrate_film`.
+    """
+    video, places = Path(video), Path(folder) / STAGES
+    stage = lambda name, make: _stage(places, name, keys, make, progress)  # noqa: E731
+    spans = [(max(start, part[0]), min(end, part[1])) for start, end in shots.spans]
+    inside = [k for k, (start, end) in enumerate(spans) if end > start]
+    number_N, shot_N = chosen([spans[k] for k in inside], config.frames)
     lens_K4, picture = sources.lenses(config.lens, shots), _picture(shots, config)
+    lens_K4 = None if lens_K4 is None else lens_K4[inside]
     size = reduced(picture, config.size)
     frame_NHWC = _frames(video, shots.info, picture, size, number_N, progress)
     lens_N4 = None if lens_K4 is None else to_picture(lens_K4[shot_N], picture, size)
@@ -131,16 +154,23 @@ def calibrate_film(
     return Calibrated(video, keys["all"], config, shots, number_N, footage, aligned(footage, made, config.method))
 
 
-def chosen(shots: Shots, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _stage(places: Path, name: str, keys: Mapping[str, str], make: Callable[[], kept.Arrays], progress: Progress):
+    arrays, there = kept.once(places / f"{name}.npz", keys[name], make)
+    if there:
+        progress(f"{name}: done before", 0, 0)
+    return arrays
+
+
+def chosen(spans: Sequence[tuple[int, int]], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the frames [N] of the film that are reconstructed, and the shot [N] of each.
 
-    They are all frames but those of gradual transitions; of a film with more than `most` of them every second, third,
-    … of a shot, its first and its last.
+    spans: [start, end) of every shot, without the frames of gradual transitions.
+    most: of shots with more frames together, every second, third, … frame is taken, the first and the last of each.
     """
-    every = -(-sum(end - start for start, end in shots.spans) // most)
+    every = -(-sum(end - start for start, end in spans) // most)
     numbers = [
         np.unique(np.linspace(start, end - 1, max(2, -(-(end - start) // every))).round().astype(np.int64))
-        for start, end in shots.spans
+        for start, end in spans
     ]
     return np.concatenate(numbers), np.repeat(np.arange(len(numbers)), [len(part) for part in numbers])
 

@@ -78,8 +78,8 @@ def _world(made: Calibrated, shots: np.ndarray) -> World:
     """The world of some shots, in which their first camera is the origin."""
     info, ranges = made.shots.info, [spans(made)[k] for k in shots]
     number_T = np.concatenate([np.arange(*span) for span in ranges])
-    cameras = [_cameras(made, k, np.arange(*span)) for k, span in zip(shots, ranges, strict=True)]
-    pose_T34, lens_T4 = (np.concatenate(parts) for parts in zip(*cameras, strict=True))
+    found = [cameras(made, k, np.arange(*span)) for k, span in zip(shots, ranges, strict=True)]
+    pose_T34, lens_T4 = (np.concatenate(parts) for parts in zip(*found, strict=True))
     lens_T4 = to_film(lens_T4, made.picture, made.footage.size)
     origin = se3.inverse(pose_T34[0])
     point_M3, color_M3 = _points(made, shots)
@@ -100,8 +100,12 @@ def _world(made: Calibrated, shots: np.ndarray) -> World:
     return World(tuple(shots.tolist()), number_T, trajectory, se3.transform_points(origin, point_M3), color_M3)
 
 
-def _cameras(made: Calibrated, shot: int, number_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Poses and lenses of all frames of a shot: those that were found, and between them; at its ends the nearest."""
+def cameras(made: Calibrated, shot: int, number_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns poses [T, 3, 4] and lenses [T, 4] of frames of a shot, by their numbers in the film.
+
+    They are those that were found, and between them; at the ends of the shot the nearest. Lenses are in pixels of the
+    reduced picture.
+    """
     found = np.flatnonzero((made.footage.shot_T == shot) & made.cameras.found_T)
     place_T = np.interp(number_T, made.number_N[found], np.arange(len(found)))
     lens_N4 = made.cameras.lens_T4[found]
@@ -212,7 +216,7 @@ def values(made: Calibrated, found: list[World]) -> dict[str, Any]:
         "cuts": [start for start, _ in spans(made)[1:]],
         "worlds": of_world,
         "shots": [_of_shot(made, k, number.get(k)) for k in range(len(made.shots.spans))],
-        "gates": {name: _finite(dataclasses.asdict(gate)) for name, gate in GATES.items()},
+        "gates": {name: finite(dataclasses.asdict(gate)) for name, gate in GATES.items()},
         "notes": list(made.cameras.notes),
     }
 
@@ -224,7 +228,7 @@ def _name(stem: str, number: int, suffix: str) -> str:
 def _of_shot(made: Calibrated, shot: int, world: int | None) -> dict[str, Any]:
     quality, own = made.cameras.quality[shot], made.footage.shot_T == shot
     focal_N = to_film(made.cameras.lens_T4[own & made.cameras.found_T], made.picture, made.footage.size)[:, 0]
-    measured = _finite(dataclasses.asdict(quality))
+    measured = finite(dataclasses.asdict(quality))
     return {
         "shot": shot + 1,
         "frames": list(spans(made)[shot]),
@@ -238,8 +242,8 @@ def _of_shot(made: Calibrated, shot: int, world: int | None) -> dict[str, Any]:
     }
 
 
-def _finite(numbers: dict[str, Any]) -> dict[str, Any]:
-    """The same with null for what was not measured and for no bound."""
+def finite(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Returns numbers by name for JSON, with null for what was not measured and for no bound."""
     real = lambda value: not isinstance(value, float) or math.isfinite(value)  # noqa: E731
     rounded = {
         name: round(value, 6) if isinstance(value, float) and real(value) else value for name, value in numbers.items()

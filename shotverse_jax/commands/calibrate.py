@@ -21,6 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments to its parser."""
     parser.add_argument("video", help="a video in any format that FFmpeg reads")
     parser.add_argument("--out", type=out_name, metavar="DIR", help="folder (default: out/<name of the video>)")
+    settings_arguments(parser)
+
+
+def settings_arguments(parser: Any) -> None:
+    """Adds how cameras are found to a parser, or to a group of one."""
     parser.add_argument(
         "--cuts",
         metavar="WHAT",
@@ -64,11 +69,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the cameras; returns 0, or 1 where no shot has cameras that can be believed."""
-    from shotverse_jax.config import CalibrationConfig
-
-    names = [field.name for field in dataclasses.fields(CalibrationConfig)]
-    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    config, terminal = CalibrationConfig(**given), Terminal(args.quiet)
+    config, terminal = config_of(args), Terminal(args.quiet)
     out = Path(args.out or Path("out") / (Path(args.video).stem.strip(". ") or "film"))
     check_place(out, folder=True)
     from shotverse_jax.calibration import film, outputs
@@ -83,6 +84,14 @@ def run(args: argparse.Namespace) -> int:
         else:
             terminal.say(f"{out} is of this film and these settings already")
     return _report(summary, out, terminal)
+
+
+def config_of(args: argparse.Namespace) -> Any:
+    """The settings of the arguments of `settings_arguments`."""
+    from shotverse_jax.config import CalibrationConfig
+
+    names = [field.name for field in dataclasses.fields(CalibrationConfig)]
+    return CalibrationConfig(**{name: getattr(args, name) for name in names if getattr(args, name) is not None})
 
 
 def _report(summary: dict[str, Any], out: Path, terminal: Terminal) -> int:

@@ -59,6 +59,19 @@ class Captions(Protocol):
         """
 
 
+def load_captioner(name: str, model: str = "", prompt: str | None = None) -> "Captioner | EndpointCaptioner":
+    """Returns a captioner: a network by its name or folder, or with an address the model of that name behind it.
+
+    Raises:
+        ValueError: there is no such network, or an address without a model.
+    """
+    if not name.startswith(("http://", "https://")):
+        return Captioner.load(name, prompt)
+    if not model:
+        raise ValueError("the captioner is an endpoint; name its model too")
+    return EndpointCaptioner.connect(name, model, prompt)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Captioner:
     """A captioner that is ready; `load` makes one.

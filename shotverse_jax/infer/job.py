@@ -139,3 +139,8 @@ def identity(name_or_folder: str) -> dict[str, Any]:
 def lora_identity(loras: Sequence[str]) -> list[tuple[str, str]]:
     """Adapters with digests of their files, for records. loras: as `--lora` takes them; ValueError as `parse_lora`."""
     return [(text, file_digest(parse_lora(text).file)) for text in loras]
+
+
+def captioner_identity(name: str, model: str = "") -> dict[str, Any]:
+    """What tells a captioner from another, for records: a network, or with an address the model of that name there."""
+    return {"url": name, "model": model} if name.startswith(("http://", "https://")) else identity(name)

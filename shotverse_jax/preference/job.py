@@ -12,7 +12,7 @@ from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import PairsConfig
 from shotverse_jax.evaluation.features.clatr import SMALL, CLaTrReader
 from shotverse_jax.grammar.samples import sample_example
-from shotverse_jax.infer.job import identity
+from shotverse_jax.infer.job import captioner_identity, identity
 from shotverse_jax.infer.ready import load_planner
 from shotverse_jax.inputs.items import Item
 from shotverse_jax.preference.judges import Cyclic, Direct, Embed, Geometric, Judge
@@ -89,15 +89,10 @@ class Seer:
     def load(cls, config: PairsConfig) -> "Seer":
         """Loads the captioner of a config, or connects to it. Raises ValueError if it is not there."""
         # Here, because most runs ask geometry alone.
-        from shotverse_jax.infer.captions import Captioner, EndpointCaptioner
+        from shotverse_jax.infer.captions import load_captioner
 
-        name = config.captioner
-        if name.startswith(("http://", "https://")):
-            if not config.captioner_model:
-                raise ValueError("captioner is an endpoint; name its model in captioner_model")
-            model = {"url": name, "model": config.captioner_model}
-            return cls(EndpointCaptioner.connect(name, config.captioner_model), model)
-        return cls(Captioner.load(name), identity(name))
+        name, model = config.captioner, config.captioner_model
+        return cls(load_captioner(name, model), captioner_identity(name, model))
 
     def caption(self, clips: Sequence[np.ndarray], samples: int, seed: int, fps: float) -> list[list[str]]:
         """Captions clips, as `judges.Caption`."""

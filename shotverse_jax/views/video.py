@@ -71,7 +71,7 @@ def _local(path: str | Path) -> str:
     return f"file:{path}"
 
 
-def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -> np.ndarray:
+def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int, crop: str = "") -> np.ndarray:
     """Reads frames of a video.
 
     Frames are resized (Lanczos) until they cover width x height, and cropped to it about their centre.
@@ -80,6 +80,7 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
         path: the file.
         index_T: [T] numbers of the frames, not decreasing; a number may occur several times.
         width, height: size of the result in pixels.
+        crop: FFmpeg's filter that leaves a part of the frames, first of all; "" (default) takes them whole.
 
     Returns:
         [T, height, width, 3] uint8.
@@ -90,7 +91,8 @@ def read_video(path: str | Path, index_T: np.ndarray, width: int, height: int) -
     memory(3 * len(index_T) * height * width, f"{path}: a film of {len(index_T)} frames of {height}x{width}")
     video_THWC = np.empty((len(index_T), height, width, 3), np.uint8)
     # All frames up to the last one are decoded, as seeking is inexact in many files.
-    for number, frame_HWC in enumerate(stream_video(path, width, height, int(index_T[-1]) + 1)):
+    filters = f"{crop},{cover(width, height)}" if crop else None
+    for number, frame_HWC in enumerate(stream_video(path, width, height, int(index_T[-1]) + 1, filters)):
         video_THWC[index_T == number] = frame_HWC
     return video_THWC
 
@@ -181,7 +183,8 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float, enla
 
     Args:
         path: the file.
-        frames: [H, W, 3] uint8 each; H and W times `enlarge` are even.
+        frames: [H, W, 3] uint8 each. If H or W times `enlarge` is odd, colours are not halved in size (4:4:4), which
+            browsers other than Chrome may not show.
         fps: frames per second.
         enlarge: factor on height and width (bicubic), because players blur small films; default 1.
 
@@ -233,7 +236,8 @@ def encoder(path: str | Path, size: tuple[int, int], fps: float) -> Iterator[IO[
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps:.12g}", "-i", "-"]
     # Players and browsers show yuv420p everywhere; faststart puts the index first, so a film plays before it has all
     # come.
-    film = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
+    colors = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+    film = ["-c:v", "libx264", "-pix_fmt", colors, "-crf", "20", "-preset", "veryfast", "-movflags", "+faststart"]
     with replacing(path) as scratch, tempfile.TemporaryFile() as words:
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *raw, *film, _local(scratch)]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words)

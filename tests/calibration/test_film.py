@@ -146,7 +146,7 @@ def test_gradual_transitions_and_uneven_times(room, tmp_path, no_plots):
     # The same film as if a dissolve took frames 5 to 7, and later frames were shown for longer.
     seconds_T = np.cumsum(np.where(np.arange(2 * COUNT) < 8, 1 / 24, 2 / 24))
     shots = Shots(made.shots.info, made.shots.picture, (Transition(5, 8, "dissolve", 1.0),), seconds_T - seconds_T[0])
-    number_N, shot_N = chosen(shots, 300)
+    number_N, shot_N = chosen(shots.spans, 300)
     assert number_N.tolist() == [*range(5), *range(8, 12)] and shot_N.tolist() == [0] * 5 + [1] * 4
     pick = dict(pose_T34=pose_T34[number_N], lens_T4=made.cameras.lens_T4[number_N], found_T=np.ones(9, bool))
     none = made.cameras.points[np.zeros(len(made.cameras.points), bool)]
@@ -166,7 +166,7 @@ def test_gradual_transitions_and_uneven_times(room, tmp_path, no_plots):
 def test_which_frames_are_reconstructed():
     info = VideoInfo(1000, 24.0, 1920, 1080)
     shots = Shots(info, Box(0, 0, 1920, 1080), (Transition(3, 3, "cut", 1.0),), np.arange(1000) / 24)
-    number_N, shot_N = chosen(shots, 300)
+    number_N, shot_N = chosen(shots.spans, 300)
     assert number_N[:3].tolist() == [0, 2, 3] and number_N[-1] == 999 and len(number_N) < 310
     assert np.diff(number_N).max() == 4 and (shot_N == (number_N >= 3)).all()
     assert reduced(Box(0, 140, 1920, 800), 640) == (640, 267) and reduced(Box(0, 0, 60, 100), 640) == (60, 100)
