@@ -5,6 +5,7 @@ import sys
 
 from shotverse_jax.commands import (
     batch,
+    bench,
     calibrate,
     caption,
     cinematic,
@@ -47,6 +48,7 @@ COMMANDS = {
     "score": score,
     "cuts": cuts,
     "calibrate": calibrate,
+    "bench": bench,
     "explain": explain,
     "export": export,
     "export-lora": export_lora,

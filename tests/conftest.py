@@ -18,7 +18,7 @@ from jax._src import compiler
 # Folders whose networks have a few channels. Compiled without most optimisations, and by the older emitters of loops
 # where XLA still has them, their programs take a fifth of the time to compile, and mean the same. In the other folders
 # (parity, conversion, shipped, …) everything is compiled as people compile it.
-QUICKLY_COMPILED = ("aot", "infer", "launch", "models", "nn", "parallel", "train", "weights")
+QUICKLY_COMPILED = ("aot", "bench", "infer", "launch", "models", "nn", "parallel", "train", "weights")
 
 
 @pytest.fixture(scope="session")

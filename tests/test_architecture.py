@@ -38,8 +38,8 @@ ALLOWED = {
     "infer": "camera config conversion cost endpoint files flow inputs limits lora models nn parallel screenplay stage"
     " views weights",
     "api": "camera cinematic conversion infer lora screenplay views weights",
-    "commands": "api calibration camera cinematic config conversion data endpoint evaluation files fit grammar infer"
-    " inputs limits preference screenplay stage text_files train views",
+    "commands": "api bench calibration camera cinematic config conversion data endpoint evaluation files fit grammar"
+    " infer inputs limits preference screenplay stage text_files train views",
     "evaluation": "camera cinematic config data files infer inputs limits models screenplay stage text_files weights",
     "train": "camera cinematic config conversion cost data files flow grammar infer inputs lora models parallel"
     " screenplay text_files views weights",
@@ -47,6 +47,7 @@ ALLOWED = {
     "preference": "camera config data evaluation files grammar infer inputs screenplay stage train views",
     "fit": "camera config cost infer nn parallel train views weights",
     "calibration": "camera config evaluation files infer inputs limits models stage text_files views weights",
+    "bench": "calibration camera config data files infer inputs limits screenplay views",
     "cli": "commands text_files",
     "configs": "config",
     "launch": "cli commands config data files infer inputs limits train",

@@ -3,7 +3,7 @@
 One file per system; every name can be imported from here.
 """
 
-from shotverse_jax.config.calibration import CalibrationConfig
+from shotverse_jax.config.calibration import BenchConfig, CalibrationConfig
 from shotverse_jax.config.cinematic import CameraCLIPConfig, CameraCLIPTrainConfig, clip_small, clip_vision_b32
 from shotverse_jax.config.controller import (
     CONTROLLERS,
@@ -77,6 +77,7 @@ __all__ = [
     "CLATR_FRAMES",
     "CLIPTextConfig",
     "CLIPVisionConfig",
+    "BenchConfig",
     "CLaTrConfig",
     "CLaTrTrainConfig",
     "CONTROLLERS",

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from shotverse_jax import limits
-from shotverse_jax.config.ranges import Checked, Frames, Range
+from shotverse_jax.config.ranges import Checked, Frames, Index, Range, Rate, Scale, Share, Side, Weight
 
 LongSide = Annotated[int, Range(32, limits.SIDE)]
 
@@ -35,3 +35,44 @@ class CalibrationConfig(Checked):
     size: LongSide = 640
     frames: Frames = 300
     method: Literal["robust", "paper", "points"] = "robust"
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchConfig(Checked):
+    """How edited films become a data set of scenes; docs/bench.md says more. The defaults are ShotVerse-Bench's.
+
+    Attributes:
+        frames: of a scene, 4t+1.
+        width, height: of a scene in pixels.
+        fps: frames per second of a scene.
+        proportion: scenes of 2, 3 and 4 shots, relative to each other.
+        least: seconds that a shot of a scene lasts at least.
+        test: share of the scenes that are for testing.
+        depth: the median distance of what a scene shows, to which reconstructions without a unit of length are scaled;
+            0 leaves them as they are. Cameras that are read from a file keep their unit.
+        captions: "template" writes captions of the motion tags; or the name or folder of a captioner, or the address of
+            an endpoint, which says what is seen besides.
+        captions_model: the name of the model at an endpoint.
+        records: what the ArrayRecord files hold: "cameras" and captions, or "video" too.
+        calibration: how cameras are found, where the list of films says nothing else.
+    """
+
+    frames: Frames = 249
+    width: Side = 843
+    height: Side = 480
+    fps: Rate = 16.0
+    proportion: tuple[Index, Index, Index] = (6, 3, 1)
+    least: Scale = 1.0
+    test: Share = 1 / 11
+    depth: Weight = 5.0
+    captions: str = "template"
+    captions_model: str = ""
+    records: Literal["cameras", "video"] = "cameras"
+    calibration: CalibrationConfig = CalibrationConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.frames % 4 != 1 or self.frames < 17:
+            raise ValueError(f"a scene has 4t+1 frames, at least 17, so that four shots have room; got {self.frames}")
+        if not any(self.proportion):
+            raise ValueError("the proportion of scenes of 2, 3 and 4 shots must not be 0:0:0")

@@ -177,6 +177,16 @@ COMMANDS = {
         kept=readers.calibration,
         long=True,
     ),
+    "bench-build": Command(
+        lambda inputs, out, seed: [
+            *("bench", "build", str(inputs / "films.jsonl"), "--out", str(out), "--quiet", "--length", "29"),
+            *("--least", "0.5", "--scene-size", "24x40", "--proportion", "1:0:0"),
+        ],
+        replaces=False,
+        kept=readers.bench,
+        same=readers.batch,
+        long=True,
+    ),
     "preference-prompts": Command(
         lambda inputs, out, seed: ["preference", "prompts", "--scenes", str(20 * seed), "--out", str(out), "--quiet"],
         file=".jsonl",

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -110,6 +111,7 @@ def _films(folder: Path) -> None:
     from shotverse_jax.preference.films import CAMERAS, FILM
     from shotverse_jax.views.video import write_video
 
+    rows = []
     for number, item in enumerate(read_items(folder / f"film_{OLD}.jsonl")):
         layout = item.screenplay.layout()
         shot_T = np.concatenate([np.full(end - start, shot) for shot, (start, end) in enumerate(layout.spans)])
@@ -121,6 +123,11 @@ def _films(folder: Path) -> None:
             place.mkdir(parents=True)
             write_trajectory(path, place / CAMERAS, "shotverse")
             write_video(place / FILM, (np.full((24, 40, 3), 90 * sample, np.uint8) for _ in shot_T), 16.0)
+            if path.num_shots > 1:
+                name, files = f"{item.id}_{sample}", f"films/{item.id}/sample_{sample}"
+                row = {"id": name, "video": f"{files}/{FILM}", "reconstruct": f"file:{files}/{CAMERAS}"}
+                rows.append(row | {"cuts": str(layout.cuts[0])})
+    (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _adapter(folder: Path, seed: int) -> None:

@@ -145,6 +145,15 @@ def calibration(out: Path, new: Files, old: Files) -> list[str]:
     return problems
 
 
+def bench(out: Path, new: Files, old: Files) -> list[str]:
+    """A bench: films and scenes that are there are whole, and with its seal all of it is."""
+    found, problems = {n: d for n, d in batch(out).items() if "/." not in f"/{n}"}, items(out, new, old)
+    if "bench.json" in found:
+        wrong = [n for n in {**new, **found} if not n.startswith("stages/") and found.get(n) != new.get(n)]
+        problems += [f"it is sealed, and {name} is not what it should be" for name in wrong]
+    return problems
+
+
 def loadable(out: Path, new: Files, old: Files) -> list[str]:
     """Converted models: what loads is whole, and what is not whole does not load."""
     found, problems = models(out), []
