@@ -106,8 +106,11 @@ def _film(where: str, row: Any, beside: Path, calibration: CalibrationConfig) ->
         if not video.is_file():
             raise ValueError(f"{video}: no such file")
         settings = {key: _beside(texts[key], beside) for key in COLUMNS[3:] if key in texts}
+        if "masks" in texts:
+            settings["masks"] = "+".join(_beside(part, beside) for part in sources.mask_parts(texts["masks"]))
         own = dataclasses.replace(calibration, **settings)
-        sources.named(own.masks, sources.MASKS, "masks")
+        for part in sources.mask_parts(own.masks):
+            sources.named(part, sources.MASKS, "masks")
         sources.named(own.reconstruct, sources.RECONSTRUCTIONS, "reconstructions")
         if "," in own.lens and "mm" in own.lens:
             raise ValueError("all shots of a film of a bench have one lens, or estimated ones; leave out the others")

@@ -25,7 +25,7 @@ from shotverse_jax.calibration import kept
 from shotverse_jax.config import BenchConfig
 from shotverse_jax.data.records import write_dataset
 from shotverse_jax.data.scenes import SceneFiles, SceneRecords
-from shotverse_jax.files import json_text, read_json, replacing
+from shotverse_jax.files import json_text, read_json, replacing, write_json
 from shotverse_jax.infer.batch import file_digest
 from shotverse_jax.inputs.items import Refused
 
@@ -94,10 +94,10 @@ def write(
             (place / f"{name}.jsonl").write_text("".join(rows), encoding="utf-8")
             if part:
                 _write_records(place / RECORDS / name, out, part, config)
-        (place / STATISTICS[0]).write_text(json_text(made, indent=1) + "\n", encoding="utf-8")
+        write_json(place / STATISTICS[0], made)
         numbers.plot(made, place / STATISTICS[1])
         (place / INDEX).write_text(_page(listed, records), encoding="utf-8")
-        (place / BENCH).write_text(json_text(bench, indent=1) + "\n", encoding="utf-8")
+        write_json(place / BENCH, bench)
     return bench | {"statistics": made}
 
 

@@ -60,8 +60,8 @@ class Scene(Entry):
     @property
     def files(self) -> tuple[str, ...]:
         """The film, and the files that the settings name."""
-        named = (sources.named_file(text) for text in (self.calibration.masks, self.calibration.reconstruct))
-        return (self.video, *(file for file in named if file))
+        settings = (*sources.mask_parts(self.calibration.masks), self.calibration.reconstruct)
+        return (self.video, *filter(None, map(sources.named_file, settings)))
 
     @property
     def size(self) -> int:
