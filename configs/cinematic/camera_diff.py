@@ -1,7 +1,9 @@
 """CameraDiff at Wan2.2's size: an adapter (LoRA) for one class of cinematic language, on a base without cameras.
 
     shotverse cinematic train pan-left zoom-in --clips-from clips --out runs/styles --config camera_diff \\
-        --config.base_weights=wan2.2-t2v-a14b --config.model.text=umt5-xxl --config.model.vae=wan-vae
+        --config.base_weights=wan2.2-t2v-a14b
+
+The model is that of `base_weights`; the adapter and the size of the films are those given here.
 
 The paper (arXiv 2412.12223) gives neither base model, rank, learning rate nor steps; these are DiffSynth-Studio's for
 Wan2.2: rank 32 and alpha 32 on q, k, v, o and both linears of the MLP, 1e-4. Framing, angle and movement are decided
@@ -18,11 +20,9 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "ffn_in", "ffn_out")
 get_config = partial(
     common.get_config,
     "controller_14b",
-    # Wan's own rotary table: the base knows no shots, and a clip has one.
     model=dict(
         camera="none",
         frames=81,
-        dit=dict(rope="wan3d"),
         lora=dict(rank=32, alpha=32.0, dropout=0.0, targets=TARGETS),
     ),
     expert="high",

@@ -1,4 +1,4 @@
-"""CameraDiff of controller_small: rank 8, 300 steps a class; else as camera_diff.py."""
+"""CameraDiff of the small controller without cameras (controller/small_no_camera.py): rank 8, 300 steps a class."""
 
 from shotverse_jax.configs.cinematic.camera_diff import TARGETS
 from shotverse_jax.configs.controller import common
@@ -8,7 +8,7 @@ def get_config():
     """Returns the config."""
     lora = dict(rank=8, alpha=8.0, dropout=0.0, targets=TARGETS)
     return common.get_config(
-        model=dict(camera="none", dit=dict(rope="wan3d"), lora=lora),
+        model=dict(camera="none", lora=lora),
         expert="high",
         steps=300,
         batch=8,

@@ -122,21 +122,23 @@ def train_classes(
 
 
 def on_base(config: ControllerTrainConfig, experts: Sequence[str]) -> ControllerTrainConfig:
-    """Returns the config with the positions (RoPE) that the controller of `base_weights` films with.
+    """Returns the config with the model of `base_weights`, to which the adapters belong.
+
+    Only the adapters themselves and the size of the films stay those of the config.
 
     Raises:
         ValueError: a controller with cameras, or none that can be trained on.
     """
-    if config.model.camera != "none":
+    model = config.model
+    if model.camera != "none":
         raise ValueError("CameraDiff's adapters belong to a model without cameras; give --config.model.camera=none")
     if not config.base_weights:
         raise ValueError(f"give --config.base_weights, {_WANTED}")
     folder = find("controller", config.base_weights)
+    known = read_config(folder, ControllerConfig)
     if has(folder, "base.safetensors"):
-        rope = "wan3d"
+        known = dataclasses.replace(known, dit=dataclasses.replace(known.dit, rope="wan3d"))
     else:
-        known = read_config(folder, ControllerConfig)
-        rope = known.dit.rope
         for expert in experts:
             if not has(folder, f"{expert}.safetensors"):
                 raise ValueError(f"{config.base_weights} has no expert {expert}; give --config.base_weights, {_WANTED}")
@@ -145,8 +147,8 @@ def on_base(config: ControllerTrainConfig, experts: Sequence[str]) -> Controller
                     f"the expert {expert} of {config.base_weights} is told where the camera is, and learns nothing of "
                     f"it from words; give --config.base_weights, {_WANTED}"
                 )
-    dit = dataclasses.replace(config.model.dit, rope=rope)
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, dit=dit))
+    own = {name: getattr(model, name) for name in ("lora", "camera", "frames", "height", "width", "fps")}
+    return dataclasses.replace(config, model=dataclasses.replace(known, **own))
 
 
 def _encode(
