@@ -88,8 +88,10 @@ def _draw_weights(
     for row, (name, weight_ST) in enumerate(weights.items()):
         bottom = 0.4 + 0.32 * (len(weights) - 1 - row)
         axes = figure.add_axes((across[0], bottom / height, across[1], 0.22 / height))
-        extent = (0, len(trajectory), len(weight_ST), 0)
-        axes.imshow(np.abs(weight_ST), cmap="Greys", vmin=0, vmax=largest, aspect="auto", extent=extent)
+        # Without interpolation, so that a change at a cut does not look like a ramp.
+        edges = _edges(weight_ST.shape[1], len(trajectory)), np.arange(len(weight_ST) + 1)
+        axes.pcolormesh(*edges, np.abs(weight_ST), cmap="Greys", vmin=0, vmax=largest, rasterized=True)
+        axes.invert_yaxis()
         for start, _ in trajectory.spans[1:]:
             axes.axvline(start, color="#c0392b", linewidth=0.8)
         axes.set_yticks([])
@@ -100,6 +102,11 @@ def _draw_weights(
     axes.tick_params(labelsize=7)
     text = f"weights of adapters over the frames, first step on top (black {largest:.2g})"
     figure.text(across[0] + across[1], 0.06 / height, text, fontsize=7.5, color=PALE, ha="right")
+
+
+def _edges(latents: int, frames: int) -> np.ndarray:
+    """Where the frames of each latent frame begin, and where the last one ends: the first stands for one frame."""
+    return np.concatenate([[0], np.linspace(1, frames, latents)])
 
 
 def plot_beside(

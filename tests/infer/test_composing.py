@@ -27,6 +27,7 @@ from shotverse_jax.infer.take import prepare
 from shotverse_jax.lora import Lora
 from shotverse_jax.models.wan_dit import reads_of
 from shotverse_jax.screenplay import write_screenplay
+from shotverse_jax.views import contact_sheet
 
 STEPS = 4
 
@@ -332,6 +333,11 @@ def test_pictures():
     np.testing.assert_allclose(picked[0], (latents @ matrix)[0, [2, 0]], atol=1e-5)
     index = np.asarray(spread_over_shots(jnp.array([[0, 0, 0, 1, 1]]), 3, 4))
     np.testing.assert_array_equal(index[0], [[0, 1, 1, 2], [3, 3, 4, 4], [0, 0, 0, 0]])
+
+
+def test_the_sheet_shows_weights_over_the_frames_of_latents():
+    np.testing.assert_array_equal(contact_sheet._edges(5, 17), [0, 1, 5, 9, 13, 17])
+    np.testing.assert_array_equal(contact_sheet._edges(1, 1), [0, 1])
 
 
 def test_adapters_of_shots_on_the_command_line(controller_folder, tmp_path, monkeypatch, capsys):
