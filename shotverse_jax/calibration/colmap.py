@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from shotverse_jax.calibration import rotations
-from shotverse_jax.calibration.features import Features, Options, extracted, lens_of, library, name
-from shotverse_jax.calibration.joining import join
+from shotverse_jax.calibration.calibrate import key_frames
+from shotverse_jax.calibration.features import Features, Options, by_lens, extracted, lens_of, library, name
+from shotverse_jax.calibration.joining import join, triangulated
 from shotverse_jax.calibration.reconstruction import Agreement, Footage, Points, Provider, Reconstruction
 from shotverse_jax.camera import se3
 
@@ -23,6 +24,10 @@ TURNS = 0.9
 """A camera only turns where a turn explains this share of the matches of most pairs of its frames."""
 AGREES = 0.7
 """Cameras of several shots are right where they explain this share of the matches between shots."""
+WIDE_FEATURES = 4096
+"""The most features of a key frame."""
+MOST_PICTURES = 200
+"""So many key frames are matched each with each; of more, only those of the same shot are."""
 _BETTER = 0.005  # share of the matches that a moving camera must explain beyond those that a turning one does
 _NEAR = 0.05  # sizes of the scene: nothing that is seen is nearer
 
@@ -35,7 +40,8 @@ def opened(footage: Footage, options: Options | None = None) -> Iterator["Colmap
         ValueError: pycolmap is not installed.
     """
     with extracted(footage, options) as features:
-        yield Colmap(features)
+        wide = dataclasses.replace(features.options, wide=True, features=WIDE_FEATURES, exhaustive=MOST_PICTURES)
+        yield Colmap(features, dataclasses.replace(features, options=wide))
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,38 +49,45 @@ class Colmap(Provider):
     """The provider `colmap`.
 
     Attributes:
-        features: of the film.
+        features: of the film, for the frames of one shot.
+        wide: those of key frames, for frames of several shots.
     """
 
     features: Features
+    wide: Features
 
     def reconstruct(self, frames: Sequence[int]) -> Reconstruction:
         """Returns the reconstruction of some frames, ascending, in one world.
 
         Frames that the largest model does not hold are not registered.
         """
-        frames = np.asarray(frames, np.int64)
-        self.features.match(frames)
-        turned, free = self._turned(frames), self.features.free(frames)
+        return self._widened(self._reconstruct(np.asarray(frames, np.int64)))
+
+    def _reconstruct(self, frames: np.ndarray) -> Reconstruction:
+        features = self._features(frames)
+        features.match(frames)
+        turned, free = self._turned(frames), features.free(frames)
         if turned is not None and not free:
             return turned
         if free:
-            library().calibrate_view_graph(self.features.database, _calibration(self.features.options.seed))
-        models = self._mapped(frames, free)
-        model = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-        made = self._result(model, frames)
+            features.calibrate(frames)
+        made = self._mapped(frames, free)
         # With a long enough lens a turn explains a camera that moves along a wall nearly as well as the truth does.
         if turned is not None and not self.agreement(turned).mean() < self.agreement(made).mean() - _BETTER:
             made = turned
         if free:
-            self.features.settle(frames[made.found_N], made.lens_N4[made.found_N, 0])
+            features.settle(frames[made.found_N], made.lens_N4[made.found_N, 0])
         return made
+
+    def _features(self, frames: np.ndarray) -> Features:
+        shot_T = self.features.footage.shot_T[frames]
+        return self.wide if shot_T[0] != shot_T[-1] else self.features
 
     def joint(self, shots: Sequence[Reconstruction], keys: Sequence[np.ndarray]) -> Reconstruction:
         """Returns the key frames of all shots in one world: placed in the shots' points, or else mapped."""
         frames = np.sort(np.concatenate(keys))
-        self.features.match(frames)
-        placed = join(self.features, shots, keys)
+        self.wide.match(frames)
+        placed = join(self.wide, shots, keys)
         if placed is not None and all(len(placed.found(own)) for own in keys) and self._right(placed)[0] >= AGREES:
             return placed
         tried = [made for made in (placed, self.reconstruct(frames)) if made is not None]
@@ -93,7 +106,7 @@ class Colmap(Provider):
         """Returns the share of all pairs' matches that the cameras of registered frames explain."""
         frames = made.frame_N[made.found_N]
         lens_N4, pose_N34 = made.lens_N4[made.found_N], made.pose_N34[made.found_N]
-        near, pairs = _NEAR * made.size or 1.0, self.features.pairs(frames, lens_N4)
+        near, pairs = _NEAR * made.size or 1.0, self._features(made.frame_N).pairs(frames, lens_N4)
         share = [
             rotations.explained(pair, pose_N34[pair.first], pose_N34[pair.second], float(lens_N4[pair.first, 0]), near)
             for pair in pairs
@@ -103,18 +116,19 @@ class Colmap(Provider):
 
     def _turned(self, frames: np.ndarray) -> Reconstruction | None:
         """The reconstruction of frames whose camera only turns, or stands; None where it also moves."""
-        lens_N4, notes = self.features.lens(frames), ["the camera only turns, so there are no depths"]
-        pairs = self.features.pairs(frames, lens_N4)
+        features, notes = self._features(frames), ["the camera only turns, so there are no depths"]
+        lens_N4 = features.lens(frames)
+        pairs = features.pairs(frames, lens_N4)
         if not pairs:
             return None
-        if self.features.free(frames):
+        if features.free(frames):
             focal, sure = rotations.focal(pairs, float(lens_N4[0, 0]))
             lens_N4[:, :2] = focal
-            pairs = self.features.pairs(frames, lens_N4)
+            pairs = features.pairs(frames, lens_N4)
             if not sure:
                 notes.append("its turns are too small to say its lens, which is assumed")
         edges, share_P = rotations.turned(pairs, float(lens_N4[0, 0]))
-        shot_N = self.features.footage.shot_T[frames]
+        shot_N = features.footage.shot_T[frames]
         kind_P = np.array([(shot_N[pair.first], shot_N[pair.second]) for pair in pairs])
         # Every shot, and every two shots, are asked: a few pairs between two places are lost among all the others.
         for kind in np.unique(kind_P, axis=0):
@@ -125,9 +139,10 @@ class Colmap(Provider):
         pose_N34[found_N, :, :3] = rotation_N33[found_N].swapaxes(1, 2)
         return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), notes=tuple(notes))
 
-    def _mapped(self, frames: np.ndarray, free: bool) -> dict:
-        """COLMAP's models of some frames, by global mapping. free: whether the lenses are estimated."""
-        pycolmap, seed = library(), self.features.options.seed
+    def _mapped(self, frames: np.ndarray, free: bool) -> Reconstruction:
+        """COLMAP's largest model of some frames, by global mapping. free: whether the lenses are estimated."""
+        features = self._features(frames)
+        pycolmap, seed = library(), features.options.seed
         options = pycolmap.GlobalPipelineOptions()
         options.image_names = [name(t) for t in frames]
         options.num_threads, options.random_seed = 1, seed
@@ -139,35 +154,42 @@ class Colmap(Provider):
         mapper.bundle_adjustment.ceres.solver_options.num_threads = 1
         mapper.bundle_adjustment.refine_focal_length = free
         pycolmap.set_random_seed(seed)
-        models = self.features.folder / "models"
+        models = features.folder / "models"
         models.mkdir(exist_ok=True)
-        return pycolmap.global_mapping(self.features.database, self.features.folder / "images", models, options)
+        found = pycolmap.global_mapping(features.database, features.folder / "images", models, options)
+        model = max(found.values(), key=lambda model: model.num_reg_images(), default=None)
+        return _result(features, model, frames)
 
-    def _result(self, model, frames: np.ndarray) -> Reconstruction:
-        """A model of COLMAP as the project has it."""
-        pose_N34, found_N, lens_N4 = (
-            se3.identity((len(frames),)),
-            np.zeros(len(frames), bool),
-            self.features.lens(frames),
-        )
-        registered = set(model.reg_image_ids()) if model else set()
-        parts = []
-        for n, t in enumerate(frames):
-            if int(self.features.image_T[t]) not in registered:
-                continue
-            image = model.image(int(self.features.image_T[t]))
-            pose_N34[n], found_N[n] = se3.inverse(image.cam_from_world().matrix()), True
-            lens_N4[n] = lens_of(image.camera)
-            if seen := image.get_observation_points2D():
-                parts.append(_observations(int(t), pose_N34[n], seen, model))
-        points = Points(*map(np.concatenate, zip(*parts, strict=True))) if parts else Points.none()
-        return Reconstruction(frames, pose_N34, lens_N4, found_N, points)
+    def _widened(self, made: Reconstruction) -> Reconstruction:
+        """A shot with what the wide features of its key frames show, so that other shots find their place in it."""
+        shots, shot_T = self.features.footage.shots, self.features.footage.shot_T
+        if len(shots) == 1 or shot_T[made.frame_N[0]] != shot_T[made.frame_N[-1]]:
+            return made
+        keys = np.intersect1d(key_frames(shots)[shot_T[made.frame_N[0]]], made.frame_N)
+        new = keys[self.wide.image_T[keys] == 0]
+        self.wide.extract(by_lens(new, made.lens_N4[made.place(new)]))
+        if not len(made.points):
+            return made
+        self.wide.match(made.found(keys))
+        points = triangulated(self.wide, made, made.found(keys))
+        return dataclasses.replace(made, points=Points.together([made.points, points]))
 
 
-def _calibration(seed: int):
-    options = library().ViewGraphCalibrationOptions()
-    options.random_seed = seed
-    return options
+def _result(features: Features, model, frames: np.ndarray) -> Reconstruction:
+    """A model of COLMAP as the project has it."""
+    pose_N34, found_N, lens_N4 = se3.identity((len(frames),)), np.zeros(len(frames), bool), features.lens(frames)
+    registered = set(model.reg_image_ids()) if model else set()
+    parts = []
+    for n, t in enumerate(frames):
+        if int(features.image_T[t]) not in registered:
+            continue
+        image = model.image(int(features.image_T[t]))
+        pose_N34[n], found_N[n] = se3.inverse(image.cam_from_world().matrix()), True
+        lens_N4[n] = lens_of(image.camera)
+        if seen := image.get_observation_points2D():
+            parts.append(_observations(int(t), pose_N34[n], seen, model))
+    points = Points(*map(np.concatenate, zip(*parts, strict=True))) if parts else Points.none()
+    return Reconstruction(frames, pose_N34, lens_N4, found_N, points)
 
 
 def _observations(frame: int, pose_34: np.ndarray, seen, model) -> tuple[np.ndarray, ...]:

@@ -13,7 +13,7 @@ import functools
 import importlib
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -38,12 +38,15 @@ class Options:
         exhaustive: at most so many frames are matched each with each; default 48.
         features: the most features of a picture; default 2048.
         seed: of what is drawn; default 0.
+        wide: whether features are those of pictures from places far apart: also small ones, each seen as if from
+            straight before it. They take five times as long; default False.
     """
 
     neighbours: int = 4
     exhaustive: int = 48
     features: int = 2048
     seed: int = 0
+    wide: bool = False
 
 
 def library() -> ModuleType:
@@ -68,7 +71,8 @@ def extracted(footage: Footage, options: Options | None = None) -> Iterator["Fea
     """
     with tempfile.TemporaryDirectory(prefix="shotverse_colmap_") as folder:
         features = Features(footage, Path(folder), options or Options())
-        features.extract()
+        features.write_pictures()
+        features.extract(features.cameras())
         yield features
 
 
@@ -89,13 +93,16 @@ class Features:
     @property
     def database(self) -> Path:
         """The file of COLMAP's database."""
-        return self.folder / "database.db"
+        return self.folder / ("wide.db" if self.options.wide else "database.db")
 
     @functools.cached_property
     def image_T(self) -> np.ndarray:
-        """[T] number of every frame's image in the database."""
+        """[T] number of every frame's image in the database, 0 where its features were not extracted."""
+        if not self.database.exists():
+            return np.zeros(len(self.footage), np.int64)
         with self._reading() as database:
-            return np.array([database.read_image_with_name(name(t)).image_id for t in range(len(self.footage))])
+            number = {image.name: image.image_id for image in database.read_all_images()}
+        return np.array([number.get(name(t), 0) for t in range(len(self.footage))])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator:
@@ -105,10 +112,9 @@ class Features:
         finally:
             database.close()
 
-    def extract(self) -> None:
-        """Writes the frames and their masks as files, and extracts the features."""
-        pycolmap, film = library(), self.footage
-        images, masks = self.folder / "images", self.folder / "masks"
+    def write_pictures(self) -> None:
+        """Writes the frames and their masks as files, which all features of the film are extracted from."""
+        film, images, masks = self.footage, self.folder / "images", self.folder / "masks"
         images.mkdir()
         masks.mkdir()
         for t, frame_HWC in enumerate(film.frame_THWC):
@@ -116,13 +122,20 @@ class Features:
             if film.static_THW is not None:
                 mask_HW = np.where(film.static_THW[t], 255, 0).astype(np.uint8)
                 Image.fromarray(mask_HW).save(masks / f"{name(t)}.png", compress_level=1)
+
+    def extract(self, cameras: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> None:
+        """Extracts the features of frames that share a camera and its lens, None where it is not known."""
+        pycolmap, images = library(), self.folder / "images"
         reading, extraction = pycolmap.ImageReaderOptions(), pycolmap.FeatureExtractionOptions()
         extraction.use_gpu, extraction.num_threads = False, 1
-        # Octave 0 is the picture as it is: doubled ones take six times as long and find no better cameras.
-        extraction.sift.first_octave, extraction.sift.max_num_features = 0, self.options.features
-        if film.static_THW is not None:
-            reading.mask_path = masks
-        for frames, lens in self._cameras():
+        # Octave 0 is the picture as it is. Doubled ones take six times as long and find no better cameras of one shot,
+        # but a floor that is seen from two heights is hardly matched without.
+        extraction.sift.first_octave = -1 if self.options.wide else 0
+        extraction.sift.estimate_affine_shape = self.options.wide
+        extraction.sift.max_num_features = self.options.features
+        if self.footage.static_THW is not None:
+            reading.mask_path = self.folder / "masks"
+        for frames, lens in cameras:
             reading.camera_model = "PINHOLE" if lens is not None else "SIMPLE_PINHOLE"
             reading.camera_params = "" if lens is None else ",".join(f"{value:.9g}" for value in lens)
             reading.default_focal_length_factor = _USUAL_FOCAL
@@ -135,16 +148,15 @@ class Features:
                 extraction,
                 pycolmap.Device.cpu,
             )
+        self.__dict__.pop("image_T", None)
 
-    def _cameras(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-        """Frames that share a camera, and its lens, None where it is not known."""
+    def cameras(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Yields all frames that share a camera, and its lens, None where it is not known."""
         for frames in self.footage.shots:
             if self.footage.lens_T4 is None:
                 yield frames, None
                 continue
-            lens_R4, row_T = np.unique(self.footage.lens_T4[frames], axis=0, return_inverse=True)
-            for row, lens_4 in enumerate(lens_R4):
-                yield frames[row_T.reshape(-1) == row], lens_4
+            yield from by_lens(frames, self.footage.lens_T4[frames])
 
     def match(self, frames: np.ndarray) -> None:
         """Matches the features of those pairs of frames that were not matched before."""
@@ -194,6 +206,19 @@ class Features:
             used = {database.read_image(int(self.image_T[t])).camera_id for t in frames}
             return not all(cameras[camera].has_prior_focal_length for camera in used)
 
+    def calibrate(self, frames: np.ndarray) -> None:
+        """Estimates the lens of some frames by their matches, as a start for their mapping; other lenses stay."""
+        options = library().ViewGraphCalibrationOptions()
+        options.random_seed = self.options.seed
+        with self._reading() as database:
+            used = {database.read_image(int(self.image_T[t])).camera_id for t in frames}
+            others = [camera for camera in database.read_all_cameras() if camera.camera_id not in used]
+        # It says of all cameras that they are known, also of those of which nothing was matched.
+        library().calibrate_view_graph(self.database, options)
+        with self._reading() as database:
+            for camera in others:
+                database.update_camera(camera)
+
     def settle(self, frames: np.ndarray, focal_N: np.ndarray) -> None:
         """Fixes the focal length of the cameras of some frames, which other reconstructions then keep."""
         with self._reading() as database:
@@ -209,6 +234,13 @@ class Features:
         with self._reading() as database:
             cameras = {camera.camera_id: lens_of(camera) for camera in database.read_all_cameras()}
             return np.stack([cameras[database.read_image(int(self.image_T[t])).camera_id] for t in frames])
+
+
+def by_lens(frames: np.ndarray, lens_N4: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the frames of every lens, and the lens."""
+    lens_R4, row_N = np.unique(lens_N4, axis=0, return_inverse=True)
+    for row, lens_4 in enumerate(lens_R4):
+        yield frames[row_N.reshape(-1) == row], lens_4
 
 
 def lens_of(camera) -> tuple[float, float, float, float]:

@@ -19,6 +19,9 @@ from shotverse_jax.camera import se3
 LEAST_PLACED = 30
 """Different points that place a picture. Fewer fit wrong cameras too."""
 
+LEAST_ANGLE = 1.5
+"""Degrees between two rays that show how far away a point is."""
+
 
 class _World:
     """Key frames in one world, and the points that can be seen in them."""
@@ -69,6 +72,44 @@ def join(features: Features, shots: Sequence[Reconstruction], keys: Sequence[np.
         _take(world, shots[best], tried[best])
         waiting.remove(best)
     return _whole(features, world, np.sort(frames))
+
+
+def triangulated(features: Features, made: Reconstruction, frames: np.ndarray) -> Points:
+    """Returns points of a reconstruction by other features than those that it was made of.
+
+    A point is where the rays of a match come nearest to each other; of the matches of a pixel, the one with the widest
+    angle counts. Matches whose rays are nearly parallel, or miss each other, have none.
+
+    Args:
+        features: the features, with the matches of the frames.
+        made: the cameras.
+        frames: registered frames.
+    """
+    poses, lenses = made.poses(frames), made.lens_N4[made.place(frames)]
+    parts, angles = [Points.none()], [np.zeros(0)]
+    for pair, (_, _, pixel_M2, other_M2) in zip(features.pairs(frames, lenses), features.matches(frames), strict=True):
+        i, j = pair.first, pair.second
+        ray_M3, other_M3 = pair.ray_M3 @ poses[i][:, :3].T, pair.other_M3 @ poses[j][:, :3].T
+        base_3, cos_M = poses[j][:, 3] - poses[i][:, 3], (ray_M3 * other_M3).sum(1)
+        angle_M = np.degrees(np.arccos(np.clip(cos_M, -1, 1)))
+        sine_M = np.maximum(1 - cos_M**2, 1e-12)
+        far_M = (ray_M3 @ base_3 - (other_M3 @ base_3) * cos_M) / sine_M
+        near_M = ((ray_M3 @ base_3) * cos_M - other_M3 @ base_3) / sine_M
+        gap_M = np.linalg.norm(far_M[:, None] * ray_M3 - base_3 - near_M[:, None] * other_M3, axis=1)
+        least_M = np.minimum(far_M, near_M)
+        good_M = (angle_M > LEAST_ANGLE) & (least_M > 0) & (gap_M * lenses[i, 0] < MATCH_ERROR * least_M)
+        for place, pixels, depth_M in (
+            (i, pixel_M2, far_M * pair.ray_M3[:, 2]),
+            (j, other_M2, near_M * pair.other_M3[:, 2]),
+        ):
+            count = int(good_M.sum())
+            frame_M = np.full(count, frames[place])
+            parts.append(Points(frame_M, pixels[good_M], depth_M[good_M], np.ones(count), np.full(count, -1)))
+            angles.append(angle_M[good_M])
+    points, angle_M = Points.together(parts), np.concatenate(angles)
+    points = points[np.argsort(-angle_M, kind="stable")]
+    _, first = np.unique(pixel_key(points.frame_M, points.pixel_M2), return_index=True)
+    return points[first]
 
 
 def _placed(features: Features, world: _World, shot: Reconstruction, keys: np.ndarray, matches) -> Reconstruction:

@@ -8,6 +8,8 @@ import pytest
 import rooms
 from shotverse_jax.calibration import colmap, features
 from shotverse_jax.calibration.calibrate import calibrate
+from shotverse_jax.calibration.joining import triangulated
+from shotverse_jax.calibration.known import Known
 from shotverse_jax.calibration.reconstruction import Footage
 from shotverse_jax.camera import se3
 
@@ -51,11 +53,28 @@ def test_an_unknown_lens_is_estimated(monkeypatch):
     monkeypatch.setattr(
         rooms, "lens", lambda width, height: np.array([1.3 * width, 1.3 * width, width / 2, height / 2])
     )
-    footage, pose_T34, _ = rooms.footage(("pan",), 5, 240, 144)
-    with colmap.opened(Footage(footage.frame_THWC, footage.shot_T)) as provider:
-        made = calibrate(footage, provider)
-    assert made.lens_T4[:, 0] == pytest.approx(np.full(5, 1.3 * 240), rel=0.02)
-    assert rotation_errors(made.pose_T34, pose_T34).max() < 0.5
+    footage, pose_T34, _ = rooms.footage(("truck", "pan"), 5, 240, 144)
+    footage = Footage(footage.frame_THWC, footage.shot_T)
+    with colmap.opened(footage) as provider:
+        provider.features.match(footage.shots[0])
+        provider.features.calibrate(footage.shots[0])
+        assert provider.features.free(footage.shots[1])  # what is not matched yet is not known yet
+        made = provider.reconstruct(footage.shots[1])
+    assert made.lens_N4[:, 0] == pytest.approx(np.full(5, 1.3 * 240), rel=0.02)
+    assert rotation_errors(made.pose_N34, pose_T34[5:]).max() < 0.5
+
+
+def test_points_of_other_features_are_where_the_first_ones_are():
+    pytest.importorskip("pycolmap")
+    footage, pose_T34, depth_THW = rooms.footage(("truck", "pan"), 5, 240, 144)
+    known = Known(pose_T34, footage.lens_T4, footage.size)
+    with colmap.opened(footage) as provider:
+        frames = footage.shots[0]
+        provider.features.match(frames)
+        points = triangulated(provider.features, known.reconstruct(frames), frames)
+    column_M, row_M = points.pixel_M2.astype(int).T
+    error_M = points.depth_M / depth_THW[points.frame_M, row_M, column_M] - 1
+    assert len(points) > 200 and np.median(np.abs(error_M)) < 0.02 and np.mean(np.abs(error_M) > 0.2) < 0.05
 
 
 def test_walls_that_repeat_are_seen():
