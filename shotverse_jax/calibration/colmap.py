@@ -24,6 +24,8 @@ TURNS = 0.9
 """A camera only turns where a turn explains this share of the matches of most pairs of its frames."""
 AGREES = 0.7
 """Cameras of several shots are right where they explain this share of the matches between shots."""
+LENS_FITS = 0.05
+"""Another lens fits better that takes this share of the distance between points and where they are seen."""
 WIDE_FEATURES = 4096
 """The most features of a key frame."""
 MOST_PICTURES = 200
@@ -121,8 +123,11 @@ class Colmap(Provider):
         pairs = features.pairs(frames, lens_N4)
         if not pairs:
             return None
-        if features.free(frames):
-            focal, sure = rotations.focal(pairs, float(lens_N4[0, 0]))
+        given, off = float(lens_N4[0, 0]), float("nan")
+        focal, sure = rotations.focal(pairs, given)
+        if not features.free(frames):
+            off = abs(focal / given - 1) if sure else off
+        else:
             lens_N4[:, :2] = focal
             pairs = features.pairs(frames, lens_N4)
             if not sure:
@@ -137,7 +142,7 @@ class Colmap(Provider):
         rotation_N33, found_N = rotations.average(len(frames), edges)
         pose_N34 = se3.identity((len(frames),))
         pose_N34[found_N, :, :3] = rotation_N33[found_N].swapaxes(1, 2)
-        return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), notes=tuple(notes))
+        return Reconstruction(frames, pose_N34, lens_N4, found_N, Points.none(), lens_off=off, notes=tuple(notes))
 
     def _mapped(self, frames: np.ndarray, free: bool) -> Reconstruction:
         """COLMAP's largest model of some frames, by global mapping. free: whether the lenses are estimated."""
@@ -158,7 +163,9 @@ class Colmap(Provider):
         models.mkdir(exist_ok=True)
         found = pycolmap.global_mapping(features.database, features.folder / "images", models, options)
         model = max(found.values(), key=lambda model: model.num_reg_images(), default=None)
-        return _result(features, model, frames)
+        made = _result(features, model, frames)
+        off = _lens_off(model) if model and not free and features is self.features else float("nan")
+        return dataclasses.replace(made, lens_off=off)
 
     def _widened(self, made: Reconstruction) -> Reconstruction:
         """A shot with what the wide features of its key frames show, so that other shots find their place in it."""
@@ -190,6 +197,23 @@ def _result(features: Features, model, frames: np.ndarray) -> Reconstruction:
             parts.append(_observations(int(t), pose_N34[n], seen, model))
     points = Points(*map(np.concatenate, zip(*parts, strict=True))) if parts else Points.none()
     return Reconstruction(frames, pose_N34, lens_N4, found_N, points)
+
+
+def _lens_off(model) -> float:
+    """By how much another focal length fits a model's pictures better than the given one; nan where none does."""
+    pycolmap, missed = library(), []
+    for free in (False, True):
+        copy, options = pycolmap.Reconstruction(model), pycolmap.BundleAdjustmentOptions()
+        options.refine_focal_length, options.refine_extra_params = free, False
+        options.ceres.use_gpu, options.ceres.solver_options.num_threads = False, 1
+        for camera in copy.cameras.values():
+            focal, _, *center = lens_of(camera)
+            camera.model, camera.params = pycolmap.CameraModelId.SIMPLE_PINHOLE, [focal, *center]
+        pycolmap.bundle_adjustment(copy, options)
+        copy.update_point_3d_errors()
+        missed.append(copy.compute_mean_reprojection_error())
+    off = [abs(copy.cameras[n].focal_length / lens_of(camera)[0] - 1) for n, camera in model.cameras.items()]
+    return max(off) if missed[1] < (1 - LENS_FITS) * missed[0] else float("nan")
 
 
 def _observations(frame: int, pose_34: np.ndarray, seen, model) -> tuple[np.ndarray, ...]:

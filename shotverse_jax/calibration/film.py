@@ -74,7 +74,7 @@ def identity(video: str | Path, config: CalibrationConfig) -> dict[str, str]:
     # Which bars are left out depends on whether cameras or masks are of whole frames.
     frames = kept.digest(shots, config.size, config.frames, sources.named_file(config.reconstruct) != "")
     masks = kept.digest("masks", frames, config.masks, files["masks"])
-    made = kept.digest("reconstruction", masks, config.fill, config.reconstruct, files["reconstruct"], config.lens)
+    made = kept.digest("reconstruction 2", masks, config.fill, config.reconstruct, files["reconstruct"], config.lens)
     return {"shots": shots, "masks": masks, "reconstruction": made, "all": kept.digest(made, config.method)}
 
 
@@ -258,7 +258,7 @@ def _of_reconstructed(made: Reconstructed) -> kept.Arrays:
     agreements = {f"own_{k}": one for k, one in enumerate(made.own)} | {"across": made.across}
     arrays: dict[str, Any] = {"shots": np.array(len(made.local))}
     for name, part in parts.items():
-        for field in ("frame_N", "pose_N34", "lens_N4", "found_N", "joint"):
+        for field in ("frame_N", "pose_N34", "lens_N4", "found_N", "joint", "lens_off"):
             arrays[f"{name}.{field}"] = np.asarray(getattr(part, field))
         arrays[f"{name}.notes"] = np.array(part.notes, np.str_)
         for field in dataclasses.fields(Points):
@@ -273,7 +273,8 @@ def _reconstructed(arrays: kept.Arrays) -> Reconstructed:
         points = Points(*(arrays[f"{name}.points.{field.name}"] for field in dataclasses.fields(Points)))
         fields = [arrays[f"{name}.{field}"] for field in ("frame_N", "pose_N34", "lens_N4", "found_N")]
         notes = tuple(arrays[f"{name}.notes"].tolist())
-        return Reconstruction(*fields, points, joint=bool(arrays[f"{name}.joint"]), notes=notes)
+        joint, lens_off = bool(arrays[f"{name}.joint"]), float(arrays[f"{name}.lens_off"])
+        return Reconstruction(*fields, points, joint=joint, lens_off=lens_off, notes=notes)
 
     def agreement(name: str) -> Agreement:
         return Agreement(*(arrays[f"{name}.{field}"] for field in Agreement._fields))

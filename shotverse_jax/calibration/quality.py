@@ -30,6 +30,7 @@ class Quality:
         zoom: largest by smallest focal length of the shot, less 1.
         scale_method: where the scale is from (`Alignment.method`).
         failed: names of the gates that the shot did not pass.
+        lens_off: by how much the focal length that fits best differs from the given one (`Reconstruction.lens_off`).
     """
 
     registered: float
@@ -44,6 +45,7 @@ class Quality:
     zoom: float
     scale_method: str
     failed: tuple[str, ...] = ()
+    lens_off: float = math.nan
 
     @property
     def passed(self) -> bool:
@@ -83,6 +85,7 @@ GATES = {
     "matches across": Gate(
         "explained_across", "has cameras that do not explain what it has in common with other shots", least=0.7
     ),
+    "lens": Gate("lens_off", "fits another lens better than the one that was given", most=0.1),
 }
 """The gates by name. Those of `matches` see patterns that repeat: their false matches contradict each other."""
 
@@ -118,6 +121,7 @@ def measure(
         confidence=float(local.points.weight_M.mean()) if len(local.points) else nan,
         explained=own.mean(),
         explained_across=across.mean(inside[0] != inside[1]),
+        lens_off=local.lens_off,
         zoom=float(focal_N.max() / focal_N.min() - 1) if len(focal_N) else nan,
         scale_method=alignment.method if alignment else "none",
     )

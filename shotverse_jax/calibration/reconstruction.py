@@ -150,6 +150,8 @@ class Reconstruction:
         joint: whether the poses of all its shots are known to share one world, whatever their pictures show; default
             False: the shots are as connected as their points are.
         notes: sentences for the user.
+        lens_off: by how much the focal length that fits the pictures best differs from the given one, as a share;
+            nan (default) where none was given, or the pictures fit no other better.
     """
 
     frame_N: np.ndarray
@@ -160,6 +162,7 @@ class Reconstruction:
     depth_NHW: np.ndarray | None = None
     joint: bool = False
     notes: tuple[str, ...] = ()
+    lens_off: float = float("nan")
 
     def place(self, frames: np.ndarray) -> np.ndarray:
         """Returns the place of frames of the film in `frame_N`.

@@ -137,7 +137,10 @@ def focal(pairs: Sequence[Pair], start: float) -> tuple[float, bool]:
         total = 0.0
         for pair in chosen:
             ray_M3, other_M3 = (_with_focal(rays_M3, value / start) for rays_M3 in (pair.ray_M3, pair.other_M3))
-            total += float(np.median(between(ray_M3, other_M3)[1])) * value
+            turned_M3 = ray_M3 @ between(ray_M3, other_M3)[0].T
+            # Angles by the focal length would be too small beside the middle of the picture, for short lenses most.
+            pixel_M2, seen_M2 = (value * x_M3[:, :2] / np.maximum(x_M3[:, 2:], 1e-3) for x_M3 in (turned_M3, other_M3))
+            total += float(np.median(np.linalg.norm(pixel_M2 - seen_M2, axis=1)))
         return total / len(chosen)
 
     # The widest turns say most about the lens; pairs that are alike say nothing.

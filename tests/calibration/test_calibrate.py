@@ -103,6 +103,7 @@ BAD = {
     "confidence": ("confidence", 0.2),
     "matches": ("explained", 0.8),
     "matches across": ("explained_across", 0.5),
+    "lens": ("lens_off", 0.2),
 }
 
 

@@ -77,6 +77,19 @@ def test_points_of_other_features_are_where_the_first_ones_are():
     assert len(points) > 200 and np.median(np.abs(error_M)) < 0.02 and np.mean(np.abs(error_M) > 0.2) < 0.05
 
 
+def test_a_wrong_lens_is_rejected_by_name():
+    pytest.importorskip("pycolmap")
+    footage, *_ = rooms.footage(("arc",), 6, 240, 144)
+    off = {}
+    for factor in (1.0, 0.7):
+        lens_T4 = footage.lens_T4 * [factor, factor, 1, 1]
+        with colmap.opened(Footage(footage.frame_THWC, footage.shot_T, lens_T4)) as provider:
+            made = calibrate(Footage(footage.frame_THWC, footage.shot_T, lens_T4), provider)
+        off[factor] = made.quality[0].lens_off
+        assert ("lens" in made.quality[0].failed) == (factor != 1)
+    assert not off[1.0] > 0.05 and off[0.7] == pytest.approx(1 / 0.7 - 1, abs=0.1)
+
+
 def test_walls_that_repeat_are_seen():
     pytest.importorskip("pycolmap")
     footage, pose_T34, _ = rooms.footage(("truck",), 5, repeats=True)
