@@ -262,6 +262,7 @@ COMMANDS = [
     "cuts",
     "calibrate",
     "score",
+    "bench",
 ]
 
 
@@ -308,7 +309,19 @@ def test_examples_name_files_that_are_there_or_that_an_earlier_example_writes():
             name for name in read if not (ROOT / name).exists() and not made & {name, *map(str, Path(name).parents)}
         ]
         assert not missing, f"{shlex.join(words)}: no {missing}"
-        silent = ("eval", "fit", "get", "gendop", "datadop", "preference", "caption", "cinematic", "cuts", "calibrate")
+        silent = (
+            "eval",
+            "fit",
+            "get",
+            "gendop",
+            "datadop",
+            "preference",
+            "caption",
+            "cinematic",
+            "cuts",
+            "calibrate",
+            "bench",
+        )
         assert read or words[1] in silent, f"{shlex.join(words)} reads nothing"
         made |= set(written)
 

@@ -82,7 +82,7 @@ def test_a_film_with_adapters(scene, controller_folder, tmp_path, capsys):
     [
         (["--style", "noir, zoom-in"], "no adapter is called noir, zoom-in; shots may ask for none"),
         (["--style", "noir 1e9"], "the strength of the adapter noir"),
-        (["--style", "noir", "--compose", "cliplora"], "cliplora needs a network that scores frames"),
+        (["--style", "noir", "--compose", "cliplora"], "cliplora needs a CameraCLIP"),
         (["--lora", "nowhere.safetensors@2"], "there is no adapter nowhere.safetensors"),
         (["--lora", "style@much"], "the scale is a number from -1000 to 1000; got 'much'"),
         (["--size", "33x48"], "multiples of 16, got 33x48"),

@@ -13,7 +13,7 @@ from shotverse_jax.limits import FRAMES, RATES
 
 HELP = "Build a data set of multi-shot scenes with cameras and captions from films (ShotVerse-Bench), or check one."
 EXAMPLES = (
-    "shotverse bench build films/ --out bench",
+    "shotverse bench build films --out bench",
     "shotverse bench build films.csv --out bench --masks motion --captions qwen3-vl-2b --workers 16 --ray auto",
     "shotverse bench check bench",
 )

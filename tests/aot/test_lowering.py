@@ -168,7 +168,7 @@ def test_no_array_of_the_papers_film_is_as_large_as_its_scores(platform, attenti
     assert calls >= 1 and backward == 0 and "stablehlo.while" in text
     shapes = {tuple(map(int, shape.split("x")[:-1])) for shape in re.findall(r"tensor<((?:\d+x)+)", text)}
     assert any(PAPER_TOKENS in shape for shape in shapes)
-    [lengths] = {arguments[-1].shot_lengths}
+    lengths = arguments[2].denoising.shot_lengths
     tokens = PAPER_TOKENS if lengths is None else 1560 * min(lengths)
     assert (lengths is None) == (attention == "full") and tokens > 13824 + 5120
     # The scores of one head are tokens x tokens of the film, or of a shot; no array has two such axes, however cut.
