@@ -14,7 +14,6 @@ over seeds and their standard deviation.
 import argparse
 import dataclasses
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -86,17 +85,15 @@ def run(name: str, seed: int, folder: Path, budget: float, scenes: int) -> dict[
     """Trains one row with one seed, and returns its scores; a run that was stopped goes on."""
     config = with_budget(ROWS[name].get_config().to_dict() | {"seed": seed}, budget)
     print(f"{name}, seed {seed}: {config.steps} steps of {cost(config) / 1e12:.3f} teraflop", flush=True)
-    begun = time.perf_counter()
     task = train.build(config, folder)
     state = train.train(task, folder)
     if int(state.step) < config.steps:
         raise SystemExit(f"stopped at step {int(state.step)} of {config.steps}; the same line goes on")
-    seconds = time.perf_counter() - begun
     train.export(task, state, folder / "export")
     examples = [sample_example(number, "test") for number in range(scenes)]
     pairs = PAIRS[config.task](folder / "export", examples, seed)
     scores = track_a.scores(track_a.read_shots(pairs, CLaTrReader.load()))
-    return scores | {"steps": config.steps, "seconds": seconds, "parameters": parameters(task.trainable)}
+    return scores | {"steps": config.steps, "parameters": parameters(task.trainable)}
 
 
 def with_budget(values: dict, budget: float) -> TrainConfig:
@@ -176,7 +173,7 @@ PAIRS = {"planner": scene_pairs, "gendop": shot_pairs}
 def table(out: Path) -> list[str]:
     """The scores of all runs in a folder, as Markdown."""
     runs = [json.loads(path.read_text()) for path in sorted(out.glob("*/scores.json"))]
-    heads = ["", "seeds", "shots", "steps", "million parameters", "minutes", *SHOWN.values()]
+    heads = ["", "seeds", "shots", "steps", "million parameters", *SHOWN.values()]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for name in ROWS:
         found = [run for run in runs if run["row"] == name]
@@ -184,7 +181,6 @@ def table(out: Path) -> list[str]:
             values = [
                 *(name, len(found), round(found[0]["samples"]), found[0]["steps"]),
                 f"{found[0]['parameters'] / 1e6:.1f}",
-                f"{np.mean([run['seconds'] for run in found]) / 60:.1f}",
                 *(_cell([run[key] for run in found]) for key in SHOWN),
             ]
             lines.append("| " + " | ".join(map(str, values)) + " |")
