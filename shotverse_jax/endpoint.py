@@ -41,6 +41,11 @@ class Ask(Protocol):
         """
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is the address of a server, and not the name or folder of a network."""
+    return text.startswith(("http://", "https://"))
+
+
 def endpoint(
     url: str, model: str, key_name: str = KEY, wait: Callable[[float], None] = time.sleep, timeout: float = TIMEOUT
 ) -> Ask:
@@ -59,7 +64,7 @@ def endpoint(
         ValueError: the address is none of http or https. The function raises it for an answer that is none, and
             NoAnswer where the server refuses or is not there.
     """
-    if not url.startswith(("http://", "https://")):
+    if not is_address(url):
         raise ValueError(f"an endpoint is an address like http://localhost:8000/v1, got {url!r}")
     address = url.rstrip("/")
     address += "" if address.endswith("/chat/completions") else "/chat/completions"

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from shotverse_jax.bench.choosing import SPLITS
-from shotverse_jax.bench.outputs import BENCH, RECORDS, sha256
+from shotverse_jax.bench.outputs import BENCH, RECORDS
 from shotverse_jax.bench.scenes import CAMERAS, FILES, FILM, PLAY, SHEET
 from shotverse_jax.bench.windows import SIZES, quotas
+from shotverse_jax.calibration.kept import sha256
 from shotverse_jax.camera.formats import read_trajectory
 from shotverse_jax.camera.trajectory import Trajectory
 from shotverse_jax.config import BenchConfig, from_dict

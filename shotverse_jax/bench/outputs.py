@@ -9,7 +9,6 @@ films/, stages/      the shots of the films; what is reconstructed of scenes tha
 """
 
 import dataclasses
-import hashlib
 import html
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -118,14 +117,8 @@ def _entry(out: Path, scene: Scene, record: Mapping[str, Any], name: str) -> dic
         "source": scene.source,
         "frames": [scene.window.start, scene.window.end],
         "shots": len(record["shots"]),
-        "files": {file: sha256(folder / file) for file in FILES},
+        "files": {file: kept.sha256(folder / file) for file in FILES},
     }
-
-
-def sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _row(entry: Mapping[str, Any]) -> dict[str, str]:

@@ -151,7 +151,7 @@ class _Fitting:
         placed = []
         for size in sorted(wanted, reverse=True):
             left = wanted[size]
-            for run in sorted(range(len(self._runs)), key=lambda r: (free[r].sum() - size) % (1 << 30)):
+            for run in sorted(range(len(self._runs)), key=lambda run: free[run].sum()):
                 for first in self._fits[size][run]:
                     if left and free[run][first : first + size].all():
                         free[run][first : first + size] = False

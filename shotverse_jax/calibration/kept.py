@@ -27,10 +27,16 @@ def contents(path: str | Path) -> str:
     path, whole = Path(path), hashlib.sha256()
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     for file in files:
-        with reading(file, "a file"), file.open("rb") as source:
-            part = hashlib.file_digest(source, "sha256").hexdigest()
+        with reading(file, "a file"):
+            part = sha256(file)
         whole.update(f"{file.relative_to(path)} {part}\n".encode("utf-8", "surrogateescape"))
     return whole.hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """Returns the SHA-256 of a file. Raises OSError where it cannot be read."""
+    with file.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def once(file: Path, made_of: str, make: Callable[[], Arrays]) -> tuple[Arrays, bool]:

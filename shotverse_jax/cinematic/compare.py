@@ -17,7 +17,7 @@ import numpy as np
 
 from shotverse_jax.cinematic.clips import stage_clip
 from shotverse_jax.cinematic.estimates import Motion
-from shotverse_jax.cinematic.guidance import Compose
+from shotverse_jax.cinematic.guidance import Compose, class_of
 from shotverse_jax.cinematic.phrases import CLASSES
 from shotverse_jax.cinematic.scorer import CameraScorer
 from shotverse_jax.config import ControllerConfig
@@ -28,7 +28,7 @@ from shotverse_jax.infer.composing import names_of
 from shotverse_jax.infer.film import Film
 from shotverse_jax.infer.take import prepare, still
 from shotverse_jax.inputs.items import RECORD, Item
-from shotverse_jax.lora import Lora, name_key
+from shotverse_jax.lora import Lora
 from shotverse_jax.screenplay import Screenplay, Shot
 from shotverse_jax.screenplay.adapters import Asked, parsed
 from shotverse_jax.views.video import enlargement, write_video
@@ -53,8 +53,7 @@ class Case:
 
     @functools.cached_property
     def names(self) -> tuple[str, ...]:
-        by_key = {name_key(name): name for name in CLASSES}
-        return tuple(by_key[name_key(name)] for name, _ in self.asked)
+        return tuple(class_of(name) or name for name, _ in self.asked)
 
     @property
     def label(self) -> str:
@@ -69,10 +68,9 @@ class Case:
             ValueError: a list that cannot be read, or a name that is no class.
         """
         case = cls(parsed(text))
-        try:
-            return case if case.names else case
-        except KeyError:
-            raise ValueError(f"{text}: films are compared by classes, and these are {', '.join(CLASSES)}") from None
+        if not set(case.names) <= CLASSES.keys():
+            raise ValueError(f"{text}: films are compared by classes, and these are {', '.join(CLASSES)}")
+        return case
 
 
 @dataclasses.dataclass(frozen=True)

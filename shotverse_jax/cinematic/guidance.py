@@ -312,5 +312,10 @@ def _called(function: Callable) -> Any:
 
 def phrase_of(name: str) -> str:
     """Returns what a scorer reads of an adapter: the first phrase of the class of its name, else its name."""
-    by_key = {name_key(each): each for each in CLASSES}
-    return CLASSES[by_key[name_key(name)]].phrases[0] if name_key(name) in by_key else name
+    found = class_of(name)
+    return name if found is None else CLASSES[found].phrases[0]
+
+
+def class_of(name: str) -> str | None:
+    """Returns the class that an adapter is called like, as it is called in `CLASSES`; None where there is none."""
+    return next((each for each in CLASSES if name_key(each) == name_key(name)), None)

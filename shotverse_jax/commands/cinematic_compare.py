@@ -17,6 +17,7 @@ from shotverse_jax.commands.common import (
     placement_arguments,
     placement_of,
     rule_arguments,
+    rule_of,
     seed,
     show,
     steps,
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
     cases, way = [Case.read(text) for text in args.names or CLASSES], args.compose or "merge"
     terminal, stop = Terminal(args.quiet), threading.Event()
-    work, crew, judges = _job(args, way).load(terminal.say)
+    work, crew, judges = _job(args).load(terminal.say)
     films = films_of(cases, (WITHOUT, way), args.films, crew.config, args.seed, contents)
     stop_on_signals(stop)
     summary = run_batch(films, work, args.out, stop=stop, progress=terminal)
@@ -100,18 +101,15 @@ def _contents(path: str | None) -> tuple[str, ...]:
     return found
 
 
-def _job(args: argparse.Namespace, way: str) -> Any:
+def _job(args: argparse.Namespace) -> Any:
     from shotverse_jax.cinematic.guidance import Compose
     from shotverse_jax.evaluation.tracks.compare import CompareJob
 
-    if way != "cliplora" and (args.scorer or args.choose):
-        raise ValueError("--scorer and --choose are for --compose cliplora")
-    options = {"every": args.every, "choose": args.choose or "soft", "balance": args.balance}
-    sampling = {"steps": args.steps, "guidance": args.cfg} | faster_of(args)
+    rule, sampling = rule_of(args), {"steps": args.steps, "guidance": args.cfg} | faster_of(args)
     return CompareJob(
         args.model,
         tuple(args.lora),
-        Compose(way, scorer=args.scorer, **options),
+        Compose(**rule),
         args.judge,
         args.poses,
         {name: value for name, value in sampling.items() if value is not None},

@@ -236,23 +236,32 @@ def rule_arguments(group: Any) -> None:
     group.add_argument("--balance", action="store_true", help="make the adapters change every layer equally much")
 
 
+def rule_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the arguments of `rule_arguments` say, as fields of `cinematic.guidance.Compose`.
+
+    Raises:
+        ValueError: a value that the rule has no use for.
+    """
+    if args.compose != "cliplora" and (args.scorer or args.choose):
+        raise ValueError("--scorer and --choose are for --compose cliplora")
+    options = {"every": args.every, "choose": args.choose or "soft", "scorer": args.scorer, "balance": args.balance}
+    return {"rule": args.compose or "merge", **options}
+
+
 def compose_of(args: argparse.Namespace) -> Any:
     """What the arguments of `compose_arguments` say; None where they say nothing.
 
     Raises:
         ValueError: a style that cannot be read, or a rule that needs what is not there.
     """
-    if args.compose != "cliplora" and (args.scorer or args.choose):
-        raise ValueError("--scorer and --choose are for --compose cliplora")
+    rule = rule_of(args)
     if not (args.style.strip() or args.compose or args.words or args.ramp or args.balance):
         return None
     from shotverse_jax.cinematic.guidance import Compose
     from shotverse_jax.conversion.adapters import parse_lora
 
     names = tuple(name for text in args.lora if (name := parse_lora(text).name))
-    options = {"words": args.words, "ramp": args.ramp, "every": args.every, "balance": args.balance}
-    options |= {"scorer": args.scorer, "choose": args.choose or "soft"}
-    return Compose(args.compose or "merge", style=args.style, names=names, **options)
+    return Compose(style=args.style, words=args.words, names=names, ramp=args.ramp, **rule)
 
 
 def faster_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from shotverse_jax import weights
 from shotverse_jax.config import CAPTION_PROMPT
-from shotverse_jax.endpoint import Ask, endpoint
+from shotverse_jax.endpoint import Ask, endpoint, is_address
 from shotverse_jax.infer.decode import GREEDY, Sampling
 from shotverse_jax.infer.execution import choose
 from shotverse_jax.infer.generate import Writer
@@ -65,7 +65,7 @@ def load_captioner(name: str, model: str = "", prompt: str | None = None) -> "Ca
     Raises:
         ValueError: there is no such network, or an address without a model.
     """
-    if not name.startswith(("http://", "https://")):
+    if not is_address(name):
         return Captioner.load(name, prompt)
     if not model:
         raise ValueError("the captioner is an endpoint; name its model too")

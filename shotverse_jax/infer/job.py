@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 
 from shotverse_jax.conversion.adapters import is_named, parse_lora
+from shotverse_jax.endpoint import is_address
 from shotverse_jax.infer.adapters import film_loras, load_controller
 from shotverse_jax.infer.batch import Work, file_digest
 from shotverse_jax.infer.decode import SAMPLERS
@@ -143,4 +144,4 @@ def lora_identity(loras: Sequence[str]) -> list[tuple[str, str]]:
 
 def captioner_identity(name: str, model: str = "") -> dict[str, Any]:
     """What tells a captioner from another, for records: a network, or with an address the model of that name there."""
-    return {"url": name, "model": model} if name.startswith(("http://", "https://")) else identity(name)
+    return {"url": name, "model": model} if is_address(name) else identity(name)

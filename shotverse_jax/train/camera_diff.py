@@ -23,6 +23,7 @@ from shotverse_jax.data.cinematic2k import ClipFile, read_clips
 from shotverse_jax.data.encode import to_latents
 from shotverse_jax.data.records import alone, write_dataset
 from shotverse_jax.files import owned
+from shotverse_jax.inputs.camera_clip import spread
 from shotverse_jax.screenplay import LATENT_STRIDE, Screenplay, Shot, to_text
 from shotverse_jax.views.video import probe_video, read_video
 from shotverse_jax.weights import find
@@ -70,7 +71,7 @@ class ClassFilms:
     def __getitem__(self, index: int) -> dict[str, np.ndarray | str]:
         """The record of a clip. Raises ValueError for a video that cannot be read."""
         clip = self.clips[index]
-        times = np.linspace(0, probe_video(clip.path).frames - 1, self.frames).round().astype(int)
+        times = spread(probe_video(clip.path).frames, self.frames)
         play = Screenplay("", (Shot(clip.caption),), self.fps, self.width, self.height, self.frames)
         latents = (self.frames - 1) // LATENT_STRIDE + 1
         return {

@@ -9,7 +9,7 @@ import pytest
 
 from shotverse_jax import cli
 from shotverse_jax.bench.check import check
-from shotverse_jax.bench.outputs import sha256
+from shotverse_jax.calibration.kept import sha256
 from shotverse_jax.views.video import write_video
 
 
